@@ -1,0 +1,184 @@
+"""Frozen values that cross module borders; no torch, no tokenizer.
+
+The public ones are `Hit`, `Truncation`, `Ranking`, `LabelScore` and `Example`. `Window` and `Blocks` carry token ids
+from `inputs/` to the model: the border where text ends. A *candidate* is what one marker stands for: a passage when
+ranking, a label when classifying.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+from gliclass_rerank.errors import InputError
+
+TokenIds = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One ranked passage.
+
+    Attributes:
+        index: Position in the caller's list of passages.
+        logit: Raw model output; unbounded, comparable within one ranking.
+        score: Sigmoid of the logit, in [0, 1].
+    """
+
+    index: int
+    logit: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """A passage (or, when classifying, a text) that did not fit its window.
+
+    Attributes:
+        index: Position in the caller's list.
+        num_tokens: Tokens it has.
+        num_lost: Tokens cut from its end.
+    """
+
+    index: int
+    num_tokens: int
+    num_lost: int
+
+
+@dataclass(frozen=True)
+class Ranking(Sequence[Hit]):
+    """Hits, highest logit first, ties by index.
+
+    Attributes:
+        hits: The ranked passages, at most `top_k` of them.
+        truncated: Passages that were cut, by index; covers all passages, not only the returned ones.
+        windows: Indices of the passages that saw each other, window by window; empty when every passage was
+            scored alone (`shared_query` plan). Equal passages are scored once, under their first index.
+    """
+
+    hits: tuple[Hit, ...]
+    truncated: tuple[Truncation, ...] = ()
+    windows: tuple[tuple[int, ...], ...] = ()
+
+    @overload
+    def __getitem__(self, position: int) -> Hit: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> tuple[Hit, ...]: ...
+
+    def __getitem__(self, position: int | slice) -> Hit | tuple[Hit, ...]:
+        return self.hits[position]
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+
+@dataclass(frozen=True)
+class LabelScore:
+    """One predicted label.
+
+    Attributes:
+        label: The label as the caller wrote it (hierarchies joined by dots).
+        score: Sigmoid of the logit, or softmax over the labels when exactly one label applies; in [0, 1].
+        index: Position in the flattened list of labels.
+    """
+
+    label: str
+    score: float
+    index: int
+
+
+@dataclass(frozen=True)
+class Example:
+    """A judged example that is shown to the model beside the query (retrieval-augmented classification).
+
+    When ranking, `text` is an earlier query, `true_labels` are passages judged relevant to it and `false_labels`
+    passages judged irrelevant.
+
+    Attributes:
+        text: The example's text or query. Not blank.
+        true_labels: What applies to it, in the order shown to the model.
+        false_labels: What does not apply to it. Shown by the `rac` format only.
+    """
+
+    text: str
+    true_labels: tuple[str, ...] = ()
+    false_labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise InputError(f"an example's `text` must be a string, got {self.text!r}")
+        object.__setattr__(self, "true_labels", _label_tuple("true_labels", self.true_labels))
+        object.__setattr__(self, "false_labels", _label_tuple("false_labels", self.false_labels))
+
+    @classmethod
+    def of(cls, value: Example | Mapping[str, Any]) -> Example:
+        """Read an example from an `Example` or from a mapping in upstream's format.
+
+        Args:
+            value: An `Example`, or a mapping with `text`, `labels` (else `true_labels`), and optionally
+                `false_labels` (else those of `all_labels` that are not true, in their order).
+
+        Returns:
+            The example; `value` is not changed.
+
+        Raises:
+            InputError: Not an example, or a field of the wrong type.
+        """
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, Mapping):
+            raise InputError(f"an example must be an `Example` or a mapping, got {value!r}")
+        if "text" not in value:
+            raise InputError(f"an example needs the key `text`, got the keys {sorted(map(str, value))}")
+        true_labels = _label_tuple("true_labels", value.get("labels", value.get("true_labels", ())))
+        all_labels = _label_tuple("all_labels", value.get("all_labels", ()))
+        known = set(true_labels)
+        false_labels = value.get("false_labels", tuple(label for label in all_labels if label not in known))
+        return cls(value["text"], true_labels, false_labels)
+
+
+def _label_tuple(field: str, labels: object) -> tuple[str, ...]:
+    if isinstance(labels, str):
+        return (labels,)
+    if not isinstance(labels, Sequence):
+        raise InputError(f"an example's `{field}` must be a list of strings, got {labels!r}")
+    for label in labels:
+        if not isinstance(label, str):
+            raise InputError(f"an example's `{field}` must hold strings, got {label!r}")
+    return tuple(labels)
+
+
+@dataclass(frozen=True)
+class Window:
+    """One sequence that holds the query and several candidates: one row of a `joint` forward pass.
+
+    Attributes:
+        token_ids: The whole sequence, special tokens included.
+        markers: Position of each candidate's marker, ascending.
+        text_start: Position of the first separator.
+        candidate_ids: Token ids of the candidates for the label encoder, in marker order; used by the
+            `bi-encoder-fused` architecture only.
+    """
+
+    token_ids: TokenIds
+    markers: tuple[int, ...]
+    text_start: int
+    candidate_ids: tuple[TokenIds, ...] = ()
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A query and its candidates as sequences of their own (`shared_query` plan and bi-encoders).
+
+    Attributes:
+        query_ids: The query's sequence.
+        candidate_ids: One sequence per candidate.
+    """
+
+    query_ids: TokenIds
+    candidate_ids: tuple[TokenIds, ...]
