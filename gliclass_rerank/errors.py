@@ -50,15 +50,14 @@ class DataError(GLiClassRerankError, ValueError):
 class MissingDependencyError(GLiClassRerankError, ImportError):
     """An optional package is needed for this call.
 
-    Attributes:
-        package: Name of the missing package.
-        extra: Extra of gliclass-rerank that installs it.
+    Args:
+        package: Name of the missing package; kept as `.package`.
+        extra: Extra of gliclass-rerank that installs it; kept as `.extra`.
     """
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
-            f"the package `{package}` is needed here and is not installed; "
-            f"run: pip install 'gliclass-rerank[{extra}]'"
+            f"the package `{package}` is needed here and is not installed; run: pip install 'gliclass-rerank[{extra}]'"
         )
         self.package = package
         self.extra = extra
@@ -67,8 +66,8 @@ class MissingDependencyError(GLiClassRerankError, ImportError):
 class BackendError(GLiClassRerankError, RuntimeError):
     """The forward pass failed or gave unusable numbers.
 
-    Attributes:
-        reason: What went wrong, in one sentence.
+    Args:
+        reason: What went wrong, in one sentence; kept as `.reason`.
     """
 
     def __init__(self, reason: str) -> None:

@@ -1,0 +1,107 @@
+"""A GLiClass checkpoint that scores exactly the cosine of a sentence encoder: where training starts.
+
+Takes any BERT that mean-pools its tokens (all-MiniLM, e5, gte, ...) and changes none of its weights. The markers are
+new rows of the embedding table, copies of the special tokens in whose place they stand, so that a `shared_query` block
+reads `[CLS] passage [SEP]` in the encoder's eyes; averaged tokens, normalised features and identity projectors make the
+dot product the cosine. Passages see the query in no layer (`query_attention_start` is the number of layers), so the
+start is a bi-encoder; training can lower that.
+
+    python -m gliclass_rerank.assemble SENTENCE_ENCODER_FOLDER CHECKPOINT_FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+
+from gliclass_rerank.checkpoint import Checkpoint, save_checkpoint
+from gliclass_rerank.errors import CheckpointError
+from gliclass_rerank.inputs.layout import PromptLayout
+from gliclass_rerank.inputs.pieces import EXAMPLE, LABEL, SEP
+from gliclass_rerank.inputs.tokenizer import TextTokenizer
+from gliclass_rerank.model.build import build_model
+from gliclass_rerank.model.config import ModelConfig
+
+# The special token whose embedding each marker starts from.
+_STAND_INS: Final = {LABEL: "[CLS]", SEP: "[SEP]", EXAMPLE: "[SEP]"}
+
+
+def from_sentence_encoder(folder: str | Path) -> Checkpoint:
+    """Assemble a checkpoint; its logits are cosines.
+
+    Args:
+        folder: A sentence-transformers folder with a BERT, its `model.safetensors` and `tokenizer.json`.
+
+    Returns:
+        The checkpoint, float32.
+
+    Raises:
+        CheckpointError: The folder holds another architecture or lacks a file.
+    """
+    source = Path(folder)
+    for file in ("config.json", "model.safetensors", "tokenizer.json"):
+        if not (source / file).is_file():
+            raise CheckpointError(f"`{source}` holds no {file}")
+    encoder = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    if encoder.get("model_type") != "bert":
+        raise CheckpointError(f"only a BERT can be assembled, `{source}` holds {encoder.get('model_type')!r}")
+    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.add_special_tokens(list(_STAND_INS))
+    layout = PromptLayout(TextTokenizer(tokenizer), prompt_first=True)
+    config = _config(encoder, tokenizer)
+    model = build_model(config)
+    with torch.no_grad():
+        for name, tensor in load_file(source / "model.safetensors").items():
+            if name == "embeddings.position_ids":
+                continue
+            target = model.get_parameter(f"encoder_model.{name}")
+            target[: tensor.shape[0]] = tensor
+        table = model.get_parameter("encoder_model.embeddings.word_embeddings.weight")
+        for marker, stand_in in _STAND_INS.items():
+            table[tokenizer.token_to_id(marker)] = table[tokenizer.token_to_id(stand_in)]
+        for projector in (model.text_projector, model.classes_projector):
+            for linear in (projector.linear_1, projector.linear_2):
+                torch.nn.init.eye_(linear.weight)
+                torch.nn.init.zeros_(linear.bias)
+    return Checkpoint(name=source.name, config=config, model=model, layout=layout)
+
+
+def _config(encoder: dict[str, Any], tokenizer: Tokenizer) -> ModelConfig:  # Any: JSON
+    return ModelConfig.from_dict(
+        {
+            "encoder_config": {**encoder, "vocab_size": tokenizer.get_vocab_size()},
+            "vocab_size": tokenizer.get_vocab_size(),
+            "class_token_index": tokenizer.token_to_id(LABEL),
+            "text_token_index": tokenizer.token_to_id(SEP),
+            "example_token_index": tokenizer.token_to_id(EXAMPLE),
+            "pooling_strategy": "avg",
+            "class_token_pooling": "average",
+            "prompt_first": True,
+            "scorer_type": "simple",
+            "normalize_features": True,
+            "projector_hidden_act": "linear",
+            "attention_plan": "shared_query",
+            "query_attention_start": encoder["num_hidden_layers"],
+        }
+    )
+
+
+def main() -> None:
+    """Assemble a folder from the command line; weights are written in half precision."""
+    parser = argparse.ArgumentParser(description=from_sentence_encoder.__doc__)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    arguments = parser.parse_args()
+    save_checkpoint(from_sentence_encoder(arguments.source), arguments.target, weights_dtype=torch.float16)
+
+
+if __name__ == "__main__":
+    main()

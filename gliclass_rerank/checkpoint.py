@@ -1,0 +1,238 @@
+"""From a name or a folder to a loaded checkpoint, and back to a folder.
+
+Safe by default: safetensors only (unpickling a `.bin` file runs its code), no remote code, local folders first, the hub
+only for a hub name. Loading is strict: every tensor is accounted for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, dtype
+
+from gliclass_rerank.errors import CheckpointError, ConfigError, listed
+from gliclass_rerank.inputs.layout import PromptLayout
+from gliclass_rerank.inputs.pieces import EXAMPLE, LABEL, SEP
+from gliclass_rerank.inputs.tokenizer import TextTokenizer, check_markers, load_tokenizer
+from gliclass_rerank.model.build import build_model
+from gliclass_rerank.model.config import MODEL_TYPE, ModelConfig
+from gliclass_rerank.model.head import ScoringHead
+
+DEFAULT_MODEL: Final = "minilm-l6-untrained"
+
+_BUNDLED: Final = Path(__file__).parent / "bundled"
+_CONFIG, _WEIGHTS, _INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+_LABEL_TOKENIZER: Final = "label_tokenizer"
+_PREFIX: Final = "model."
+_HUB_NAME: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_TOKENIZER_FILES: Final = ("*token*.json", "*.model", "vocab*", "merges.txt", "special_tokens_map.json")
+# Upstream saves modules that its forward pass never reads, and transformers no longer saves some buffers.
+_UNREAD: Final = re.compile(r"(^|\.)(pooler\.|position_ids$|token_type_ids$|embeddings\.position_embeddings\.)")
+_UNREAD_BY_BI_ENCODERS: Final = re.compile(r"^(lstm|layer_wise_attention)\.")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint.
+
+    Attributes:
+        name: What the caller asked for, or the bundled model's name.
+        config: Its settings.
+        model: The network, float32, on the CPU, in evaluation mode.
+        layout: Writes its prompts; holds its tokenizer.
+        label_tokenizer: The label encoder's tokenizer (bi-encoders only).
+    """
+
+    name: str
+    config: ModelConfig
+    model: ScoringHead
+    layout: PromptLayout
+    label_tokenizer: TextTokenizer | None = None
+
+
+def load_checkpoint(name: str | Path | None = None, *, revision: str | None = None) -> Checkpoint:
+    """Load a checkpoint.
+
+    Args:
+        name: A local folder, else a name on the Hugging Face hub; None for the bundled model. An existing folder always
+            wins, and then nothing is asked of the network.
+        revision: Branch, tag or commit on the hub; pin a commit in production.
+
+    Returns:
+        The checkpoint, float32 on the CPU whatever the file's precision.
+
+    Raises:
+        CheckpointError: Files are missing, unsafe or do not fit each other; all offending names are listed.
+        ConfigError: The config asks for something unknown, such as another architecture.
+    """
+    folder = _BUNDLED / DEFAULT_MODEL if name is None else _locate(name, revision)
+    values = _read_config(folder)
+    weights = {key.removeprefix(_PREFIX): tensor for key, tensor in _read_weights(folder).items()}
+    config = ModelConfig.from_dict(values).with_shapes({key: tuple(t.shape) for key, t in weights.items()})
+    layout = PromptLayout(load_tokenizer(folder), prompt_first=config.prompt_first)
+    if config.architecture_type != "bi-encoder":
+        expected = {
+            LABEL: config.class_token_index,
+            SEP: config.text_token_index,
+            EXAMPLE: config.example_token_index,
+        }
+        check_markers(layout.tokenizer, expected, optional=(EXAMPLE,))
+    model = build_model(config)
+    _fill(model, weights, folder)
+    return Checkpoint(
+        name=DEFAULT_MODEL if name is None else str(name),
+        config=config,
+        model=model,
+        layout=layout,
+        label_tokenizer=_load_label_tokenizer(folder, config) if config.is_bi_encoder else None,
+    )
+
+
+def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, weights_dtype: dtype | None = None) -> None:
+    """Write a checkpoint so that `load_checkpoint` and upstream read the same model back.
+
+    The folder appears complete or not at all.
+
+    Args:
+        checkpoint: What to write.
+        folder: Must not exist yet.
+        weights_dtype: Precision of the file; None keeps the model's.
+
+    Raises:
+        CheckpointError: The folder exists.
+    """
+    target = Path(folder)
+    if target.exists():
+        raise CheckpointError(f"`{target}` exists already; checkpoints are never overwritten")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    try:
+        config = json.dumps(checkpoint.config.to_dict(), indent=2, sort_keys=True)
+        (staging / _CONFIG).write_text(config + "\n", encoding="utf-8")
+        save_file(_to_save(checkpoint.model, weights_dtype), staging / _WEIGHTS, metadata={"format": "pt"})
+        _write_tokenizer(checkpoint.layout.tokenizer, staging, checkpoint.config.shape.pad_id)
+        if checkpoint.label_tokenizer is not None:
+            label_folder = staging / _LABEL_TOKENIZER
+            label_folder.mkdir()
+            _write_tokenizer(checkpoint.label_tokenizer, label_folder, checkpoint.config.label_shape.pad_id)
+        staging.chmod(0o755)
+        os.replace(staging, target)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def _locate(name: str | Path, revision: str | None, patterns: tuple[str, ...] | None = None) -> Path:
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if isinstance(name, Path) or not _HUB_NAME.fullmatch(name):
+        raise CheckpointError(f"there is no folder `{name}`, and it is not a hub name (`owner/model`)")
+    wanted = patterns or (_CONFIG, _INDEX, "*.safetensors", *_TOKENIZER_FILES, f"{_LABEL_TOKENIZER}/*")
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(wanted)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        cause = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"`{name}` is no local folder and could not be had from the hub (revision {revision or 'main'}): {cause}"
+        ) from error
+
+
+def _read_config(folder: Path) -> dict[str, Any]:  # Any: JSON
+    try:
+        values = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"`{folder}` holds no {_CONFIG}, so it is not a checkpoint") from None
+    except ValueError as error:
+        raise CheckpointError(f"`{folder / _CONFIG}` is not JSON: {error}") from error
+    if not isinstance(values, dict) or values.get("model_type") != MODEL_TYPE:
+        found = values.get("model_type") if isinstance(values, dict) else values
+        raise CheckpointError(f"`{folder}` is not a GLiClass checkpoint: its `model_type` is {found!r}")
+    return values
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    if (folder / _INDEX).is_file():
+        files = sorted(set(json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+    else:
+        files = [_WEIGHTS]
+    missing = [file for file in files if Path(file).name != file or not (folder / file).is_file()]
+    if missing:
+        reason = (
+            "its pytorch_model.bin is not read, because unpickling a file runs code from it; "
+            "convert it to safetensors first"
+            if (folder / "pytorch_model.bin").is_file()
+            else f"{listed(missing)} not found"
+        )
+        raise CheckpointError(f"`{folder}` holds no safetensors weights: {reason}")
+    weights: dict[str, Tensor] = {}
+    for file in files:
+        weights.update(load_file(folder / file))
+    return weights
+
+
+def _fill(model: ScoringHead, weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Copy weights into the model; precision is converted, nothing else."""
+    own = model.state_dict(keep_vars=True)
+    loaded = {own[key].data_ptr() for key in weights if key in own}
+    missing = {key for key, value in own.items() if key not in weights and value.data_ptr() not in loaded}
+    unexpected = {key for key in weights if key not in own and not _is_unread(model, key)}
+    shapes = {
+        f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own.keys() & weights.keys()
+        if weights[key].shape != own[key].shape
+    }
+    absent = {key for key in missing if not _is_unread(model, key)}
+    problems = [
+        f"{len(names)} {kind}: {listed(names)}"
+        for kind, names in (("missing", absent), ("unexpected", unexpected), ("mis-shaped", shapes))
+        if names
+    ]
+    if problems:
+        raise CheckpointError(f"the weights in `{folder}` do not fit its config: {'; '.join(problems)}")
+    for key, value in own.items():
+        if key in weights:
+            value.data.copy_(weights[key])
+        elif key in missing:
+            value.data.zero_()  # never read, but saved again: no uninitialised memory
+
+
+def _is_unread(model: ScoringHead, key: str) -> bool:
+    return bool(_UNREAD.search(key) or (model.config.is_bi_encoder and _UNREAD_BY_BI_ENCODERS.search(key)))
+
+
+def _load_label_tokenizer(folder: Path, config: ModelConfig) -> TextTokenizer:
+    if (folder / _LABEL_TOKENIZER).is_dir():
+        return load_tokenizer(folder / _LABEL_TOKENIZER)
+    if config.label_model_name is None:
+        raise ConfigError(f"`{folder}` names no label tokenizer: neither {_LABEL_TOKENIZER}/ nor `label_model_name`")
+    return load_tokenizer(_locate(config.label_model_name, None, (*_TOKENIZER_FILES, _CONFIG)))
+
+
+def _to_save(model: ScoringHead, weights_dtype: dtype | None) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for key, value in model.state_dict().items():
+        if value.data_ptr() in seen:
+            continue  # tied weights are written once; loading ties them again
+        seen.add(value.data_ptr())
+        name = key if key.startswith("calibrator.") else _PREFIX + key
+        tensors[name] = value.detach().cpu().to(weights_dtype or value.dtype).contiguous()
+    return tensors
+
+
+def _write_tokenizer(tokenizer: TextTokenizer, folder: Path, pad_id: int) -> None:
+    (folder / "tokenizer.json").write_text(tokenizer.source, encoding="utf-8")
+    values = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": tokenizer.token(pad_id)}
+    (folder / "tokenizer_config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

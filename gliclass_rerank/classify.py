@@ -1,0 +1,232 @@
+"""Zero-shot classification: any labels, one forward pass."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gliclass_rerank.errors import InputError
+from gliclass_rerank.inputs.examples import ExampleFormat
+from gliclass_rerank.inputs.layout import Ask
+from gliclass_rerank.model.config import AttentionPlan
+from gliclass_rerank.scoring import Scorer, checked_text, checked_texts, sigmoid
+from gliclass_rerank.types import Example, LabelScore
+
+logger = logging.getLogger(__name__)
+
+Examples = Sequence[Example | Mapping[str, Any]]  # Any: upstream's JSON-like examples
+Labels = Sequence[str] | Mapping[str, Any]  # Any: a hierarchy of any depth
+
+_SEPARATOR = "."
+
+
+class ZeroShotClassifier:
+    """Classifies texts with a GLiClass checkpoint.
+
+    One instance holds one model, does not change after construction and may be shared by any number of threads. Long
+    texts are cut at the window's end, labels never; a cut is logged as a warning. Labels that take more than half of
+    the window beside a long text are spread over several windows.
+
+    Args:
+        model: A local folder or a hub name; None for the bundled model.
+        device: As for `Reranker`.
+        dtype: As for `Reranker`.
+        plan: As for `Reranker`.
+        revision: As for `Reranker`.
+        max_window_tokens: As for `Reranker`.
+        batch_tokens: As for `Reranker`.
+
+    Raises:
+        ConfigError: An unknown setting, or a plan that the backbone cannot run.
+        CheckpointError: The checkpoint cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        plan: AttentionPlan | None = None,
+        revision: str | None = None,
+        max_window_tokens: int | None = None,
+        batch_tokens: int | None = None,
+    ) -> None:
+        self._scorer = Scorer(
+            model,
+            device=device,
+            dtype=dtype,
+            plan=plan,
+            revision=revision,
+            max_window_tokens=max_window_tokens,
+            batch_tokens=batch_tokens,
+        )
+
+    @property
+    def name(self) -> str:
+        """The checkpoint's name or folder, or the bundled model's name."""
+        return self._scorer.name
+
+    @property
+    def plan(self) -> AttentionPlan | None:
+        """The attention plan in use; None for bi-encoders."""
+        return self._scorer.plan
+
+    def logits(
+        self,
+        text: str,
+        labels: Labels,
+        *,
+        prompt: str | None = None,
+        examples: Examples | None = None,
+        example_format: ExampleFormat | None = None,
+    ) -> list[float]:
+        """Raw logits of one text.
+
+        Args:
+            text: What is classified.
+            labels: Labels, or a hierarchy of them (nested mappings; names are joined by dots). May be empty.
+            prompt: Task description, glued to the text: end it with a space.
+            examples: Judged examples.
+            example_format: `"rac"`, `"few_shot"`, or None for what the checkpoint was trained with.
+
+        Returns:
+            One logit a label, in label order.
+
+        Raises:
+            InputError: An argument of the wrong type.
+            WindowOverflowError: Prompt, examples and a label leave no room for the text.
+            BackendError: The forward pass failed.
+        """
+        flat = flatten_labels(labels)
+        ask = self._ask(text, flat, prompt, examples, example_format)
+        return self._score([ask])[0]
+
+    def __call__(
+        self,
+        texts: str | Sequence[str],
+        labels: Labels | Sequence[Labels],
+        threshold: float = 0.5,
+        multi_label: bool = True,
+        *,
+        prompt: str | None = None,
+        examples: Examples | None = None,
+        example_format: ExampleFormat | None = None,
+    ) -> list[list[LabelScore]]:
+        """Classify texts.
+
+        Args:
+            texts: One text or a list of texts.
+            labels: Labels for all texts (a list or a hierarchy), or a list with labels for each text.
+            threshold: With `multi_label`, the least score of a returned label.
+            multi_label: Whether any number of labels may apply (sigmoid), else exactly one does (softmax over the
+                text's labels; the best is returned, ties by index, and `threshold` has no effect).
+            prompt: As for `logits`.
+            examples: As for `logits`; shown beside every text.
+            example_format: As for `logits`.
+
+        Returns:
+            One list a text, also for a single text; labels in the caller's order. No labels give an empty list.
+
+        Raises:
+            InputError: An argument of the wrong type, or a threshold outside [0, 1].
+        """
+        if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
+            raise InputError(f"`threshold` must be between 0 and 1, got {threshold!r}")
+        batch = (texts,) if isinstance(texts, str) else checked_texts("texts", texts)
+        label_sets = _label_sets(labels, len(batch))
+        asks = [
+            self._ask(text, flat, prompt, examples, example_format)
+            for text, flat in zip(batch, label_sets, strict=True)
+        ]
+        choose = partial(_above, threshold) if multi_label else _best
+        return [choose(logits, flat) for logits, flat in zip(self._score(asks), label_sets, strict=True)]
+
+    def _ask(
+        self,
+        text: str,
+        labels: Sequence[str],
+        prompt: str | None,
+        examples: Examples | None,
+        example_format: ExampleFormat | None,
+    ) -> Ask:
+        return self._scorer.ask(
+            checked_text("`text`", text),
+            labels,
+            prompt=None if prompt is None else checked_text("`prompt`", prompt),
+            examples=examples,
+            example_format=example_format,
+        )
+
+    def _score(self, asks: Sequence[Ask]) -> list[list[float]]:
+        scored = self._scorer.score(asks, yielding="text")
+        for number, (_, plan) in enumerate(scored):
+            if plan.text_truncation is not None:
+                cut = plan.text_truncation
+                logger.warning("text %d lost %d of its %d tokens", number, cut.num_lost, cut.num_tokens)
+        return [logits for logits, _ in scored]
+
+
+def flatten_labels(labels: Labels) -> tuple[str, ...]:
+    """Flatten a hierarchy into dotted names.
+
+    Args:
+        labels: A list of labels, or mappings nested to any depth whose leaves are labels or lists of labels.
+
+    Returns:
+        Names such as `topic.product`, in insertion order.
+
+    Raises:
+        InputError: Something that is neither.
+    """
+    if isinstance(labels, Mapping):
+        return tuple(_dotted(labels, ()))
+    return checked_texts("labels", labels)
+
+
+def _dotted(node: object, path: tuple[str, ...]) -> Iterable[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _dotted(value, (*path, checked_text("a key of `labels`", key)))
+    elif isinstance(node, str):
+        yield _SEPARATOR.join((*path, node))
+    else:
+        for label in checked_texts("labels", node):
+            yield _SEPARATOR.join((*path, label))
+
+
+def _label_sets(labels: Labels | Sequence[Labels], num_texts: int) -> list[tuple[str, ...]]:
+    is_per_text = (
+        not isinstance(labels, (str, Mapping))
+        and len(labels) > 0
+        and all(
+            isinstance(item, Mapping) or (isinstance(item, Sequence) and not isinstance(item, str)) for item in labels
+        )
+    )
+    if not is_per_text:
+        return [flatten_labels(labels)] * num_texts  # type: ignore[arg-type] # narrowed by is_per_text
+    if len(labels) != num_texts:
+        raise InputError(f"`labels` must hold one list for each of the {num_texts} texts, got {len(labels)}")
+    return [flatten_labels(item) for item in labels]
+
+
+def _above(threshold: float, logits: Sequence[float], labels: Sequence[str]) -> list[LabelScore]:
+    scored = [
+        LabelScore(label, sigmoid(logit), index)
+        for index, (label, logit) in enumerate(zip(labels, logits, strict=True))
+    ]
+    return [entry for entry in scored if entry.score >= threshold]
+
+
+def _best(logits: Sequence[float], labels: Sequence[str]) -> list[LabelScore]:
+    if not labels:
+        return []
+    best = max(range(len(labels)), key=lambda index: (logits[index], -index))
+    total = math.fsum(math.exp(logit - logits[best]) for logit in logits)
+    return [LabelScore(labels[best], 1 / total, best)]

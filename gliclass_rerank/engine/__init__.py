@@ -1,0 +1,1 @@
+"""How batches run: placement, order, budget, memory. Knows no query and no passage."""

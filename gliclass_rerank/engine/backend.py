@@ -1,0 +1,30 @@
+"""The seam between the engine and whatever multiplies matrices: token ids in, logits out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from gliclass_rerank.types import Blocks, Window
+
+
+class Backend(Protocol):
+    """Runs forward passes; safe to call from several threads."""
+
+    def logits(self, batch: Sequence[Window] | Blocks, groups: Sequence[Sequence[int]] = ()) -> list[list[float]]:
+        """Score one batch.
+
+        Args:
+            batch: Windows to run in one padded forward pass, or one query with its candidates.
+            groups: For `Blocks`, which candidates to run together: positions in `candidate_ids`, each exactly once,
+                in the order in which they should run. Ignored for windows.
+
+        Returns:
+            For windows, the logits of each window's candidates in marker order. For `Blocks`, one list: the logits in
+            the order of `candidate_ids`.
+
+        Raises:
+            OutOfMemoryError: The batch does not fit the device; a smaller one may.
+            BackendError: Anything else.
+        """
+        ...

@@ -1,0 +1,85 @@
+"""Where and in which precision a model runs; resolved once, when it is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+
+from gliclass_rerank.errors import ConfigError, listed
+
+_DTYPES: Final = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+# Tokens of one forward pass. On a CPU small batches stay in the cache and need no padding; a GPU wants to be filled.
+_CPU_BATCH_TOKENS: Final = 2048
+_GPU_BATCH_TOKENS: Final = 65536
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Device, precision and batch budget.
+
+    Attributes:
+        device: Where the model runs.
+        dtype: Precision of the backbone; the head always runs in float32.
+        batch_tokens: Tokens of one forward pass, padding included.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    batch_tokens: int
+
+
+def resolve_placement(
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    batch_tokens: int | None = None,
+) -> Placement:
+    """Fill in what the caller left open.
+
+    Args:
+        device: A torch device; None takes cuda, else mps, else cpu.
+        dtype: `float32`, `float16` or `bfloat16`; None takes bfloat16 on a cuda device that has it, else float32.
+        batch_tokens: Tokens of one forward pass; None takes 2,048 on the CPU and 65,536 elsewhere.
+
+    Returns:
+        The placement.
+
+    Raises:
+        ConfigError: A device or precision that is unknown or not there, or a budget below 1.
+    """
+    chosen = _device(device)
+    if batch_tokens is not None and batch_tokens < 1:
+        raise ConfigError(f"`batch_tokens` must be at least 1, got {batch_tokens}")
+    default = _CPU_BATCH_TOKENS if chosen.type == "cpu" else _GPU_BATCH_TOKENS
+    return Placement(chosen, _dtype(dtype, chosen), default if batch_tokens is None else batch_tokens)
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ConfigError(f"`device` must be a torch device such as 'cpu' or 'cuda:0', got {device!r}") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"`device` is {device!r}, but torch finds no CUDA device here")
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(f"`device` is {device!r}, but torch finds no Apple GPU here")
+    return chosen
+
+
+def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    if dtype is None:
+        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if has_bf16 else torch.float32
+    chosen = _DTYPES.get(str(dtype).removeprefix("torch."))
+    if chosen is None:
+        raise ConfigError(f"`dtype` must be one of {listed(_DTYPES)}, got {dtype!r}")
+    return chosen

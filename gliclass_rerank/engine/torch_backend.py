@@ -1,0 +1,46 @@
+"""The model in eager torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+import torch
+
+from gliclass_rerank.engine.placement import Placement
+from gliclass_rerank.errors import OutOfMemoryError
+from gliclass_rerank.model.batch import BlockBatch, WindowBatch
+from gliclass_rerank.model.head import ScoringHead
+from gliclass_rerank.types import Blocks, Window
+
+
+class TorchBackend:
+    """Runs a network where a placement says; moves it there once."""
+
+    def __init__(self, model: ScoringHead, placement: Placement) -> None:
+        self._device = placement.device
+        self._model = model.to(placement.device)
+        for encoder in model.encoders:
+            encoder.to(placement.dtype)
+        config = model.config
+        self._pad_id = config.shape.pad_id
+        self._label_pad_id = config.label_shape.pad_id if config.is_bi_encoder else config.shape.pad_id
+
+    @torch.inference_mode()
+    def logits(self, batch: Sequence[Window] | Blocks, groups: Sequence[Sequence[int]] = ()) -> list[list[float]]:
+        """Score one batch; see `Backend.logits`."""
+        try:
+            return self._block_logits(batch, groups) if isinstance(batch, Blocks) else self._window_logits(batch)
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemoryError(str(error).partition("\n")[0]) from error
+
+    def _window_logits(self, windows: Sequence[Window]) -> list[list[float]]:
+        batch = WindowBatch.of(windows, pad_id=self._pad_id, label_pad_id=self._label_pad_id, device=self._device)
+        rows = self._model(batch).float().tolist()
+        return [row[: len(window.markers)] for row, window in zip(rows, windows, strict=True)]
+
+    def _block_logits(self, blocks: Blocks, groups: Sequence[Sequence[int]]) -> list[list[float]]:
+        batch = BlockBatch.of(blocks, groups, pad_id=self._pad_id, label_pad_id=self._label_pad_id, device=self._device)
+        flat = self._model(batch).float().tolist()
+        by_index = dict(zip(chain.from_iterable(groups), flat, strict=True))
+        return [[by_index[index] for index in range(len(blocks.candidate_ids))]]

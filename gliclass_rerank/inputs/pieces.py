@@ -1,0 +1,44 @@
+"""What a prompt is made of: marker strings and stretches of text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+LABEL: Final = "<<LABEL>>"
+SEP: Final = "<<SEP>>"
+EXAMPLE: Final = "<<EXAMPLE>>"
+END_EXAMPLE: Final = "<</EXAMPLE>>"
+TRUE_LABEL: Final = "<<TRUE_LABEL>>"
+FALSE_LABEL: Final = "<<FALSE_LABEL>>"
+
+MARKERS: Final = (LABEL, SEP, EXAMPLE, END_EXAMPLE, TRUE_LABEL, FALSE_LABEL)
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A marker. One token where the tokenizer has it, else its characters.
+
+    Attributes:
+        name: One of `MARKERS`.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Text:
+    """A stretch of text.
+
+    Attributes:
+        text: The characters.
+        is_elastic: Whether its end may be cut to make room.
+        is_ours: Whether the library wrote it; a caller's text may not spell out markers.
+    """
+
+    text: str
+    is_elastic: bool = False
+    is_ours: bool = False
+
+
+Piece = Marker | Text

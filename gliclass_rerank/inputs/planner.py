@@ -1,0 +1,250 @@
+"""From texts to token sequences that fit: windows are planned in tokens before anything is concatenated.
+
+When ranking, the query, its examples and the markers always survive and passages are cut; when classifying, labels,
+prompt and examples survive and the text is cut. What was cut is reported. Upstream concatenates first and truncates on
+the right, which loses the query or whole candidates without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from gliclass_rerank.errors import InputError, WindowOverflowError
+from gliclass_rerank.inputs.layout import Ask, Encoded, Frame, PromptLayout
+from gliclass_rerank.inputs.tokenizer import TextTokenizer
+from gliclass_rerank.inputs.windows import pack
+from gliclass_rerank.types import Blocks, TokenIds, Truncation, Window
+
+Yielding = Literal["candidates", "text"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sequences for one ask.
+
+    Attributes:
+        requests: What the model will read; windows, or exactly one `Blocks`.
+        members: For each request, the positions in `Ask.candidates` of its candidates, in marker order.
+        truncated: Candidates that were cut, ascending by index.
+        text_truncation: The cut of the text (index 0), or None.
+    """
+
+    requests: tuple[Window | Blocks, ...]
+    members: tuple[tuple[int, ...], ...]
+    truncated: tuple[Truncation, ...] = ()
+    text_truncation: Truncation | None = None
+
+    @property
+    def sees_companions(self) -> bool:
+        """Whether candidates of one request attend to each other."""
+        return any(isinstance(request, Window) for request in self.requests)
+
+
+class Planner(Protocol):
+    """Plans one ask; safe to share between threads."""
+
+    def plan(self, ask: Ask, *, yielding: Yielding) -> Plan:
+        """Turn texts into sequences that fit.
+
+        Args:
+            ask: At least one candidate.
+            yielding: Which side is cut when there is no room.
+
+        Returns:
+            The plan.
+
+        Raises:
+            WindowOverflowError: What must survive leaves no room for the rest.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowPlanner:
+    """Windows with several candidates each: the `joint` plan and the fused bi-encoder.
+
+    Attributes:
+        layout: Writes the prompt.
+        max_window_tokens: No window is longer than this.
+        window_tokens: The length to pack passages to, from the tokens each window repeats. Labels are packed to
+            `max_window_tokens` instead, because public checkpoints were trained with all of them in view.
+        label_tokenizer: The label encoder's tokenizer (fused bi-encoder only).
+        max_label_tokens: Longest sequence for the label encoder.
+    """
+
+    layout: PromptLayout
+    max_window_tokens: int
+    window_tokens: Callable[[int], int]
+    label_tokenizer: TextTokenizer | None = None
+    max_label_tokens: int = 0
+
+    def plan(self, ask: Ask, *, yielding: Yielding) -> Plan:
+        """See `Planner.plan`."""
+        label_ids: list[TokenIds] = []
+        truncated: tuple[Truncation, ...] = ()
+        if self.label_tokenizer is None:
+            frame, candidates = self.layout.joint(ask), self.layout.candidates(ask.candidates)
+        else:
+            frame = self.layout.fused(ask)
+            candidates = [()] * len(ask.candidates)
+            label_ids, truncated = _label_sequences(self.label_tokenizer, ask.candidates, self.max_label_tokens)
+        if yielding == "text":
+            frame, groups, lost = self._fit_text(frame, candidates)
+        else:
+            groups, candidates, cut = self._fit_candidates(frame, candidates)
+            truncated, lost = cut or truncated, None
+        return Plan(
+            requests=tuple(
+                self._window(frame, [candidates[i] for i in group], [label_ids[i] for i in group] if label_ids else [])
+                for group in groups
+            ),
+            members=tuple(map(tuple, groups)),
+            truncated=truncated,
+            text_truncation=lost,
+        )
+
+    def _overhead(self, frame: Frame) -> int:
+        tokenizer = self.layout.tokenizer
+        special = len(tokenizer.prefix_ids) + len(tokenizer.suffix_ids)
+        return special + len(frame.head.ids) + 1 + len(frame.tail.ids)
+
+    def _fit_candidates(
+        self, frame: Frame, candidates: Sequence[TokenIds]
+    ) -> tuple[list[range], list[TokenIds], tuple[Truncation, ...]]:
+        overhead = self._overhead(frame)
+        room = self.max_window_tokens - overhead - 1
+        if room < 1:
+            raise WindowOverflowError(
+                f"the query with its examples takes {overhead} of the window's {self.max_window_tokens} tokens "
+                "and leaves no room for a passage"
+            )
+        kept, truncated = _cut(candidates, room)
+        target = min(self.max_window_tokens, self.window_tokens(overhead))
+        groups = pack([1 + len(ids) for ids in kept], max(1, target - overhead))
+        return groups, kept, truncated
+
+    def _fit_text(self, frame: Frame, labels: Sequence[TokenIds]) -> tuple[Frame, list[range], Truncation | None]:
+        """All labels in one window if the text keeps half of the room, else as few windows as that takes."""
+        room = self.max_window_tokens - self._overhead(frame) + frame.num_elastic
+        lengths = [1 + len(ids) for ids in labels]
+        groups = pack(lengths, max(room - frame.num_elastic, room // 2, 1))
+        longest = max(sum(lengths[i] for i in group) for group in groups)
+        left = room - longest
+        if left < min(1, frame.num_elastic):
+            raise WindowOverflowError(
+                f"prompt, examples and labels take {self.max_window_tokens - left} of the window's "
+                f"{self.max_window_tokens} tokens and leave no room for the text"
+            )
+        shortened, lost = _shorten(frame, left)
+        return shortened, groups, lost
+
+    def _window(self, frame: Frame, candidates: Sequence[TokenIds], label_ids: Sequence[TokenIds]) -> Window:
+        tokenizer, label_id, sep_id = self.layout.tokenizer, self.layout.label_id, self.layout.sep_id
+        assert label_id is not None, "checked when the checkpoint was loaded"
+        assert sep_id is not None, "checked when the checkpoint was loaded"
+        ids = [*tokenizer.prefix_ids, *frame.head.ids]
+        markers = []
+        for candidate in candidates:
+            markers.append(len(ids))
+            ids += [label_id, *candidate]
+        text_start = len(ids)
+        ids += [sep_id, *frame.tail.ids, *tokenizer.suffix_ids]
+        return Window(tuple(ids), tuple(markers), text_start, tuple(label_ids))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedQueryPlanner:
+    """The query in one block, each candidate in another: the `shared_query` plan.
+
+    Attributes:
+        layout: Writes the prompt.
+        max_window_tokens: No block is longer than this.
+    """
+
+    layout: PromptLayout
+    max_window_tokens: int
+
+    def plan(self, ask: Ask, *, yielding: Yielding) -> Plan:
+        """See `Planner.plan`."""
+        tokenizer, label_id = self.layout.tokenizer, self.layout.label_id
+        assert label_id is not None, "checked when the checkpoint was loaded"
+        query, lost = _fit_block(self.layout.query_block(ask), tokenizer, self.max_window_tokens, yielding)
+        room = self.max_window_tokens - 1 - len(tokenizer.suffix_ids)
+        kept, truncated = _cut(self.layout.candidates(ask.candidates), room)
+        blocks = tuple((label_id, *ids, *tokenizer.suffix_ids) for ids in kept)
+        return _block_plan(query, blocks, truncated, lost)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BiEncoderPlanner:
+    """The text and each label as sequences of their own, for two encoders.
+
+    Attributes:
+        layout: Writes the text.
+        max_window_tokens: Longest sequence for the text encoder.
+        label_tokenizer: The label encoder's tokenizer.
+        max_label_tokens: Longest sequence for the label encoder.
+    """
+
+    layout: PromptLayout
+    max_window_tokens: int
+    label_tokenizer: TextTokenizer
+    max_label_tokens: int
+
+    def plan(self, ask: Ask, *, yielding: Yielding) -> Plan:
+        """See `Planner.plan`."""
+        if ask.examples:
+            raise InputError("`examples` have no place in the architecture 'bi-encoder', which never reads them")
+        text, lost = _fit_block(self.layout.bare_text(ask), self.layout.tokenizer, self.max_window_tokens, yielding)
+        labels, truncated = _label_sequences(self.label_tokenizer, ask.candidates, self.max_label_tokens)
+        return _block_plan(text, tuple(labels), truncated, lost)
+
+
+def _block_plan(
+    query: TokenIds, blocks: tuple[TokenIds, ...], truncated: tuple[Truncation, ...], lost: Truncation | None
+) -> Plan:
+    return Plan((Blocks(query, blocks),), (tuple(range(len(blocks))),), truncated, lost)
+
+
+def _fit_block(
+    text: Encoded, tokenizer: TextTokenizer, max_tokens: int, yielding: Yielding
+) -> tuple[TokenIds, Truncation | None]:
+    special = len(tokenizer.prefix_ids) + len(tokenizer.suffix_ids)
+    total = len(text.ids) + special
+    frame = Frame(Encoded(()), text)
+    lost = None
+    if total > max_tokens:
+        left = max_tokens - total + text.num_elastic
+        if yielding == "candidates" or left < 1:
+            raise WindowOverflowError(
+                f"the query with its examples takes {total} tokens, more than the window's {max_tokens}"
+            )
+        frame, lost = _shorten(frame, left)
+    return (*tokenizer.prefix_ids, *frame.tail.ids, *tokenizer.suffix_ids), lost
+
+
+def _shorten(frame: Frame, left: int) -> tuple[Frame, Truncation | None]:
+    total = frame.num_elastic
+    if total <= left:
+        return frame, None
+    return frame.without(total - left), Truncation(index=0, num_tokens=total, num_lost=total - left)
+
+
+def _cut(candidates: Sequence[TokenIds], room: int) -> tuple[list[TokenIds], tuple[Truncation, ...]]:
+    truncated = tuple(
+        Truncation(index, len(ids), len(ids) - room) for index, ids in enumerate(candidates) if len(ids) > room
+    )
+    return [ids[:room] for ids in candidates], truncated
+
+
+def _label_sequences(
+    tokenizer: TextTokenizer, texts: Sequence[str], max_tokens: int
+) -> tuple[list[TokenIds], tuple[Truncation, ...]]:
+    """Whole sequences for a label encoder; cut sequences keep their closing special tokens."""
+    kept, truncated = _cut(tokenizer.encode_sequences(texts), max_tokens)
+    closing = tokenizer.suffix_ids
+    for cut in truncated:
+        kept[cut.index] = kept[cut.index][: max_tokens - len(closing)] + closing
+    return kept, truncated

@@ -1,0 +1,94 @@
+"""GLiClass bi-encoders: labels have an encoder of their own.
+
+In `bi-encoder` text and labels meet only in the scorer. In `bi-encoder-fused` each label's vector replaces its marker's
+word embedding in the text's sequence, so that labels and text attend to each other.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gliclass_rerank.model.batch import BlockBatch, TokenRows, WindowBatch
+from gliclass_rerank.model.config import ModelConfig
+from gliclass_rerank.model.encoder import build_backbone, run_backbone, token_embeddings
+from gliclass_rerank.model.head import ScoringHead
+from gliclass_rerank.model.layers import Projector
+from gliclass_rerank.model.markers import marker_states
+
+
+class BiEncoder(ScoringHead):
+    """`bi-encoder`; weights are uninitialised until a checkpoint is loaded."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        assert config.label_model_config is not None, "checked by ModelConfig"
+        self.encoder_model = build_backbone(config.encoder_config)
+        self.label_encoder = build_backbone(config.label_model_config)
+        self.biencoder_projector = Projector(
+            config.label_shape.width, config.hidden_size, config.shape.width, act=config.projector_hidden_act
+        )
+
+    @property
+    def encoders(self) -> tuple[nn.Module, ...]:
+        """Both backbones."""
+        return (self.encoder_model, self.label_encoder)
+
+    def forward(self, batch: WindowBatch | BlockBatch) -> Tensor:
+        """Score a text against its labels, which form one set.
+
+        Args:
+            batch: A text and its labels.
+
+        Returns:
+            FloatTensor [num_candidates], in group order.
+        """
+        assert isinstance(batch, BlockBatch), "a bi-encoder reads blocks"
+        (states,) = run_backbone(self.encoder_model, batch.query)
+        text = self.text_vector(self.pool(self._float(states), batch.query.mask))
+        candidates = torch.cat([self.encode_candidates(group) for group in batch.groups])[None]
+        marker_mask = torch.ones(candidates.shape[:2], dtype=torch.bool, device=candidates.device)
+        return self.score(text, candidates, marker_mask, batch.query.mask, always_scaled=True)[0]
+
+    def encode_candidates(self, rows: TokenRows) -> Tensor:
+        """Encode labels.
+
+        Args:
+            rows: One label a row.
+
+        Returns:
+            FloatTensor [num_rows, hidden].
+        """
+        (states,) = run_backbone(self.label_encoder, rows)
+        return self.candidate_vectors(self.biencoder_projector(self.pool(self._float(states), rows.mask)))
+
+    def _float(self, states: Tensor) -> Tensor:
+        return states.to(self.logit_scale.dtype)
+
+
+class FusedBiEncoder(BiEncoder):
+    """`bi-encoder-fused`; weights are uninitialised until a checkpoint is loaded."""
+
+    def forward(self, batch: WindowBatch | BlockBatch) -> Tensor:
+        """Score windows whose markers stand for labels encoded apart.
+
+        Args:
+            batch: Windows with their candidates' own token ids.
+
+        Returns:
+            FloatTensor [num_windows, max_passages].
+        """
+        assert isinstance(batch, WindowBatch), "a fused bi-encoder reads windows"
+        assert batch.candidates is not None, "a fused bi-encoder needs its candidates' own token ids"
+        embeddings = token_embeddings(self.encoder_model, batch.tokens.ids)
+        is_marker = torch.zeros(batch.tokens.ids.shape, dtype=torch.long, device=embeddings.device)
+        is_marker.scatter_add_(1, batch.markers, batch.marker_mask.long())
+        # Row by row, left to right: the order in which the batch lists the candidates.
+        vectors = self.encode_candidates(batch.candidates).to(embeddings.dtype)
+        embeddings = embeddings.masked_scatter(is_marker.bool()[..., None], vectors)
+        (states,) = run_backbone(self.encoder_model, batch.tokens, embeddings=embeddings)
+        states = self._float(states)
+        text = self.text_vector(self.pool(states, batch.tokens.mask))
+        # Kept for checkpoint compatibility: these states are scored as they are, without a projector.
+        candidates = marker_states(states, batch.markers, embed_marker=True)
+        return self.score(text, candidates, batch.marker_mask, batch.tokens.mask, always_scaled=True)

@@ -1,0 +1,50 @@
+"""BERT in blocks: absolute positions, plain attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from gliclass_rerank.model.blocks.runner import BlockRunner
+
+
+class BertBlocks(BlockRunner):
+    """Takes `transformers.BertModel` apart."""
+
+    @property
+    def _layers(self) -> Any:  # Any: modules of a transformers model, untyped there
+        return self.backbone.encoder.layer  # type: ignore[union-attr]
+
+    @property
+    def num_layers(self) -> int:
+        """Number of transformer layers."""
+        return len(self._layers)
+
+    @property
+    def positions_are_absolute(self) -> bool:
+        """Candidates restart at 0, so that layers below the query's start stay independent of it."""
+        return True
+
+    def embed(self, ids: Tensor, embeddings: Tensor | None) -> Tensor:
+        """Word, position and type embeddings, normalised."""
+        module: Any = self.backbone.embeddings  # Any: see _layers
+        states: Tensor = module(input_ids=None if embeddings is not None else ids, inputs_embeds=embeddings)
+        return states
+
+    def project(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002 - positions are in the embeddings
+        """Queries, keys and values of a layer."""
+        attention = self._layers[layer].attention.self
+        heads = (attention.num_attention_heads, attention.attention_head_size)
+        query, key, value = (
+            projection(states).unflatten(-1, heads).transpose(1, 2)
+            for projection in (attention.query, attention.key, attention.value)
+        )
+        return query, key, value
+
+    def finish(self, layer: int, states: Tensor, context: Tensor) -> Tensor:
+        """Output projection, residual, feed-forward."""
+        module = self._layers[layer]
+        attended = module.attention.output(context, states)
+        finished: Tensor = module.output(module.intermediate(attended), attended)
+        return finished

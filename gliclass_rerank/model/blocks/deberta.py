@@ -1,0 +1,129 @@
+"""DeBERTa-v2/v3 in blocks: disentangled attention over restarted positions.
+
+Scores are content-content plus content-position plus position-content (He et al., arXiv 2006.03654); distances are
+bucketed on a log scale. A candidate's positions follow the query's.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gliclass_rerank.model.blocks.runner import BlockRunner
+
+
+class DebertaBlocks(BlockRunner):
+    """Takes `transformers.DebertaV2Model` apart."""
+
+    @property
+    def _layers(self) -> Any:  # Any: modules of a transformers model, untyped there
+        return self.backbone.encoder.layer  # type: ignore[union-attr]
+
+    @property
+    def num_layers(self) -> int:
+        """Number of transformer layers."""
+        return len(self._layers)
+
+    @property
+    def positions_are_absolute(self) -> bool:
+        """Distances are relative; checkpoints that add absolute positions too are refused."""
+        return False
+
+    def embed(self, ids: Tensor, embeddings: Tensor | None) -> Tensor:
+        """Word embeddings, normalised; no mask is needed because padding is never attended to."""
+        module: Any = self.backbone.embeddings  # Any: see _layers
+        states: Tensor = module(input_ids=None if embeddings is not None else ids, inputs_embeds=embeddings)
+        return states
+
+    def project(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002 - positions enter in `attend`
+        """Queries, keys and values of a layer."""
+        attention = self._layers[layer].attention.self
+        query, key, value = (
+            _heads(projection(states), attention.num_attention_heads)
+            for projection in (attention.query_proj, attention.key_proj, attention.value_proj)
+        )
+        return query, key, value
+
+    def finish(self, layer: int, states: Tensor, context: Tensor) -> Tensor:
+        """Output projection, residual, feed-forward."""
+        module = self._layers[layer]
+        attended = module.attention.output(context, states)
+        finished: Tensor = module.output(module.intermediate(attended), attended)
+        return finished
+
+    def tables(self) -> tuple[tuple[Tensor, ...], ...]:
+        """Projected position embeddings of each layer: keys for c2p and queries for p2c, empty where unused."""
+        encoder: Any = self.backbone.encoder  # Any: see _layers
+        relative = encoder.get_rel_embedding()
+        return tuple(_position_table(module.attention.self, relative) for module in self._layers)
+
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        *,
+        query_positions: Tensor,
+        key_positions: Tensor,
+        tables: tuple[Tensor, ...],
+    ) -> Tensor:
+        """Disentangled attention."""
+        c2p, p2c = tables
+        scale = math.sqrt(query.shape[-1] * (1 + bool(c2p.numel()) + bool(p2c.numel())))
+        scores = query @ (key.transpose(-1, -2) / scale)
+        # One table index serves both terms, because buckets are symmetric: bucket(-x) = -bucket(x).
+        index = self._buckets(query_positions[:, None] - key_positions[None, :], span=_span(c2p, p2c))
+        if c2p.numel():
+            scores = scores + _gather(query @ c2p.transpose(-1, -2), index) / scale
+        if p2c.numel():
+            scores = scores + _gather(key @ p2c.transpose(-1, -2), index.T).transpose(-1, -2) / scale
+        if mask is not None:
+            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        return scores.softmax(dim=-1) @ value
+
+    def _buckets(self, distance: Tensor, *, span: int) -> Tensor:
+        attention = self._layers[0].attention.self
+        if attention.position_buckets > 0:
+            distance = _log_buckets(distance, attention.position_buckets, attention.max_relative_positions)
+        return (distance + span).clamp(0, 2 * span - 1)
+
+
+def _heads(states: Tensor, num_heads: int) -> Tensor:
+    return states.view(*states.shape[:-1], num_heads, -1).transpose(1, 2)
+
+
+def _span(c2p: Tensor, p2c: Tensor) -> int:
+    return max(c2p.shape[-2] if c2p.numel() else 0, p2c.shape[-2] if p2c.numel() else 0) // 2
+
+
+def _position_table(attention: Any, relative: Tensor) -> tuple[Tensor, Tensor]:  # Any: an untyped transformers module
+    """Position keys and queries, FloatTensor [num_heads, 2 * span, head_dim] each."""
+    relative = relative[: 2 * attention.pos_ebd_size]
+    unused = relative.new_empty(0)
+    shared = attention.share_att_key
+    c2p = p2c = unused
+    if "c2p" in attention.pos_att_type:
+        project = attention.key_proj if shared else attention.pos_key_proj
+        c2p = _heads(project(relative)[None], attention.num_attention_heads)[0]
+    if "p2c" in attention.pos_att_type:
+        project = attention.query_proj if shared else attention.pos_query_proj
+        p2c = _heads(project(relative)[None], attention.num_attention_heads)[0]
+    return c2p, p2c
+
+
+def _gather(scores: Tensor, index: Tensor) -> Tensor:
+    return scores.gather(-1, index.expand(*scores.shape[:2], *index.shape))
+
+
+def _log_buckets(distance: Tensor, buckets: int, max_position: int) -> Tensor:
+    """Distances below half the buckets as they are, larger ones on a log scale; LongTensor of the same shape."""
+    middle = buckets // 2
+    size = distance.abs().clamp(min=middle).float()
+    # In float32 and in this order, as transformers does it: at a bucket's border the last bit decides.
+    scaled = torch.log(size / middle) / torch.log(torch.tensor((max_position - 1) / middle)) * (middle - 1)
+    far = torch.ceil(scaled) + middle
+    return torch.where(distance.abs() <= middle, distance, (far * distance.sign()).long())

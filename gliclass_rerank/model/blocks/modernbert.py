@@ -1,0 +1,75 @@
+"""ModernBERT in blocks (Ettin, mmBERT): rotary positions, local attention in two layers of three.
+
+A candidate's positions follow the query's. Local layers keep their window over those positions, as if the sequence were
+"query, this candidate": what the pretrained weights know from pairs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gliclass_rerank.model.blocks.runner import BlockRunner
+
+
+class ModernBertBlocks(BlockRunner):
+    """Takes `transformers.ModernBertModel` apart."""
+
+    @property
+    def _layers(self) -> Any:  # Any: modules of a transformers model, untyped there
+        return self.backbone.layers
+
+    @property
+    def num_layers(self) -> int:
+        """Number of transformer layers."""
+        return len(self._layers)
+
+    @property
+    def positions_are_absolute(self) -> bool:
+        """Rotary positions are relative."""
+        return False
+
+    def embed(self, ids: Tensor, embeddings: Tensor | None) -> Tensor:
+        """Word embeddings, normalised."""
+        module: Any = self.backbone.embeddings  # Any: see _layers
+        states: Tensor = module(input_ids=None if embeddings is not None else ids, inputs_embeds=embeddings)
+        return states
+
+    def project(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of a layer; queries and keys rotated by their position."""
+        module = self._layers[layer]
+        projected = module.attn.Wqkv(module.attn_norm(states))
+        query, key, value = projected.unflatten(-1, (3, -1, module.attn.head_dim)).unbind(dim=-3)
+        rotary: Any = self.backbone.rotary_emb  # Any: see _layers
+        cos, sin = rotary(states, positions[None, :], module.attention_type)
+        query, key = (_rotate(part.transpose(1, 2), cos, sin) for part in (query, key))
+        return query, key, value.transpose(1, 2)
+
+    def finish(self, layer: int, states: Tensor, context: Tensor) -> Tensor:
+        """Output projection, residual, feed-forward."""
+        module = self._layers[layer]
+        states = states + module.attn.Wo(context)
+        finished: Tensor = states + module.mlp(module.mlp_norm(states))
+        return finished
+
+    def close(self, states: Tensor) -> Tensor:
+        """The final norm."""
+        module: Any = self.backbone.final_norm  # Any: see _layers
+        closed: Tensor = module(states)
+        return closed
+
+    def visible(self, layer: int, query_positions: Tensor, key_positions: Tensor) -> Tensor | None:
+        """The local window of local layers; None in layers with full attention."""
+        if self._layers[layer].attention_type != "sliding_attention":
+            return None
+        reach: int = self.backbone.config.sliding_window  # type: ignore[union-attr, assignment]
+        return (query_positions[:, None] - key_positions[None, :]).abs() <= reach
+
+
+def _rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    # In float32 as transformers does it, so that half precision agrees with the joint plan.
+    first, second = states.chunk(2, dim=-1)
+    turned = torch.cat([-second, first], dim=-1)
+    return (states.float() * cos[:, None] + turned.float() * sin[:, None]).to(states.dtype)

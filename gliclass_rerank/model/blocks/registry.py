@@ -1,0 +1,45 @@
+"""Which backbones can run in blocks, and why another one cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from torch import nn
+
+from gliclass_rerank.errors import listed
+from gliclass_rerank.model.blocks.bert import BertBlocks
+from gliclass_rerank.model.blocks.deberta import DebertaBlocks
+from gliclass_rerank.model.blocks.modernbert import ModernBertBlocks
+from gliclass_rerank.model.blocks.runner import BlockRunner
+
+_RUNNERS: Final[Mapping[str, type[BlockRunner]]] = {
+    "bert": BertBlocks,
+    "deberta-v2": DebertaBlocks,
+    "modernbert": ModernBertBlocks,
+}
+
+
+def unsupported_reason(encoder_config: Mapping[str, Any]) -> str | None:
+    """Why a backbone cannot run the `shared_query` plan.
+
+    Args:
+        encoder_config: The backbone's config, with `model_type`.
+
+    Returns:
+        One sentence, or None if it can.
+    """
+    model_type = encoder_config["model_type"]
+    if model_type not in _RUNNERS:
+        return f"the plan 'shared_query' needs a backbone of {listed(_RUNNERS)}, got {model_type!r}"
+    if model_type == "deberta-v2":
+        if encoder_config.get("conv_kernel_size", 0) > 0:
+            return "the plan 'shared_query' does not support DeBERTa's convolution layer"
+        if encoder_config.get("position_biased_input", True) or not encoder_config.get("relative_attention", False):
+            return "the plan 'shared_query' needs a DeBERTa with relative positions only"
+    return None
+
+
+def block_runner(model_type: str, backbone: nn.Module) -> BlockRunner:
+    """The runner for a backbone that `unsupported_reason` accepts."""
+    return _RUNNERS[model_type](backbone)

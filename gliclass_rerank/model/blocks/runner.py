@@ -1,0 +1,193 @@
+"""Runs a stock backbone in blocks: the query first, then candidates against the query's keys and values.
+
+Each layer is taken apart into `project` (keys, queries, values), `attend` and `finish` (output, residual, feed-forward),
+so that a candidate's attention can run over [query keys; own keys]. A candidate never sees another one, and its
+positions restart, so its states do not depend on order, batch or companions (Set-Encoder, arXiv 2404.06912, shows that
+this costs no quality when trained so). Below `start` candidates do not see the query either: those states
+could be computed before any query is known.
+
+One subclass per backbone family lives beside this module.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+KeyValue = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class QueryMemory:
+    """What candidates need of an encoded query.
+
+    Attributes:
+        layers: FloatTensor [1, query_len, hidden] each: the states asked for, see `BlockRunner.encode_query`.
+        keys_values: For each layer its keys and values, FloatTensor [1, num_heads, query_len, head_dim] each, or None
+            where candidates do not see the query.
+        num_tokens: Length of the query's sequence.
+        tables: Per-layer tensors that depend on weights only, made once per forward pass; may be empty.
+    """
+
+    layers: tuple[Tensor, ...]
+    keys_values: tuple[KeyValue | None, ...]
+    num_tokens: int
+    tables: tuple[tuple[Tensor, ...], ...]
+
+
+class BlockRunner(ABC):
+    """Takes one backbone family apart; holds no weights of its own."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        self.backbone = backbone
+
+    @property
+    @abstractmethod
+    def num_layers(self) -> int:
+        """Number of transformer layers."""
+
+    @property
+    @abstractmethod
+    def positions_are_absolute(self) -> bool:
+        """Whether candidates restart at position 0 (True) or go on after the query (False)."""
+
+    @abstractmethod
+    def embed(self, ids: Tensor, embeddings: Tensor | None) -> Tensor:
+        """Embedding output; `embeddings`, if given, replaces the word embeddings of `ids`."""
+
+    @abstractmethod
+    def project(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of a layer, [num_rows, num_heads, seq_len, head_dim] each."""
+
+    @abstractmethod
+    def finish(self, layer: int, states: Tensor, context: Tensor) -> Tensor:
+        """From attention output [num_rows, seq_len, hidden] to the layer's output."""
+
+    def close(self, states: Tensor) -> Tensor:
+        """What the backbone does after its last layer."""
+        return states
+
+    def tables(self) -> tuple[tuple[Tensor, ...], ...]:
+        """Per-layer tensors that depend on weights only, to be shared by all blocks of a forward pass."""
+        return ((),) * self.num_layers
+
+    def visible(self, layer: int, query_positions: Tensor, key_positions: Tensor) -> Tensor | None:  # noqa: ARG002
+        """BoolTensor [num_queries, num_keys] of what a layer may see by distance; None = everything."""
+        return None
+
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        *,
+        query_positions: Tensor,  # noqa: ARG002 - for backbones whose attention scores depend on distance
+        key_positions: Tensor,  # noqa: ARG002
+        tables: tuple[Tensor, ...],  # noqa: ARG002
+    ) -> Tensor:
+        """Attention output, [num_rows, num_heads, num_queries, head_dim]; `mask` broadcasts to the scores' shape."""
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+
+    def encode_query(
+        self, ids: Tensor, *, start: int, embeddings: Tensor | None = None, all_layers: bool = False
+    ) -> QueryMemory:
+        """Encode a query on its own.
+
+        Args:
+            ids: LongTensor [1, query_len]. No padding.
+            start: First layer in which candidates will see the query.
+            embeddings: FloatTensor [1, query_len, hidden]. Word embeddings in place of the ids.
+            all_layers: Keep the embedding output and every layer's output instead of the last layer's only.
+
+        Returns:
+            The query's states, and its keys and values from layer `start` on.
+        """
+        positions = torch.arange(ids.shape[1], device=ids.device)
+        states = self.embed(ids, embeddings)
+        layers, keys_values, tables = [states], [], self.tables()
+        for layer in range(self.num_layers):
+            query, key, value = self.project(layer, states, positions)
+            mask = self.visible(layer, positions, positions)
+            context = self.attend(
+                query,
+                key,
+                value,
+                mask,
+                query_positions=positions,
+                key_positions=positions,
+                tables=tables[layer],
+            )
+            states = self.finish(layer, states, context.transpose(1, 2).flatten(2))
+            keys_values.append((key, value) if layer >= start else None)
+            layers.append(states)
+        return QueryMemory(self._kept(layers, all_layers), tuple(keys_values), ids.shape[1], tables)
+
+    def encode_candidates(
+        self,
+        ids: Tensor,
+        token_mask: Tensor | None,
+        memory: QueryMemory,
+        *,
+        embeddings: Tensor | None = None,
+        all_layers: bool = False,
+    ) -> tuple[Tensor, ...]:
+        """Encode candidates, each against itself and the query.
+
+        Args:
+            ids: LongTensor [num_rows, seq_len]. One candidate a row.
+            token_mask: BoolTensor [num_rows, seq_len], True on real tokens, right-padded; None if no row is padded.
+            memory: The encoded query.
+            embeddings: FloatTensor [num_rows, seq_len, hidden]. Word embeddings in place of the ids.
+            all_layers: As in `encode_query`.
+
+        Returns:
+            FloatTensor [num_rows, seq_len, hidden] each: the states asked for.
+        """
+        device = ids.device
+        offset = 0 if self.positions_are_absolute else memory.num_tokens
+        own = torch.arange(offset, offset + ids.shape[1], device=device)
+        both = torch.cat([torch.arange(memory.num_tokens, device=device), own])
+        own_mask, both_mask = _key_masks(token_mask, memory.num_tokens)
+        states = self.embed(ids, embeddings)
+        layers = [states]
+        for layer, shared in enumerate(memory.keys_values):
+            query, key, value = self.project(layer, states, own)
+            positions, mask = own, own_mask
+            if shared is not None:
+                key, value = _prepend(shared[0], key), _prepend(shared[1], value)
+                positions, mask = both, both_mask
+            visible = self.visible(layer, own, positions)
+            if visible is not None:
+                mask = visible if mask is None else visible & mask
+            context = self.attend(
+                query,
+                key,
+                value,
+                mask,
+                query_positions=own,
+                key_positions=positions,
+                tables=memory.tables[layer],
+            )
+            states = self.finish(layer, states, context.transpose(1, 2).flatten(2))
+            layers.append(states)
+        return self._kept(layers, all_layers)
+
+    def _kept(self, layers: list[Tensor], all_layers: bool) -> tuple[Tensor, ...]:
+        last = self.close(layers[-1])
+        return (*layers[:-1], last) if all_layers else (last,)
+
+
+def _key_masks(token_mask: Tensor | None, query_tokens: int) -> tuple[Tensor | None, Tensor | None]:
+    if token_mask is None:
+        return None, None
+    own = token_mask[:, None, None, :]
+    return own, functional.pad(own, (query_tokens, 0), value=True)
+
+
+def _prepend(shared: Tensor, own: Tensor) -> Tensor:
+    return torch.cat([shared.expand(own.shape[0], -1, -1, -1), own], dim=2)

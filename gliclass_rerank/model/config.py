@@ -1,0 +1,273 @@
+"""What a checkpoint's `config.json` says, typed and validated once.
+
+Keys keep upstream's spelling because they are file format. Keys that steer only upstream's training or its other
+architectures are listed in `_IGNORED` and dropped without a word; any other unknown key is logged at debug level.
+Two keys are ours: `attention_plan` and `query_attention_start` (see docs/decisions/0003-attention-plans.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, get_args
+
+from gliclass_rerank.errors import ConfigError, listed
+from gliclass_rerank.model.encoder import BackboneShape, backbone_shape
+
+logger = logging.getLogger(__name__)
+
+AttentionPlan = Literal["joint", "shared_query"]
+Architecture = Literal["uni-encoder", "bi-encoder", "bi-encoder-fused"]
+PoolerName = Literal["first", "last", "max", "avg", "sum", "rms", "abs_max", "abs_avg", "pass"]
+ScorerName = Literal["simple", "weighted-dot", "mlp", "hopfield", "cross-attn"]
+ClassTokenPooling = Literal["first", "average"]
+
+MODEL_TYPE: Final = "GLiClass"
+
+_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "architecture_type": get_args(Architecture),
+    "pooling_strategy": get_args(PoolerName),
+    "scorer_type": get_args(ScorerName),
+    "class_token_pooling": get_args(ClassTokenPooling),
+    "attention_plan": get_args(AttentionPlan),
+}
+
+# Upstream's keys for its losses, its other architectures and its saving code: no effect on the scores computed here.
+_IGNORED: Final = frozenset(
+    [
+        "architectures",
+        "calibrator_dropout",
+        "contrastive_loss_coef",
+        "dropout",
+        "dtype",
+        "encoder_model_name",
+        "focal_loss_alpha",
+        "focal_loss_gamma",
+        "focal_loss_reduction",
+        "freeze_media_encoders",
+        "id2label",
+        "ignore_index",
+        "initializer_range",
+        "is_composition",
+        "label2id",
+        "layer_wise",
+        "logit_scale_init_value",
+        "max_labels_alloc",
+        "max_num_classes",
+        "model_type",
+        "multimodal",
+        "pad_token_id",
+        "problem_type",
+        "recurrent_bptt_steps",
+        "recurrent_confidence_coef",
+        "recurrent_confidence_margin",
+        "recurrent_confidence_mode",
+        "recurrent_halt_threshold",
+        "recurrent_improvement_coef",
+        "recurrent_improvement_margin",
+        "recurrent_inference",
+        "recurrent_inference_max_steps",
+        "recurrent_min_steps",
+        "recurrent_read_text",
+        "recurrent_steps",
+        "scorer_attn_dropout",
+        "scorer_encoder_num_layers",
+        "scorer_full_sequence",
+        "shuffle_labels",
+        "torch_dtype",
+        "transformers_version",
+        "use_embedding_projection",
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A checkpoint's settings, named as in upstream's `GLiClassModelConfig`.
+
+    Attributes:
+        encoder_config: The backbone's own config as a plain mapping, with `model_type` (default `deberta-v2`).
+        architecture_type: One of `uni-encoder`, `bi-encoder`, `bi-encoder-fused`.
+        label_model_name: Name of the label encoder (bi-encoders); ignored on uni-encoders.
+        label_model_config: The label encoder's config (bi-encoders).
+        hidden_size: Bottleneck of the projectors and width of the scorer.
+        vocab_size: Rows of the backbone's embedding table, markers included.
+        class_token_index: Id of the candidate marker `<<LABEL>>`.
+        text_token_index: Id of the separator `<<SEP>>`.
+        example_token_index: Id of `<<EXAMPLE>>`.
+        pooling_strategy: How the text's states become one vector.
+        class_token_pooling: A candidate's vector is its marker's state (`first`) or its tokens' mean (`average`).
+        embed_class_token: Whether the marker itself counts; else the token after it (`first`) or all but it
+            (`average`).
+        extract_text_features: Text pooling starts at the first separator instead of at the first token.
+        prompt_first: Candidates come before (True) or after the text.
+        scorer_type: Name of the scoring head.
+        scorer_num_heads: Heads of the `cross-attn` scorer.
+        scorer_mlp_hidden_size: Width of the `cross-attn` scorer's MLP.
+        normalize_features: Both vectors are L2-normalised and the logit is multiplied by `logit_scale`.
+        use_lstm: A bidirectional LSTM runs over the text states.
+        squeeze_layers: All layers are fused by layer-wise attention.
+        encoder_layer_id: Which hidden state is read; -1 means the last.
+        use_segment_embeddings: Learned vectors tell candidates, text and examples apart.
+        projector_hidden_act: Activation inside the projectors, a name known to transformers.
+        use_calibrator: A calibrator rescales the logits.
+        calibrator_hidden_size: Width of its MLP.
+        calibrator_beta_max: Largest inverse temperature it may choose.
+        calibrator_use_bias: Whether it also shifts the logits.
+        attention_plan: The plan the weights were trained with. Ours; absent means `joint`.
+        query_attention_start: First layer in which passages see the query under `shared_query`; 0 is every layer,
+            the number of layers is never. Ours.
+        shape: Sizes of the backbone, read from `encoder_config`.
+    """
+
+    encoder_config: Mapping[str, Any]  # Any: a backbone's config is a JSON object of its own
+    architecture_type: Architecture = "uni-encoder"
+    label_model_name: str | None = None
+    label_model_config: Mapping[str, Any] | None = None  # Any: see above
+    hidden_size: int
+    vocab_size: int
+    class_token_index: int
+    text_token_index: int
+    example_token_index: int
+    pooling_strategy: PoolerName = "first"
+    class_token_pooling: ClassTokenPooling = "first"
+    embed_class_token: bool = True
+    extract_text_features: bool = False
+    prompt_first: bool = False
+    scorer_type: ScorerName = "simple"
+    scorer_num_heads: int = 16
+    scorer_mlp_hidden_size: int = 1024
+    normalize_features: bool = False
+    use_lstm: bool = False
+    squeeze_layers: bool = False
+    encoder_layer_id: int = -1
+    use_segment_embeddings: bool = False
+    projector_hidden_act: str = "gelu"
+    use_calibrator: bool = False
+    calibrator_hidden_size: int = 256
+    calibrator_beta_max: float = 3.0
+    calibrator_use_bias: bool = False
+    attention_plan: AttentionPlan = "joint"
+    query_attention_start: int = 0
+    shape: BackboneShape = field(init=False, repr=False, compare=False)
+    _squeeze_inputs: int | None = field(default=None, repr=False)
+    _scorer_width: int = field(default=256, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", backbone_shape(self.encoder_config))
+        for key, known in _CHOICES.items():
+            value = getattr(self, key)
+            if value not in known:
+                raise ConfigError(f"`{key}` must be one of {listed(known)}, got {value!r}")
+        if (self.scorer_type == "cross-attn") != (self.pooling_strategy == "pass"):
+            raise ConfigError(
+                "the scorer `cross-attn` and the pooling strategy `pass` go together, got "
+                f"scorer_type={self.scorer_type!r} with pooling_strategy={self.pooling_strategy!r}"
+            )
+        if self.is_bi_encoder and self.scorer_type == "cross-attn":
+            raise ConfigError(f"the scorer `cross-attn` does not work in the architecture {self.architecture_type!r}")
+        if self.is_bi_encoder and self.label_model_config is None:
+            raise ConfigError(f"the architecture {self.architecture_type!r} needs `label_model_config`")
+        if not 0 <= self.query_attention_start <= self.shape.num_layers:
+            raise ConfigError(
+                f"`query_attention_start` must be between 0 and the number of layers {self.shape.num_layers}, "
+                f"got {self.query_attention_start}"
+            )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
+        """Read a `config.json` and fill in upstream's defaults.
+
+        Args:
+            values: The parsed JSON object; not changed.
+
+        Returns:
+            The validated config.
+
+        Raises:
+            ConfigError: An unknown choice or an impossible combination, with the value.
+        """
+        encoder = dict(values.get("encoder_config") or {})
+        encoder.setdefault("model_type", "deberta-v2")
+        label = values.get("label_model_config")
+        shape = backbone_shape(encoder)
+        known = set(_file_keys())
+        given = {key: value for key, value in values.items() if key in known and value is not None}
+        unknown = set(values) - known - _IGNORED
+        if unknown:
+            logger.debug("config keys without effect here: %s", listed(unknown))
+        vocab_size = given.get("vocab_size", encoder.get("vocab_size"))
+        if vocab_size is None:
+            raise ConfigError("the config gives no `vocab_size`, neither at the top nor in `encoder_config`")
+        given.update(
+            encoder_config=encoder,
+            vocab_size=vocab_size,
+            hidden_size=given.get("hidden_size", shape.width),
+            label_model_config=None if label is None else {"model_type": "deberta-v2", **label},
+        )
+        # Upstream appends the markers to the vocabulary in this order when the config does not place them.
+        for offset, key in enumerate(("class_token_index", "text_token_index", "example_token_index")):
+            if given.get(key, -1) == -1:
+                given[key] = vocab_size + offset
+        return cls(**given)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the config in the file format, so that `from_dict` reads the same back."""
+        values = {key: getattr(self, key) for key in _file_keys()}
+        values["encoder_config"] = dict(self.encoder_config)
+        values["model_type"] = MODEL_TYPE
+        values["architectures"] = ["GLiClassModel"]
+        return values
+
+    def with_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> ModelConfig:
+        """Take the widths that the config does not tell from the weights.
+
+        Kept for checkpoint compatibility (docs/decisions/0002-upstream-quirks.md): upstream ignores the configured
+        width of the `mlp` and `hopfield` scorers, and checkpoints differ in how many layers `squeeze_layers` fuses.
+
+        Args:
+            shapes: Shape of every tensor of the checkpoint, by key without the `model.` prefix.
+
+        Returns:
+            A config that fits the weights.
+        """
+        squeeze = shapes.get("layer_wise_attention.W1.weight")
+        mlp = shapes.get("scorer.mlp.0.weight")
+        return dataclasses.replace(
+            self,
+            _squeeze_inputs=self._squeeze_inputs if squeeze is None else squeeze[1],
+            _scorer_width=self._scorer_width if mlp is None else mlp[0],
+        )
+
+    @property
+    def is_bi_encoder(self) -> bool:
+        """Whether labels have an encoder of their own."""
+        return self.architecture_type != "uni-encoder"
+
+    @property
+    def label_shape(self) -> BackboneShape:
+        """Sizes of the label encoder (bi-encoders only)."""
+        assert self.label_model_config is not None, "uni-encoders have no label encoder"
+        return backbone_shape(self.label_model_config)
+
+    @property
+    def squeeze_inputs(self) -> int:
+        """How many layer states `squeeze_layers` fuses."""
+        return self.shape.num_layers if self._squeeze_inputs is None else self._squeeze_inputs
+
+    @property
+    def scorer_width(self) -> int:
+        """Width of the `mlp` and `hopfield` scorers."""
+        return self._scorer_width
+
+    @property
+    def reads_all_layers(self) -> bool:
+        """Whether the head needs more than the last hidden state."""
+        return self.squeeze_layers or self.encoder_layer_id != -1
+
+
+def _file_keys() -> list[str]:
+    """Names of the fields that `config.json` holds."""
+    return [f.name for f in dataclasses.fields(ModelConfig) if f.init and not f.name.startswith("_")]

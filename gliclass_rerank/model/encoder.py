@@ -1,0 +1,209 @@
+"""Builds a backbone from its config and runs it over whole sequences.
+
+The only module of `model/` that imports transformers. Backbones are stock `AutoModel` encoders (T5 without its
+decoder); nothing in them is patched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from transformers import CONFIG_MAPPING, AutoModel, T5EncoderModel, UMT5EncoderModel
+from transformers.activations import ACT2FN
+
+from gliclass_rerank.errors import ConfigError, listed
+from gliclass_rerank.model.batch import TokenRows
+
+# Upstream runs these with bidirectional attention through the llm2vec package; AutoModel would run them causally and
+# give wrong scores without a word.
+_NEEDS_LLM2VEC: Final = frozenset({"gemma", "llama", "mistral", "qwen2"})
+_T5_FAMILY: Final = frozenset({"mt5", "t5", "umt5"})
+# These count positions from the padding id on, so that many rows of the table are out of reach.
+_ROBERTA_FAMILY: Final = frozenset({"camembert", "roberta", "xlm-roberta", "xlm-roberta-xl", "xmod"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneShape:
+    """Sizes of a backbone, whatever its config calls them.
+
+    Attributes:
+        model_type: transformers' name of the architecture.
+        width: Size of a token's state.
+        num_layers: Number of transformer layers.
+        max_positions: Longest sequence it can take; None where positions are relative.
+        ffn_macs: Multiply-accumulates of one token in one feed-forward layer.
+        global_share: Share of layers with full attention, in (0, 1].
+        local_window: Tokens that a layer with local attention sees.
+        pad_id: Padding id of the embedding table.
+    """
+
+    model_type: str
+    width: int
+    num_layers: int
+    max_positions: int | None
+    ffn_macs: int
+    global_share: float
+    local_window: int
+    pad_id: int
+
+
+def _parse(values: Mapping[str, Any]) -> Any:  # Any: the config class depends on model_type
+    model_type = values["model_type"]
+    if model_type in _NEEDS_LLM2VEC:
+        raise ConfigError(
+            f"the backbone {model_type!r} is a decoder that GLiClass runs bidirectionally through llm2vec; "
+            "this library does not support it"
+        )
+    if model_type not in CONFIG_MAPPING:
+        raise ConfigError(
+            f"the backbone {model_type!r} is not known to the installed transformers; remote code is never run"
+        )
+    # Copied because a config class may rewrite nested values; a saved dtype must not decide ours.
+    return CONFIG_MAPPING[model_type](
+        **{k: v for k, v in values.items() if k not in {"model_type", "dtype", "torch_dtype"}}
+    )
+
+
+def backbone_shape(values: Mapping[str, Any]) -> BackboneShape:
+    """Read sizes from a backbone's config, with transformers' defaults for what it leaves out.
+
+    Args:
+        values: The `encoder_config` of a checkpoint, with `model_type`.
+
+    Returns:
+        The sizes.
+
+    Raises:
+        ConfigError: A backbone that cannot be built here.
+    """
+    config = _parse(values)
+    width, inner = (
+        config.hidden_size,
+        getattr(config, "intermediate_size", None) or getattr(config, "d_ff", None),
+    )
+    layer_types = getattr(config, "layer_types", None) or ["full_attention"]
+    is_gated = config.model_type == "modernbert" or getattr(config, "is_gated_act", False)
+    return BackboneShape(
+        model_type=config.model_type,
+        width=width,
+        num_layers=config.num_hidden_layers,
+        max_positions=_max_positions(config),
+        ffn_macs=(3 if is_gated else 2) * width * (inner or 4 * width),
+        global_share=sum(kind == "full_attention" for kind in layer_types) / len(layer_types) or 1.0,
+        local_window=int(getattr(config, "local_attention", 0) or 0),
+        pad_id=config.pad_token_id or 0,
+    )
+
+
+def _max_positions(config: Any) -> int | None:  # Any: see _parse
+    if config.model_type in _T5_FAMILY:
+        return None
+    if config.model_type == "deberta-v2" and not config.position_biased_input:
+        return None
+    positions: int | None = getattr(config, "max_position_embeddings", None)
+    if positions is not None and config.model_type in _ROBERTA_FAMILY:
+        return positions - int(config.pad_token_id) - 1
+    return positions
+
+
+def activation(name: str) -> nn.Module:
+    """Build the activation that transformers knows under a name.
+
+    Args:
+        name: Such as `gelu` or `linear`.
+
+    Returns:
+        The activation.
+
+    Raises:
+        ConfigError: An unknown name.
+    """
+    if name not in ACT2FN:
+        raise ConfigError(f"`projector_hidden_act` must be one of {listed(ACT2FN)}, got {name!r}")
+    module: nn.Module = ACT2FN[name]
+    return module
+
+
+def build_backbone(values: Mapping[str, Any], *, vocab_size: int | None = None) -> nn.Module:
+    """Build a backbone in float32 **without initialising its weights**: every one must be loaded afterwards.
+
+    Random initialisation would take most of the loading time (14 s for a DeBERTa-v3-base on one core).
+
+    Args:
+        values: The `encoder_config` of a checkpoint, with `model_type`.
+        vocab_size: Rows of the embedding table, if not the config's.
+
+    Returns:
+        The backbone in evaluation mode.
+
+    Raises:
+        ConfigError: A backbone that cannot be built here.
+    """
+    config = _parse(values)
+    if vocab_size is not None:
+        config.vocab_size = vocab_size
+    with _SkipInitialisation():
+        if config.model_type in _T5_FAMILY:
+            backbone = (UMT5EncoderModel if config.model_type == "umt5" else T5EncoderModel)(config)
+        else:
+            backbone = AutoModel.from_config(config, dtype=torch.float32)
+    built: nn.Module = backbone.eval()
+    return built
+
+
+class _SkipInitialisation(TorchFunctionMode):
+    """Turns random initialisation into nothing, in this thread only."""
+
+    _SKIPPED: Final = frozenset({"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "xavier_uniform_"})
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # torch's protocol
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in self._SKIPPED:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+def token_embeddings(backbone: nn.Module, ids: Tensor) -> Tensor:
+    """Look up word embeddings, before positions and normalisation.
+
+    Args:
+        backbone: A backbone made by `build_backbone`.
+        ids: LongTensor [num_rows, seq_len].
+
+    Returns:
+        FloatTensor [num_rows, seq_len, hidden].
+    """
+    table = backbone.get_input_embeddings()  # type: ignore[operator] # a transformers model behind nn.Module
+    states: Tensor = table(ids)
+    return states
+
+
+def run_backbone(
+    backbone: nn.Module, tokens: TokenRows, *, embeddings: Tensor | None = None, all_layers: bool = False
+) -> tuple[Tensor, ...]:
+    """Run full attention over padded rows.
+
+    Args:
+        backbone: A backbone made by `build_backbone`.
+        tokens: The rows.
+        embeddings: FloatTensor [num_rows, seq_len, hidden]. Word embeddings to use in place of the ids.
+        all_layers: Whether to return every layer.
+
+    Returns:
+        FloatTensor [num_rows, seq_len, hidden] each: the embedding output and every layer's output if `all_layers`,
+        else only the last layer's.
+    """
+    output = backbone(
+        input_ids=tokens.ids if embeddings is None else None,
+        inputs_embeds=embeddings,
+        # Without padding no mask is given: the result is the same and the fastest attention kernel can be chosen.
+        attention_mask=tokens.mask.long() if tokens.is_padded else None,
+        output_hidden_states=all_layers,
+        return_dict=True,
+    )
+    return tuple(output.hidden_states) if all_layers else (output.last_hidden_state,)

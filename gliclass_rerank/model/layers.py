@@ -1,0 +1,60 @@
+"""Small layers of the head, with upstream's parameter names."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from gliclass_rerank.model.encoder import activation
+
+
+class Projector(nn.Module):
+    """Linear, activation, linear: encoder width to bottleneck and back.
+
+    Args:
+        in_size: Width of the input.
+        hidden_size: Width between the layers.
+        out_size: Width of the output.
+        act: Name of the activation.
+    """
+
+    def __init__(self, in_size: int, hidden_size: int, out_size: int, *, act: str) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(in_size, hidden_size)
+        self.act = activation(act)
+        self.linear_2 = nn.Linear(hidden_size, out_size)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Project the last axis.
+
+        Args:
+            features: FloatTensor [..., in_size].
+
+        Returns:
+            FloatTensor [..., out_size].
+        """
+        projected: Tensor = self.linear_2(self.act(self.linear_1(features)))
+        return projected
+
+
+class TextLstm(nn.Module):
+    """Bidirectional LSTM over the text states; its output is as wide as its input."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(hidden_size, hidden_size // 2, bidirectional=True, batch_first=True)
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Run over the real tokens of each row.
+
+        Args:
+            states: FloatTensor [num_windows, seq_len, hidden].
+            mask: BoolTensor [num_windows, seq_len]. True marks a real token, right-padded.
+
+        Returns:
+            FloatTensor [num_windows, seq_len, hidden], zero on padding.
+        """
+        packed = pack_padded_sequence(states, mask.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False)
+        output, _ = self.lstm(packed)
+        padded, _ = pad_packed_sequence(output, batch_first=True, total_length=states.shape[1])
+        return padded

@@ -1,0 +1,134 @@
+"""Scoring heads: text vector and candidate vectors to logits, with upstream's parameter names.
+
+Every head takes `text` (FloatTensor [num_windows, hidden]; the whole text's states [num_windows, seq_len, hidden] for
+`cross-attn`), `candidates` (FloatTensor [num_windows, max_passages, hidden]), `marker_mask` (BoolTensor
+[num_windows, max_passages], True on real slots) and `text_mask` (BoolTensor [num_windows, seq_len]), and returns
+FloatTensor [num_windows, max_passages]; empty slots hold arbitrary finite numbers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gliclass_rerank.model.config import ModelConfig
+
+_HOPFIELD_BETA = 4.0
+
+
+class DotScorer(nn.Module):
+    """`simple`: the plain dot product."""
+
+    def forward(self, text: Tensor, candidates: Tensor, marker_mask: Tensor, text_mask: Tensor) -> Tensor:  # noqa: ARG002 - one signature for all scorers
+        """Score candidates; shapes in the module docstring."""
+        return torch.einsum("wh,wph->wp", text, candidates)
+
+
+class WeightedDotScorer(nn.Module):
+    """`weighted-dot`: an MLP over two projections of each side, one pair multiplied."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.proj_text = nn.Linear(hidden_size, 2 * hidden_size)
+        self.proj_label = nn.Linear(hidden_size, 2 * hidden_size)
+        self.out_mlp = nn.Sequential(
+            nn.Linear(3 * hidden_size, 4 * hidden_size),
+            nn.Identity(),  # upstream's dropout; keeps the numbering of the weights
+            nn.ReLU(),
+            nn.Linear(4 * hidden_size, 1),
+        )
+
+    def forward(self, text: Tensor, candidates: Tensor, marker_mask: Tensor, text_mask: Tensor) -> Tensor:  # noqa: ARG002
+        """Score candidates; shapes in the module docstring."""
+        text_a, text_b = self.proj_text(text)[:, None].expand(-1, candidates.shape[1], -1).chunk(2, dim=-1)
+        label_a, label_b = self.proj_label(candidates).chunk(2, dim=-1)
+        logits: Tensor = self.out_mlp(torch.cat([text_a, label_a, text_b * label_b], dim=-1))
+        return logits.squeeze(-1)
+
+
+class MlpScorer(nn.Module):
+    """`mlp`: an MLP over both vectors side by side."""
+
+    def __init__(self, hidden_size: int, width: int) -> None:
+        super().__init__()
+        self.mlp = _mlp(2 * hidden_size, width, nn.ReLU)
+
+    def forward(self, text: Tensor, candidates: Tensor, marker_mask: Tensor, text_mask: Tensor) -> Tensor:  # noqa: ARG002
+        """Score candidates; shapes in the module docstring."""
+        logits: Tensor = self.mlp(torch.cat([text[:, None].expand_as(candidates), candidates], dim=-1))
+        return logits.squeeze(-1)
+
+
+class HopfieldScorer(nn.Module):
+    """`hopfield`: candidates compete for the text through a softmax over the window, then an MLP.
+
+    Upstream's softmax includes padded slots; here they are masked, which is upstream's result at batch size 1.
+    """
+
+    def __init__(self, hidden_size: int, width: int) -> None:
+        super().__init__()
+        self.q_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.k_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.v_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.mlp = _mlp(hidden_size, width, nn.ReLU)
+
+    def forward(self, text: Tensor, candidates: Tensor, marker_mask: Tensor, text_mask: Tensor) -> Tensor:  # noqa: ARG002
+        """Score candidates; shapes in the module docstring."""
+        match = torch.einsum("wph,wh->wp", self.q_proj(candidates), self.k_proj(text)) * _HOPFIELD_BETA
+        weights = match.masked_fill(~marker_mask, -torch.inf).softmax(dim=1)
+        logits: Tensor = self.mlp(candidates + weights[..., None] * self.v_proj(text)[:, None])
+        return logits.squeeze(-1)
+
+
+class CrossAttentionScorer(nn.Module):
+    """`cross-attn`: candidates attend to the text's states, then an MLP over context and candidate."""
+
+    def __init__(self, hidden_size: int, *, num_heads: int, width: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.q_norm = nn.LayerNorm(hidden_size)
+        self.kv_norm = nn.LayerNorm(hidden_size)
+        self.q = nn.Linear(hidden_size, hidden_size)
+        self.k = nn.Linear(hidden_size, hidden_size)
+        self.v = nn.Linear(hidden_size, hidden_size)
+        self.out = nn.Linear(hidden_size, hidden_size)
+        self.norm = nn.LayerNorm(hidden_size)
+        self.score_mlp = _mlp(2 * hidden_size, width, nn.GELU)
+
+    def forward(self, text: Tensor, candidates: Tensor, marker_mask: Tensor, text_mask: Tensor) -> Tensor:  # noqa: ARG002
+        """Score candidates; shapes in the module docstring."""
+        # Kept for checkpoint compatibility: values are not normalised, queries and keys are.
+        context = functional.scaled_dot_product_attention(
+            self._heads(self.q(self.q_norm(candidates))),
+            self._heads(self.k(self.kv_norm(text))),
+            self._heads(self.v(text)),
+            attn_mask=text_mask[:, None, None, :],
+        )
+        context = self.norm(self.out(context.transpose(1, 2).flatten(2)))
+        logits: Tensor = self.score_mlp(torch.cat([context, candidates], dim=-1))
+        return logits.squeeze(-1)
+
+    def _heads(self, states: Tensor) -> Tensor:
+        return states.view(*states.shape[:-1], self.num_heads, -1).transpose(1, 2)
+
+
+def _mlp(in_size: int, width: int, act: type[nn.Module]) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(in_size, width), act(), nn.Linear(width, width // 2), act(), nn.Linear(width // 2, 1)
+    )
+
+
+def build_scorer(config: ModelConfig) -> nn.Module:
+    """Build the head that `config.scorer_type` names."""
+    if config.scorer_type == "simple":
+        return DotScorer()
+    if config.scorer_type == "weighted-dot":
+        return WeightedDotScorer(config.hidden_size)
+    if config.scorer_type == "mlp":
+        return MlpScorer(config.hidden_size, config.scorer_width)
+    if config.scorer_type == "hopfield":
+        return HopfieldScorer(config.hidden_size, config.scorer_width)
+    return CrossAttentionScorer(
+        config.hidden_size, num_heads=config.scorer_num_heads, width=config.scorer_mlp_hidden_size
+    )

@@ -1,0 +1,200 @@
+"""Ranks passages against a query."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gliclass_rerank.errors import InputError
+from gliclass_rerank.inputs.planner import Plan
+from gliclass_rerank.model.config import AttentionPlan
+from gliclass_rerank.scoring import Scorer, checked_text, checked_texts, sigmoid
+from gliclass_rerank.types import Example, Hit, Ranking, Truncation
+
+Examples = Sequence[Example | Mapping[str, Any]]  # Any: upstream's JSON-like examples
+
+
+class Reranker:
+    """Ranks passages with a GLiClass checkpoint.
+
+    One instance holds one model, does not change after construction and may be shared by any number of threads.
+
+    Args:
+        model: A local folder or a hub name; None for the bundled model, which needs no network.
+        device: A torch device; None takes cuda, else mps, else cpu.
+        dtype: Precision of the backbone, `"float32"`, `"float16"` or `"bfloat16"`; None takes bfloat16 on cuda devices
+            that have it, else float32.
+        plan: `"joint"` or `"shared_query"`; None takes what the checkpoint was trained with. Forcing the other one
+            works and costs quality, because the weights never saw it (docs/decisions/0003-attention-plans.md).
+        revision: Branch, tag or commit of a hub model.
+        max_window_tokens: Longest sequence; None takes 1,024, or what the backbone's positions allow. Passages that do
+            not fit are cut and reported, the query never is.
+        window_tokens: Length to which the `joint` plan packs passages; None takes the cheapest for the backbone and
+            the query's length.
+        batch_tokens: Tokens of one forward pass; None takes 2,048 on the CPU and 65,536 elsewhere.
+
+    Raises:
+        ConfigError: An unknown setting, or a plan that the backbone cannot run.
+        CheckpointError: The checkpoint cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        plan: AttentionPlan | None = None,
+        revision: str | None = None,
+        max_window_tokens: int | None = None,
+        window_tokens: int | None = None,
+        batch_tokens: int | None = None,
+    ) -> None:
+        self._scorer = Scorer(
+            model,
+            device=device,
+            dtype=dtype,
+            plan=plan,
+            revision=revision,
+            max_window_tokens=max_window_tokens,
+            window_tokens=window_tokens,
+            batch_tokens=batch_tokens,
+        )
+
+    @property
+    def name(self) -> str:
+        """The checkpoint's name or folder, or the bundled model's name."""
+        return self._scorer.name
+
+    @property
+    def plan(self) -> AttentionPlan | None:
+        """The attention plan in use; None for bi-encoders."""
+        return self._scorer.plan
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return self._scorer.device
+
+    def rank(
+        self,
+        query: str,
+        passages: Sequence[str],
+        *,
+        top_k: int | None = None,
+        examples: Examples | None = None,
+    ) -> Ranking:
+        """Rank passages, best first.
+
+        Equal passages are scored once and reported at each index. A blank passage is scored like any other: the model
+        sees its marker alone.
+
+        Args:
+            query: What is searched for; not blank.
+            passages: What is ranked, in any order; may be empty. Never changed.
+            top_k: How many hits to return; None for all, more than there are is all.
+            examples: Judged examples shown beside the query: earlier queries with relevant (`true_labels`) and
+                irrelevant (`false_labels`) passages.
+
+        Returns:
+            Hits by descending logit, ties by index.
+
+        Raises:
+            InputError: An argument of the wrong type, a blank query, or a `top_k` below 1.
+            WindowOverflowError: Query and examples leave no room for a passage.
+            BackendError: The forward pass failed.
+        """
+        return self.rank_many([query], [passages], top_k=top_k, examples=examples)[0]
+
+    def rank_many(
+        self,
+        queries: Sequence[str],
+        passages_per_query: Sequence[Sequence[str]],
+        *,
+        top_k: int | None = None,
+        examples: Examples | None = None,
+    ) -> list[Ranking]:
+        """Rank a list of passages for each query; windows of different queries share forward passes.
+
+        Args:
+            queries: What is searched for.
+            passages_per_query: One list of passages for each query.
+            top_k: How many hits to return for each query; None for all.
+            examples: Judged examples shown beside every query.
+
+        Returns:
+            One ranking a query, in the order of `queries`.
+
+        Raises:
+            InputError: As for `rank`, or lists of different lengths.
+        """
+        if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
+            raise InputError(f"`top_k` must be at least 1 or None, got {top_k!r}")
+        texts = checked_texts("queries", queries)
+        if isinstance(passages_per_query, str) or len(passages_per_query) != len(texts):
+            raise InputError(
+                f"`passages_per_query` must hold one list for each of the {len(texts)} queries, "
+                f"got {len(passages_per_query)}"
+            )
+        asks, sources = [], []
+        for query, passages in zip(texts, passages_per_query, strict=True):
+            if not checked_text("`query`", query).strip():
+                raise InputError(f"`query` must not be blank, got {query!r}")
+            unique, source = _deduplicate(checked_texts("passages", passages))
+            asks.append(self._scorer.ask(query, unique, examples=examples))
+            sources.append(source)
+        scored = self._scorer.score(asks, yielding="candidates")
+        return [_ranking(logits, plan, source, top_k) for (logits, plan), source in zip(scored, sources, strict=True)]
+
+    async def arank(
+        self,
+        query: str,
+        passages: Sequence[str],
+        *,
+        top_k: int | None = None,
+        examples: Examples | None = None,
+    ) -> Ranking:
+        """`rank` in a worker thread, so that the event loop is never blocked.
+
+        Args:
+            query: As for `rank`.
+            passages: As for `rank`.
+            top_k: As for `rank`.
+            examples: As for `rank`.
+
+        Returns:
+            As for `rank`.
+        """
+        return await asyncio.to_thread(self.rank, query, passages, top_k=top_k, examples=examples)
+
+
+def _deduplicate(passages: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Distinct passages in first-seen order, and for each passage the position of its text among them."""
+    positions: dict[str, int] = {}
+    source = [positions.setdefault(passage, len(positions)) for passage in passages]
+    return list(positions), source
+
+
+def _ranking(logits: Sequence[float], plan: Plan, source: Sequence[int], top_k: int | None) -> Ranking:
+    order = sorted(range(len(source)), key=lambda index: (-logits[source[index]], index))
+    cut = {truncation.index: truncation for truncation in plan.truncated}
+    truncated = [
+        Truncation(index, cut[position].num_tokens, cut[position].num_lost)
+        for index, position in enumerate(source)
+        if position in cut
+    ]
+    first_index = {position: index for index, position in reversed(list(enumerate(source)))}
+    windows = tuple(tuple(first_index[position] for position in members) for members in plan.members)
+    return Ranking(
+        hits=tuple(_hit(index, logits[source[index]]) for index in order[:top_k]),
+        truncated=tuple(truncated),
+        windows=windows if plan.sees_companions else (),
+    )
+
+
+def _hit(index: int, logit: float) -> Hit:
+    return Hit(index=index, logit=logit, score=sigmoid(logit))

@@ -1,0 +1,199 @@
+"""What ranking and classifying share: a loaded checkpoint, its planner and its engine. Text in, logits out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from gliclass_rerank.checkpoint import Checkpoint, load_checkpoint
+from gliclass_rerank.engine.engine import Engine
+from gliclass_rerank.engine.placement import resolve_placement
+from gliclass_rerank.engine.torch_backend import TorchBackend
+from gliclass_rerank.errors import ConfigError, InputError, listed
+from gliclass_rerank.inputs.examples import ExampleFormat
+from gliclass_rerank.inputs.layout import Ask
+from gliclass_rerank.inputs.planner import (
+    BiEncoderPlanner,
+    Plan,
+    Planner,
+    SharedQueryPlanner,
+    WindowPlanner,
+    Yielding,
+)
+from gliclass_rerank.model.blocks.registry import unsupported_reason
+from gliclass_rerank.model.config import AttentionPlan
+from gliclass_rerank.model.cost import optimal_window_tokens
+from gliclass_rerank.types import Example
+
+# What public checkpoints were trained with; upstream's default too.
+_MAX_WINDOW_TOKENS: Final = 1024
+_PLANS: Final = ("joint", "shared_query")
+_FORMATS: Final = ("few_shot", "rac")
+
+
+class Scorer:
+    """A checkpoint ready to score; immutable after construction, safe to share between threads.
+
+    Args:
+        model: A local folder or a hub name; None for the bundled model.
+        device: See `Reranker`; so are the rest.
+        dtype: Precision of the backbone.
+        plan: Attention plan; None for the checkpoint's.
+        revision: Branch, tag or commit of a hub model.
+        max_window_tokens: Longest sequence.
+        window_tokens: Length to which windows are packed.
+        batch_tokens: Tokens of one forward pass.
+
+    Attributes:
+        name: The checkpoint's name or folder, or the bundled model's name.
+        plan: The attention plan in use; None for bi-encoders, which have none.
+        device: Where the model runs.
+        dtype: Precision of its backbone.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        plan: AttentionPlan | None = None,
+        revision: str | None = None,
+        max_window_tokens: int | None = None,
+        window_tokens: int | None = None,
+        batch_tokens: int | None = None,
+    ) -> None:
+        if plan is not None and plan not in _PLANS:
+            raise ConfigError(f"`plan` must be one of {listed(_PLANS)}, got {plan!r}")
+        placement = resolve_placement(device, dtype, batch_tokens)
+        checkpoint = load_checkpoint(model, revision=revision)
+        self.name = checkpoint.name
+        self.plan = _resolve_plan(checkpoint, plan)
+        self.device, self.dtype = placement.device, placement.dtype
+        self._layout = checkpoint.layout
+        self._planner = _build_planner(checkpoint, self.plan, max_window_tokens, window_tokens)
+        self._engine = Engine(TorchBackend(checkpoint.model, placement), batch_tokens=placement.batch_tokens)
+
+    def ask(
+        self,
+        text: str,
+        candidates: Sequence[str],
+        *,
+        prompt: str | None = None,
+        examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
+        example_format: ExampleFormat | None = None,
+    ) -> Ask:
+        """Check and freeze one question to the model; the caller's objects are read, never kept."""
+        if isinstance(examples, (str, Mapping, Example)):
+            raise InputError(f"`examples` must be a list of examples, got {examples!r}")
+        if example_format is not None and example_format not in _FORMATS:
+            raise InputError(f"`example_format` must be one of {listed(_FORMATS)}, got {example_format!r}")
+        return Ask(
+            text=text,
+            candidates=candidates,
+            prompt=prompt or "",
+            examples=tuple(Example.of(example) for example in examples or ()),
+            example_format=example_format or self._layout.default_example_format,
+        )
+
+    def score(self, asks: Sequence[Ask], *, yielding: Yielding) -> list[tuple[list[float], Plan]]:
+        """Score several asks together.
+
+        Args:
+            asks: Each may have any number of candidates, none included.
+            yielding: Which side is cut when a window is too small.
+
+        Returns:
+            For each ask, one logit per candidate in its order, and the plan that was run.
+
+        Raises:
+            WindowOverflowError: What must survive does not fit.
+            BackendError: The forward pass failed.
+        """
+        plans = [self._planner.plan(ask, yielding=yielding) if ask.candidates else Plan((), ()) for ask in asks]
+        rows = iter(self._engine.run([request for plan in plans for request in plan.requests]))
+        results = []
+        for ask, plan in zip(asks, plans, strict=True):
+            logits = [math.nan] * len(ask.candidates)
+            for members in plan.members:
+                for index, logit in zip(members, next(rows), strict=True):
+                    logits[index] = logit
+            results.append((logits, plan))
+        return results
+
+
+def sigmoid(logit: float) -> float:
+    """The logistic function in float64, without overflow."""
+    if logit >= 0:
+        return 1 / (1 + math.exp(-logit))
+    exponential = math.exp(logit)
+    return exponential / (1 + exponential)
+
+
+def checked_text(name: str, value: object) -> str:
+    """A string argument; anything else, such as a NaN from a data frame, is refused by name."""
+    if not isinstance(value, str):
+        raise InputError(f"{name} must be a string, got {value!r}")
+    return value
+
+
+def checked_texts(name: str, values: object) -> tuple[str, ...]:
+    """A list of strings; a lone string is refused, because it is a sequence of strings too."""
+    if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__"):
+        raise InputError(f"`{name}` must be a list of strings, got {values!r}")
+    return tuple(checked_text(f"`{name}[{index}]`", value) for index, value in enumerate(values))
+
+
+def _resolve_plan(checkpoint: Checkpoint, plan: AttentionPlan | None) -> AttentionPlan | None:
+    config = checkpoint.config
+    if config.is_bi_encoder:
+        if plan is not None:
+            raise ConfigError(f"the architecture {config.architecture_type!r} has no attention plan, got {plan!r}")
+        return None
+    resolved = plan or config.attention_plan
+    reason = unsupported_reason(config.encoder_config) if resolved == "shared_query" else None
+    if reason is not None:
+        raise ConfigError(reason)
+    return resolved
+
+
+def _build_planner(
+    checkpoint: Checkpoint,
+    plan: AttentionPlan | None,
+    max_window_tokens: int | None,
+    window_tokens: int | None,
+) -> Planner:
+    config, layout = checkpoint.config, checkpoint.layout
+    limit = config.shape.max_positions
+    if max_window_tokens is None:
+        max_window_tokens = min(_MAX_WINDOW_TOKENS, limit or _MAX_WINDOW_TOKENS)
+    elif max_window_tokens < 1 or (limit is not None and max_window_tokens > limit):
+        raise ConfigError(f"`max_window_tokens` must be between 1 and {limit or 'any number'}, got {max_window_tokens}")
+    if window_tokens is not None and window_tokens < 1:
+        raise ConfigError(f"`window_tokens` must be at least 1, got {window_tokens}")
+    if plan == "shared_query":
+        return SharedQueryPlanner(layout=layout, max_window_tokens=max_window_tokens)
+    labels, max_label_tokens = checkpoint.label_tokenizer, 0
+    if labels is not None:
+        max_label_tokens = min(_MAX_WINDOW_TOKENS, config.label_shape.max_positions or _MAX_WINDOW_TOKENS)
+        if config.architecture_type == "bi-encoder":
+            return BiEncoderPlanner(
+                layout=layout,
+                max_window_tokens=max_window_tokens,
+                label_tokenizer=labels,
+                max_label_tokens=max_label_tokens,
+            )
+    return WindowPlanner(
+        layout=layout,
+        max_window_tokens=max_window_tokens,
+        window_tokens=partial(optimal_window_tokens, config.shape)
+        if window_tokens is None
+        else lambda _: window_tokens,
+        label_tokenizer=labels,
+        max_label_tokens=max_label_tokens,
+    )
