@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.exceptions import TyperException
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gliclass_rerank.evaluation.collection import Collection
     from gliclass_rerank.evaluation.passages import Passage
     from gliclass_rerank.evaluation.ranking import Report
+    from gliclass_rerank.model.config import AttentionPlan
     from gliclass_rerank.types import Ranking
 
 _PROGRAM = "gliclass-rerank"
@@ -144,7 +145,8 @@ def evaluate_command(
 def _load_reranker(model: str | None, device: str | None, plan: str | None, revision: str | None) -> Reranker:
     from gliclass_rerank import Reranker
 
-    return Reranker(model, device=device, plan=plan, revision=revision)
+    # The cast is safe: an unknown plan is a ConfigError.
+    return Reranker(model, device=device, plan=cast("AttentionPlan | None", plan), revision=revision)
 
 
 def _rerank_with_progress(collection: Collection, reranker: Reranker) -> Report:

@@ -12,6 +12,8 @@ from gliclass_rerank.types import Blocks, Window
 
 logger = logging.getLogger(__name__)
 
+_PADDING_SHARE = 16
+
 
 class Engine:
     """Runs requests through a backend; safe to share between threads.
@@ -44,26 +46,25 @@ class Engine:
         return [logits[index] for index in range(len(requests))]
 
     def _run_windows(self, windows: Mapping[int, Window]) -> dict[int, list[float]]:
-        # Longest first, so that the first window of a batch sets its width.
-        pending = sorted(windows, key=lambda index: (-len(windows[index].token_ids), index))
+        pending = {index: len(window.token_ids) for index, window in windows.items()}
         results: dict[int, list[float]] = {}
         budget = self._batch_tokens
         while pending:
-            width = len(windows[pending[0]].token_ids)
-            batch = pending[: max(1, budget // width)]
-            try:
-                rows = self._backend.logits([windows[index] for index in batch])
-            except OutOfMemoryError:
-                if len(batch) == 1:
-                    raise
-                budget = _halved(len(batch) * width)
-                continue
-            results.update(zip(batch, rows, strict=True))
-            pending = pending[len(batch) :]
+            for batch in _length_groups(pending, budget):
+                try:
+                    rows = self._backend.logits([windows[index] for index in batch])
+                except OutOfMemoryError:
+                    if len(batch) == 1:
+                        raise
+                    budget = _halved(len(batch) * pending[batch[0]])
+                    break
+                results.update(zip(batch, rows, strict=True))
+                for index in batch:
+                    del pending[index]
         return results
 
     def _run_blocks(self, blocks: Blocks) -> list[float]:
-        lengths = [len(ids) for ids in blocks.candidate_ids]
+        lengths = {index: len(ids) for index, ids in enumerate(blocks.candidate_ids)}
         budget = self._batch_tokens
         while True:
             groups = _length_groups(lengths, budget)
@@ -83,12 +84,25 @@ def _halved(tokens: int) -> int:
     return max(1, tokens // 2)
 
 
-def _length_groups(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Group positions of similar length, longest first, each group within the budget or a single item."""
-    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
-    groups = []
-    while order:
-        size = max(1, budget // lengths[order[0]])
-        groups.append(order[:size])
-        order = order[size:]
+def _length_groups(lengths: Mapping[int, int], budget: int) -> list[list[int]]:
+    """Group items of similar length, longest first.
+
+    A group wastes at most a fixed share of the budget on padding: an early cut costs one more forward pass, which is
+    little on a CPU, where budgets are small, and much on a GPU.
+
+    Args:
+        lengths: Tokens by item.
+        budget: Tokens of a group, padding included; an item longer than that is a group of its own.
+
+    Returns:
+        Keys of `lengths`, each once.
+    """
+    groups: list[list[int]] = []
+    width = padding = 0
+    for item in sorted(lengths, key=lambda key: (-lengths[key], key)):
+        padding += width - lengths[item]
+        if not groups or width * (len(groups[-1]) + 1) > budget or padding > budget // _PADDING_SHARE:
+            groups.append([])
+            width, padding = lengths[item], 0
+        groups[-1].append(item)
     return groups

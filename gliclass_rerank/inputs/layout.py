@@ -119,40 +119,43 @@ class PromptLayout:
         """Frame of a uni-encoder's `joint` window."""
         text, closing = _text_pieces(ask)
         if self._prompt_first:
-            return Frame(Encoded(()), self._encode([Text(ask.prompt), *text, *closing]))
-        return Frame(self._encode(text, at_start=True), self._encode([Text(ask.prompt), *closing]))
+            return Frame(Encoded(()), self._encode([Text(ask.prompt), *text, *closing], at_end=True))
+        return Frame(self._encode(text, at_start=True), self._encode([Text(ask.prompt), *closing], at_end=True))
 
     def fused(self, ask: Ask) -> Frame:
         """Frame of a fused bi-encoder's window."""
         text, closing = _text_pieces(ask)
         prompt: list[Piece] = [Text(f"{ask.prompt} ")] if ask.prompt else []
         if self._prompt_first:
-            return Frame(self._encode(prompt, at_start=True), self._encode([*text, *closing]))
-        return Frame(self._encode([*text, *prompt], at_start=True), self._encode(closing))
+            return Frame(self._encode(prompt, at_start=True), self._encode([*text, *closing], at_end=True))
+        return Frame(self._encode([*text, *prompt], at_start=True), self._encode(closing, at_end=True))
 
     def query_block(self, ask: Ask) -> Encoded:
         """A `shared_query` query without its special tokens."""
         text, closing = _text_pieces(ask)
-        return self._encode([Text(ask.prompt), *text, *closing], at_start=True)
+        return self._encode([Text(ask.prompt), *text, *closing], at_start=True, at_end=True)
 
     def bare_text(self, ask: Ask) -> Encoded:
         """A bi-encoder's text without its special tokens."""
         prompt: list[Piece] = [Text(f"{ask.prompt} ")] if ask.prompt else []
-        return self._encode([*prompt, Text(ask.text, is_elastic=True)], at_start=True)
+        return self._encode([*prompt, Text(ask.text, is_elastic=True)], at_start=True, at_end=True)
 
     def candidates(self, texts: Sequence[str]) -> list[TokenIds]:
         """Token ids of candidates as they follow their markers, markers not included."""
         return self.tokenizer.encode([self._neutral(text) for text in texts])
 
-    def _encode(self, pieces: Sequence[Piece], *, at_start: bool = False) -> Encoded:
+    def _encode(self, pieces: Sequence[Piece], *, at_start: bool = False, at_end: bool = False) -> Encoded:
         ids: list[int] = []
         elastic = (0, 0)
-        for run in self._runs(pieces):
+        runs = self._runs(pieces)
+        for number, run in enumerate(runs, start=1):
             if isinstance(run, int):
                 ids.append(run)
                 continue
             text, (start, end) = run
-            tokens, spans = self.tokenizer.encode_with_spans(text, at_start=at_start and not ids)
+            tokens, spans = self.tokenizer.encode_with_spans(
+                text, at_start=at_start and number == 1, at_end=at_end and number == len(runs)
+            )
             if end > start:
                 first = sum(span[0] < start for span in spans)
                 elastic = (len(ids) + first, len(ids) + sum(span[0] < end for span in spans))

@@ -16,7 +16,7 @@ from typing import Any
 from tokenizers import AddedToken, Encoding, Tokenizer
 
 from gliclass_rerank.errors import CheckpointError
-from gliclass_rerank.inputs.pieces import LABEL
+from gliclass_rerank.inputs.pieces import LABEL, MARKERS
 from gliclass_rerank.types import TokenIds
 
 
@@ -44,16 +44,23 @@ class TextTokenizer:
         label: dict[str, Any] = next((token for token in state["added_tokens"] if token["content"] == LABEL), {})
         for token in state["added_tokens"]:
             # Only special tokens can be read as ordinary text; some checkpoints add their markers as plain tokens.
-            token["special"] = True
+            # Other plain tokens are no instructions to the model but its spelling, such as runs of spaces.
+            token["special"] |= token["content"] in MARKERS
         self._tokenizer = Tokenizer.from_str(json.dumps(state))
         self._tokenizer.encode_special_tokens = True
         self._sentinel = f"\ue000{uuid.uuid4().hex}\ue000"
-        sides = {side: bool(label.get(side)) for side in ("lstrip", "rstrip")}
-        self._tokenizer.add_tokens([AddedToken(self._sentinel, normalized=False, special=False, **sides)])
-        frame = self._tokenizer.encode(self._sentinel)
-        cut = frame.tokens.index(self._sentinel)
-        self.prefix_ids: TokenIds = tuple(frame.ids[:cut])
-        self.suffix_ids: TokenIds = tuple(frame.ids[cut + 1 :])
+        # Like the markers, so that a normaliser treats text beside a sentinel as it treats text beside a marker.
+        traits = {trait: bool(label.get(trait)) for trait in ("lstrip", "rstrip", "normalized")}
+        self._tokenizer.add_tokens([AddedToken(self._sentinel, special=False, **traits)])
+        sentinel_id = self._tokenizer.token_to_id(self._sentinel)
+        frame = self._tokenizer.encode(f"{self._sentinel}x{self._sentinel}").ids
+        if frame.count(sentinel_id) != 2:
+            raise CheckpointError(
+                "the tokenizer's normaliser breaks up its own markers; they must be added as special tokens"
+            )
+        opening, closing = frame.index(sentinel_id), len(frame) - frame[::-1].index(sentinel_id)
+        self.prefix_ids: TokenIds = tuple(frame[:opening])
+        self.suffix_ids: TokenIds = tuple(frame[closing:])
 
     def marker_id(self, marker: str) -> int | None:
         """Id of an added token, or None if this tokenizer does not have it."""
@@ -87,21 +94,24 @@ class TextTokenizer:
         """
         return [tuple(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts))]
 
-    def encode_with_spans(self, text: str, *, at_start: bool = False) -> tuple[TokenIds, list[tuple[int, int]]]:
+    def encode_with_spans(
+        self, text: str, *, at_start: bool = False, at_end: bool = False
+    ) -> tuple[TokenIds, list[tuple[int, int]]]:
         """Encode one piece and tell which characters each token covers.
 
         Args:
             text: Any string.
             at_start: Whether the piece opens the sequence instead of following a special token.
+            at_end: Whether the piece closes the sequence instead of preceding a special token.
 
         Returns:
             Token ids without special tokens, and the (start, end) characters of each.
         """
-        before = "" if at_start else self._sentinel
-        encoding: Encoding = self._tokenizer.encode(f"{before}{text}{self._sentinel}", add_special_tokens=False)
-        first = 0 if at_start else 1
-        spans = [(start - len(before), end - len(before)) for start, end in encoding.offsets[first:-1]]
-        return tuple(encoding.ids[first:-1]), spans
+        before, after = "" if at_start else self._sentinel, "" if at_end else self._sentinel
+        encoding: Encoding = self._tokenizer.encode(f"{before}{text}{after}", add_special_tokens=False)
+        kept = slice(0 if at_start else 1, None if at_end else -1)
+        spans = [(start - len(before), end - len(before)) for start, end in encoding.offsets[kept]]
+        return tuple(encoding.ids[kept]), spans
 
 
 def load_tokenizer(folder: Path) -> TextTokenizer:

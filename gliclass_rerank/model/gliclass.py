@@ -17,7 +17,7 @@ from gliclass_rerank.model.config import ModelConfig
 from gliclass_rerank.model.encoder import build_backbone, run_backbone, token_embeddings
 from gliclass_rerank.model.head import ScoringHead
 from gliclass_rerank.model.layers import TextLstm
-from gliclass_rerank.model.markers import block_candidates, window_candidates
+from gliclass_rerank.model.markers import block_candidates, block_tokens_read, window_candidates
 from gliclass_rerank.model.segments import NUM_SEGMENTS, candidate_segments, query_segments, window_segments
 from gliclass_rerank.model.squeeze import LayerwiseAttention
 
@@ -99,6 +99,7 @@ class GLiClass(ScoringHead):
                 memory,
                 embeddings=self._embeddings(group.ids, candidate_segments(group.ids)),
                 all_layers=config.reads_all_layers,
+                read_tokens=block_tokens_read(config),
             )
             states = self._chosen(layers, group.mask)
             logits.append(self._score_alone(text, query, block_candidates(config, states, group.mask)))

@@ -103,12 +103,19 @@ def window_candidates(
     )
 
 
+def block_tokens_read(config: ModelConfig) -> int | None:
+    """How many of a block's first tokens `block_candidates` reads; None for all."""
+    if config.class_token_pooling != "first" or config.reads_all_layers:
+        return None
+    return 1 if config.embed_class_token else 2
+
+
 def block_candidates(config: ModelConfig, states: Tensor, token_mask: Tensor) -> Tensor:
     """Candidate vectors of `shared_query` blocks: each row is one candidate, its marker at position 0.
 
     Args:
         config: Says which pooling.
-        states: FloatTensor [num_rows, seq_len, hidden].
+        states: FloatTensor [num_rows, seq_len, hidden]; the first `block_tokens_read` tokens suffice.
         token_mask: BoolTensor [num_rows, seq_len]. True marks a real token.
 
     Returns:

@@ -32,13 +32,17 @@ class BertBlocks(BlockRunner):
         states: Tensor = module(input_ids=None if embeddings is not None else ids, inputs_embeds=embeddings)
         return states
 
-    def project(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002 - positions are in the embeddings
+    def project(self, layer: int, states: Tensor, positions: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002 - positions are in the embeddings
         """Queries, keys and values of a layer."""
         attention = self._layers[layer].attention.self
         heads = (attention.num_attention_heads, attention.attention_head_size)
         query, key, value = (
-            projection(states).unflatten(-1, heads).transpose(1, 2)
-            for projection in (attention.query, attention.key, attention.value)
+            projection(part).unflatten(-1, heads).transpose(1, 2)
+            for projection, part in (
+                (attention.query, states[:, :rows]),
+                (attention.key, states),
+                (attention.value, states),
+            )
         )
         return query, key, value
 

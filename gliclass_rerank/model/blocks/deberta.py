@@ -38,12 +38,16 @@ class DebertaBlocks(BlockRunner):
         states: Tensor = module(input_ids=None if embeddings is not None else ids, inputs_embeds=embeddings)
         return states
 
-    def project(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002 - positions enter in `attend`
+    def project(self, layer: int, states: Tensor, positions: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002 - positions enter in `attend`
         """Queries, keys and values of a layer."""
         attention = self._layers[layer].attention.self
         query, key, value = (
-            _heads(projection(states), attention.num_attention_heads)
-            for projection in (attention.query_proj, attention.key_proj, attention.value_proj)
+            _heads(projection(part), attention.num_attention_heads)
+            for projection, part in (
+                (attention.query_proj, states[:, :rows]),
+                (attention.key_proj, states),
+                (attention.value_proj, states),
+            )
         )
         return query, key, value
 

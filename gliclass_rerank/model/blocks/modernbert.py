@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from gliclass_rerank.model.blocks.runner import BlockRunner
 
@@ -37,15 +38,20 @@ class ModernBertBlocks(BlockRunner):
         states: Tensor = module(input_ids=None if embeddings is not None else ids, inputs_embeds=embeddings)
         return states
 
-    def project(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, layer: int, states: Tensor, positions: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of a layer; queries and keys rotated by their position."""
         module = self._layers[layer]
-        projected = module.attn.Wqkv(module.attn_norm(states))
-        query, key, value = projected.unflatten(-1, (3, -1, module.attn.head_dim)).unbind(dim=-3)
+        heads = (-1, module.attn.head_dim)
+        normed, width = module.attn_norm(states), states.shape[-1]
+        # One fused matrix holds all three; only the rows that are read need queries.
+        weight, bias = module.attn.Wqkv.weight, module.attn.Wqkv.bias
+        query: Tensor = functional.linear(normed[:, :rows], weight[:width], None if bias is None else bias[:width])
+        both: Tensor = functional.linear(normed, weight[width:], None if bias is None else bias[width:])
+        key, value = both.view(*both.shape[:-1], 2, *heads).unbind(dim=-3)
         rotary: Any = self.backbone.rotary_emb  # Any: see _layers
         cos, sin = rotary(states, positions[None, :], module.attention_type)
-        query, key = (_rotate(part.transpose(1, 2), cos, sin) for part in (query, key))
-        return query, key, value.transpose(1, 2)
+        query = _rotate(query.view(*query.shape[:-1], *heads).transpose(1, 2), cos[:, :rows], sin[:, :rows])
+        return query, _rotate(key.transpose(1, 2), cos, sin), value.transpose(1, 2)
 
     def finish(self, layer: int, states: Tensor, context: Tensor) -> Tensor:
         """Output projection, residual, feed-forward."""

@@ -1,10 +1,10 @@
 """Runs a stock backbone in blocks: the query first, then candidates against the query's keys and values.
 
-Each layer is taken apart into `project` (keys, queries, values), `attend` and `finish` (output, residual, feed-forward),
+Each layer is taken apart into `project` (queries, keys, values), `attend` and `finish` (output, residual, feed-forward),
 so that a candidate's attention can run over [query keys; own keys]. A candidate never sees another one, and its
 positions restart, so its states do not depend on order, batch or companions (Set-Encoder, arXiv 2404.06912, shows that
-this costs no quality when trained so). Below `start` candidates do not see the query either: those states
-could be computed before any query is known.
+this costs no quality when trained so). Below `start` candidates do not see the query either: those states could be
+computed before any query is known.
 
 One subclass per backbone family lives beside this module.
 """
@@ -60,8 +60,8 @@ class BlockRunner(ABC):
         """Embedding output; `embeddings`, if given, replaces the word embeddings of `ids`."""
 
     @abstractmethod
-    def project(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of a layer, [num_rows, num_heads, seq_len, head_dim] each."""
+    def project(self, layer: int, states: Tensor, positions: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries of the first `rows` tokens, keys and values of all: [num_rows, num_heads, tokens, head_dim] each."""
 
     @abstractmethod
     def finish(self, layer: int, states: Tensor, context: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ class BlockRunner(ABC):
         states = self.embed(ids, embeddings)
         layers, keys_values, tables = [states], [], self.tables()
         for layer in range(self.num_layers):
-            query, key, value = self.project(layer, states, positions)
+            query, key, value = self.project(layer, states, positions, states.shape[1])
             mask = self.visible(layer, positions, positions)
             context = self.attend(
                 query,
@@ -135,6 +135,7 @@ class BlockRunner(ABC):
         *,
         embeddings: Tensor | None = None,
         all_layers: bool = False,
+        read_tokens: int | None = None,
     ) -> tuple[Tensor, ...]:
         """Encode candidates, each against itself and the query.
 
@@ -144,9 +145,13 @@ class BlockRunner(ABC):
             memory: The encoded query.
             embeddings: FloatTensor [num_rows, seq_len, hidden]. Word embeddings in place of the ids.
             all_layers: As in `encode_query`.
+            read_tokens: How many of each candidate's first tokens will be read from the last layer; None for all. The
+                others still give keys and values there, but their output is never computed: a seventh of a
+                six-layer network's work.
 
         Returns:
-            FloatTensor [num_rows, seq_len, hidden] each: the states asked for.
+            FloatTensor [num_rows, seq_len, hidden] each: the states asked for; the last layer's hold the first
+            `read_tokens` tokens only.
         """
         device = ids.device
         offset = 0 if self.positions_are_absolute else memory.num_tokens
@@ -156,12 +161,14 @@ class BlockRunner(ABC):
         states = self.embed(ids, embeddings)
         layers = [states]
         for layer, shared in enumerate(memory.keys_values):
-            query, key, value = self.project(layer, states, own)
+            is_last = layer == self.num_layers - 1
+            rows = min(read_tokens or ids.shape[1], ids.shape[1]) if is_last else ids.shape[1]
+            query, key, value = self.project(layer, states, own, rows)
             positions, mask = own, own_mask
             if shared is not None:
                 key, value = _prepend(shared[0], key), _prepend(shared[1], value)
                 positions, mask = both, both_mask
-            visible = self.visible(layer, own, positions)
+            visible = self.visible(layer, own[:rows], positions)
             if visible is not None:
                 mask = visible if mask is None else visible & mask
             context = self.attend(
@@ -169,11 +176,11 @@ class BlockRunner(ABC):
                 key,
                 value,
                 mask,
-                query_positions=own,
+                query_positions=own[:rows],
                 key_positions=positions,
                 tables=memory.tables[layer],
             )
-            states = self.finish(layer, states, context.transpose(1, 2).flatten(2))
+            states = self.finish(layer, states[:, :rows], context.transpose(1, 2).flatten(2))
             layers.append(states)
         return self._kept(layers, all_layers)
 

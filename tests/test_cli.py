@@ -1,0 +1,245 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import gliclass_rerank
+from gliclass_rerank import cli
+from gliclass_rerank._version import __version__
+from gliclass_rerank.types import Hit, Ranking, Truncation
+
+
+class OverlapReranker:
+    """Counts the words a passage shares with the query; for tests whose subject is not the model."""
+
+    settings = None
+
+    def __init__(self, model=None, *, device=None, dtype=None, plan=None, revision=None):
+        type(self).settings = {"model": model, "device": device, "plan": plan, "revision": revision}
+        self.name = model or "overlap"
+
+    def rank(self, query, passages, top_k=None):
+        words = set(query.split())
+        overlaps = [len(words & set(passage.split())) for passage in passages]
+        order = sorted(range(len(passages)), key=lambda index: (-overlaps[index], index))
+        truncated = (Truncation(0, num_tokens=9, num_lost=2),) if "long" in words else ()
+        hits = tuple(Hit(index, float(overlaps[index]), overlaps[index] / 10) for index in order[:top_k])
+        return Ranking(hits, truncated)
+
+
+@pytest.fixture
+def fake_reranker(monkeypatch):
+    monkeypatch.setattr(gliclass_rerank, "Reranker", OverlapReranker)
+    return OverlapReranker
+
+
+@pytest.fixture
+def passages(tmp_path):
+    path = tmp_path / "passages.txt"
+    path.write_text("brakes squeal\n\nchain oil\nchain and brakes squeal\n")
+    return str(path)
+
+
+@pytest.fixture
+def collection(tmp_path):
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    rows = {
+        "queries.jsonl": [
+            {"id": "q1", "text": "noise when braking"},
+            {"id": "q2", "text": "hole in the tube"},
+        ],
+        "corpus.jsonl": [
+            {"id": "d1", "text": "A brake that squeals needs its pads cleaned."},
+            {"id": "d2", "text": "A puncture is repaired with a patch on the inner tube."},
+            {"id": "d3", "text": "Raise the saddle until the leg is almost straight."},
+        ],
+        "candidates.jsonl": [
+            {"query_id": "q1", "doc_ids": ["d3", "d2", "d1"]},
+            {"query_id": "q2", "doc_ids": ["d1", "d3", "d2"]},
+        ],
+    }
+    for name, objects in rows.items():
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in objects))
+    (folder / "qrels.test.tsv").write_text("q1\td1\t1\nq2\td2\t1\n")
+    return str(folder)
+
+
+def error_of(capsys, arguments):
+    """Run the command line, which must fail with one line on stderr; return that line."""
+    assert cli.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    return captured.err.rstrip("\n")
+
+
+def test_rank_prints_rank_score_line_and_passage(fake_reranker, passages, capsys):
+    assert cli.main(["rank", "--query", "chain squeal", "--passages", passages, "--top-k", "2"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [
+        "rank   score   line  passage",
+        "   1  0.2000      4  chain and brakes squeal",
+        "   2  0.1000      1  brakes squeal",
+    ]
+    assert captured.err == ""
+
+
+def test_rank_json_prints_one_object(fake_reranker, passages, capsys):
+    assert cli.main(["rank", "--query", "long chain", "--passages", passages, "--top-k", "1", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {
+        "query": "long chain",
+        "model": "overlap",
+        "hits": [{"rank": 1, "index": 1, "logit": 1.0, "score": 0.1, "line": 3, "text": "chain oil"}],
+        "truncated": [{"index": 0, "num_tokens": 9, "num_lost": 2}],
+    }
+    assert captured.err == ""
+
+
+def test_rank_hands_the_model_options_on(fake_reranker, passages, capsys):
+    options = {"model": "folder", "device": "cpu", "plan": "joint", "revision": "abc"}
+    arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+    assert cli.main(["rank", "--query", "chain", "--passages", passages, *arguments]) == 0
+    assert fake_reranker.settings == options
+
+
+def test_rank_notes_on_stderr_which_passages_were_cut(fake_reranker, passages, capsys):
+    assert cli.main(["rank", "--query", "long", "--passages", passages]) == 0
+    assert capsys.readouterr().err == "note: cut to fit the model's window: line 1\n"
+
+
+def test_rank_cuts_a_passage_to_the_terminal_and_prints_no_control_characters(
+    fake_reranker, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "60")
+    path = tmp_path / "passages.txt"
+    path.write_text("\x1b[31mred  \t" + "word " * 40 + "\n")
+    assert cli.main(["rank", "--query", "q", "--passages", str(path)]) == 0
+    row = capsys.readouterr().out.splitlines()[1]
+    assert row.startswith("   1  0.0000      1  [31mred word word")
+    assert row.endswith("word…")
+    assert len(row) <= 60
+
+
+def test_evaluate_prints_before_and_after(fake_reranker, collection, capsys):
+    assert cli.main(["evaluate", "--data", collection, "--split", "test"]) == 0
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert lines[:4] == [  # the positives stand at ranks 3 and 3, then 3 and 2
+        "nDCG@10     0.5000 -> 0.5655",
+        "MRR@10      0.3333 -> 0.4167",
+        "queries     2",
+        "passages    6",
+    ]
+    assert lines[4].startswith("passages/s  ")
+    assert lines[5:] == ["model       overlap"]
+    assert captured.err == ""  # no progress bar where stderr is not a terminal
+
+
+def test_evaluate_takes_other_files_and_a_limit(fake_reranker, collection, tmp_path, capsys):
+    (tmp_path / "toy" / "other.tsv").write_text("q2\td1\t1\n")
+    lists = tmp_path / "lists.jsonl"
+    lists.write_text('{"query_id": "q1", "doc_ids": ["d1"]}\n{"query_id": "q2", "doc_ids": ["d1"]}\n')
+    files = ["--qrels", "other.tsv", "--candidates", str(lists)]
+    assert cli.main(["evaluate", "--data", collection, "--split", "any", *files, "--limit", "5", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["queries"], report["passages"]) == (1, 1)
+    assert report["first_stage"] == report["reranked"] == {"ndcg@10": 1.0, "mrr@10": 1.0}
+
+
+def test_evaluate_writes_the_run(fake_reranker, collection, tmp_path, capsys):
+    path = tmp_path / "run.trec"
+    arguments = ["--data", collection, "--split", "test", "--limit", "1", "--run-out", str(path)]
+    assert cli.main(["evaluate", *arguments]) == 0
+    assert path.read_text() == "".join(
+        f"q1 Q0 {doc_id} {rank} {4 - rank} gliclass-rerank\n" for rank, doc_id in enumerate(["d3", "d2", "d1"], start=1)
+    )
+
+
+def test_help_and_version_succeed(capsys):
+    assert cli.main(["--help"]) == 0
+    assert "evaluate" in capsys.readouterr().out
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"gliclass-rerank {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Missing command; see `gliclass-rerank --help`"),
+        (["sort"], "No such command 'sort'; see `gliclass-rerank --help`"),
+        (["rank"], "Missing option '--query'; see `gliclass-rerank --help`"),
+        (["rank", "--query", "q", "--passages", "p.txt", "--top-k", "0"], "Invalid value for '--top-k': "),
+        (["rank", "--query", "q", "--passages", "absent.txt"], "absent.txt: cannot be read: No such file"),
+        (["rank", "--query", "q", "--passages", "p.csv"], "p.csv: the name of a passage file must end in"),
+        (["evaluate", "--data", "absent", "--split", "test"], "absent: no such folder"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_2(capsys, arguments, message):
+    assert error_of(capsys, arguments).startswith(f"error: {message}")
+
+
+def test_an_unknown_split_is_an_error(collection, capsys):
+    message = error_of(capsys, ["evaluate", "--data", collection, "--split", "dev"])
+    assert message.endswith("toy: no split 'dev'; it has `test`")
+
+
+def test_a_run_that_could_not_be_written_is_refused_before_anything_is_ranked(collection, tmp_path, capsys):
+    path = str(tmp_path / "absent" / "run.trec")
+    message = error_of(capsys, ["evaluate", "--data", collection, "--split", "test", "--run-out", path])
+    assert message == f"error: the folder of a run file must exist and be writable, got {path!r}"
+
+
+def test_an_error_with_line_breaks_becomes_one_line(passages, capsys, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise gliclass_rerank.errors.CheckpointError("two\n  lines")
+
+    monkeypatch.setattr(gliclass_rerank, "Reranker", refuse)
+    assert error_of(capsys, ["rank", "--query", "q", "--passages", passages]) == "error: two lines"
+
+
+def run_program(code, **options):
+    return subprocess.run([sys.executable, "-c", f"import sys\n{code}"], check=False, **options)
+
+
+def test_a_reader_that_stops_early_gets_no_traceback():
+    read, write = os.pipe()
+    os.close(read)
+    code = "from gliclass_rerank.cli import main; sys.exit(main(['--help']))"
+    finished = run_program(code, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (finished.returncode, finished.stderr) == (1, b"")
+
+
+def test_help_does_not_import_the_model():
+    code = "from gliclass_rerank.cli import main; main(['--help']); "
+    code += "sys.exit(any(map(sys.modules.get, ('torch', 'transformers', 'ir_measures'))))"
+    assert run_program(code, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_rank_with_the_bundled_model(tmp_path, capsys):
+    path = tmp_path / "passages.jsonl"
+    texts = ["Raise the saddle a little.", "Oil on the rotor makes disc brakes squeal.", "Lock it to a post."]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    query = "awful noise when I slow down"
+    assert cli.main(["rank", "--query", query, "--passages", str(path), "--device", "cpu", "--json"]) == 0
+    ranking = json.loads(capsys.readouterr().out)
+    assert ranking["hits"][0]["index"] == 1
+    assert sorted(hit["index"] for hit in ranking["hits"]) == [0, 1, 2]
+    assert all(0 <= hit["score"] <= 1 for hit in ranking["hits"])
+    assert ranking["truncated"] == []
+    assert ranking["model"]
+
+
+def test_evaluate_with_the_bundled_model(collection, capsys):
+    assert cli.main(["evaluate", "--data", collection, "--split", "test", "--device", "cpu", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert set(report) == {"first_stage", "reranked", "queries", "passages", "passages_per_second", "model"}
+    assert report["first_stage"] == {"ndcg@10": 0.5, "mrr@10": pytest.approx(1 / 3)}
+    assert report["reranked"] == {"ndcg@10": 1.0, "mrr@10": 1.0}
+    assert (report["queries"], report["passages"]) == (2, 6)
+    assert report["passages_per_second"] > 0
