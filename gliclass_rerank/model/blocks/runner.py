@@ -1,10 +1,10 @@
 """Runs a stock backbone in blocks: the query first, then candidates against the query's keys and values.
 
-Each layer is taken apart into `project` (queries, keys, values), `attend` and `finish` (output, residual, feed-forward),
-so that a candidate's attention can run over [query keys; own keys]. A candidate never sees another one, and its
-positions restart, so its states do not depend on order, batch or companions (Set-Encoder, arXiv 2404.06912, shows that
-this costs no quality when trained so). Below `start` candidates do not see the query either: those states could be
-computed before any query is known.
+Each layer is taken apart into `project` (queries, keys, values), `attend` and `finish` (output, residual,
+feed-forward), so that a candidate's attention can run over [query keys; own keys]. A candidate never sees another one,
+and its positions restart, so its states do not depend on order, batch or companions (Set-Encoder, arXiv 2404.06912,
+shows that this costs no quality when trained so). Below `start` candidates do not see the query either: those states
+could be computed before any query is known.
 
 One subclass per backbone family lives beside this module.
 """
