@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, dtype
 
@@ -82,11 +82,9 @@ def load_checkpoint(name: str | Path | None = None, *, revision: str | None = No
     config = ModelConfig.from_dict(values).with_shapes({key: tuple(t.shape) for key, t in weights.items()})
     layout = PromptLayout(load_tokenizer(folder), prompt_first=config.prompt_first)
     if config.architecture_type != "bi-encoder":
-        expected = {
-            LABEL: config.class_token_index,
-            SEP: config.text_token_index,
-            EXAMPLE: config.example_token_index,
-        }
+        expected = {LABEL: config.class_token_index, SEP: config.text_token_index}
+        if config.example_token_index < config.vocab_size:  # beyond the table, it is a default that nobody placed
+            expected[EXAMPLE] = config.example_token_index
         check_markers(layout.tokenizer, expected, optional=(EXAMPLE,))
     model = build_model(config)
     _fill(model, weights, folder)
@@ -142,7 +140,7 @@ def _locate(name: str | Path, revision: str | None, patterns: tuple[str, ...] | 
     wanted = patterns or (_CONFIG, _INDEX, "*.safetensors", *_TOKENIZER_FILES, f"{_LABEL_TOKENIZER}/*")
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(wanted)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         cause = str(error).partition("\n")[0]
         raise CheckpointError(
             f"`{name}` is no local folder and could not be had from the hub (revision {revision or 'main'}): {cause}"

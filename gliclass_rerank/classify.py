@@ -82,7 +82,6 @@ class ZeroShotClassifier:
         self,
         text: str,
         labels: Labels,
-        *,
         prompt: str | None = None,
         examples: Examples | None = None,
         example_format: ExampleFormat | None = None,

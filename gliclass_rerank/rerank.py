@@ -114,7 +114,6 @@ class Reranker:
         self,
         queries: Sequence[str],
         passages_per_query: Sequence[Sequence[str]],
-        *,
         top_k: int | None = None,
         examples: Examples | None = None,
     ) -> list[Ranking]:

@@ -139,6 +139,11 @@ def checked_text(name: str, value: object) -> str:
     """A string argument; anything else, such as a NaN from a data frame, is refused by name."""
     if not isinstance(value, str):
         raise InputError(f"{name} must be a string, got {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        # Half of a surrogate pair, from badly decoded JSON or file names: no tokenizer takes it.
+        raise InputError(f"{name} must be valid Unicode, got {value[error.start]!r} at {error.start}") from None
     return value
 
 

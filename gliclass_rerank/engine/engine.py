@@ -50,7 +50,7 @@ class Engine:
         results: dict[int, list[float]] = {}
         budget = self._batch_tokens
         while pending:
-            for batch in _length_groups(pending, budget):
+            for batch in length_groups(pending, budget):
                 try:
                     rows = self._backend.logits([windows[index] for index in batch])
                 except OutOfMemoryError:
@@ -67,7 +67,7 @@ class Engine:
         lengths = {index: len(ids) for index, ids in enumerate(blocks.candidate_ids)}
         budget = self._batch_tokens
         while True:
-            groups = _length_groups(lengths, budget)
+            groups = length_groups(lengths, budget)
             try:
                 (logits,) = self._backend.logits(blocks, groups)
             except OutOfMemoryError:
@@ -84,7 +84,7 @@ def _halved(tokens: int) -> int:
     return max(1, tokens // 2)
 
 
-def _length_groups(lengths: Mapping[int, int], budget: int) -> list[list[int]]:
+def length_groups(lengths: Mapping[int, int], budget: int) -> list[list[int]]:
     """Group items of similar length, longest first.
 
     A group wastes at most a fixed share of the budget on padding: an early cut costs one more forward pass, which is

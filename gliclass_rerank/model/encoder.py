@@ -164,7 +164,11 @@ class _SkipInitialisation(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # torch's protocol
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") in self._SKIPPED:
-            return args[0] if args else kwargs["tensor"]
+            tensor = args[0] if args else kwargs["tensor"]
+            if func is Tensor.normal_:
+                # Called inside torch's truncated normal, which draws again until all values are within its bounds.
+                tensor.detach().zero_()
+            return tensor
         return func(*args, **kwargs)
 
 
