@@ -5,8 +5,8 @@ plays no part) and against 100 passages of log-normal length (so it does). The n
 size (6 layers, 384 wide) on all sides: `sentence_transformers.CrossEncoder` scores pairs from their [CLS] states,
 `joint` packs windows, `shared_query` encodes the query once.
 
-Ceiling: by arithmetic `shared_query` needs 0.88 of the pairs' operations at 128 tokens and 0.65 at 32. A head that reads
-only the marker's state, as a cross-encoder's reads [CLS], saves most of the last layer besides (a seventh of six
+Ceiling: by arithmetic `shared_query` needs 0.88 of the pairs' operations at 128 tokens and 0.65 at 32. A head that
+reads only the marker's state, as a cross-encoder's reads [CLS], saves most of the last layer besides (a seventh of six
 layers); one that averages a passage's tokens, as the bundled model's does, cannot.
 
     python benchmarks/bench_throughput.py [--threads N] [--repeats N]

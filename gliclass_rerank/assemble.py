@@ -59,6 +59,9 @@ def from_sentence_encoder(folder: str | Path) -> Checkpoint:
     config = _config(encoder, tokenizer)
     model = build_model(config)
     with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()  # what the source lacks (a pooler, perhaps) must not be left to chance
+        model.logit_scale.fill_(1.0)
         for name, tensor in load_file(source / "model.safetensors").items():
             if name == "embeddings.position_ids":
                 continue

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, dtype
 
@@ -37,9 +38,11 @@ _LABEL_TOKENIZER: Final = "label_tokenizer"
 _PREFIX: Final = "model."
 _HUB_NAME: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _TOKENIZER_FILES: Final = ("*token*.json", "*.model", "vocab*", "merges.txt", "special_tokens_map.json")
-# Upstream saves modules that its forward pass never reads, and transformers no longer saves some buffers.
-_UNREAD: Final = re.compile(r"(^|\.)(pooler\.|position_ids$|token_type_ids$|embeddings\.position_embeddings\.)")
-_UNREAD_BY_BI_ENCODERS: Final = re.compile(r"^(lstm|layer_wise_attention)\.")
+# Modules that no forward pass reads: upstream saves them, other files lack them.
+_UNREAD: Final = re.compile(r"(^|\.)pooler\.")
+# What older files hold beyond that: buffers that are computed now, positions of backbones that have none.
+_SURPLUS: Final = re.compile(r"(^|\.)(pooler\.|position_ids$|token_type_ids$|embeddings\.position_embeddings\.)")
+_SURPLUS_IN_BI_ENCODERS: Final = re.compile(r"^(lstm|layer_wise_attention)\.")
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, weights_dtype
             label_folder.mkdir()
             _write_tokenizer(checkpoint.label_tokenizer, label_folder, checkpoint.config.label_shape.pad_id)
         staging.chmod(0o755)
+        (staging / _WEIGHTS).chmod(0o644)  # safetensors writes it for the owner alone
         os.replace(staging, target)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
@@ -133,7 +137,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, weights_dtype
 
 def _locate(name: str | Path, revision: str | None, patterns: tuple[str, ...] | None = None) -> Path:
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if name != "" and folder.is_dir():  # an empty path is the current folder
         return folder
     if isinstance(name, Path) or not _HUB_NAME.fullmatch(name):
         raise CheckpointError(f"there is no folder `{name}`, and it is not a hub name (`owner/model`)")
@@ -160,11 +164,18 @@ def _read_config(folder: Path) -> dict[str, Any]:  # Any: JSON
     return values
 
 
+def _weight_files(folder: Path) -> list[str]:
+    index = folder / _INDEX
+    if not index.is_file():
+        return [_WEIGHTS]
+    try:
+        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CheckpointError(f"`{index}` is no index of weights: it holds no `weight_map`") from None
+
+
 def _read_weights(folder: Path) -> dict[str, Tensor]:
-    if (folder / _INDEX).is_file():
-        files = sorted(set(json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-    else:
-        files = [_WEIGHTS]
+    files = _weight_files(folder)
     missing = [file for file in files if Path(file).name != file or not (folder / file).is_file()]
     if missing:
         reason = (
@@ -175,8 +186,11 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         )
         raise CheckpointError(f"`{folder}` holds no safetensors weights: {reason}")
     weights: dict[str, Tensor] = {}
-    for file in files:
-        weights.update(load_file(folder / file))
+    try:
+        for file in files:
+            weights.update(load_file(folder / file))
+    except SafetensorError as error:
+        raise CheckpointError(f"`{folder / file}` is not a complete safetensors file: {error}") from error
     return weights
 
 
@@ -185,13 +199,13 @@ def _fill(model: ScoringHead, weights: Mapping[str, Tensor], folder: Path) -> No
     own = model.state_dict(keep_vars=True)
     loaded = {own[key].data_ptr() for key in weights if key in own}
     missing = {key for key, value in own.items() if key not in weights and value.data_ptr() not in loaded}
-    unexpected = {key for key in weights if key not in own and not _is_unread(model, key)}
+    unexpected = {key for key in weights if key not in own and not _is_surplus(model, key)}
     shapes = {
         f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
         for key in own.keys() & weights.keys()
         if weights[key].shape != own[key].shape
     }
-    absent = {key for key in missing if not _is_unread(model, key)}
+    absent = {key for key in missing if not _UNREAD.search(key)}
     problems = [
         f"{len(names)} {kind}: {listed(names)}"
         for kind, names in (("missing", absent), ("unexpected", unexpected), ("mis-shaped", shapes))
@@ -206,8 +220,8 @@ def _fill(model: ScoringHead, weights: Mapping[str, Tensor], folder: Path) -> No
             value.data.zero_()  # never read, but saved again: no uninitialised memory
 
 
-def _is_unread(model: ScoringHead, key: str) -> bool:
-    return bool(_UNREAD.search(key) or (model.config.is_bi_encoder and _UNREAD_BY_BI_ENCODERS.search(key)))
+def _is_surplus(model: ScoringHead, key: str) -> bool:
+    return bool(_SURPLUS.search(key) or (model.config.is_bi_encoder and _SURPLUS_IN_BI_ENCODERS.search(key)))
 
 
 def _load_label_tokenizer(folder: Path, config: ModelConfig) -> TextTokenizer:

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
+from gliclass_rerank.checks import checked_text, checked_texts
 from gliclass_rerank.errors import InputError
 from gliclass_rerank.inputs.examples import ExampleFormat
 from gliclass_rerank.inputs.layout import Ask
 from gliclass_rerank.model.config import AttentionPlan
-from gliclass_rerank.scoring import Scorer, checked_text, checked_texts, sigmoid
+from gliclass_rerank.scoring import Scorer, sigmoid
 from gliclass_rerank.types import Example, LabelScore
 
 logger = logging.getLogger(__name__)
@@ -202,7 +203,8 @@ def _dotted(node: object, path: tuple[str, ...]) -> Iterable[str]:
 
 def _label_sets(labels: Labels | Sequence[Labels], num_texts: int) -> list[tuple[str, ...]]:
     is_per_text = (
-        not isinstance(labels, (str, Mapping))
+        isinstance(labels, Sequence)
+        and not isinstance(labels, str)
         and len(labels) > 0
         and all(
             isinstance(item, Mapping) or (isinstance(item, Sequence) and not isinstance(item, str)) for item in labels

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
+from gliclass_rerank.checks import checked_count, checked_text, checked_texts
 from gliclass_rerank.errors import InputError
 from gliclass_rerank.inputs.planner import Plan
 from gliclass_rerank.model.config import AttentionPlan
-from gliclass_rerank.scoring import Scorer, checked_text, checked_texts, sigmoid
+from gliclass_rerank.scoring import Scorer, sigmoid
 from gliclass_rerank.types import Example, Hit, Ranking, Truncation
 
 Examples = Sequence[Example | Mapping[str, Any]]  # Any: upstream's JSON-like examples
@@ -108,7 +109,7 @@ class Reranker:
             WindowOverflowError: Query and examples leave no room for a passage.
             BackendError: The forward pass failed.
         """
-        return self.rank_many([query], [passages], top_k=top_k, examples=examples)[0]
+        return self.rank_many([checked_text("`query`", query)], [passages], top_k=top_k, examples=examples)[0]
 
     def rank_many(
         self,
@@ -131,23 +132,27 @@ class Reranker:
         Raises:
             InputError: As for `rank`, or lists of different lengths.
         """
-        if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
-            raise InputError(f"`top_k` must be at least 1 or None, got {top_k!r}")
+        limit = None if top_k is None else checked_count("top_k", top_k)
         texts = checked_texts("queries", queries)
-        if isinstance(passages_per_query, str) or len(passages_per_query) != len(texts):
+        if isinstance(passages_per_query, str) or not isinstance(passages_per_query, Sequence):
+            raise InputError(
+                f"`passages_per_query` must hold one list for each of the {len(texts)} queries, "
+                f"got {passages_per_query!r}"
+            )
+        if len(passages_per_query) != len(texts):
             raise InputError(
                 f"`passages_per_query` must hold one list for each of the {len(texts)} queries, "
                 f"got {len(passages_per_query)}"
             )
         asks, sources = [], []
         for query, passages in zip(texts, passages_per_query, strict=True):
-            if not checked_text("`query`", query).strip():
+            if not query.strip():
                 raise InputError(f"`query` must not be blank, got {query!r}")
             unique, source = _deduplicate(checked_texts("passages", passages))
             asks.append(self._scorer.ask(query, unique, examples=examples))
             sources.append(source)
         scored = self._scorer.score(asks, yielding="candidates")
-        return [_ranking(logits, plan, source, top_k) for (logits, plan), source in zip(scored, sources, strict=True)]
+        return [_ranking(logits, plan, source, limit) for (logits, plan), source in zip(scored, sources, strict=True)]
 
     async def arank(
         self,

@@ -89,7 +89,7 @@ class Scorer:
         example_format: ExampleFormat | None = None,
     ) -> Ask:
         """Check and freeze one question to the model; the caller's objects are read, never kept."""
-        if isinstance(examples, (str, Mapping, Example)):
+        if examples is not None and (isinstance(examples, str) or not isinstance(examples, Sequence)):
             raise InputError(f"`examples` must be a list of examples, got {examples!r}")
         if example_format is not None and example_format not in _FORMATS:
             raise InputError(f"`example_format` must be one of {listed(_FORMATS)}, got {example_format!r}")
@@ -133,25 +133,6 @@ def sigmoid(logit: float) -> float:
         return 1 / (1 + math.exp(-logit))
     exponential = math.exp(logit)
     return exponential / (1 + exponential)
-
-
-def checked_text(name: str, value: object) -> str:
-    """A string argument; anything else, such as a NaN from a data frame, is refused by name."""
-    if not isinstance(value, str):
-        raise InputError(f"{name} must be a string, got {value!r}")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        # Half of a surrogate pair, from badly decoded JSON or file names: no tokenizer takes it.
-        raise InputError(f"{name} must be valid Unicode, got {value[error.start]!r} at {error.start}") from None
-    return value
-
-
-def checked_texts(name: str, values: object) -> tuple[str, ...]:
-    """A list of strings; a lone string is refused, because it is a sequence of strings too."""
-    if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__"):
-        raise InputError(f"`{name}` must be a list of strings, got {values!r}")
-    return tuple(checked_text(f"`{name}[{index}]`", value) for index, value in enumerate(values))
 
 
 def _resolve_plan(checkpoint: Checkpoint, plan: AttentionPlan | None) -> AttentionPlan | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
+from gliclass_rerank.checks import checked_text, checked_texts
 from gliclass_rerank.errors import InputError
 
 TokenIds = tuple[int, ...]
@@ -100,7 +101,7 @@ class Example:
     passages judged irrelevant.
 
     Attributes:
-        text: The example's text or query. Not blank.
+        text: The example's text or query.
         true_labels: What applies to it, in the order shown to the model.
         false_labels: What does not apply to it. Shown by the `rac` format only.
     """
@@ -110,8 +111,7 @@ class Example:
     false_labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.text, str):
-            raise InputError(f"an example's `text` must be a string, got {self.text!r}")
+        checked_text("an example's `text`", self.text)
         object.__setattr__(self, "true_labels", _label_tuple("true_labels", self.true_labels))
         object.__setattr__(self, "false_labels", _label_tuple("false_labels", self.false_labels))
 
@@ -145,12 +145,7 @@ class Example:
 def _label_tuple(field: str, labels: object) -> tuple[str, ...]:
     if isinstance(labels, str):
         return (labels,)
-    if not isinstance(labels, Sequence):
-        raise InputError(f"an example's `{field}` must be a list of strings, got {labels!r}")
-    for label in labels:
-        if not isinstance(label, str):
-            raise InputError(f"an example's `{field}` must hold strings, got {label!r}")
-    return tuple(labels)
+    return checked_texts(f"examples.{field}", labels)
 
 
 @dataclass(frozen=True)

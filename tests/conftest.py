@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import socket
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_checkpoints import BACKBONES, WORDS, write_tiny_checkpoint
+from tiny_checkpoints import BACKBONES, WORDS, tiny_tokenizer, write_tiny_checkpoint
 
 import gliclass_rerank.scoring
 from gliclass_rerank import Reranker, ZeroShotClassifier
-from gliclass_rerank.types import Blocks
+from gliclass_rerank.inputs.tokenizer import TextTokenizer
+from gliclass_rerank.types import Blocks, Window
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -31,8 +35,10 @@ def _no_network(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def _same_torch_threads():
+def _one_torch_thread():
+    """Tiny models gain nothing from more, and on a busy machine threads wait for each other."""
     before = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
@@ -72,26 +78,38 @@ def passages() -> list[str]:
 
 
 class ScriptedBackend:
-    """A backend whose logits a test decides: `logit(candidate_ids)` for every block; keeps what it was asked."""
+    """A backend whose logits a test decides, by the text of each candidate; keeps what it was asked."""
 
-    def __init__(self, logit):
-        self._logit = logit
-        self.batches = []
+    def __init__(self, logits: Mapping[str, float], pause_s: float = 0.0):
+        ids = TextTokenizer(tiny_tokenizer()).encode(list(logits))
+        self._logits = dict(zip(ids, logits.values(), strict=True))
+        self._pause_s = pause_s
+        self.scored: list[tuple[int, ...]] = []
+        self.windows: list[Window] = []
 
     def logits(self, batch, groups=()):
-        assert isinstance(batch, Blocks), "the bundled model reads blocks"
-        self.batches.append(batch)
-        assert sorted(index for group in groups for index in group) == list(range(len(batch.candidate_ids)))
-        return [[self._logit(ids) for ids in batch.candidate_ids]]
+        time.sleep(self._pause_s)
+        if isinstance(batch, Blocks):
+            candidates = [[ids[1:-1] for ids in batch.candidate_ids]]
+        else:
+            self.windows += batch
+            candidates = [self._candidates(window) for window in batch]
+        self.scored += [ids for row in candidates for ids in row]
+        return [[self._logits.get(ids, 0.0) for ids in row] for row in candidates]
+
+    @staticmethod
+    def _candidates(window: Window):
+        borders = [*window.markers, window.text_start]
+        return [window.token_ids[start + 1 : end] for start, end in itertools.pairwise(borders)]
 
 
 @pytest.fixture
 def scripted(monkeypatch, tiny_folders):
-    """Build a `Reranker` on the tiny BERT whose forward pass is a function from a passage's token ids to its logit."""
+    """Build a `Reranker` or classifier on a tiny checkpoint whose forward pass is a table from text to logit."""
 
-    def build(logit) -> tuple[Reranker, ScriptedBackend]:
-        backend = ScriptedBackend(logit)
+    def build(logits, *, kind=Reranker, checkpoint="bert", pause_s=0.0, **options):
+        backend = ScriptedBackend(logits, pause_s)
         monkeypatch.setattr(gliclass_rerank.scoring, "TorchBackend", lambda model, placement: backend)
-        return Reranker(tiny_folders["bert"], device="cpu"), backend
+        return kind(tiny_folders[checkpoint], device="cpu", **options), backend
 
     return build

@@ -1,4 +1,4 @@
-"""Tiny tokenizers, backbones and weights, all made in code: nothing is downloaded and nothing is trained for long.
+"""Tiny tokenizers and backbones of every family, and wide random weights; all made in code, nothing is downloaded.
 
 Weights are drawn wide, so that a wrong mask, position or option moves a logit far beyond any tolerance. What comes out
 of such a model means nothing; tests compare numbers.
@@ -7,8 +7,6 @@ of such a model means nothing; tests compare numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,12 +14,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from gliclass_rerank.checkpoint import Checkpoint
-from gliclass_rerank.inputs.layout import PromptLayout
 from gliclass_rerank.inputs.pieces import EXAMPLE, LABEL, SEP
-from gliclass_rerank.inputs.tokenizer import TextTokenizer
-from gliclass_rerank.model.build import build_model
-from gliclass_rerank.model.config import ModelConfig
 
 CORPUS = (
     "The chain slips when I pedal hard, and the brakes squeal in the rain.",
@@ -44,11 +37,14 @@ def _word_level() -> Tokenizer:
 
 
 def _word_piece() -> Tokenizer:
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=150, special_tokens=list(_SPECIAL), show_progress=False)
-    tokenizer.train_from_iterator(CORPUS, trainer)
+    # Not trained, because training breaks ties in a different order each time.
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    words = [word for text in CORPUS for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
+    starts = {piece for word in words for piece in (*word, word[:3])}
+    rests = {f"##{piece}" for word in words for piece in (*word, word[3:6], word[6:]) if piece}
+    vocab = {piece: index for index, piece in enumerate([*_SPECIAL, *sorted(starts), *sorted(rests)])}
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     return tokenizer
 
 
@@ -69,16 +65,16 @@ def _byte_level(*, prefix_space: bool) -> Tokenizer:
 
 
 def _metaspace(scheme: str, *, trims: bool) -> Tokenizer:
-    tokenizer = Tokenizer(models.Unigram())
+    # Not trained, because training draws the pieces in a different order each time.
+    words = [f"▁{word}" for word in " ".join(CORPUS).split()]
+    pieces = {piece for word in words for piece in (*word, word[:3], word[3:6], word[6:])} - {""}
+    vocab = [*((token, 0.0) for token in _SPECIAL), *((piece, -9 / len(piece)) for piece in sorted(pieces))]
+    tokenizer = Tokenizer(models.Unigram(vocab, unk_id=1))
     if trims:  # as in DeBERTa-v3's tokenizer
         tokenizer.normalizer = normalizers.Sequence(
             [normalizers.Strip(), normalizers.Replace(Regex(r" {2,}|[\n\r\t]"), " "), normalizers.NFC()]
         )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
-    trainer = trainers.UnigramTrainer(
-        vocab_size=120, special_tokens=list(_SPECIAL), unk_token="[UNK]", show_progress=False
-    )
-    tokenizer.train_from_iterator(CORPUS, trainer)
     return tokenizer
 
 
@@ -110,6 +106,16 @@ def tiny_tokenizer(
     return tokenizer
 
 
+_SIZES = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "max_position_embeddings": 512}
+_T5_SIZES = {
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 48,
+    "num_layers": 2,
+    "num_heads": 4,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 24,
+}
 BACKBONES: Mapping[str, Mapping[str, Any]] = {
     "bert": {"model_type": "bert", "num_hidden_layers": 2},
     "deberta": {
@@ -124,6 +130,18 @@ BACKBONES: Mapping[str, Mapping[str, Any]] = {
         "position_biased_input": False,
         "type_vocab_size": 0,
     },
+    "deberta-v2": {  # the options that v3 gave up
+        "model_type": "deberta-v2",
+        "num_hidden_layers": 2,
+        "relative_attention": True,
+        "position_buckets": -1,
+        "max_relative_positions": 16,
+        "pos_att_type": ["c2p"],
+        "share_att_key": False,
+        "conv_kernel_size": 3,
+        "position_biased_input": True,
+        "type_vocab_size": 2,
+    },
     "modernbert": {  # the window of the local layers is shorter than any text
         "model_type": "modernbert",
         "num_hidden_layers": 3,
@@ -134,25 +152,19 @@ BACKBONES: Mapping[str, Mapping[str, Any]] = {
         "bos_token_id": 2,
         "eos_token_id": 3,
     },
-    "t5": {
-        "model_type": "t5",
-        "d_model": 32,
-        "d_kv": 8,
-        "d_ff": 48,
-        "num_layers": 2,
-        "num_heads": 4,
-        "relative_attention_num_buckets": 8,
-        "relative_attention_max_distance": 24,
-    },
+    "t5": {"model_type": "t5", **_T5_SIZES},
+    "umt5": {"model_type": "umt5", **_T5_SIZES},
+    "mt5": {"model_type": "mt5", **_T5_SIZES},
     "electra": {"model_type": "electra", "num_hidden_layers": 2, "embedding_size": 24},
+    "roberta": {"model_type": "roberta", "num_hidden_layers": 2},
+    "distilbert": {"model_type": "distilbert", "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48},
 }
-_SIZES = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "max_position_embeddings": 512}
 
 
 def encoder_config(backbone: str, tokenizer: PreTrainedTokenizerFast, **changes: Any) -> dict[str, Any]:
     """The `encoder_config` of a tiny checkpoint; `changes` override single keys."""
     base = BACKBONES[backbone]
-    sizes = {} if "d_model" in base else _SIZES
+    sizes = {} if "d_model" in base or "dim" in base else _SIZES
     return {**sizes, **base, "vocab_size": len(tokenizer), "pad_token_id": 0, **changes}
 
 
@@ -174,5 +186,5 @@ def enlarge(module: nn.Module, seed: int = 0, *, scale: float = 0.3) -> None:
                 parameter.copy_(0.2 * drawn)
             elif "embed" in kind or "shared" in kind or "relative_attention_bias" in kind:
                 parameter.copy_(drawn)
-            else:
-                parameter.copy_(scale * drawn)
+            else:  # a saturated calibrator would hide everything else
+                parameter.copy_((0.1 if "calibrator" in kind else scale) * drawn)

@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from tokenizers.models import WordPiece
+from tokenizers.models import BPE, Unigram, WordPiece
 from tokenizers.normalizers import BertNormalizer
-from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel, Metaspace
 from tokenizers.processors import TemplateProcessing
+from tokenizers.trainers import BpeTrainer, Trainer, UnigramTrainer
 from torch import nn
 
 from gliclass_rerank.checkpoint import Checkpoint, save_checkpoint
@@ -25,11 +26,12 @@ from gliclass_rerank.inputs.tokenizer import TextTokenizer
 from gliclass_rerank.model.build import build_model
 from gliclass_rerank.model.config import ModelConfig
 
-WORDS = (
+_VOCABULARY = (
     "bell bike boot brake cable chain clean cog cold crank dirt drop dry fork frame gear grease grip hand hill hub kit "
-    "lamp link loose lube nut oil pad patch pedal pump rack ride rim road rust saddle seat shift slip spoke squeal tire "
-    "torque tube valve wax wheel wrench"
-).split()
+    "lamp link loose lube nut oil pad patch pedal pump rack ride rim road rust saddle seat shift slip spoke squeal "
+    "tire torque tube valve wax wheel wrench"
+)
+WORDS = tuple(_VOCABULARY.split())
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MARKERS = ("<<LABEL>>", "<<SEP>>", "<<EXAMPLE>>")
 _LETTERS = string.ascii_lowercase + string.digits + string.punctuation
@@ -53,6 +55,10 @@ BACKBONES: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 211,
         "global_attn_every_n_layers": 3,
         "local_attention": 6,
+        "bos_token_id": 2,
+        "cls_token_id": 2,
+        "eos_token_id": 3,
+        "sep_token_id": 3,
     },
     # As DeBERTa-v3; few buckets, so that most distances are on the log scale.
     "deberta-v2": {
@@ -73,8 +79,8 @@ BACKBONES: dict[str, dict[str, Any]] = {
     },
 }
 
-# Different heads, so that the invariances are shown for what a head could spoil as well. Normalised features keep the
-# logits of order 1, so that tests can bound their differences absolutely.
+# Different heads, so that the invariances are shown for what a head could spoil as well. With normalised features
+# `logit_scale` keeps the logits of order 1, so that tests can bound their differences absolutely.
 HEADS: dict[str, dict[str, Any]] = {
     "bert": {
         "attention_plan": "shared_query",
@@ -88,6 +94,9 @@ HEADS: dict[str, dict[str, Any]] = {
     "deberta-v2": {"scorer_type": "hopfield", "squeeze_layers": True, "use_lstm": True, "prompt_first": True},
 }
 
+# What brings the logits of each of these random heads to order 1.
+_LOGIT_SCALES = {"bert": 12.0, "modernbert": 2.0, "deberta-v2": 0.5}
+
 
 def tiny_tokenizer() -> Tokenizer:
     """A WordPiece tokenizer: every one of `WORDS` is one token, any other ASCII text is spelled out by characters."""
@@ -99,6 +108,42 @@ def tiny_tokenizer() -> Tokenizer:
     tokenizer.post_processor = TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[(name, vocab[name]) for name in ("[CLS]", "[SEP]")]
     )
+    tokenizer.add_special_tokens([*SPECIAL, *MARKERS])
+    return tokenizer
+
+
+def words(count: int, *, first: int = 0) -> str:
+    """A text of `count` tokens."""
+    return " ".join(WORDS[number % len(WORDS)] for number in range(first, first + count))
+
+
+def byte_level_tokenizer() -> Tokenizer:
+    """As ModernBERT's: bytes, no prefix space."""
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    alphabet = ByteLevel.alphabet()
+    trainer = BpeTrainer(vocab_size=300, special_tokens=[*SPECIAL], initial_alphabet=alphabet, show_progress=False)
+    return _framed(tokenizer, trainer)
+
+
+def metaspace_tokenizer() -> Tokenizer:
+    """As DeBERTa-v3's: spaces are part of the pieces, and the first piece of a sequence gets one."""
+    tokenizer = Tokenizer(Unigram())
+    tokenizer.pre_tokenizer = Metaspace(prepend_scheme="first")
+    trainer = UnigramTrainer(
+        vocab_size=200,
+        special_tokens=[*SPECIAL],
+        unk_token="[UNK]",
+        initial_alphabet=list(_LETTERS),
+        show_progress=False,
+    )
+    return _framed(tokenizer, trainer)
+
+
+def _framed(tokenizer: Tokenizer, trainer: Trainer) -> Tokenizer:
+    tokenizer.train_from_iterator([" ".join(WORDS), *WORDS], trainer)
+    special = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=special)
     tokenizer.add_special_tokens([*SPECIAL, *MARKERS])
     return tokenizer
 
@@ -135,9 +180,7 @@ def fill_at_random(module: nn.Module, *, seed: int = 7) -> nn.Module:
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            if parameter.ndim == 0:
-                parameter.fill_(2.0)
-            elif parameter.ndim == 1:
+            if parameter.ndim <= 1:
                 parameter.copy_(0.3 * noise + (1.0 if name.endswith("weight") else 0.0))
             elif "embeddings" in name:
                 parameter.copy_(noise)
@@ -149,7 +192,9 @@ def fill_at_random(module: nn.Module, *, seed: int = 7) -> nn.Module:
 def tiny_checkpoint(backbone: str, **changes: Any) -> Checkpoint:
     """A random checkpoint in memory."""
     config = tiny_config(backbone, **changes)
-    model = fill_at_random(build_model(config))
+    model = build_model(config)
+    fill_at_random(model)
+    model.logit_scale.data.fill_(_LOGIT_SCALES[backbone])
     layout = PromptLayout(TextTokenizer(tiny_tokenizer()), prompt_first=config.prompt_first)
     return Checkpoint(name=f"tiny-{backbone}", config=config, model=model, layout=layout)
 

@@ -183,8 +183,8 @@ class PromptLayout:
     def _neutral(self, text: str) -> str:
         """Break up marker strings that the prompt itself would have to spell out; real tokens need no such care."""
         for marker in self._spelled_out:
-            if marker in text:
-                text = text.replace(marker, f"< {marker[1:]}")
+            while marker in text:  # a loop, because the brackets around one marker may make another one
+                text = text.replace(marker, marker[1:-1])
         return text
 
 

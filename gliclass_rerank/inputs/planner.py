@@ -174,7 +174,7 @@ class SharedQueryPlanner:
         room = self.max_window_tokens - 1 - len(tokenizer.suffix_ids)
         kept, truncated = _cut(self.layout.candidates(ask.candidates), room)
         blocks = tuple((label_id, *ids, *tokenizer.suffix_ids) for ids in kept)
-        return _block_plan(query, blocks, truncated, lost)
+        return _block_plan(query, blocks, truncated, lost, yielding)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,12 +199,21 @@ class BiEncoderPlanner:
             raise InputError("`examples` have no place in the architecture 'bi-encoder', which never reads them")
         text, lost = _fit_block(self.layout.bare_text(ask), self.layout.tokenizer, self.max_window_tokens, yielding)
         labels, truncated = _label_sequences(self.label_tokenizer, ask.candidates, self.max_label_tokens)
-        return _block_plan(text, tuple(labels), truncated, lost)
+        return _block_plan(text, tuple(labels), truncated, lost, yielding)
 
 
 def _block_plan(
-    query: TokenIds, blocks: tuple[TokenIds, ...], truncated: tuple[Truncation, ...], lost: Truncation | None
+    query: TokenIds,
+    blocks: tuple[TokenIds, ...],
+    truncated: tuple[Truncation, ...],
+    lost: Truncation | None,
+    yielding: Yielding,
 ) -> Plan:
+    if truncated and yielding == "text":
+        label = truncated[0]
+        raise WindowOverflowError(
+            f"label {label.index} takes {label.num_tokens} tokens, {label.num_lost} more than fit its window"
+        )
     return Plan((Blocks(query, blocks),), (tuple(range(len(blocks))),), truncated, lost)
 
 

@@ -24,8 +24,9 @@ class TextTokenizer:
     """Encodes pieces of text as they would be encoded between special tokens.
 
     Some tokenizers treat the beginning of a string differently from a piece after a special token (a prefix space).
-    Upstream concatenates everything and tokenises once; to get the same ids piece by piece, each piece is encoded between
-    two sentinels: added tokens of our own whose ids are dropped. They carry a random name, so no text can hold them.
+    Upstream concatenates everything and tokenises once; to get the same ids piece by piece, each piece is encoded
+    between two sentinels: added tokens of our own whose ids are dropped. They carry a random name, so no text can hold
+    them.
 
     Args:
         tokenizer: Copied, not changed.
@@ -46,6 +47,12 @@ class TextTokenizer:
             # Only special tokens can be read as ordinary text; some checkpoints add their markers as plain tokens.
             # Other plain tokens are no instructions to the model but its spelling, such as runs of spaces.
             token["special"] |= token["content"] in MARKERS
+        if state["model"].get("type") == "Unigram":
+            # Its vocabulary lists special tokens with the best score of all and finds them in a text by itself.
+            pieces = state["model"]["vocab"]
+            for token in state["added_tokens"]:
+                if token["special"] and token["id"] < len(pieces):
+                    token["content"] = pieces[token["id"]][0] = f"\ue001{uuid.uuid4().hex}"
         self._tokenizer = Tokenizer.from_str(json.dumps(state))
         self._tokenizer.encode_special_tokens = True
         self._sentinel = f"\ue000{uuid.uuid4().hex}\ue000"
@@ -53,6 +60,7 @@ class TextTokenizer:
         traits = {trait: bool(label.get(trait)) for trait in ("lstrip", "rstrip", "normalized")}
         self._tokenizer.add_tokens([AddedToken(self._sentinel, special=False, **traits)])
         sentinel_id = self._tokenizer.token_to_id(self._sentinel)
+        assert sentinel_id is not None, "added just now"
         frame = self._tokenizer.encode(f"{self._sentinel}x{self._sentinel}").ids
         if frame.count(sentinel_id) != 2:
             raise CheckpointError(
@@ -68,7 +76,8 @@ class TextTokenizer:
 
     def token(self, index: int) -> str | None:
         """The token that has this id, or None."""
-        return self._tokenizer.id_to_token(index)
+        named = (content for content, number in self._markers.items() if number == index)
+        return next(named, None) or self._tokenizer.id_to_token(index)
 
     def encode(self, texts: Sequence[str]) -> list[TokenIds]:
         """Encode pieces that follow a special token.

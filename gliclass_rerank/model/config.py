@@ -157,23 +157,37 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", backbone_shape(self.encoder_config))
-        for key, known in _CHOICES.items():
-            value = getattr(self, key)
-            if value not in known:
-                raise ConfigError(f"`{key}` must be one of {listed(known)}, got {value!r}")
-        if (self.scorer_type == "cross-attn") != (self.pooling_strategy == "pass"):
-            raise ConfigError(
-                "the scorer `cross-attn` and the pooling strategy `pass` go together, got "
-                f"scorer_type={self.scorer_type!r} with pooling_strategy={self.pooling_strategy!r}"
-            )
-        if self.is_bi_encoder and self.scorer_type == "cross-attn":
-            raise ConfigError(f"the scorer `cross-attn` does not work in the architecture {self.architecture_type!r}")
+        for key in _CHOICES:
+            _check_choice(key, getattr(self, key))
+        self._check_scorer()
         if self.is_bi_encoder and self.label_model_config is None:
             raise ConfigError(f"the architecture {self.architecture_type!r} needs `label_model_config`")
         if not 0 <= self.query_attention_start <= self.shape.num_layers:
             raise ConfigError(
                 f"`query_attention_start` must be between 0 and the number of layers {self.shape.num_layers}, "
                 f"got {self.query_attention_start}"
+            )
+
+    def _check_scorer(self) -> None:
+        is_cross = self.scorer_type == "cross-attn"
+        width = self.shape.width
+        if is_cross != (self.pooling_strategy == "pass"):
+            raise ConfigError(
+                "the scorer `cross-attn` and the pooling strategy `pass` go together, got "
+                f"scorer_type={self.scorer_type!r} with pooling_strategy={self.pooling_strategy!r}"
+            )
+        if is_cross and self.is_bi_encoder:
+            raise ConfigError(f"the scorer `cross-attn` does not work in the architecture {self.architecture_type!r}")
+        if is_cross and self.use_calibrator:
+            raise ConfigError("the scorer `cross-attn` takes no calibrator, which reads one vector a text")
+        if is_cross and width % self.scorer_num_heads:
+            raise ConfigError(
+                f"`scorer_num_heads` must divide the encoder's width {width}, got {self.scorer_num_heads}"
+            )
+        if self.scorer_type != "simple" and self.hidden_size != width:
+            raise ConfigError(
+                f"the scorer {self.scorer_type!r} needs a `hidden_size` equal to the encoder's width {width}, "
+                f"got {self.hidden_size}"
             )
 
     @classmethod
@@ -192,6 +206,8 @@ class ModelConfig:
         encoder = dict(values.get("encoder_config") or {})
         encoder.setdefault("model_type", "deberta-v2")
         label = values.get("label_model_config")
+        # First of all, because other architectures have backbones of their own.
+        _check_choice("architecture_type", values.get("architecture_type") or cls.architecture_type)
         shape = backbone_shape(encoder)
         known = set(_file_keys())
         given = {key: value for key, value in values.items() if key in known and value is not None}
@@ -218,6 +234,8 @@ class ModelConfig:
         values = {key: getattr(self, key) for key in _file_keys()}
         values["encoder_config"] = dict(self.encoder_config)
         values["model_type"] = MODEL_TYPE
+        # Upstream looks for adapters in a folder of this name and fails without one.
+        values["encoder_model_name"] = self.shape.model_type
         values["architectures"] = ["GLiClassModel"]
         return values
 
@@ -266,6 +284,11 @@ class ModelConfig:
     def reads_all_layers(self) -> bool:
         """Whether the head needs more than the last hidden state."""
         return self.squeeze_layers or self.encoder_layer_id != -1
+
+
+def _check_choice(key: str, value: object) -> None:
+    if value not in _CHOICES[key]:
+        raise ConfigError(f"`{key}` must be one of {listed(_CHOICES[key])}, got {value!r}")
 
 
 def _file_keys() -> list[str]:

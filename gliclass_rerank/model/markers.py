@@ -122,7 +122,8 @@ def block_candidates(config: ModelConfig, states: Tensor, token_mask: Tensor) ->
         FloatTensor [num_rows, hidden].
     """
     if config.class_token_pooling == "first":
-        return states[:, 0 if config.embed_class_token else 1]
+        # Without a closing token a blank candidate is its marker alone.
+        return states[:, 0 if config.embed_class_token else min(1, states.shape[1] - 1)]
     counted = token_mask.clone()
     if not config.embed_class_token:
         counted[:, 0] = False

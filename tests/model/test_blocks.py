@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from stock_blocks import assert_same, random_ids, stock_states
 from tiny_checkpoints import BACKBONES, encoder_values, fill_at_random
 from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
@@ -12,15 +13,6 @@ from gliclass_rerank.model.encoder import build_backbone
 NUM_LAYERS = 3
 QUERY_LEN = 7
 LENGTHS = (11, 5, 1)  # 11 + 7 tokens are more than ModernBERT's local window and DeBERTa's exact buckets
-
-# Other kernels and another order of summation move the last bits of float32. The last states are normalised, of order
-# 1; ModernBERT's inner ones grow from layer to layer, so the bound is relative to the largest state where that is above 1.
-TOLERANCE = 1e-5
-
-
-def assert_same(own, theirs):
-    assert own.shape == theirs.shape
-    assert (own - theirs).abs().max() <= TOLERANCE * max(1.0, theirs.abs().max().item())
 
 
 @pytest.fixture(scope="module")
@@ -38,63 +30,10 @@ def runner(stock, backbone):
     return block_runner(backbone, stock)
 
 
-def random_ids(*shape, seed=3):
-    return torch.randint(5, 53, shape, generator=torch.Generator().manual_seed(seed))
-
-
 def passage_rows():
     ids = random_ids(len(LENGTHS), max(LENGTHS), seed=5)
     mask = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]
     return ids.masked_fill(~mask, 0), mask
-
-
-def block_mask(passage_len, *, sees_query):
-    """True where a token of [query; passage] may look."""
-    is_passage = torch.arange(QUERY_LEN + passage_len) >= QUERY_LEN
-    own = is_passage[:, None] == is_passage[None, :]
-    return own | (is_passage[:, None] & ~is_passage[None, :]) if sees_query else own
-
-
-def additive(mask):
-    return torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(torch.float32).min)[None, None]
-
-
-def stock_states(backbone, model, ids, start):
-    """The stock model over one whole row [query; passage] with a block mask; layers below `start` hide the query."""
-    passage_len = ids.shape[1] - QUERY_LEN
-    offset = 0 if backbone == "bert" else QUERY_LEN
-    positions = torch.cat([torch.arange(QUERY_LEN), torch.arange(offset, offset + passage_len)])
-    distance = positions[:, None] - positions[None, :]
-    masks = [block_mask(passage_len, sees_query=layer >= start) for layer in range(NUM_LAYERS)]
-    layers = model.layers if backbone == "modernbert" else model.encoder.layer
-    if backbone == "modernbert":
-        local = distance.abs() <= BACKBONES[backbone]["local_attention"] // 2
-        masks = [
-            mask & local if layer.attention_type == "sliding_attention" else mask
-            for layer, mask in zip(layers, masks, strict=True)
-        ]
-    given = [mask[None, None] if backbone == "deberta-v2" else additive(mask) for mask in masks]
-    hooks = [layer.register_forward_pre_hook(_with_mask(mask), with_kwargs=True) for layer, mask in zip(layers, given)]
-    try:
-        if backbone == "deberta-v2":
-            states = model.embeddings(ids, mask=torch.ones_like(ids))
-            bounds = BACKBONES[backbone]["position_buckets"], BACKBONES[backbone]["max_position_embeddings"]
-            relative = make_log_bucket_position(distance, *bounds).long()[None]
-            return model.encoder(states, masks[-1][None], relative_pos=relative).last_hidden_state
-        mask = dict.fromkeys(model.config.layer_types) if backbone == "modernbert" else given[-1]
-        return model(ids, attention_mask=mask, position_ids=positions[None]).last_hidden_state
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _with_mask(mask):
-    def replace(module, args, kwargs):
-        if "attention_mask" in kwargs:
-            return args, {**kwargs, "attention_mask": mask}
-        return (args[0], mask, *args[2:]), kwargs
-
-    return replace
 
 
 @torch.no_grad()
@@ -107,8 +46,7 @@ def test_blocks_equal_the_stock_model_with_a_block_mask_over_one_row(backbone, s
     (states,) = runner.encode_candidates(ids, mask, memory)
 
     for row, length in enumerate(LENGTHS):
-        whole = torch.cat([query, ids[row : row + 1, :length]], dim=1)
-        expected = stock_states(backbone, stock, whole, start)[0]
+        expected = stock_states(backbone, stock, query, ids[row : row + 1, :length], start)[0]
         assert_same(memory.layers[-1][0], expected[:QUERY_LEN])
         assert_same(states[row, :length], expected[QUERY_LEN:])
 
@@ -169,6 +107,18 @@ def test_the_hidden_padding_of_a_group_changes_no_state(runner):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("count", [1, 2, 100])
+def test_the_first_tokens_alone_can_be_asked_of_the_last_layer(runner, count):
+    ids, mask = passage_rows()
+    memory = runner.encode_query(random_ids(1, QUERY_LEN), start=0)
+
+    (whole,) = runner.encode_candidates(ids, mask, memory)
+    (first,) = runner.encode_candidates(ids, mask, memory, read_tokens=count)
+
+    assert_same(first, whole[:, :count])
+
+
+@torch.no_grad()
 def test_given_word_embeddings_take_the_place_of_the_ids(stock, runner):
     ids, mask = passage_rows()
     table = stock.get_input_embeddings()
@@ -178,6 +128,31 @@ def test_given_word_embeddings_take_the_place_of_the_ids(stock, runner):
     (by_vectors,) = runner.encode_candidates(ids, mask, memory, embeddings=table(ids))
 
     assert torch.equal(by_ids[mask], by_vectors[mask])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"share_att_key": False},
+        {"pos_att_type": ["c2p"]},
+        {"pos_att_type": ["p2c"]},
+        {"pos_att_type": ["c2p"], "share_att_key": False},
+        {"norm_rel_ebd": "none"},
+        {"position_buckets": -1},
+        {"position_buckets": -1, "max_relative_positions": 5},
+        {"max_relative_positions": 17},
+    ],
+    ids=str,
+)
+def test_every_kind_of_disentangled_attention_equals_the_stock_models(changes):
+    stock = fill_at_random(build_backbone({**encoder_values("deberta-v2"), **changes}))
+    runner = block_runner("deberta-v2", stock)
+    query, ids = random_ids(1, QUERY_LEN), random_ids(1, 11, seed=5)
+
+    (states,) = runner.encode_candidates(ids, None, runner.encode_query(query, start=1))
+
+    assert_same(states[0], stock_states("deberta-v2", stock, query, ids, 1)[0, QUERY_LEN:])
 
 
 @pytest.mark.parametrize(("buckets", "max_position"), [(256, 512), (8, 61), (32, 1024)])

@@ -1,0 +1,38 @@
+"""Checks of call arguments, made once at the public edge; each failure is one sentence with the value."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Set
+
+from gliclass_rerank.errors import InputError
+
+
+def checked_text(name: str, value: object) -> str:
+    """A string argument; anything else, such as a NaN from a data frame, is refused by name."""
+    if not isinstance(value, str):
+        raise InputError(f"{name} must be a string, got {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        # Half of a surrogate pair, from badly decoded JSON or file names: no tokenizer takes it.
+        raise InputError(f"{name} must be valid Unicode, got {value[error.start]!r} at {error.start}") from None
+    return value
+
+
+def checked_texts(name: str, values: object) -> tuple[str, ...]:
+    """A list of strings; a lone string is refused, because it is a sequence of strings too, and so is a set."""
+    if isinstance(values, (str, bytes, Mapping, Set)) or not hasattr(values, "__iter__"):
+        raise InputError(f"`{name}` must be a list of strings, got {values!r}")
+    return tuple(checked_text(f"`{name}[{index}]`", value) for index, value in enumerate(values))
+
+
+def checked_count(name: str, value: object) -> int:
+    """A whole number of at least 1, of any integer type but bool."""
+    try:
+        count = 0 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type] # refused below
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise InputError(f"`{name}` must be a whole number of at least 1, got {value!r}")
+    return count

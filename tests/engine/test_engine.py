@@ -1,0 +1,176 @@
+import logging
+import math
+
+import pytest
+
+from gliclass_rerank.engine.engine import Engine
+from gliclass_rerank.errors import BackendError, OutOfMemoryError
+from gliclass_rerank.types import Blocks, Window
+
+
+class FakeBackend:
+    """Answers with the first token of each candidate; knows no memory beyond `capacity` tokens, padding included."""
+
+    def __init__(self, capacity=10_000, answer=float):
+        self.capacity = capacity
+        self.answer = answer
+        self.calls = []  # one list of rows' lengths a forward pass that worked
+
+    def logits(self, batch, groups=()):
+        if isinstance(batch, Blocks):
+            return self._blocks(batch, groups)
+        lengths = [len(window.token_ids) for window in batch]
+        self._check(len(batch) * max(lengths))
+        self.calls.append(lengths)
+        return [[self.answer(window.token_ids[marker]) for marker in window.markers] for window in batch]
+
+    def _blocks(self, blocks, groups):
+        assert sorted(index for group in groups for index in group) == list(range(len(blocks.candidate_ids)))
+        lengths = [[len(blocks.candidate_ids[index]) for index in group] for group in groups]
+        self._check(max(len(group) * max(group) for group in lengths))
+        self.calls += lengths
+        return [[self.answer(ids[0]) for ids in blocks.candidate_ids]]
+
+    def _check(self, tokens):
+        if tokens > self.capacity:
+            raise OutOfMemoryError(f"{tokens} tokens")
+
+
+def window(length, *first_tokens):
+    """A window of `length` tokens whose candidates' markers hold `first_tokens`."""
+    return Window((*first_tokens, *(0,) * (length - len(first_tokens))), tuple(range(len(first_tokens))), length - 1)
+
+
+def blocks(*lengths):
+    return Blocks((1, 2, 3), tuple((number, *(0,) * (length - 1)) for number, length in enumerate(lengths)))
+
+
+def padded(call):
+    return len(call) * max(call)
+
+
+def test_no_requests_give_no_logits_and_no_forward_pass():
+    backend = FakeBackend()
+
+    assert Engine(backend, batch_tokens=7).run([]) == []
+    assert backend.calls == []
+
+
+def test_logits_come_back_in_the_order_of_the_requests():
+    requests = [window(5, 11, 12), window(29, 21), window(7, 31, 32, 33), blocks(3, 17, 5), window(13, 41)]
+
+    found = Engine(FakeBackend(), batch_tokens=31).run(requests)
+
+    assert found == [[11, 12], [21], [31, 32, 33], [0, 1, 2], [41]]
+
+
+def test_longer_windows_run_first():
+    backend = FakeBackend()
+
+    Engine(backend, batch_tokens=1).run([window(5, 1), window(29, 1), window(7, 1)])
+
+    assert backend.calls == [[29], [7], [5]]
+
+
+def test_longer_passages_run_first():
+    backend = FakeBackend()
+
+    Engine(backend, batch_tokens=1).run([blocks(5, 29, 7)])
+
+    assert backend.calls == [[29], [7], [5]]
+
+
+@pytest.mark.parametrize("budget", [1, 23, 67, 1000])
+@pytest.mark.parametrize("as_blocks", [False, True], ids=["windows", "blocks"])
+def test_every_batch_stays_within_the_budget_or_is_a_single_sequence(budget, as_blocks):
+    backend = FakeBackend()
+    lengths = [3, 31, 5, 5, 17, 2, 29, 7, 11, 13, 5, 41]
+
+    Engine(backend, batch_tokens=budget).run(
+        [blocks(*lengths)] if as_blocks else [window(length, 1) for length in lengths]
+    )
+
+    assert all(padded(call) <= budget or len(call) == 1 for call in backend.calls)
+    assert sorted(length for call in backend.calls for length in call) == sorted(lengths)
+
+
+def test_sequences_of_one_length_share_a_batch_up_to_the_budget():
+    backend = FakeBackend()
+
+    Engine(backend, batch_tokens=35).run([window(7, 1) for _ in range(13)])
+
+    assert backend.calls == [[7] * 5, [7] * 5, [7] * 3]
+
+
+def test_out_of_memory_halves_the_budget_until_a_batch_fits(caplog):
+    backend = FakeBackend(capacity=40)
+    requests = [window(10, number) for number in range(19)]
+
+    with caplog.at_level(logging.WARNING):
+        found = Engine(backend, batch_tokens=130).run(requests)
+
+    # 130 and 65 tokens fail, 30 pass.
+    assert found == [[number] for number in range(19)]
+    assert backend.calls == [[10] * 3] * 6 + [[10]]
+    assert caplog.messages == [
+        "out of memory with 130 tokens in a batch, going on with half of it",
+        "out of memory with 60 tokens in a batch, going on with half of it",
+    ]
+
+
+def test_windows_finished_before_memory_runs_out_are_not_run_again():
+    class Shrinking(FakeBackend):
+        """Another process takes memory after the first batch."""
+
+        def logits(self, batch, groups=()):
+            rows = super().logits(batch, groups)
+            self.capacity = 20
+            return rows
+
+    backend = Shrinking(capacity=40)
+
+    found = Engine(backend, batch_tokens=40).run([window(10, number) for number in range(11)])
+
+    assert found == [[number] for number in range(11)]
+    assert backend.calls == [[10] * 4, *[[10] * 2] * 3, [10]]
+
+
+def test_out_of_memory_splits_the_passages_of_a_query():
+    backend = FakeBackend(capacity=40)
+
+    (logits,) = Engine(backend, batch_tokens=1000).run([blocks(*[10] * 19)])
+
+    assert logits == list(range(19))
+    assert all(padded(call) <= 40 for call in backend.calls)
+
+
+@pytest.mark.parametrize("requests", [[window(50, 1), window(7, 1)], [blocks(50, 7)]], ids=["windows", "blocks"])
+def test_a_single_sequence_that_does_not_fit_is_given_up(requests):
+    with pytest.raises(OutOfMemoryError, match="50 tokens"):
+        Engine(FakeBackend(capacity=40), batch_tokens=1000).run(requests)
+
+
+def test_the_budget_of_one_call_does_not_shrink_the_next():
+    backend = FakeBackend(capacity=40)
+    engine = Engine(backend, batch_tokens=80)
+    engine.run([window(10, 1)] * 8)
+    backend.capacity = 1000
+    backend.calls.clear()
+
+    engine.run([window(10, 1)] * 8)
+
+    assert backend.calls == [[10] * 8]
+
+
+@pytest.mark.parametrize("requests", [[window(7, 1)], [blocks(5)]], ids=["windows", "blocks"])
+def test_a_nan_is_an_error_and_never_a_rank(requests):
+    with pytest.raises(BackendError, match="the model gave NaN as a logit"):
+        Engine(FakeBackend(answer=lambda _: math.nan), batch_tokens=100).run(requests)
+
+
+def test_infinite_logits_are_kept():
+    found = Engine(FakeBackend(answer=lambda token: math.inf if token else -math.inf), batch_tokens=9).run(
+        [window(7, 0, 1)]
+    )
+
+    assert found == [[-math.inf, math.inf]]

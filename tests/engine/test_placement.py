@@ -1,0 +1,85 @@
+import pytest
+import torch
+
+from gliclass_rerank.engine.placement import Placement, resolve_placement
+from gliclass_rerank.errors import ConfigError
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+@pytest.fixture
+def with_cuda(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_without_a_gpu_the_default_is_the_cpu_in_float32():
+    assert resolve_placement() == Placement(torch.device("cpu"), torch.float32, 2048)
+
+
+@pytest.mark.usefixtures("with_cuda")
+def test_with_cuda_the_default_is_cuda_in_bfloat16_and_a_large_budget():
+    assert resolve_placement() == Placement(torch.device("cuda"), torch.bfloat16, 65536)
+
+
+@pytest.mark.usefixtures("with_cuda")
+def test_a_cuda_device_without_bfloat16_gets_float32(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: False)
+
+    assert resolve_placement().dtype == torch.float32
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_apples_gpu_comes_before_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+
+    assert resolve_placement() == Placement(torch.device("mps"), torch.float32, 65536)
+
+
+@pytest.mark.usefixtures("with_cuda")
+def test_a_given_device_wins_over_the_default():
+    assert resolve_placement("cpu").device == torch.device("cpu")
+    assert resolve_placement(torch.device("cuda", 1)).device == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize("dtype", ["float16", torch.float16])
+def test_a_precision_may_be_a_name_or_torchs_own(dtype):
+    assert resolve_placement("cpu", dtype).dtype == torch.float16
+
+
+def test_an_unknown_precision_lists_the_known_ones():
+    with pytest.raises(ConfigError) as caught:
+        resolve_placement("cpu", "int8")
+
+    assert str(caught.value) == "`dtype` must be one of `bfloat16`, `float16`, `float32`, got 'int8'"
+
+
+def test_an_unknown_device_is_refused_with_its_name():
+    with pytest.raises(ConfigError) as caught:
+        resolve_placement("toaster")
+
+    assert str(caught.value) == "`device` must be a torch device such as 'cpu' or 'cuda:0', got 'toaster'"
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize(("device", "name"), [("cuda", "CUDA device"), ("cuda:1", "CUDA device"), ("mps", "Apple GPU")])
+def test_a_gpu_that_is_not_there_is_refused(device, name):
+    with pytest.raises(ConfigError) as caught:
+        resolve_placement(device)
+
+    assert str(caught.value) == f"`device` is {device!r}, but torch finds no {name} here"
+
+
+@pytest.mark.parametrize("batch_tokens", [0, -1])
+def test_a_budget_below_one_token_is_refused(batch_tokens):
+    with pytest.raises(ConfigError, match=f"`batch_tokens` must be at least 1, got {batch_tokens}"):
+        resolve_placement("cpu", batch_tokens=batch_tokens)
+
+
+def test_a_given_budget_is_kept():
+    assert resolve_placement("cpu", batch_tokens=1).batch_tokens == 1

@@ -1,0 +1,77 @@
+"""One instance, sixteen threads: the results are exactly those of one thread."""
+
+import threading
+
+import pytest
+import torch
+
+from gliclass_rerank import Reranker
+
+NUM_THREADS, RANKINGS_PER_THREAD = 16, 50
+PASSAGES = [
+    "oil the chain",
+    "clean the rim",
+    "",
+    "pump the tyre to four bar",
+    "true the wheel",
+    "a spoke is loose",
+    "wax lasts longer in dry weather",
+]
+# Every call differs from the one before in query, passages and number, so that leaked state would show.
+CALLS = [
+    (f"{query} {number % 3}", [PASSAGES[(number + step) % 7] for step in range(1 + number % 3)])
+    for number, query in enumerate(["chain", "brake squeal", "flat tyre", "wheel", "oil"] * 10)
+]
+
+
+def run_in_threads(reranker, calls):
+    """Each thread starts at another call; results by (thread, call)."""
+    barrier, found, errors = threading.Barrier(NUM_THREADS), {}, []
+
+    def work(thread):
+        try:
+            barrier.wait()
+            for step in range(len(calls)):
+                call = (step + 3 * thread) % len(calls)
+                found[thread, call] = reranker.rank(*calls[call])
+        except Exception as error:
+            errors.append(error)
+            raise
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(NUM_THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    return found
+
+
+def test_the_bundled_model_gives_sixteen_threads_the_results_of_one(bundled):
+    expected = [bundled.rank(*call) for call in CALLS]
+
+    found = run_in_threads(bundled, CALLS)
+
+    assert len(found) == NUM_THREADS * RANKINGS_PER_THREAD
+    assert all(ranking == expected[call] for (_, call), ranking in found.items())
+
+
+def test_torchs_own_threads_do_not_change_that(bundled):
+    torch.set_num_threads(2)
+    expected = [bundled.rank(*call) for call in CALLS[:2]]
+
+    found = run_in_threads(bundled, CALLS[:2])
+
+    assert all(ranking == expected[call] for (_, call), ranking in found.items())
+
+
+@pytest.mark.parametrize("plan", ["joint", "shared_query"])
+def test_every_backbone_and_plan_gives_sixteen_threads_the_results_of_one(tiny_folder, plan):
+    reranker = Reranker(tiny_folder, device="cpu", plan=plan)
+    calls = CALLS[:7]
+    expected = [reranker.rank(*call) for call in calls]
+
+    found = run_in_threads(reranker, calls)
+
+    assert len(found) == NUM_THREADS * len(calls)
+    assert all(ranking == expected[call] for (_, call), ranking in found.items())
