@@ -36,6 +36,9 @@ _MIN_TEXT_CHARS = 20
 _Model = Annotated[str | None, typer.Option("--model", help="Folder or hub name.  [default: bundled]")]
 _Plan = Annotated[str | None, typer.Option("--plan", help="joint or shared_query.  [default: the model's]")]
 _Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps.  [default: the best one]")]
+_Dtype = Annotated[
+    str | None, typer.Option("--dtype", help="float32, float16 or bfloat16.  [default: the device's best]")
+]
 _Revision = Annotated[str | None, typer.Option("--revision", help="Revision of a hub checkpoint.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -93,6 +96,7 @@ def rank_command(
     model: _Model = None,
     plan: _Plan = None,
     device: _Device = None,
+    dtype: _Dtype = None,
     revision: _Revision = None,
     as_json: _Json = False,
 ) -> None:
@@ -100,7 +104,7 @@ def rank_command(
     from gliclass_rerank.evaluation.passages import load_passages
 
     loaded = load_passages(passages)
-    reranker = _load_reranker(model, device, plan, revision)
+    reranker = _load_reranker(model, device=device, dtype=dtype, plan=plan, revision=revision)
     ranking = reranker.rank(query, [passage.text for passage in loaded], top_k=top_k)
     if as_json:
         _print_json(_ranking_fields(query, reranker.name, loaded, ranking))
@@ -122,6 +126,7 @@ def evaluate_command(
     model: _Model = None,
     plan: _Plan = None,
     device: _Device = None,
+    dtype: _Dtype = None,
     revision: _Revision = None,
     as_json: _Json = False,
 ) -> None:
@@ -132,7 +137,7 @@ def evaluate_command(
     if run_out is not None:
         check_run_path(run_out)
     collection = load_collection(data, split, qrels=qrels, candidates=candidates, limit=limit)
-    reranker = _load_reranker(model, device, plan, revision)
+    reranker = _load_reranker(model, device=device, dtype=dtype, plan=plan, revision=revision)
     report = _rerank_with_progress(collection, reranker)
     if run_out is not None:
         write_run(run_out, report.run)
@@ -142,11 +147,13 @@ def evaluate_command(
         _print_report(report, reranker.name)
 
 
-def _load_reranker(model: str | None, device: str | None, plan: str | None, revision: str | None) -> Reranker:
+def _load_reranker(
+    model: str | None, *, device: str | None, dtype: str | None, plan: str | None, revision: str | None
+) -> Reranker:
     from gliclass_rerank import Reranker
 
     # The cast is safe: an unknown plan is a ConfigError.
-    return Reranker(model, device=device, plan=cast("AttentionPlan | None", plan), revision=revision)
+    return Reranker(model, device=device, dtype=dtype, plan=cast("AttentionPlan | None", plan), revision=revision)
 
 
 def _rerank_with_progress(collection: Collection, reranker: Reranker) -> Report:

@@ -108,7 +108,7 @@ def test_a_string_in_place_of_one_of_many_lists_is_refused(bundled):
 
 
 def test_a_set_of_passages_is_refused_because_it_has_no_order(bundled):
-    with pytest.raises(InputError, match="`passages` must be a list of strings, got {'oil'}"):
+    with pytest.raises(InputError, match=r"`passages` must be a list of strings, got \{'oil'\}"):
         bundled.rank(QUERY, {"oil"})
 
 

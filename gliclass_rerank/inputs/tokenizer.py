@@ -40,20 +40,9 @@ class TextTokenizer:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.source = tokenizer.to_str()
         state: dict[str, Any] = json.loads(self.source)  # Any: the tokenizers library's JSON
-        state["truncation"] = state["padding"] = None
         self._markers: dict[str, int] = {token["content"]: token["id"] for token in state["added_tokens"]}
         label: dict[str, Any] = next((token for token in state["added_tokens"] if token["content"] == LABEL), {})
-        for token in state["added_tokens"]:
-            # Only special tokens can be read as ordinary text; some checkpoints add their markers as plain tokens.
-            # Other plain tokens are no instructions to the model but its spelling, such as runs of spaces.
-            token["special"] |= token["content"] in MARKERS
-        if state["model"].get("type") == "Unigram":
-            # Its vocabulary lists special tokens with the best score of all and finds them in a text by itself.
-            pieces = state["model"]["vocab"]
-            for token in state["added_tokens"]:
-                if token["special"] and token["id"] < len(pieces):
-                    token["content"] = pieces[token["id"]][0] = f"\ue001{uuid.uuid4().hex}"
-        self._tokenizer = Tokenizer.from_str(json.dumps(state))
+        self._tokenizer = Tokenizer.from_str(json.dumps(_without_spelled_specials(state)))
         self._tokenizer.encode_special_tokens = True
         self._sentinel = f"\ue000{uuid.uuid4().hex}\ue000"
         # Like the markers, so that a normaliser treats text beside a sentinel as it treats text beside a marker.
@@ -121,6 +110,22 @@ class TextTokenizer:
         kept = slice(0 if at_start else 1, None if at_end else -1)
         spans = [(start - len(before), end - len(before)) for start, end in encoding.offsets[kept]]
         return tuple(encoding.ids[kept]), spans
+
+
+def _without_spelled_specials(state: dict[str, Any]) -> dict[str, Any]:  # Any: the tokenizers library's JSON
+    """Change a tokenizer's state in place so that no text can spell a special token, and nothing is cut or padded."""
+    state["truncation"] = state["padding"] = None
+    for token in state["added_tokens"]:
+        # Only special tokens can be read as ordinary text; some checkpoints add their markers as plain tokens.
+        # Other plain tokens are no instructions to the model but its spelling, such as runs of spaces.
+        token["special"] |= token["content"] in MARKERS
+    if state["model"].get("type") == "Unigram":
+        # Its vocabulary lists special tokens with the best score of all and finds them in a text by itself.
+        pieces = state["model"]["vocab"]
+        for token in state["added_tokens"]:
+            if token["special"] and token["id"] < len(pieces):
+                token["content"] = pieces[token["id"]][0] = f"\ue001{uuid.uuid4().hex}"
+    return state
 
 
 def load_tokenizer(folder: Path) -> TextTokenizer:
