@@ -13,28 +13,18 @@ class BertBlocks(BlockRunner):
     """Takes `transformers.BertModel` apart."""
 
     @property
-    def _layers(self) -> Any:  # Any: modules of a transformers model, untyped there
+    def layers(self) -> Any:  # Any: modules of a transformers model, untyped there
+        """The transformer layers, in order."""
         return self.backbone.encoder.layer  # type: ignore[union-attr]
-
-    @property
-    def num_layers(self) -> int:
-        """Number of transformer layers."""
-        return len(self._layers)
 
     @property
     def positions_are_absolute(self) -> bool:
         """Candidates restart at 0, so that layers below the query's start stay independent of it."""
         return True
 
-    def embed(self, ids: Tensor, embeddings: Tensor | None) -> Tensor:
-        """Word, position and type embeddings, normalised."""
-        module: Any = self.backbone.embeddings  # Any: see _layers
-        states: Tensor = module(input_ids=None if embeddings is not None else ids, inputs_embeds=embeddings)
-        return states
-
     def project(self, layer: int, states: Tensor, positions: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002 - positions are in the embeddings
         """Queries, keys and values of a layer."""
-        attention = self._layers[layer].attention.self
+        attention = self.layers[layer].attention.self
         heads = (attention.num_attention_heads, attention.attention_head_size)
         query, key, value = (
             projection(part).unflatten(-1, heads).transpose(1, 2)
@@ -48,7 +38,7 @@ class BertBlocks(BlockRunner):
 
     def finish(self, layer: int, states: Tensor, context: Tensor) -> Tensor:
         """Output projection, residual, feed-forward."""
-        module = self._layers[layer]
+        module = self.layers[layer]
         attended = module.attention.output(context, states)
         finished: Tensor = module.output(module.intermediate(attended), attended)
         return finished

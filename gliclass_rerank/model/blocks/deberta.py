@@ -19,28 +19,18 @@ class DebertaBlocks(BlockRunner):
     """Takes `transformers.DebertaV2Model` apart."""
 
     @property
-    def _layers(self) -> Any:  # Any: modules of a transformers model, untyped there
+    def layers(self) -> Any:  # Any: modules of a transformers model, untyped there
+        """The transformer layers, in order."""
         return self.backbone.encoder.layer  # type: ignore[union-attr]
-
-    @property
-    def num_layers(self) -> int:
-        """Number of transformer layers."""
-        return len(self._layers)
 
     @property
     def positions_are_absolute(self) -> bool:
         """Distances are relative; checkpoints that add absolute positions too are refused."""
         return False
 
-    def embed(self, ids: Tensor, embeddings: Tensor | None) -> Tensor:
-        """Word embeddings, normalised; no mask is needed because padding is never attended to."""
-        module: Any = self.backbone.embeddings  # Any: see _layers
-        states: Tensor = module(input_ids=None if embeddings is not None else ids, inputs_embeds=embeddings)
-        return states
-
     def project(self, layer: int, states: Tensor, positions: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002 - positions enter in `attend`
         """Queries, keys and values of a layer."""
-        attention = self._layers[layer].attention.self
+        attention = self.layers[layer].attention.self
         query, key, value = (
             _heads(projection(part), attention.num_attention_heads)
             for projection, part in (
@@ -53,16 +43,16 @@ class DebertaBlocks(BlockRunner):
 
     def finish(self, layer: int, states: Tensor, context: Tensor) -> Tensor:
         """Output projection, residual, feed-forward."""
-        module = self._layers[layer]
+        module = self.layers[layer]
         attended = module.attention.output(context, states)
         finished: Tensor = module.output(module.intermediate(attended), attended)
         return finished
 
     def tables(self) -> tuple[tuple[Tensor, ...], ...]:
         """Projected position embeddings of each layer: keys for c2p and queries for p2c, empty where unused."""
-        encoder: Any = self.backbone.encoder  # Any: see _layers
+        encoder: Any = self.backbone.encoder  # Any: see layers
         relative = encoder.get_rel_embedding()
-        return tuple(_position_table(module.attention.self, relative) for module in self._layers)
+        return tuple(_position_table(module.attention.self, relative) for module in self.layers)
 
     def attend(
         self,
@@ -90,7 +80,7 @@ class DebertaBlocks(BlockRunner):
         return scores.softmax(dim=-1) @ value
 
     def _buckets(self, distance: Tensor, *, span: int) -> Tensor:
-        attention = self._layers[0].attention.self
+        attention = self.layers[0].attention.self
         if attention.position_buckets > 0:
             distance = _log_buckets(distance, attention.position_buckets, attention.max_relative_positions)
         return (distance + span).clamp(0, 2 * span - 1)

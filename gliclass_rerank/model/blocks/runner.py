@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,17 +48,32 @@ class BlockRunner(ABC):
 
     @property
     @abstractmethod
+    def layers(self) -> Any:  # Any: modules of a transformers model, untyped there
+        """The transformer layers, in order."""
+
+    @property
     def num_layers(self) -> int:
         """Number of transformer layers."""
+        return len(self.layers)
 
     @property
     @abstractmethod
     def positions_are_absolute(self) -> bool:
         """Whether candidates restart at position 0 (True) or go on after the query (False)."""
 
-    @abstractmethod
     def embed(self, ids: Tensor, embeddings: Tensor | None) -> Tensor:
-        """Embedding output; `embeddings`, if given, replaces the word embeddings of `ids`."""
+        """Embedding output, positions from 0 where they are absolute.
+
+        Args:
+            ids: LongTensor [num_rows, seq_len].
+            embeddings: FloatTensor [num_rows, seq_len, hidden] that replaces the word embeddings of `ids`, or None.
+
+        Returns:
+            FloatTensor [num_rows, seq_len, hidden]. Padding needs no mask here, because it is never attended to.
+        """
+        module: Any = self.backbone.embeddings  # Any: see layers
+        states: Tensor = module(input_ids=None if embeddings is not None else ids, inputs_embeds=embeddings)
+        return states
 
     @abstractmethod
     def project(self, layer: int, states: Tensor, positions: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
