@@ -53,7 +53,8 @@ def stock_states(backbone, model, query, ids, start):
     ]
     try:
         if backbone == "deberta-v2":
-            return _deberta_states(model, whole, masks[-1], distance)
+            restarted = torch.cat([torch.arange(query_len), torch.arange(passage_len)])
+            return _deberta_states(model, whole, masks[-1], distance, restarted)
         mask = dict.fromkeys(model.config.layer_types) if backbone == "modernbert" else given[-1]
         return model(whole, attention_mask=mask, position_ids=positions[None]).last_hidden_state
     finally:
@@ -61,11 +62,12 @@ def stock_states(backbone, model, query, ids, start):
             hook.remove()
 
 
-def _deberta_states(model, ids, mask, distance):
+def _deberta_states(model, ids, mask, distance, positions):
     encoder = model.encoder
-    if encoder.position_buckets > 0:
+    if encoder.relative_attention and encoder.position_buckets > 0:
         distance = make_log_bucket_position(distance, encoder.position_buckets, encoder.max_relative_positions).long()
-    states = model.embeddings(ids, mask=torch.ones_like(ids))
+    # Absolute positions, if the config adds them, restart at 0 while distances go on after the query.
+    states = model.embeddings(ids, position_ids=positions[None], mask=torch.ones_like(ids))
     return encoder(states, mask[None], relative_pos=distance[None]).last_hidden_state
 
 

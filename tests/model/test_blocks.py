@@ -142,6 +142,8 @@ def test_given_word_embeddings_take_the_place_of_the_ids(stock, runner):
         {"position_buckets": -1},
         {"position_buckets": -1, "max_relative_positions": 5},
         {"max_relative_positions": 17},
+        {"position_biased_input": True},
+        {"relative_attention": False, "position_biased_input": True},
     ],
     ids=str,
 )
@@ -180,14 +182,6 @@ def test_the_three_families_are_supported(backbone):
         (
             {**BACKBONES["deberta-v2"], "conv_kernel_size": 3},
             "the plan 'shared_query' does not support DeBERTa's convolution layer",
-        ),
-        (
-            {**BACKBONES["deberta-v2"], "position_biased_input": True},
-            "the plan 'shared_query' needs a DeBERTa with relative positions only",
-        ),
-        (
-            {**BACKBONES["deberta-v2"], "relative_attention": False},
-            "the plan 'shared_query' needs a DeBERTa with relative positions only",
         ),
     ],
 )

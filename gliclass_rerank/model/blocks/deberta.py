@@ -1,7 +1,8 @@
 """DeBERTa-v2/v3 in blocks: disentangled attention over restarted positions.
 
 Scores are content-content plus content-position plus position-content (He et al., arXiv 2006.03654); distances are
-bucketed on a log scale. A candidate's positions follow the query's.
+bucketed on a log scale. A candidate's distances to the query are those of "query, this candidate"; where a checkpoint
+adds absolute positions to its input besides (or only those), they restart at 0.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class DebertaBlocks(BlockRunner):
 
     @property
     def positions_are_absolute(self) -> bool:
-        """Distances are relative; checkpoints that add absolute positions too are refused."""
+        """Distances are relative; absolute positions, where there are any, are part of the embedding output."""
         return False
 
     def project(self, layer: int, states: Tensor, positions: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002 - positions enter in `attend`
@@ -52,6 +53,8 @@ class DebertaBlocks(BlockRunner):
         """Projected position embeddings of each layer: keys for c2p and queries for p2c, empty where unused."""
         encoder: Any = self.backbone.encoder  # Any: see layers
         relative = encoder.get_rel_embedding()
+        if relative is None:
+            return super().tables()
         return tuple(_position_table(module.attention.self, relative) for module in self.layers)
 
     def attend(
@@ -66,32 +69,33 @@ class DebertaBlocks(BlockRunner):
         tables: tuple[Tensor, ...],
     ) -> Tensor:
         """Disentangled attention."""
-        c2p, p2c = tables
-        scale = math.sqrt(query.shape[-1] * (1 + bool(c2p.numel()) + bool(p2c.numel())))
+        attention = self.layers[0].attention.self
+        terms = 1 + ("c2p" in attention.pos_att_type) + ("p2c" in attention.pos_att_type)
+        scale = math.sqrt(query.shape[-1] * terms)
         scores = query @ (key.transpose(-1, -2) / scale)
-        # One table index serves both terms, because buckets are symmetric: bucket(-x) = -bucket(x).
-        index = self._buckets(query_positions[:, None] - key_positions[None, :], span=_span(c2p, p2c))
-        if c2p.numel():
-            scores = scores + _gather(query @ c2p.transpose(-1, -2), index) / scale
-        if p2c.numel():
-            scores = scores + _gather(key @ p2c.transpose(-1, -2), index.T).transpose(-1, -2) / scale
+        if attention.relative_attention:
+            c2p, p2c = tables
+            # One table index serves both terms, because buckets are symmetric: bucket(-x) = -bucket(x).
+            index = _table_index(attention, query_positions[:, None] - key_positions[None, :])
+            if c2p.numel():
+                scores = scores + _gather(query @ c2p.transpose(-1, -2), index) / scale
+            if p2c.numel():
+                scores = scores + _gather(key @ p2c.transpose(-1, -2), index.T).transpose(-1, -2) / scale
         if mask is not None:
             scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
         return scores.softmax(dim=-1) @ value
 
-    def _buckets(self, distance: Tensor, *, span: int) -> Tensor:
-        attention = self.layers[0].attention.self
-        if attention.position_buckets > 0:
-            distance = _log_buckets(distance, attention.position_buckets, attention.max_relative_positions)
-        return (distance + span).clamp(0, 2 * span - 1)
+
+def _table_index(attention: Any, distance: Tensor) -> Tensor:  # Any: an untyped transformers module
+    """Row of the position tables for each distance, LongTensor of the same shape."""
+    if attention.position_buckets > 0:
+        distance = _log_buckets(distance, attention.position_buckets, attention.max_relative_positions)
+    span: int = attention.pos_ebd_size
+    return (distance + span).clamp(0, 2 * span - 1)
 
 
 def _heads(states: Tensor, num_heads: int) -> Tensor:
     return states.view(*states.shape[:-1], num_heads, -1).transpose(1, 2)
-
-
-def _span(c2p: Tensor, p2c: Tensor) -> int:
-    return max(c2p.shape[-2] if c2p.numel() else 0, p2c.shape[-2] if p2c.numel() else 0) // 2
 
 
 def _position_table(attention: Any, relative: Tensor) -> tuple[Tensor, Tensor]:  # Any: an untyped transformers module

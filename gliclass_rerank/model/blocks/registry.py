@@ -32,11 +32,8 @@ def unsupported_reason(encoder_config: Mapping[str, Any]) -> str | None:
     model_type = encoder_config["model_type"]
     if model_type not in _RUNNERS:
         return f"the plan 'shared_query' needs a backbone of {listed(_RUNNERS)}, got {model_type!r}"
-    if model_type == "deberta-v2":
-        if encoder_config.get("conv_kernel_size", 0) > 0:
-            return "the plan 'shared_query' does not support DeBERTa's convolution layer"
-        if encoder_config.get("position_biased_input", True) or not encoder_config.get("relative_attention", False):
-            return "the plan 'shared_query' needs a DeBERTa with relative positions only"
+    if model_type == "deberta-v2" and encoder_config.get("conv_kernel_size", 0) > 0:
+        return "the plan 'shared_query' does not support DeBERTa's convolution layer"
     return None
 
 
