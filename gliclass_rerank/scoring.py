@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import torch
 
@@ -32,8 +32,8 @@ from gliclass_rerank.types import Example
 
 # What public checkpoints were trained with; upstream's default too.
 _MAX_WINDOW_TOKENS: Final = 1024
-_PLANS: Final = ("joint", "shared_query")
-_FORMATS: Final = ("few_shot", "rac")
+_PLANS: Final = get_args(AttentionPlan)
+_FORMATS: Final = get_args(ExampleFormat)
 
 
 class Scorer:

@@ -6,7 +6,7 @@ and every candidate attends to the query and to itself. The head is the same eit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -55,11 +55,12 @@ class GLiClass(ScoringHead):
 
     def _forward_windows(self, batch: WindowBatch) -> Tensor:
         tokens = batch.tokens
-        segments = window_segments(tokens.ids, batch.text_start, self.config.example_token_index)
         layers = run_backbone(
             self.encoder_model,
             tokens,
-            embeddings=self._embeddings(tokens.ids, segments),
+            embeddings=self._embeddings(
+                tokens.ids, lambda ids: window_segments(ids, batch.text_start, self.config.example_token_index)
+            ),
             all_layers=self.config.reads_all_layers,
         )
         states = self._chosen(layers, tokens.mask)
@@ -84,7 +85,7 @@ class GLiClass(ScoringHead):
         memory = runner.encode_query(
             query.ids,
             start=config.query_attention_start,
-            embeddings=self._embeddings(query.ids, query_segments(query.ids, config.example_token_index)),
+            embeddings=self._embeddings(query.ids, lambda ids: query_segments(ids, config.example_token_index)),
             all_layers=config.reads_all_layers,
         )
         text = self._chosen(memory.layers, query.mask)
@@ -97,7 +98,7 @@ class GLiClass(ScoringHead):
                 group.ids,
                 group.mask if group.is_padded else None,
                 memory,
-                embeddings=self._embeddings(group.ids, candidate_segments(group.ids)),
+                embeddings=self._embeddings(group.ids, candidate_segments),
                 all_layers=config.reads_all_layers,
                 read_tokens=block_tokens_read(config),
             )
@@ -115,10 +116,11 @@ class GLiClass(ScoringHead):
             query.mask.expand(rows, -1),
         )[:, 0]
 
-    def _embeddings(self, ids: Tensor, segments: Tensor) -> Tensor | None:
+    def _embeddings(self, ids: Tensor, segments_of: Callable[[Tensor], Tensor]) -> Tensor | None:
+        """Word embeddings with segment vectors added; None, and nothing computed, without segment vectors."""
         if self.segment_embeddings is None:
             return None
-        embeddings: Tensor = token_embeddings(self.encoder_model, ids) + self.segment_embeddings(segments)
+        embeddings: Tensor = token_embeddings(self.encoder_model, ids) + self.segment_embeddings(segments_of(ids))
         return embeddings
 
     def _chosen(self, layers: Sequence[Tensor], mask: Tensor) -> Tensor:
