@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import encoder_config
 from tiny import tiny_tokenizer as tiny_word_level
-from tiny_checkpoints import tiny_checkpoint, tiny_tokenizer, write_tiny_checkpoint
+from tiny_checkpoints import change_config, change_weights, tiny_checkpoint, tiny_tokenizer, write_tiny_checkpoint
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from gliclass_rerank import ZeroShotClassifier
@@ -56,18 +56,6 @@ CHECKPOINTS = {
 @pytest.fixture
 def folder(tmp_path):
     return write_tiny_checkpoint(tmp_path / "checkpoint", "bert")
-
-
-def change_config(folder, **changes):
-    path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
-def change_weights(folder, change):
-    path = folder / "model.safetensors"
-    weights = load_file(path)
-    change(weights)
-    save_file(weights, path)
 
 
 @pytest.mark.parametrize("kind", CHECKPOINTS)

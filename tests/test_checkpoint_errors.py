@@ -5,8 +5,7 @@ import socket
 import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
-from safetensors.torch import load_file, save_file
-from tiny_checkpoints import write_tiny_checkpoint
+from tiny_checkpoints import change_config, change_weights, write_tiny_checkpoint
 
 from gliclass_rerank import Reranker, ZeroShotClassifier
 from gliclass_rerank.checkpoint import load_checkpoint
@@ -18,18 +17,6 @@ WORD_EMBEDDINGS = "model.encoder_model.embeddings.word_embeddings.weight"
 @pytest.fixture
 def folder(tmp_path):
     return write_tiny_checkpoint(tmp_path / "checkpoint", "bert")
-
-
-def change_config(folder, **changes):
-    path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
-def change_weights(folder, change):
-    path = folder / "model.safetensors"
-    weights = load_file(path)
-    change(weights)
-    save_file(weights, path)
 
 
 def problem(folder, error=CheckpointError):

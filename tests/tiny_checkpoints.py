@@ -6,12 +6,14 @@ hide below every tolerance.
 
 from __future__ import annotations
 
+import json
 import math
 import string
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import BPE, Unigram, WordPiece
 from tokenizers.normalizers import BertNormalizer
@@ -203,3 +205,17 @@ def write_tiny_checkpoint(folder: Path, backbone: str, **changes: Any) -> Path:
     """A random checkpoint as a folder."""
     save_checkpoint(tiny_checkpoint(backbone, **changes), folder)
     return folder
+
+
+def change_config(folder, **changes):
+    """Overwrite keys of a written checkpoint's config."""
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def change_weights(folder, change):
+    """Let `change` edit a written checkpoint's tensors in place."""
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    change(weights)
+    save_file(weights, path)
