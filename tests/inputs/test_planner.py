@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from planned import contains, ids_of, tokens_after
 from tiny_checkpoints import tiny_tokenizer, words
 
 from gliclass_rerank.errors import InputError, WindowOverflowError
@@ -24,20 +25,6 @@ def window_planner(layout, *, window_tokens=10_000, max_window_tokens=MAX):
     return WindowPlanner(
         layout=layout, max_window_tokens=max_window_tokens, window_tokens=lambda overhead: window_tokens
     )
-
-
-def ids_of(layout, text):
-    return layout.tokenizer.encode([text])[0]
-
-
-def contains(sequence, part):
-    return any(sequence[start : start + len(part)] == part for start in range(len(sequence) - len(part) + 1))
-
-
-def tokens_after(window, position):
-    """A candidate's tokens: from its marker to the next marker or the separator."""
-    borders = [*window.markers, window.text_start]
-    return window.token_ids[window.markers[position] + 1 : borders[position + 1]]
 
 
 def test_the_query_is_whole_in_every_window_however_long_the_passages(layout):

@@ -1,6 +1,7 @@
 """Classifying: the text yields, labels, prompt and examples survive. Every word is one token."""
 
 import pytest
+from planned import contains, ids_of, tokens_after
 from tiny_checkpoints import WORDS, tiny_tokenizer, words
 
 from gliclass_rerank.errors import WindowOverflowError
@@ -20,20 +21,6 @@ def layout(request):
 
 def window_planner(layout, *, max_window_tokens=MAX):
     return WindowPlanner(layout=layout, max_window_tokens=max_window_tokens, window_tokens=lambda _: 1)
-
-
-def ids_of(layout, text):
-    return layout.tokenizer.encode([text])[0]
-
-
-def contains(sequence, part):
-    return any(sequence[start : start + len(part)] == part for start in range(len(sequence) - len(part) + 1))
-
-
-def tokens_after(window, position):
-    """A candidate's tokens: from its marker to the next marker or the separator."""
-    borders = [*window.markers, window.text_start]
-    return window.token_ids[window.markers[position] + 1 : borders[position + 1]]
 
 
 def test_a_long_text_is_cut_at_its_end_and_reported(layout):
