@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         WindowOverflowError,
     )
     from gliclass_rerank.rerank import Reranker
+    from gliclass_rerank.stage import RerankStage, StageHit, StageRanking
     from gliclass_rerank.types import Example, Hit, LabelScore, Ranking, Truncation
 
 __all__ = [
@@ -39,16 +40,22 @@ __all__ = [
     "MissingDependencyError",
     "OutOfMemoryError",
     "Ranking",
+    "RerankStage",
     "Reranker",
+    "StageHit",
+    "StageRanking",
     "Truncation",
     "WindowOverflowError",
     "ZeroShotClassifier",
     "__version__",
 ]
 
-_HOMES = {"Reranker": "rerank", "ZeroShotClassifier": "classify"} | dict.fromkeys(
-    ("Example", "Hit", "LabelScore", "Ranking", "Truncation"), "types"
-)
+_HOMES = {
+    "Reranker": "rerank",
+    "ZeroShotClassifier": "classify",
+    **dict.fromkeys(("RerankStage", "StageHit", "StageRanking"), "stage"),
+    **dict.fromkeys(("Example", "Hit", "LabelScore", "Ranking", "Truncation"), "types"),
+}
 
 
 def __getattr__(name: str) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,35 @@ class Reranker:
             window_tokens=window_tokens,
             batch_tokens=batch_tokens,
         )
+        self._settings = {
+            name: value if isinstance(value, int) else str(value).removeprefix("torch.")
+            for name, value in {
+                "model": model,
+                "device": device,
+                "dtype": dtype,
+                "plan": plan,
+                "revision": revision,
+                "max_window_tokens": max_window_tokens,
+                "window_tokens": window_tokens,
+                "batch_tokens": batch_tokens,
+            }.items()
+            if value is not None
+        }
+
+    def __reduce__(self) -> tuple[Callable[..., Reranker], tuple[type[Reranker], dict[str, Any]]]:
+        # A pickle carries the recipe: weights are read where it is loaded, and no code travels.
+        return _rebuilt, (type(self), self.settings)
+
+    def __copy__(self) -> Reranker:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Reranker:
+        return self  # it does not change, and a second copy of the weights would serve nobody
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that were given, as JSON values: `Reranker(**settings)` is its equal. A new dict each time."""
+        return dict(self._settings)
 
     @property
     def name(self) -> str:
@@ -174,6 +203,10 @@ class Reranker:
             As for `rank`.
         """
         return await asyncio.to_thread(self.rank, query, passages, top_k=top_k, examples=examples)
+
+
+def _rebuilt(kind: type[Reranker], settings: dict[str, Any]) -> Reranker:
+    return kind(**settings)
 
 
 def _deduplicate(passages: Sequence[str]) -> tuple[list[str], list[int]]:

@@ -141,6 +141,10 @@ class Example:
         false_labels = value.get("false_labels", tuple(label for label in all_labels if label not in known))
         return cls(value["text"], true_labels, false_labels)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The example as JSON values, which `of` reads back; the lists are the caller's."""
+        return {"text": self.text, "true_labels": [*self.true_labels], "false_labels": [*self.false_labels]}
+
 
 def _label_tuple(field: str, labels: object) -> tuple[str, ...]:
     if isinstance(labels, str):

@@ -1,0 +1,402 @@
+"""The step between a retriever and what reads its results; framework adapters are translations of it.
+
+Importing this module loads no torch: the model is loaded at the first use or in `warm_up`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args, overload
+
+from gliclass_rerank.checks import checked_count, checked_text, checked_texts
+from gliclass_rerank.errors import (
+    BackendError,
+    CheckpointError,
+    ConfigError,
+    InputError,
+    MissingDependencyError,
+    WindowOverflowError,
+    listed,
+)
+from gliclass_rerank.fusion import Fusion, reciprocal_rank, weighted
+from gliclass_rerank.types import Example
+
+if TYPE_CHECKING:
+    from gliclass_rerank.rerank import Reranker
+
+OnError = Literal["raise", "keep_order"]
+
+# What a running service can meet with correct code: the model cannot be had or run, or a query outgrows the window.
+_FAILURES: Final = (BackendError, CheckpointError, MissingDependencyError, WindowOverflowError)
+
+# What `Reranker` takes; named here so that a misspelt setting is refused before torch is loaded.
+_LOADING: Final = frozenset(
+    ("model", "device", "dtype", "plan", "revision", "max_window_tokens", "window_tokens", "batch_tokens")
+)
+
+
+@dataclass(frozen=True)
+class StageHit:
+    """One passage after the stage.
+
+    Attributes:
+        index: Position in the caller's list of passages.
+        score: What the order goes by: the reranker's score, or the fused one; in [0, 1]. None if the retriever's order
+            was kept.
+        rerank_score: The reranker's own score in [0, 1]; 0 for a blank passage, which the model never sees.
+        retrieval_score: What the retriever gave, if it was passed in.
+        tokens_lost: Tokens cut from the passage's end to fit the window.
+    """
+
+    index: int
+    score: float | None
+    rerank_score: float | None = None
+    retrieval_score: float | None = None
+    tokens_lost: int = 0
+
+
+@dataclass(frozen=True)
+class StageRanking(Sequence[StageHit]):
+    """Hits, best first: blank passages last, ties in the retriever's order.
+
+    Attributes:
+        hits: What passed the threshold, at most `top_k` of it.
+        error: Why the retriever's order was kept, in one sentence; None if the passages were reranked.
+    """
+
+    hits: tuple[StageHit, ...]
+    error: str | None = None
+
+    @overload
+    def __getitem__(self, position: int) -> StageHit: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> tuple[StageHit, ...]: ...
+
+    def __getitem__(self, position: int | slice) -> StageHit | tuple[StageHit, ...]:
+        return self.hits[position]
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __iter__(self) -> Iterator[StageHit]:
+        return iter(self.hits)
+
+
+class RerankStage:
+    """Reranks what a retriever found, with a policy for everything that a pipeline can meet.
+
+    The model is loaded once, at the first use. An instance does not change after construction (but for that) and may
+    be shared by any number of threads; copies share its model; a pickle carries the settings, not the model.
+
+    Args:
+        model: A local folder or a hub name; None for the bundled model. See `Reranker`; so are the next four.
+        device: A torch device; None picks one.
+        dtype: Precision of the backbone; None picks one.
+        plan: Attention plan; None for the checkpoint's.
+        revision: Branch, tag or commit of a hub model.
+        reranker: A `Reranker` to use, or its settings, in place of the five arguments above.
+        top_k: How many passages to return; None for all.
+        score_threshold: Keep only passages whose reranker's score is at least this, in [0, 1]; applied before `top_k`
+            and regardless of fusion. None keeps all.
+        query_prefix: Put before each query.
+        passage_prefix: Put before each passage that is not blank.
+        fusion: Combine with the retriever: `"reciprocal_rank"` of both orders, or `"weighted"` mean of both scores.
+            None orders by the reranker alone.
+        fusion_weight: Share of the reranker in the fused score, in [0, 1].
+        examples: Judged examples shown beside every query; see `Reranker.rank`.
+        on_error: `"keep_order"` returns the retriever's order, unscored and with the reason in `StageRanking.error`,
+            when the model cannot be loaded or run or when the query does not fit; `"raise"` raises. Wrong arguments
+            are raised either way.
+        keep_retrieval_score: Whether `notes` reports the retriever's score.
+        report_truncation: Whether `notes` reports how many tokens were cut.
+
+    Raises:
+        ConfigError: An unknown or inconsistent setting.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        plan: str | None = None,
+        revision: str | None = None,
+        reranker: Reranker | Mapping[str, Any] | None = None,  # Any: the settings' values
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        query_prefix: str = "",
+        passage_prefix: str = "",
+        fusion: Fusion | None = None,
+        fusion_weight: float = 0.5,
+        examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
+        on_error: OnError = "raise",
+        keep_retrieval_score: bool = False,
+        report_truncation: bool = False,
+    ) -> None:
+        self._lock = threading.Lock()
+        self._reranker, self._loading = _source(
+            {"model": model, "device": device, "dtype": dtype, "plan": plan, "revision": revision}, reranker
+        )
+        self._is_shared = self._reranker is not None
+        self._fusion = _choice("fusion", fusion, (None, *get_args(Fusion)))
+        self._on_error = _choice("on_error", on_error, get_args(OnError))
+        self._keep_retrieval_score = keep_retrieval_score
+        self._report_truncation = report_truncation
+        try:
+            self._top_k = None if top_k is None else checked_count("top_k", top_k)
+            self._threshold = None if score_threshold is None else _fraction("score_threshold", score_threshold)
+            self._weight = _fraction("fusion_weight", fusion_weight)
+            self._query_prefix = checked_text("`query_prefix`", query_prefix)
+            self._passage_prefix = checked_text("`passage_prefix`", passage_prefix)
+            if isinstance(examples, (str, Mapping)):
+                raise InputError(f"`examples` must be a list of examples, got {examples!r}")
+            self._examples = tuple(Example.of(example) for example in examples or ())
+        except InputError as error:
+            raise ConfigError(str(error)) from None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_lock": None, "_reranker": None, "_is_shared": False}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
+    def __copy__(self) -> RerankStage:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RerankStage:
+        return self
+
+    def warm_up(self) -> None:
+        """Load the model, once, however many threads ask for it.
+
+        Raises:
+            ConfigError: A setting that the checkpoint or the machine cannot serve.
+            CheckpointError: The checkpoint cannot be loaded.
+        """
+        self._loaded()
+
+    def close(self) -> None:
+        """Let go of the model; the next use loads it again. A given `Reranker` stays with its owner's other users."""
+        with self._lock:
+            if not self._is_shared:
+                self._reranker = None
+
+    def run(
+        self,
+        query: str,
+        passages: Sequence[str],
+        retrieval_scores: Sequence[float | None] | None = None,
+        *,
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
+    ) -> StageRanking:
+        """Rerank what a retriever found.
+
+        Args:
+            query: What is searched for; not blank.
+            passages: What the retriever found, best first; may be empty. Never changed. Blank ones are not shown to the
+                model: they come last, with a score of 0, and every threshold above 0 drops them.
+            retrieval_scores: The retriever's score of each passage, higher is better; None where there is none. Needed
+                by `"weighted"` fusion.
+            top_k: As in the constructor; None for the constructor's.
+            score_threshold: As in the constructor; None for the constructor's.
+            examples: As in the constructor; None for the constructor's.
+
+        Returns:
+            Each passage at most once.
+
+        Raises:
+            InputError: An argument of the wrong type or length, a blank query, or a retrieval score that fusion misses.
+            WindowOverflowError: Query and examples leave no room for a passage.
+            CheckpointError: The checkpoint cannot be loaded.
+            BackendError: The forward pass failed.
+        """
+        limit = self._top_k if top_k is None else checked_count("top_k", top_k)
+        threshold = self._threshold if score_threshold is None else _fraction("score_threshold", score_threshold)
+        if not checked_text("`query`", query).strip():
+            raise InputError(f"`query` must not be blank, got {query!r}")
+        texts = checked_texts("passages", passages)
+        found = _retrieval_scores(retrieval_scores, len(texts))
+        if self._fusion == "weighted" and None in found:
+            raise InputError(
+                f"weighted fusion needs the retrieval score of each passage, got None at {found.index(None)}"
+            )
+        try:
+            hits = self._rerank(query, texts, found, examples)
+        except _FAILURES as error:
+            if self._on_error == "raise":
+                raise
+            kept = tuple(StageHit(index, None, retrieval_score=score) for index, score in enumerate(found))
+            return StageRanking(kept[:limit], error=f"{type(error).__name__}: {error}")
+        if threshold is not None:
+            hits = [hit for hit in hits if hit.rerank_score is not None and hit.rerank_score >= threshold]
+        return StageRanking(tuple(hits[:limit]))
+
+    async def arun(
+        self,
+        query: str,
+        passages: Sequence[str],
+        retrieval_scores: Sequence[float | None] | None = None,
+        *,
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
+    ) -> StageRanking:
+        """`run`, and loading if it is due, in a worker thread, so that the event loop is never blocked.
+
+        Args:
+            query: As for `run`.
+            passages: As for `run`.
+            retrieval_scores: As for `run`.
+            top_k: As for `run`.
+            score_threshold: As for `run`.
+            examples: As for `run`.
+
+        Returns:
+            As for `run`.
+        """
+        return await asyncio.to_thread(
+            self.run,
+            query,
+            passages,
+            retrieval_scores,
+            top_k=top_k,
+            score_threshold=score_threshold,
+            examples=examples,
+        )
+
+    def notes(self, hit: StageHit, ranking: StageRanking) -> dict[str, float | int | str]:
+        """What a pipeline may want to keep with a passage, as JSON values under names that are the same everywhere.
+
+        Args:
+            hit: One of the ranking's hits.
+            ranking: What `run` returned.
+
+        Returns:
+            `retrieval_score` if it is kept and there is one; `rerank_score` if the order goes by a fused score;
+            `rerank_tokens_lost` if truncation is reported and there was one; `rerank_error` if the order was kept.
+        """
+        notes: dict[str, float | int | str] = {}
+        if self._keep_retrieval_score and hit.retrieval_score is not None:
+            notes["retrieval_score"] = hit.retrieval_score
+        if self._fusion is not None and hit.rerank_score is not None:
+            notes["rerank_score"] = hit.rerank_score
+        if self._report_truncation and hit.tokens_lost:
+            notes["rerank_tokens_lost"] = hit.tokens_lost
+        if ranking.error is not None:
+            notes["rerank_error"] = ranking.error
+        return notes
+
+    def _loaded(self) -> Reranker:
+        # Two lines rather than one `with`: a loaded model must not wait for the lock of a load elsewhere.
+        reranker = self._reranker
+        if reranker is not None:
+            return reranker
+        with self._lock:
+            if self._reranker is None:
+                self._reranker = _reranker_type()(**self._loading)
+            return self._reranker
+
+    def _rerank(
+        self,
+        query: str,
+        texts: Sequence[str],
+        found: Sequence[float | None],
+        examples: Sequence[Example | Mapping[str, Any]] | None,
+    ) -> list[StageHit]:
+        written = [index for index, text in enumerate(texts) if text.strip()]
+        scores, lost, order = [0.0] * len(texts), [0] * len(texts), []
+        if written:
+            ranking = self._loaded().rank(
+                self._query_prefix + query,
+                [self._passage_prefix + texts[index] for index in written],
+                examples=self._examples if examples is None else examples,
+            )
+            for hit in ranking:
+                order.append(written[hit.index])
+                scores[order[-1]] = hit.score
+            for truncation in ranking.truncated:
+                lost[written[truncation.index]] = truncation.num_lost
+        fused = self._fused(order, scores, found)
+        if self._fusion is not None:
+            order.sort(key=lambda index: (-fused[index], index))
+        order += [index for index, text in enumerate(texts) if not text.strip()]
+        return [StageHit(index, fused[index], scores[index], found[index], lost[index]) for index in order]
+
+    def _fused(self, order: Sequence[int], scores: list[float], found: Sequence[float | None]) -> list[float]:
+        """The value each passage is ordered by; blank passages, which `order` does not hold, have 0."""
+        if self._fusion is None:
+            return scores
+        if self._fusion == "reciprocal_rank":
+            by_place = reciprocal_rank(order, weight=self._weight)
+        else:
+            known = [0.0 if score is None else score for score in found]  # `run` has refused None
+            values = weighted([scores[index] for index in order], [known[index] for index in order], self._weight)
+            by_place = dict(zip(order, values, strict=True))
+        return [by_place.get(index, 0.0) for index in range(len(scores))]
+
+
+def _source(
+    loading: Mapping[str, str | None],
+    reranker: Reranker | Mapping[str, Any] | None,  # Any: the settings' values
+) -> tuple[Reranker | None, dict[str, Any]]:
+    """The reranker, if there is one already, and the arguments to load one with."""
+    given = {name: value for name, value in loading.items() if value is not None}
+    if reranker is None:
+        return None, given
+    if given:
+        raise ConfigError(f"pass either `reranker` or {listed(given)}, not both")
+    if isinstance(reranker, Mapping):
+        unknown = reranker.keys() - _LOADING
+        if unknown:
+            raise ConfigError(f"`reranker` may have the settings {listed(_LOADING)}, got {listed(map(str, unknown))}")
+        return None, dict(reranker)
+    if not isinstance(reranker, _reranker_type()):
+        raise ConfigError(f"`reranker` must be a `Reranker` or its settings, got {reranker!r}")
+    return reranker, reranker.settings
+
+
+def _reranker_type() -> type[Reranker]:
+    # Late, because it imports torch.
+    return import_module("gliclass_rerank.rerank").Reranker  # type: ignore[no-any-return] # a module is untyped
+
+
+def _retrieval_scores(values: Sequence[float | None] | None, count: int) -> list[float | None]:
+    if values is None:
+        return [None] * count
+    if len(values) != count:
+        raise InputError(f"`retrieval_scores` must hold one number for each of the {count} passages, got {len(values)}")
+    return [
+        None if value is None else _number(f"retrieval_scores[{index}]", value) for index, value in enumerate(values)
+    ]
+
+
+def _number(name: str, value: object) -> float:
+    try:
+        number = math.nan if isinstance(value, (bool, str)) else float(value)  # type: ignore[arg-type] # refused below
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"`{name}` must be a finite number, got {value!r}")
+    return number
+
+
+def _fraction(name: str, value: object) -> float:
+    number = _number(name, value)
+    if not 0 <= number <= 1:
+        raise InputError(f"`{name}` must be between 0 and 1, got {value!r}")
+    return number
+
+
+def _choice(name: str, value: Any, choices: Sequence[Any]) -> Any:  # Any: one of `choices`, whatever their type
+    if value not in choices:
+        raise ConfigError(f"`{name}` must be one of {listed(map(str, choices))}, got {value!r}")
+    return value

@@ -1,0 +1,283 @@
+"""What every framework adapter promises, as a pytest suite; needs pytest.
+
+Subclass `AdapterConformance` in a test module under a name that starts with `Test`, and fill in the hooks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, ClassVar, Final
+
+import pytest
+
+from gliclass_rerank.errors import GLiClassRerankError
+from gliclass_rerank.rerank import Reranker
+
+# Any stands for the framework's own classes throughout.
+Document = Any
+Adapter = Any
+
+QUERY: Final = "how do I stop my bicycle chain from slipping?"
+# 0 and 6 are equal, 4 is blank, the relevant ones come late, and 8 is too long for a window of 64 tokens.
+PASSAGES: Final = (
+    "Tyres lose a little air every week; pump them before each long ride.",
+    "The library opens at nine on weekdays and closes at noon on Saturdays.",
+    "A worn chain jumps over the teeth of the sprockets when you push hard on the pedals.",
+    "Saddle height is right when the knee stays slightly bent at the lowest point.",
+    "   ",
+    "Chain slip often comes from a cassette that is as worn as the chain: replace both together.",
+    "Tyres lose a little air every week; pump them before each long ride.",
+    "Bread dough rises faster in a warm kitchen.",
+    "Clean the chain before you oil it. " + "Wipe every link with a dry cloth and look for stiff ones. " * 12,
+)
+RETRIEVAL_SCORES: Final = (9.0, 8.5, 8.0, 7.5, 7.0, 6.5, 6.0, 5.5, 5.0)
+METADATA: Final = {"source": "handbook", "nested": {"tags": ["bicycle", "care"]}}
+_MISSING_MODEL: Final = "./no-such-folder/no-such-model"
+
+
+@cache
+def shared_reranker() -> Reranker:
+    """The bundled model on the CPU, loaded once a process."""
+    return Reranker(device="cpu")
+
+
+class AdapterConformance(ABC):
+    """The promises; each `test_` method is one.
+
+    Attributes:
+        cutoff: What the framework calls the number of documents to return.
+    """
+
+    cutoff: ClassVar[str] = "top_n"
+
+    @abstractmethod
+    def build(self, **settings: Any) -> Adapter:
+        """Build an adapter; the settings are `RerankStage`'s, but for the cut-off's name."""
+
+    @abstractmethod
+    def documents(
+        self, passages: Sequence[str], scores: Sequence[float], metadata: Mapping[str, Any]
+    ) -> list[Document]:
+        """Make the framework's documents, each with the id `"doc-<index>"`, a copy of the metadata and an embedding.
+
+        The retrieval score goes where the adapter looks for it.
+        """
+
+    @abstractmethod
+    def run(self, adapter: Adapter, query: str, documents: list[Document], **overrides: Any) -> list[Document]:
+        """Rerank; `overrides` are the per-call cut-off and `score_threshold`."""
+
+    @abstractmethod
+    async def arun(self, adapter: Adapter, query: str, documents: list[Document], **overrides: Any) -> list[Document]:
+        """`run`, asynchronously."""
+
+    @abstractmethod
+    def identity(self, document: Document) -> str:
+        """The document's id."""
+
+    @abstractmethod
+    def score(self, document: Document) -> float | None:
+        """The score that the adapter attached."""
+
+    @abstractmethod
+    def metadata(self, document: Document) -> Mapping[str, Any]:
+        """The document's metadata, with what the adapter added."""
+
+    @abstractmethod
+    def content(self, document: Document) -> object:
+        """Everything else that a document carries (text, embedding), as a value that can be compared."""
+
+    @abstractmethod
+    def reload(self, adapter: Adapter) -> Adapter:
+        """Serialise the adapter in the framework's own way and load it again."""
+
+    def found(self) -> list[Document]:
+        """What the retriever found, in the framework's documents."""
+        return self.documents(PASSAGES, RETRIEVAL_SCORES, METADATA)
+
+    def ready(self, **settings: Any) -> Adapter:
+        """An adapter over the shared model."""
+        return self.build(reranker=shared_reranker(), **settings)
+
+    def positions(self, documents: Sequence[Document]) -> list[int]:
+        """Indices of documents in `found`, by their ids."""
+        return [int(self.identity(document).removeprefix("doc-")) for document in documents]
+
+    def test_order_and_scores_are_the_cores(self) -> None:
+        ranked = self.run(self.ready(), QUERY, self.found())
+        blank = PASSAGES.index("   ")
+        core = [hit for hit in shared_reranker().rank(QUERY, PASSAGES) if hit.index != blank]
+        assert self.positions(ranked) == [*(hit.index for hit in core), blank]
+        assert [self.score(document) for document in ranked] == [*(hit.score for hit in core), 0.0]
+
+    def test_scores_are_python_floats(self) -> None:
+        assert {type(self.score(document)) for document in self.run(self.ready(), QUERY, self.found())} == {float}
+
+    def test_every_document_comes_back_once_also_with_equal_texts(self) -> None:
+        ranked = self.run(self.ready(), QUERY, self.found())
+        assert sorted(self.positions(ranked)) == list(range(len(PASSAGES)))
+
+    def test_ties_keep_the_retrievers_order(self) -> None:
+        found = self.documents(["the same words"] * 4, [4.0, 3.0, 2.0, 1.0], METADATA)
+        assert self.positions(self.run(self.ready(), QUERY, found)) == [0, 1, 2, 3]
+
+    def test_text_metadata_and_embedding_are_kept(self) -> None:
+        found = self.found()
+        for document in self.run(self.ready(), QUERY, found):
+            original = found[self.positions([document])[0]]
+            assert self.content(document) == self.content(original)
+            assert METADATA.items() <= self.metadata(document).items()
+
+    def test_inputs_are_unchanged_byte_for_byte(self) -> None:
+        found = self.found()
+        before, objects = pickle.dumps(found), [id(document) for document in found]
+        ranked = self.run(
+            self.ready(fusion="weighted", keep_retrieval_score=True, report_truncation=True), QUERY, found
+        )
+        self.metadata(ranked[0])["source"] = "changed by the caller"  # type: ignore[index] # a mapping that is a dict
+        assert pickle.dumps(found) == before
+        assert [id(document) for document in found] == objects
+
+    def test_no_documents_give_no_documents(self) -> None:
+        assert self.run(self.ready(), QUERY, []) == []
+        assert asyncio.run(self.arun(self.ready(), QUERY, [])) == []
+
+    def test_cut_offs(self) -> None:
+        everything = self.positions(self.run(self.ready(), QUERY, self.found()))
+        for cut, expected in ((None, everything), (1, everything[:1]), (len(PASSAGES) + 5, everything)):
+            adapter = self.ready(**{self.cutoff: cut})
+            assert self.positions(self.run(adapter, QUERY, self.found())) == expected
+
+    def test_a_cut_off_of_the_call_wins(self) -> None:
+        adapter = self.ready(**{self.cutoff: 1})
+        assert len(self.run(adapter, QUERY, self.found(), **{self.cutoff: 3})) == 3
+        assert len(self.run(adapter, QUERY, self.found())) == 1
+
+    def test_a_cut_off_below_one_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="0"):
+            self.run(self.ready(**{self.cutoff: 0}), QUERY, self.found())
+        with pytest.raises(ValueError, match="0"):
+            self.run(self.ready(), QUERY, self.found(), **{self.cutoff: 0})
+
+    def test_a_threshold_keeps_what_reaches_it_and_comes_before_the_cut_off(self) -> None:
+        third = [self.score(document) for document in self.run(self.ready(), QUERY, self.found())][2]
+        for adapter, overrides in (
+            (self.ready(score_threshold=third), {}),
+            (self.ready(), {"score_threshold": third}),
+            (self.ready(score_threshold=third, **{self.cutoff: 5}), {}),
+        ):
+            assert len(self.run(adapter, QUERY, self.found(), **overrides)) == 3
+
+    def test_async_equals_sync(self) -> None:
+        adapter = self.ready(**{self.cutoff: 4})
+        ranked, async_ranked = (
+            self.run(adapter, QUERY, self.found()),
+            asyncio.run(self.arun(adapter, QUERY, self.found())),
+        )
+        assert self._summary(async_ranked) == self._summary(ranked)
+
+    def test_the_event_loop_goes_on_while_a_model_loads_and_ranks(self) -> None:
+        async def turns_meanwhile() -> int:
+            turns = 0
+            task = asyncio.ensure_future(self.arun(self.build(device="cpu"), QUERY, self.found()))
+            while not task.done():
+                turns += 1
+                await asyncio.sleep(0.001)
+            await task
+            return turns
+
+        # Loading alone takes some hundred turns; in a loop that waits for the model there are one or two.
+        assert asyncio.run(turns_meanwhile()) > 10
+
+    def test_sixteen_threads_get_what_one_gets(self) -> None:
+        adapter = self.ready()
+        expected = self._summary(self.run(adapter, QUERY, self.found()))
+        with ThreadPoolExecutor(16) as threads:
+            rankings = list(threads.map(lambda _: self.run(adapter, QUERY, self.found()), range(48)))
+        assert all(self._summary(ranked) == expected for ranked in rankings)
+
+    def test_a_serialised_adapter_ranks_as_before(self) -> None:
+        adapter = self.build(
+            device="cpu",
+            query_prefix="question: ",
+            passage_prefix="passage: ",
+            fusion="reciprocal_rank",
+            examples=[{"text": "loose spokes", "true_labels": ["Tighten each spoke."], "false_labels": ["Buy bread."]}],
+            keep_retrieval_score=True,
+            **{self.cutoff: 4},
+        )
+        expected = self._summary(self.run(adapter, QUERY, self.found()))
+        assert self._summary(self.run(self.reload(adapter), QUERY, self.found())) == expected
+
+    def test_a_given_reranker_is_serialised_as_its_settings(self) -> None:
+        adapter = self.reload(self.build(reranker=Reranker(device="cpu", max_window_tokens=64), report_truncation=True))
+        assert [
+            document
+            for document in self.run(adapter, QUERY, self.found())
+            if "rerank_tokens_lost" in self.metadata(document)
+        ]
+
+    def test_a_given_reranker_excludes_other_model_settings(self) -> None:
+        with pytest.raises(ValueError, match="`model`"):
+            self.ready(model="somewhere/else")
+
+    def test_prefixes_reach_the_model(self) -> None:
+        ranked = self.run(self.ready(query_prefix="bread: ", passage_prefix="about food: "), QUERY, self.found())
+        core = shared_reranker().rank(f"bread: {QUERY}", [f"about food: {passage}" for passage in PASSAGES])
+        assert self.score(ranked[0]) == core[0].score
+
+    def test_examples_reach_the_model(self) -> None:
+        examples = [{"text": "opening hours", "true_labels": [PASSAGES[1]], "false_labels": [PASSAGES[7]]}]
+        ranked = self.run(self.ready(examples=examples), QUERY, self.found())
+        assert self.score(ranked[0]) == shared_reranker().rank(QUERY, PASSAGES, examples=examples)[0].score
+
+    def test_the_retrieval_score_is_kept_on_request(self) -> None:
+        for document in self.run(self.ready(keep_retrieval_score=True), QUERY, self.found()):
+            index = self.positions([document])[0]
+            assert self.metadata(document)["retrieval_score"] == RETRIEVAL_SCORES[index]
+        assert "retrieval_score" not in self.metadata(self.run(self.ready(), QUERY, self.found())[0])
+
+    def test_fusion_with_the_retriever(self) -> None:
+        all_retriever = {"fusion_weight": 0.0}
+        for fusion in ("reciprocal_rank", "weighted"):
+            ranked = self.run(self.ready(fusion=fusion, **all_retriever), QUERY, self.found())
+            written = [index for index, passage in enumerate(PASSAGES) if passage.strip()]
+            assert self.positions(ranked)[:-1] == written
+            assert self.score(ranked[0]) == 1.0
+            assert self.metadata(ranked[0])["rerank_score"] == shared_reranker().rank(QUERY, PASSAGES[:1])[0].score
+
+    def test_cut_documents_say_so_on_request(self) -> None:
+        reranker = {"device": "cpu", "max_window_tokens": 64}
+        ranked = self.run(self.build(reranker=reranker, report_truncation=True), QUERY, self.found())
+        cut = [document for document in ranked if "rerank_tokens_lost" in self.metadata(document)]
+        assert self.positions(cut) == [8]
+        assert self.metadata(cut[0])["rerank_tokens_lost"] > 0
+
+    def test_a_failure_is_raised_by_default(self) -> None:
+        with pytest.raises(GLiClassRerankError, match="no-such-model"):
+            self.run(self.build(model=_MISSING_MODEL), QUERY, self.found())
+
+    def test_a_failure_keeps_the_order_on_request_and_says_so(self) -> None:
+        adapter = self.build(model=_MISSING_MODEL, on_error="keep_order", **{self.cutoff: 3})
+        found = self.found()
+        for ranked in (self.run(adapter, QUERY, found), asyncio.run(self.arun(adapter, QUERY, found))):
+            assert self.positions(ranked) == [0, 1, 2]
+            assert all("no-such-model" in self.metadata(document)["rerank_error"] for document in ranked)
+            assert [self.score(document) for document in ranked] == [self.score(document) for document in found[:3]]
+
+    def test_an_unknown_setting_is_refused(self) -> None:
+        with pytest.raises((ValueError, TypeError), match="topn"):
+            self.build(topn=3)
+
+    def test_two_adapters_share_one_model(self) -> None:
+        first, second = self.ready(**{self.cutoff: 1}), self.ready(**{self.cutoff: 2})
+        assert len(self.run(first, QUERY, self.found())) == 1
+        assert len(self.run(second, QUERY, self.found())) == 2
+
+    def _summary(self, documents: Sequence[Document]) -> list[tuple[str, float | None, Mapping[str, Any]]]:
+        return [(self.identity(document), self.score(document), self.metadata(document)) for document in documents]
