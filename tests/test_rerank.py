@@ -3,8 +3,10 @@
 import asyncio
 import copy
 import math
+import pickle
 
 import pytest
+import torch
 
 from gliclass_rerank import Example, InputError, Reranker, Truncation
 
@@ -205,3 +207,19 @@ def test_a_ranking_is_a_sequence_of_hits(bundled):
 def test_the_bundled_model_needs_no_argument_and_has_a_name(bundled):
     assert bundled.name == "minilm-l6-untrained"
     assert bundled.device.type == "cpu"
+
+
+def test_settings_say_what_was_given_as_json_values(tiny_folders):
+    folder = tiny_folders["bert"]
+    reranker = Reranker(folder, device=torch.device("cpu"), dtype=torch.float32, max_window_tokens=64)
+
+    assert reranker.settings == {"model": str(folder), "device": "cpu", "dtype": "float32", "max_window_tokens": 64}
+
+
+def test_a_pickle_is_the_recipe_and_a_copy_the_same_model(tiny_folders):
+    reranker = Reranker(tiny_folders["bert"], device="cpu", max_window_tokens=64)
+    pickled = pickle.dumps(reranker)
+
+    assert len(pickled) < 1000
+    assert pickle.loads(pickled).rank(QUERY, list(LOGITS)) == reranker.rank(QUERY, list(LOGITS))
+    assert copy.deepcopy(reranker) is reranker
