@@ -9,19 +9,38 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 RUNTIME := $(VENV)/.stamp-runtime
 TEST := $(VENV)/.stamp-test
 CHECK := $(VENV)/.stamp-check
+BUILD := $(VENV)/.stamp-build
+
+# Adapters are tested as strangers get them: wheels of the core and of all three, installed together, and their tests
+# copied away from the packages' sources.
+ADAPTERS := $(wildcard integrations/*)
+ADAPTER_VENV ?= .venv-adapters
+LOWEST_VENV ?= .venv-lowest
+WHEELS := build/wheels
 
 HANDBOOK := docs/demo/handbook.txt
 RANK_DEMO := HF_HUB_OFFLINE=1 $(BIN)/gliclass-rerank rank --passages $(HANDBOOK) --top-k 3
 
-.PHONY: demo test check fix bench
+.PHONY: demo demo-integrations test test-adapters test-lowest check fix bench bench-adapters
 .NOTPARALLEL: # pip runs into one environment
 
 demo: $(RUNTIME)
 	$(RANK_DEMO) --query "my chain slips when I pedal hard"
 	$(RANK_DEMO) --query "why are my hands going to sleep on long rides"
 
-test: $(TEST)
+demo-integrations: $(ADAPTER_VENV)/.stamp
+	set -e; for adapter in $(ADAPTERS); do \
+	    HF_HUB_OFFLINE=1 HAYSTACK_TELEMETRY_ENABLED=false $(ADAPTER_VENV)/bin/python $$adapter/examples/handbook_rag.py; \
+	done
+
+test: $(TEST) test-adapters
 	$(BIN)/python -m pytest
+
+test-adapters: $(ADAPTER_VENV)/.stamp
+	$(call test_outside,$(ADAPTER_VENV))
+
+test-lowest: $(LOWEST_VENV)/.stamp
+	$(call test_outside,$(LOWEST_VENV))
 
 check: $(CHECK)
 	$(BIN)/ruff format --check .
@@ -37,6 +56,9 @@ fix: $(CHECK)
 bench: $(TEST)
 	$(BIN)/python benchmarks/bench_throughput.py
 
+bench-adapters: $(ADAPTER_VENV)/.stamp
+	HAYSTACK_TELEMETRY_ENABLED=false $(ADAPTER_VENV)/bin/python benchmarks/bench_adapters.py
+
 $(RUNTIME): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' # --group
@@ -50,3 +72,40 @@ $(TEST): $(RUNTIME)
 $(CHECK): $(RUNTIME)
 	$(PIP_INSTALL) --group check
 	touch $@
+
+$(BUILD): $(RUNTIME)
+	$(PIP_INSTALL) --group build
+	touch $@
+
+ADAPTER_SOURCES := $(shell git ls-files gliclass_rerank integrations pyproject.toml)
+
+$(WHEELS)/.stamp: $(BUILD) $(ADAPTER_SOURCES)
+	rm -rf $(WHEELS)
+	set -e; for source in . $(ADAPTERS); do $(BIN)/python -m build --wheel --outdir $(WHEELS) $$source >/dev/null; done
+	touch $@
+
+$(ADAPTER_VENV)/.stamp: $(WHEELS)/.stamp constraints.txt
+	$(call install_wheels,$(ADAPTER_VENV),constraints.txt)
+
+$(LOWEST_VENV)/.stamp: $(WHEELS)/.stamp tests/lowest_versions.py
+	$(BIN)/python tests/lowest_versions.py $(ADAPTERS:%=%/pyproject.toml) > build/lowest.txt
+	grep '^torch==' constraints.txt >> build/lowest.txt
+	$(call install_wheels,$(LOWEST_VENV),build/lowest.txt)
+
+# $(1): environment, $(2): constraints
+define install_wheels
+	$(PYTHON) -m venv --clear $(1)
+	$(1)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c $(2) $(WHEELS)/*.whl \
+	    $(foreach adapter,$(ADAPTERS),--group $(adapter)/pyproject.toml:test)
+	touch $(1)/.stamp
+endef
+
+# $(1): environment
+define test_outside
+	set -e; outside=$$(mktemp -d); trap 'rm -rf "$$outside"' EXIT; for adapter in $(ADAPTERS); do \
+	    mkdir "$$outside/$$(basename $$adapter)"; \
+	    cp -r $$adapter/tests $$adapter/README.md $$adapter/pyproject.toml "$$outside/$$(basename $$adapter)"; \
+	    (cd "$$outside/$$(basename $$adapter)" && $(abspath $(1))/bin/pytest -q); \
+	done
+endef
