@@ -142,6 +142,8 @@ def _resolve_plan(checkpoint: Checkpoint, plan: AttentionPlan | None) -> Attenti
             raise ConfigError(f"the architecture {config.architecture_type!r} has no attention plan, got {plan!r}")
         return None
     resolved = plan or config.attention_plan
+    if resolved != "shared_query" and config.token_interaction:
+        raise ConfigError(f"this checkpoint compares tokens, which only the plan 'shared_query' can do, got {plan!r}")
     reason = unsupported_reason(config.encoder_config) if resolved == "shared_query" else None
     if reason is not None:
         raise ConfigError(reason)

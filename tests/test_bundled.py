@@ -90,6 +90,18 @@ def test_a_marker_in_a_passage_does_not_disturb_the_others(bundled):
     assert logits(bundled, PASSAGES)[:-1] == pytest.approx(logits(bundled, PASSAGES[:-1]), abs=1e-5)
 
 
+def test_a_start_for_training_lets_the_query_in_and_still_ranks_like_the_cosine(full_precision, tmp_path):
+    save_checkpoint(from_sentence_encoder(MINILM, for_training=True), tmp_path / "start")
+    start, cosine = (Reranker(folder, device="cpu") for folder in (tmp_path / "start", full_precision))
+
+    found, expected = ([hit.index for hit in reranker.rank(QUERY, PASSAGES)] for reranker in (start, cosine))
+
+    assert found[0] == expected[0]
+    assert set(found[:4]) == set(expected[:4])
+    # Ten times the cosine and six times the matched tokens, both near the cosine untrained.
+    assert start.rank(QUERY, PASSAGES)[0].logit > 10 * cosine.rank(QUERY, PASSAGES)[0].logit
+
+
 def test_only_a_complete_bert_folder_can_be_assembled(tmp_path):
     with pytest.raises(CheckpointError, match=r"holds no config\.json"):
         from_sentence_encoder(tmp_path)

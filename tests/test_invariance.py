@@ -84,6 +84,17 @@ def test_invariance_holds_wherever_passages_start_to_see_the_query(tmp_path, bac
     assert backwards[::-1] == pytest.approx(forwards, abs=TOLERANCE)
 
 
+def test_invariance_holds_with_biased_keys_and_compared_tokens(tmp_path, backbone, passages, options):
+    ours = {"attention_plan": "shared_query", "query_key_bias": True, "token_interaction": True}
+    folder = write_tiny_checkpoint(tmp_path / "tiny", backbone, query_attention_start=1, **ours)
+    small, large = (Reranker(folder, device="cpu", batch_tokens=tokens) for tokens in (SMALL, LARGE))
+
+    forwards = logits(large, passages, **options)
+
+    assert logits(small, passages[::-1], **options)[::-1] == pytest.approx(forwards, abs=TOLERANCE)
+    assert [logits(small, [passage], **options)[0] for passage in passages] == pytest.approx(forwards, abs=TOLERANCE)
+
+
 def test_these_models_would_show_a_leak(tiny_folder, rerankers, backbone, passages):
     """Without this, a model that ignores positions and companions would make the tests above pass."""
     joint = Reranker(tiny_folder, device="cpu", plan="joint")

@@ -2,7 +2,8 @@
 
 Keys keep upstream's spelling because they are file format. Keys that steer only upstream's training or its other
 architectures are listed in `_IGNORED` and dropped without a word; any other unknown key is logged at debug level.
-Two keys are ours: `attention_plan` and `query_attention_start` (see docs/decisions/0003-attention-plans.md).
+Four keys are ours: `attention_plan` and `query_attention_start` (docs/decisions/0003-attention-plans.md),
+`query_key_bias` and `token_interaction` (docs/decisions/0009-trained-head.md).
 """
 
 from __future__ import annotations
@@ -119,6 +120,9 @@ class ModelConfig:
         attention_plan: The plan the weights were trained with. Ours; absent means `joint`.
         query_attention_start: First layer in which passages see the query under `shared_query`; 0 is every layer,
             the number of layers is never. Ours.
+        query_key_bias: A learned bias, one a layer and head, is added to a passage's attention to the query's tokens.
+            Ours.
+        token_interaction: Passage and query are also compared token by token. Ours, `shared_query` only.
         shape: Sizes of the backbone, read from `encoder_config`.
     """
 
@@ -151,6 +155,8 @@ class ModelConfig:
     calibrator_use_bias: bool = False
     attention_plan: AttentionPlan = "joint"
     query_attention_start: int = 0
+    query_key_bias: bool = False
+    token_interaction: bool = False
     shape: BackboneShape = field(init=False, repr=False, compare=False)
     _squeeze_inputs: int | None = field(default=None, repr=False)
     _scorer_width: int = field(default=256, repr=False)
@@ -162,6 +168,11 @@ class ModelConfig:
         self._check_scorer()
         if self.is_bi_encoder and self.label_model_config is None:
             raise ConfigError(f"the architecture {self.architecture_type!r} needs `label_model_config`")
+        for key in ("query_key_bias", "token_interaction"):
+            if getattr(self, key) and (self.is_bi_encoder or self.attention_plan != "shared_query"):
+                raise ConfigError(
+                    f"`{key}` needs a uni-encoder with the plan 'shared_query', got {self.attention_plan!r}"
+                )
         if not 0 <= self.query_attention_start <= self.shape.num_layers:
             raise ConfigError(
                 f"`query_attention_start` must be between 0 and the number of layers {self.shape.num_layers}, "

@@ -35,6 +35,7 @@ class BackboneShape:
         model_type: transformers' name of the architecture.
         width: Size of a token's state.
         num_layers: Number of transformer layers.
+        num_heads: Attention heads of a layer.
         max_positions: Longest sequence it can take; None where positions are relative.
         ffn_macs: Multiply-accumulates of one token in one feed-forward layer.
         global_share: Share of layers with full attention, in (0, 1].
@@ -45,6 +46,7 @@ class BackboneShape:
     model_type: str
     width: int
     num_layers: int
+    num_heads: int
     max_positions: int | None
     ffn_macs: int
     global_share: float
@@ -92,6 +94,7 @@ def backbone_shape(values: Mapping[str, Any]) -> BackboneShape:
         model_type=config.model_type,
         width=width,
         num_layers=config.num_hidden_layers,
+        num_heads=config.num_attention_heads,
         max_positions=_max_positions(config),
         ffn_macs=(3 if is_gated else 2) * width * (inner or 4 * width),
         global_share=sum(kind == "full_attention" for kind in layer_types) / len(layer_types) or 1.0,

@@ -16,6 +16,7 @@ from gliclass_rerank.model.blocks.registry import block_runner
 from gliclass_rerank.model.config import ModelConfig
 from gliclass_rerank.model.encoder import build_backbone, run_backbone, token_embeddings
 from gliclass_rerank.model.head import ScoringHead
+from gliclass_rerank.model.interaction import TokenInteraction
 from gliclass_rerank.model.layers import TextLstm
 from gliclass_rerank.model.markers import block_candidates, block_tokens_read, window_candidates
 from gliclass_rerank.model.segments import NUM_SEGMENTS, candidate_segments, query_segments, window_segments
@@ -32,6 +33,11 @@ class GLiClass(ScoringHead):
         self.lstm = TextLstm(width) if config.use_lstm else None
         self.layer_wise_attention = LayerwiseAttention(config.squeeze_inputs, width) if config.squeeze_layers else None
         self.segment_embeddings = nn.Embedding(NUM_SEGMENTS, width) if config.use_segment_embeddings else None
+        shape = config.shape
+        self.query_key_bias = (
+            nn.Parameter(torch.zeros(shape.num_layers, shape.num_heads)) if config.query_key_bias else None
+        )
+        self.token_interaction = TokenInteraction(width) if config.token_interaction else None
 
     @property
     def encoders(self) -> tuple[nn.Module, ...]:
@@ -88,7 +94,7 @@ class GLiClass(ScoringHead):
             embeddings=self._embeddings(query.ids, lambda ids: query_segments(ids, config.example_token_index)),
             all_layers=config.reads_all_layers,
         )
-        text = self._chosen(memory.layers, query.mask)
+        query_states = text = self._chosen(memory.layers, query.mask)
         if self.lstm is not None:
             text = self.lstm(text, query.mask)
         text = self.text_vector(self.pool(text, query.mask))
@@ -98,12 +104,16 @@ class GLiClass(ScoringHead):
                 group.ids,
                 group.mask if group.is_padded else None,
                 memory,
+                key_bias=self.query_key_bias,
                 embeddings=self._embeddings(group.ids, candidate_segments),
                 all_layers=config.reads_all_layers,
                 read_tokens=block_tokens_read(config),
             )
             states = self._chosen(layers, group.mask)
-            logits.append(self._score_alone(text, query, block_candidates(config, states, group.mask)))
+            scored = self._score_alone(text, query, block_candidates(config, states, group.mask))
+            if self.token_interaction is not None:
+                scored = scored + self.token_interaction(query_states[0], states, group.mask)
+            logits.append(scored)
         return torch.cat(logits)
 
     def _score_alone(self, text: Tensor, query: TokenRows, candidates: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ def window_candidates(
 
 def block_tokens_read(config: ModelConfig) -> int | None:
     """How many of a block's first tokens `block_candidates` reads; None for all."""
-    if config.class_token_pooling != "first" or config.reads_all_layers:
+    if config.class_token_pooling != "first" or config.reads_all_layers or config.token_interaction:
         return None
     return 1 if config.embed_class_token else 2
 

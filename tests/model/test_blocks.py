@@ -1,5 +1,8 @@
 """The `shared_query` plan against the stock transformers backbone, which knows nothing of blocks."""
 
+import dataclasses
+import math
+
 import pytest
 import torch
 from stock_blocks import assert_same, random_ids, stock_states
@@ -116,6 +119,38 @@ def test_the_first_tokens_alone_can_be_asked_of_the_last_layer(runner, count):
     (first,) = runner.encode_candidates(ids, mask, memory, read_tokens=count)
 
     assert_same(first, whole[:, :count])
+
+
+@torch.no_grad()
+def test_a_bias_hides_the_query_by_degrees(runner):
+    ids, mask = passage_rows()
+    query = random_ids(1, QUERY_LEN)
+    memory = runner.encode_query(query, start=1)
+    (unbiased,) = runner.encode_candidates(ids, mask, memory)
+    (hidden,) = runner.encode_candidates(ids, mask, runner.encode_query(query, start=NUM_LAYERS))
+
+    for bias, expected in ((0.0, unbiased), (-1e4, hidden)):
+        (states,) = runner.encode_candidates(ids, mask, memory, key_bias=torch.full((NUM_LAYERS, 3), bias))
+        assert_same(states[mask], expected[mask])
+
+
+@torch.no_grad()
+def test_a_bias_of_log_two_counts_the_query_twice(stock_models):
+    runner = block_runner("bert", stock_models["bert"])
+    ids, mask = passage_rows()
+    memory = runner.encode_query(random_ids(1, QUERY_LEN), start=1)
+    twice = dataclasses.replace(
+        memory,
+        keys_values=tuple(
+            None if shared is None else tuple(torch.cat([part, part], dim=2) for part in shared)
+            for shared in memory.keys_values
+        ),
+        num_tokens=2 * QUERY_LEN,
+    )
+
+    (biased,) = runner.encode_candidates(ids, mask, memory, key_bias=torch.full((NUM_LAYERS, 3), math.log(2)))
+
+    assert_same(biased[mask], runner.encode_candidates(ids, mask, twice)[0][mask])
 
 
 @torch.no_grad()

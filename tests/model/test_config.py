@@ -151,3 +151,11 @@ def test_the_number_of_squeezed_layers_comes_from_the_weights():
 
     assert found.squeeze_inputs == 3
     assert found.with_shapes({"layer_wise_attention.W1.weight": (2, 4)}).squeeze_inputs == 4
+
+
+@pytest.mark.parametrize("key", ["query_key_bias", "token_interaction"])
+def test_what_only_blocks_can_do_is_refused_under_another_plan(key):
+    with pytest.raises(ConfigError) as caught:
+        tiny_config("modernbert", attention_plan="joint", **{key: True})
+
+    assert str(caught.value) == f"`{key}` needs a uni-encoder with the plan 'shared_query', got 'joint'"

@@ -82,7 +82,7 @@ class DebertaBlocks(BlockRunner):
             if p2c.numel():
                 scores = scores + _gather(key @ p2c.transpose(-1, -2), index.T).transpose(-1, -2) / scale
         if mask is not None:
-            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+            scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
         return scores.softmax(dim=-1) @ value
 
 

@@ -106,7 +106,10 @@ class BlockRunner(ABC):
         key_positions: Tensor,  # noqa: ARG002
         tables: tuple[Tensor, ...],  # noqa: ARG002
     ) -> Tensor:
-        """Attention output, [num_rows, num_heads, num_queries, head_dim]; `mask` broadcasts to the scores' shape."""
+        """Attention output, [num_rows, num_heads, num_queries, head_dim].
+
+        `mask` broadcasts to the scores' shape: True where a key may be seen, or numbers that are added to the scores.
+        """
         return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
     def encode_query(
@@ -149,6 +152,7 @@ class BlockRunner(ABC):
         token_mask: Tensor | None,
         memory: QueryMemory,
         *,
+        key_bias: Tensor | None = None,
         embeddings: Tensor | None = None,
         all_layers: bool = False,
         read_tokens: int | None = None,
@@ -159,6 +163,8 @@ class BlockRunner(ABC):
             ids: LongTensor [num_rows, seq_len]. One candidate a row.
             token_mask: BoolTensor [num_rows, seq_len], True on real tokens, right-padded; None if no row is padded.
             memory: The encoded query.
+            key_bias: FloatTensor [num_layers, num_heads], added to the attention scores of the query's tokens; None for
+                no bias.
             embeddings: FloatTensor [num_rows, seq_len, hidden]. Word embeddings in place of the ids.
             all_layers: As in `encode_query`.
             read_tokens: How many of each candidate's first tokens will be read from the last layer; None for all. The
@@ -187,6 +193,9 @@ class BlockRunner(ABC):
             visible = self.visible(layer, own[:rows], positions)
             if visible is not None:
                 mask = visible if mask is None else visible & mask
+            if shared is not None and key_bias is not None:
+                bias = functional.pad(key_bias[layer, :, None].expand(-1, memory.num_tokens), (0, ids.shape[1]))
+                mask = _biased(bias.to(query.dtype), mask)
             context = self.attend(
                 query,
                 key,
@@ -210,6 +219,12 @@ def _key_masks(token_mask: Tensor | None, query_tokens: int) -> tuple[Tensor | N
         return None, None
     own = token_mask[:, None, None, :]
     return own, functional.pad(own, (query_tokens, 0), value=True)
+
+
+def _biased(bias: Tensor, mask: Tensor | None) -> Tensor:
+    """A bias a head and key, [num_heads, num_keys], that is minus infinity where `mask` is False."""
+    added = bias[None, :, None, :]
+    return added if mask is None else added.masked_fill(~mask, -torch.inf)
 
 
 def _prepend(shared: Tensor, own: Tensor) -> Tensor:
