@@ -66,12 +66,18 @@ def runs(reranker: Reranker, passages: Sequence[str]) -> dict[str, Callable[[], 
     rng = random.Random(3)
     vectors = [[rng.random() for _ in range(EMBEDDING_FLOATS)] for _ in passages]
     metadata = {"source": "handbook", "tags": ["a", "b"]}
-    langchain = [LangChainDocument(text, id=str(i), metadata={**metadata, "vector": vectors[i]}) for i, text in enumerate(passages)]
+    langchain = [
+        LangChainDocument(text, id=str(i), metadata={**metadata, "vector": vectors[i]})
+        for i, text in enumerate(passages)
+    ]
     nodes = [
         NodeWithScore(node=TextNode(id_=str(i), text=text, metadata=dict(metadata), embedding=vectors[i]), score=1.0)
         for i, text in enumerate(passages)
     ]
-    documents = [HaystackDocument(id=str(i), content=text, meta=dict(metadata), embedding=vectors[i]) for i, text in enumerate(passages)]
+    documents = [
+        HaystackDocument(id=str(i), content=text, meta=dict(metadata), embedding=vectors[i])
+        for i, text in enumerate(passages)
+    ]
     bare = [HaystackDocument(id=str(i), content=text, meta=dict(metadata)) for i, text in enumerate(passages)]
     langchain_adapter = LangChainRerank(reranker=reranker)
     llama_index_adapter = LlamaIndexRerank(reranker=reranker)
@@ -96,11 +102,12 @@ def main() -> None:
     rng = random.Random(7)
     words = [f"word{number}" for number in range(500)]
     passages = [" ".join(rng.choices(words, k=WORDS_PER_PASSAGE)) for _ in range(NUM_DOCUMENTS)]
-    medians = interleaved_medians(
-        runs(RepeatedRanking(device="cpu"), passages), repeats=arguments.repeats, warmup=3
-    )
+    medians = interleaved_medians(runs(RepeatedRanking(device="cpu"), passages), repeats=arguments.repeats, warmup=3)
     over = {name: (seconds - medians["core"]) * 1000 for name, seconds in medians.items() if name != "core"}
-    print(f"{NUM_DOCUMENTS} documents, {EMBEDDING_FLOATS}-float embeddings: milliseconds over the core's call, medians of {arguments.repeats}")
+    print(
+        f"{NUM_DOCUMENTS} documents, {EMBEDDING_FLOATS}-float embeddings: milliseconds over the core's call, "
+        f"medians of {arguments.repeats}"
+    )
     for name, milliseconds in over.items():
         print(f"{name:52}{milliseconds:8.1f}")
     print_json({"benchmark": "adapters", "repeats": arguments.repeats, "milliseconds_over_core": over})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Set
+from typing import Any
 
 from gliclass_rerank.errors import InputError
 
@@ -36,3 +37,12 @@ def checked_count(name: str, value: object) -> int:
     if count < 1:
         raise InputError(f"`{name}` must be a whole number of at least 1, got {value!r}")
     return count
+
+
+def json_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Constructor arguments as JSON values: paths, devices and dtypes by name, what is None left out."""
+    return {
+        name: value if isinstance(value, int) else str(value).removeprefix("torch.")
+        for name, value in values.items()
+        if value is not None
+    }

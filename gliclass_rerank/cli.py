@@ -20,6 +20,7 @@ from typer.exceptions import TyperException
 
 from gliclass_rerank._version import __version__
 from gliclass_rerank.errors import GLiClassRerankError
+from gliclass_rerank.mining.command import mine, teach
 
 if TYPE_CHECKING:
     from gliclass_rerank import Reranker
@@ -43,6 +44,8 @@ _Revision = Annotated[str | None, typer.Option("--revision", help="Revision of a
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app.command("mine")(mine)
+app.command("teach")(teach)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

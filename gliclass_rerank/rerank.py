@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gliclass_rerank.checks import checked_count, checked_text, checked_texts
+from gliclass_rerank.checks import checked_count, checked_text, checked_texts, json_settings
 from gliclass_rerank.errors import InputError
 from gliclass_rerank.inputs.planner import Plan
 from gliclass_rerank.model.config import AttentionPlan
@@ -65,9 +65,8 @@ class Reranker:
             window_tokens=window_tokens,
             batch_tokens=batch_tokens,
         )
-        self._settings = {
-            name: value if isinstance(value, int) else str(value).removeprefix("torch.")
-            for name, value in {
+        self._settings = json_settings(
+            {
                 "model": model,
                 "device": device,
                 "dtype": dtype,
@@ -76,9 +75,8 @@ class Reranker:
                 "max_window_tokens": max_window_tokens,
                 "window_tokens": window_tokens,
                 "batch_tokens": batch_tokens,
-            }.items()
-            if value is not None
-        }
+            }
+        )
 
     def __reduce__(self) -> tuple[Callable[..., Reranker], tuple[type[Reranker], dict[str, Any]]]:
         # A pickle carries the recipe: weights are read where it is loaded, and no code travels.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args, overload
 
-from gliclass_rerank.checks import checked_count, checked_text, checked_texts
+from gliclass_rerank.checks import checked_count, checked_text, checked_texts, json_settings
 from gliclass_rerank.errors import (
     BackendError,
     CheckpointError,
@@ -178,9 +178,14 @@ class RerankStage:
 
         Raises:
             ConfigError: A setting that the checkpoint or the machine cannot serve.
-            CheckpointError: The checkpoint cannot be loaded.
+            CheckpointError: The checkpoint cannot be loaded, unless the order is kept on errors: the next `run` will
+                try again, and say so.
         """
-        self._loaded()
+        try:
+            self._loaded()
+        except _FAILURES:
+            if self._on_error == "raise":
+                raise
 
     def close(self) -> None:
         """Let go of the model; the next use loads it again. A given `Reranker` stays with its owner's other users."""
@@ -205,7 +210,7 @@ class RerankStage:
             passages: What the retriever found, best first; may be empty. Never changed. Blank ones are not shown to the
                 model: they come last, with a score of 0, and every threshold above 0 drops them.
             retrieval_scores: The retriever's score of each passage, higher is better; None where there is none. Needed
-                by `"weighted"` fusion.
+                by `"weighted"` fusion. NaN and infinity count as none.
             top_k: As in the constructor; None for the constructor's.
             score_threshold: As in the constructor; None for the constructor's.
             examples: As in the constructor; None for the constructor's.
@@ -358,7 +363,7 @@ def _source(
         unknown = reranker.keys() - _LOADING
         if unknown:
             raise ConfigError(f"`reranker` may have the settings {listed(_LOADING)}, got {listed(map(str, unknown))}")
-        return None, dict(reranker)
+        return None, json_settings(reranker)
     if not isinstance(reranker, _reranker_type()):
         raise ConfigError(f"`reranker` must be a `Reranker` or its settings, got {reranker!r}")
     return reranker, reranker.settings
@@ -374,9 +379,14 @@ def _retrieval_scores(values: Sequence[float | None] | None, count: int) -> list
         return [None] * count
     if len(values) != count:
         raise InputError(f"`retrieval_scores` must hold one number for each of the {count} passages, got {len(values)}")
-    return [
-        None if value is None else _number(f"retrieval_scores[{index}]", value) for index, value in enumerate(values)
-    ]
+    return [_retrieval_score(index, value) for index, value in enumerate(values)]
+
+
+def _retrieval_score(index: int, value: object) -> float | None:
+    # A retriever that divides by zero must not stop a pipeline in which nothing reads its scores.
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return _number(f"retrieval_scores[{index}]", value)
 
 
 def _number(name: str, value: object) -> float:

@@ -68,11 +68,20 @@ def _device(device: str | torch.device | None) -> torch.device:
         chosen = torch.device(device)
     except (RuntimeError, TypeError):
         raise ConfigError(f"`device` must be a torch device such as 'cpu' or 'cuda:0', got {device!r}") from None
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"`device` is {device!r}, but torch finds no CUDA device here")
-    if chosen.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError(f"`device` is {device!r}, but torch finds no Apple GPU here")
+    missing = _missing_accelerator(chosen.type)
+    if missing is not None:
+        raise ConfigError(f"`device` is {device!r}, but torch finds no {missing} here")
     return chosen
+
+
+def _missing_accelerator(kind: str) -> str | None:
+    if kind == "cuda" and not torch.cuda.is_available():
+        return "CUDA device"
+    if kind == "mps" and not torch.backends.mps.is_available():
+        return "Apple GPU"
+    if kind == "xpu" and not torch.xpu.is_available():
+        return "Intel GPU"
+    return None
 
 
 def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:

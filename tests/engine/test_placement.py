@@ -67,7 +67,9 @@ def test_an_unknown_device_is_refused_with_its_name():
 
 
 @pytest.mark.usefixtures("no_gpu")
-@pytest.mark.parametrize(("device", "name"), [("cuda", "CUDA device"), ("cuda:1", "CUDA device"), ("mps", "Apple GPU")])
+@pytest.mark.parametrize(
+    ("device", "name"), [("cuda", "CUDA device"), ("cuda:1", "CUDA device"), ("mps", "Apple GPU"), ("xpu", "Intel GPU")]
+)
 def test_a_gpu_that_is_not_there_is_refused(device, name):
     with pytest.raises(ConfigError) as caught:
         resolve_placement(device)

@@ -5,17 +5,17 @@ from mining_data import write_collection, write_jsonl
 
 from gliclass_rerank.errors import DataError, InputError
 from gliclass_rerank.mining.pool import load_pool
-from gliclass_rerank.mining.questions import Sources, load_queries
+from gliclass_rerank.mining.questions import Judged, Sources, load_queries
 
 
 def load(sources, *, limit=None, seed=0):
-    pool = load_pool([*sources.collections, *sources.corpora], max_words=None)
+    pool = load_pool(sources.folders, max_words=None)
     return {query.id: query for query in load_queries(sources, pool, limit=limit, seed=seed)}
 
 
 def test_judged_queries_carry_grades_by_position(collection):
     (collection / "qrels.train.tsv").write_text("q0\td0\t2\nq0\td5\t0\nq1\td1\t0\nq2\tabsent\t1\n")
-    queries = load(Sources((collection,)))
+    queries = load(Sources((Judged(collection),)))
     assert list(queries) == ["made/q0"]  # the others have no relevant passage here
     assert queries["made/q0"].grades == {0: 2, 5: 0}
     assert queries["made/q0"].positives == [0]
@@ -47,14 +47,14 @@ def test_equal_queries_are_one_with_the_judgments_of_all(collection, tmp_path):
     (collection / "qrels.train.tsv").write_text("q0\td0\t1\nq1\td1\t2\nq1\td0\t0\n")
     questions = tmp_path / "asked.txt"
     questions.write_text("bent rim\n")
-    queries = load(Sources((collection,), questions=(questions,)))
+    queries = load(Sources((Judged(collection),), questions=(questions,)))
     assert list(queries) == ["made/q0"]
     assert queries["made/q0"].grades == {0: 1, 1: 2}
 
 
 def test_samples_and_order_follow_the_seed(collection, tmp_path):
     other = write_collection(tmp_path / "other", num_queries=5, seed=8)
-    sources = Sources((collection, other))
+    sources = Sources((Judged(collection), Judged(other)))
     first = load(sources, limit=7, seed=1)
     assert list(first) == list(load(sources, limit=7, seed=1))
     assert set(first) != set(load(sources, limit=7, seed=2))
@@ -71,7 +71,7 @@ def test_sources_must_differ_in_name(collection, tmp_path):
     path = tmp_path / "made.txt"
     path.write_text("a question\n")
     with pytest.raises(InputError, match="sources of queries must differ in name, got a second `made`"):
-        load(Sources((collection,), questions=(path,)))
+        load(Sources((Judged(collection),), questions=(path,)))
 
 
 @pytest.mark.parametrize(
@@ -88,12 +88,12 @@ def test_sources_must_differ_in_name(collection, tmp_path):
 def test_errors_name_file_and_line(collection, file, text, message):
     (collection / file).write_text(text)
     with pytest.raises(DataError, match=message):
-        load(Sources((collection,)))
+        load(Sources((Judged(collection),)))
 
 
 def test_a_missing_split_and_an_unknown_kind_of_file_are_refused(collection, tmp_path):
-    with pytest.raises(DataError, match=r"qrels\.dev\.tsv: no such file, plain or \.gz"):
-        load(Sources((collection,), split="dev"))
+    with pytest.raises(DataError, match="made: no split 'dev'; it has `train`"):
+        load(Sources((Judged(collection, "dev"),)))
     path = tmp_path / "asked.csv"
     path.write_text("a question\n")
     with pytest.raises(DataError, match=r"must end in \.jsonl, \.tsv, \.txt"):

@@ -49,7 +49,7 @@ def test_bm25_speaks_the_languages_it_names(language):
 
 
 def test_bm25_refuses_another_language():
-    with pytest.raises(ConfigError, match="`language` must be one of da, de, .*, got 'xx'"):
+    with pytest.raises(ConfigError, match=r"`language` must be one of da, de, .*, got 'xx'"):
         Bm25Retriever(TEXTS, language="xx")
 
 

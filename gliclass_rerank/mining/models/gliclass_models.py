@@ -1,0 +1,142 @@
+"""This library's own checkpoints as teachers and as encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+
+from gliclass_rerank.checkpoint import load_checkpoint
+from gliclass_rerank.engine.engine import length_groups
+from gliclass_rerank.engine.placement import resolve_placement
+from gliclass_rerank.errors import ConfigError
+from gliclass_rerank.mining.models.interfaces import (
+    Ask,
+    Embedded,
+    FloatArray,
+    Role,
+    Scored,
+    by_ask,
+    unit_length,
+)
+from gliclass_rerank.mining.models.options import ModelOptions
+from gliclass_rerank.model.batch import TokenRows
+from gliclass_rerank.model.encoder import run_backbone
+from gliclass_rerank.scoring import Scorer
+from gliclass_rerank.types import Blocks, TokenIds
+
+
+class GLiClassTeacher:
+    """A reranker's logits.
+
+    Under the `joint` plan passages see each other, so that a score depends on the passages it was given with, and
+    `max_tokens` limits the window that they share.
+
+    Args:
+        model: A folder, or None for the bundled model.
+        options: How to run it.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be loaded.
+        ConfigError: `max_tokens` is more than its positions.
+    """
+
+    is_logit: Final = True
+
+    def __init__(self, model: Path | None, options: ModelOptions) -> None:
+        _set_threads(options)
+        self._options = options
+        self._scorer = Scorer(
+            model, device=options.device, max_window_tokens=options.max_tokens, batch_tokens=options.batch_tokens
+        )
+
+    def score(self, asks: Sequence[Ask]) -> Scored:
+        """See `Teacher`.
+
+        Args:
+            asks: Queries with their passages.
+
+        Returns:
+            Logits.
+        """
+        options = self._options
+        results = self._scorer.score(
+            [
+                self._scorer.ask(options.query_prefix + query, [options.passage_prefix + text for text in passages])
+                for query, passages in asks
+            ],
+            yielding="candidates",
+        )
+        num_tokens = 0
+        for _, plan in results:
+            for request in plan.requests:
+                if isinstance(request, Blocks):
+                    num_tokens += len(request.query_ids) + sum(map(len, request.candidate_ids))
+                else:
+                    num_tokens += len(request.token_ids)
+        return Scored(by_ask([logit for logits, _ in results for logit in logits], asks), num_tokens)
+
+
+class GLiClassEncoder:
+    """The backbone of a uni-encoder as a sentence encoder: the mean of its tokens' last states.
+
+    Exactly the sentence encoder that a checkpoint was assembled from; the more training has changed the backbone, the
+    less this is worth.
+
+    Args:
+        model: A folder, or None for the bundled model.
+        options: How to run it.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be loaded.
+        ConfigError: It is a bi-encoder.
+    """
+
+    def __init__(self, model: Path | None, options: ModelOptions) -> None:
+        _set_threads(options)
+        checkpoint = load_checkpoint(model)
+        if checkpoint.config.is_bi_encoder:
+            raise ConfigError(f"only a uni-encoder's backbone can embed texts, `{model}` is a bi-encoder")
+        self._options = options
+        self._placement = resolve_placement(options.device, None, options.batch_tokens)
+        self._tokenizer = checkpoint.layout.tokenizer
+        self._pad_id = checkpoint.config.shape.pad_id
+        self._backbone = checkpoint.model.encoders[0].to(self._placement.device, self._placement.dtype)
+        self._max_tokens = min(options.max_tokens, checkpoint.config.shape.max_positions or options.max_tokens)
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str], role: Role) -> Embedded:
+        """See `TextEncoder`.
+
+        Args:
+            texts: What to embed.
+            role: Queries or passages.
+
+        Returns:
+            The vectors.
+        """
+        if not texts:
+            return Embedded(np.zeros((0, 0), dtype=np.float32), 0)
+        prefix = self._options.prefix(role)
+        sequences = [self._cut(ids) for ids in self._tokenizer.encode_sequences([prefix + text for text in texts])]
+        lengths = {row: len(ids) for row, ids in enumerate(sequences)}
+        vectors: dict[int, FloatArray] = {}
+        for rows in length_groups(lengths, self._placement.batch_tokens):
+            tokens = TokenRows.of([sequences[row] for row in rows], pad_id=self._pad_id, device=self._placement.device)
+            (states,) = run_backbone(self._backbone, tokens)
+            weights = tokens.mask[..., None].float()
+            pooled = (states.float() * weights).sum(dim=1) / weights.sum(dim=1)
+            vectors.update(zip(rows, unit_length(pooled.cpu().numpy()), strict=True))
+        return Embedded(np.stack([vectors[row] for row in range(len(texts))]), sum(lengths.values()))
+
+    def _cut(self, ids: TokenIds) -> TokenIds:
+        closing = self._tokenizer.suffix_ids
+        return ids if len(ids) <= self._max_tokens else (*ids[: self._max_tokens - len(closing)], *closing)
+
+
+def _set_threads(options: ModelOptions) -> None:
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)

@@ -1,0 +1,134 @@
+"""Runs an ONNX transformer with `onnxruntime` on the CPU: texts or pairs in, batches of raw output out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import AddedToken, Encoding, Tokenizer
+
+from gliclass_rerank._optional import require
+from gliclass_rerank.engine.engine import length_groups
+from gliclass_rerank.errors import BackendError, CheckpointError, listed
+from gliclass_rerank.mining.models.interfaces import FloatArray
+from gliclass_rerank.mining.models.options import ModelOptions
+
+_KNOWN_INPUTS: Final = frozenset({"input_ids", "attention_mask", "token_type_ids"})
+_MODEL_FILES: Final = ("model.onnx", "onnx/model.onnx")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One forward pass.
+
+    Attributes:
+        rows: Positions of its texts in the input.
+        output: FloatArray [num_rows, ...]. What the model gave.
+        mask: BoolArray [num_rows, seq_len]. True marks a real token.
+    """
+
+    rows: list[int]
+    output: FloatArray
+    mask: NDArray[np.bool_]
+
+
+class OnnxModel:
+    """A transformer exported to ONNX with its `tokenizer.json`.
+
+    Args:
+        folder: Holds `model.onnx` (or `onnx/model.onnx`) and `tokenizer.json`.
+        options: How to run it.
+
+    Raises:
+        CheckpointError: A file is missing or broken, or the model wants other inputs than token ids, mask and types.
+        MissingDependencyError: `onnxruntime` is not installed.
+    """
+
+    def __init__(self, folder: Path, options: ModelOptions) -> None:
+        path = onnx_file(folder)
+        if path is None or not (folder / "tokenizer.json").is_file():
+            raise CheckpointError(f"`{folder}` must hold model.onnx and tokenizer.json")
+        self.folder = folder
+        self._batch_tokens = options.batch_budget
+        self._session = _session(path, options.threads)
+        self._inputs = [node.name for node in self._session.get_inputs()]
+        if unknown := set(self._inputs) - _KNOWN_INPUTS:
+            raise CheckpointError(f"`{path}` wants inputs that are not text: {listed(unknown)}")
+        self._tokenizer = _tokenizer(folder / "tokenizer.json", options)
+
+    @property
+    def output_shapes(self) -> dict[str, list[int | str | None]]:
+        """Shape of each output; axes without a fixed size are names or None."""
+        return {node.name: list(node.shape) for node in self._session.get_outputs()}
+
+    def run(self, texts: Sequence[str] | Sequence[tuple[str, str]], output: str) -> Iterator[Batch]:
+        """Run texts or pairs in batches of similar length.
+
+        Args:
+            texts: Texts, or pairs of a query and a passage; the longer part is cut first.
+            output: Which output to return.
+
+        Yields:
+            The batches, longest texts first; every text is in one of them.
+
+        Raises:
+            BackendError: The forward pass failed.
+        """
+        encodings = self._tokenizer.encode_batch(list(texts))
+        lengths = {row: len(encoding.ids) for row, encoding in enumerate(encodings)}
+        for rows in length_groups(lengths, self._batch_tokens):
+            yield self._forward(rows, [encodings[row] for row in rows], output)
+
+    def _forward(self, rows: list[int], encodings: Sequence[Encoding], output: str) -> Batch:
+        shape = len(encodings), max(len(encoding.ids) for encoding in encodings)
+        arrays = {name: np.zeros(shape, dtype=np.int64) for name in _KNOWN_INPUTS}
+        for row, encoding in enumerate(encodings):
+            length = len(encoding.ids)
+            arrays["input_ids"][row, :length] = encoding.ids
+            arrays["attention_mask"][row, :length] = 1
+            arrays["token_type_ids"][row, :length] = encoding.type_ids
+        try:
+            (values,) = self._session.run([output], {name: arrays[name] for name in self._inputs})
+        except Exception as error:  # onnxruntime's exceptions have no public base class
+            raise BackendError(
+                f"onnxruntime could not run `{self.folder}` on a batch of shape {shape}: {error}"
+            ) from error
+        return Batch(rows, np.asarray(values, dtype=np.float32), arrays["attention_mask"].astype(bool))
+
+
+def onnx_file(folder: Path) -> Path | None:
+    """The ONNX model of a folder, or None."""
+    return next((folder / name for name in _MODEL_FILES if (folder / name).is_file()), None)
+
+
+def _session(path: Path, threads: int | None) -> Any:  # Any: onnxruntime has no types
+    ort = require("onnxruntime", extra="mining")
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = threads or 0  # 0: one a core
+    settings.inter_op_num_threads = 1
+    # A thread that waits would otherwise keep its core busy, which others on the machine pay for.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+    except Exception as error:  # as above
+        raise CheckpointError(f"`{path}` cannot be loaded by onnxruntime: {error}") from error
+
+
+def _tokenizer(path: Path, options: ModelOptions) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the tokenizers library raises plain Exception
+        raise CheckpointError(f"`{path}` is not a tokenizer: {error}") from error
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(options.max_tokens)
+    # A special token that is written out in a passage is text, not an instruction to the model ...
+    tokenizer.encode_special_tokens = True
+    # ... but one in a prefix is meant: a plain added token is always recognised.
+    for prefix in (options.query_prefix.strip(), options.passage_prefix.strip()):
+        if prefix and tokenizer.token_to_id(prefix) is not None:
+            tokenizer.add_tokens([AddedToken(prefix, special=False, normalized=False)])
+    return tokenizer

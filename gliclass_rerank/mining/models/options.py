@@ -1,0 +1,73 @@
+"""How a model is loaded and run; the same settings for every kind and runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal, get_args
+
+from gliclass_rerank.errors import ConfigError, listed
+
+Kind = Literal["cross-encoder", "late-interaction", "encoder", "gliclass"]
+Pooling = Literal["mean", "cls"]
+
+KINDS: Final = get_args(Kind)
+_POOLINGS: Final = get_args(Pooling)
+# On a CPU small batches stay in the cache and need little padding.
+_CPU_BATCH_TOKENS: Final = 2048
+_GPU_BATCH_TOKENS: Final = 65536
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Settings of a teacher or an encoder.
+
+    Attributes:
+        kind: What the model is; None finds out from its folder, where that is possible.
+        max_tokens: Longest sequence (a query with a passage, or a text alone); what is longer is cut.
+        batch_tokens: Tokens of one forward pass, padding included; None for 2,048 on a CPU, else 65,536.
+        threads: Threads of one forward pass; None leaves it to the runtime. For models that torch runs, this is a
+            setting of the whole process.
+        device: A torch device; None for the best there is. ONNX models run on the CPU.
+        query_prefix: Written before every query, as the model was trained. A prefix that is the name of a token of
+            the vocabulary (as ColBERT's `[unused0]`) becomes that token.
+        passage_prefix: Written before every passage.
+        pooling: How an ONNX encoder makes a vector of its tokens; None reads the folder's `1_Pooling/config.json` and
+            takes the mean if there is none.
+    """
+
+    kind: Kind | None = None
+    max_tokens: int = 256
+    batch_tokens: int | None = None
+    threads: int | None = None
+    device: str | None = None
+    query_prefix: str = ""
+    passage_prefix: str = ""
+    pooling: Pooling | None = None
+
+    def __post_init__(self) -> None:
+        for name, choices in (("kind", KINDS), ("pooling", _POOLINGS)):
+            value = getattr(self, name)
+            if value is not None and value not in choices:
+                raise ConfigError(f"`{name}` must be one of {listed(choices)}, got {value!r}")
+        for name in ("max_tokens", "batch_tokens", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"`{name}` must be at least 1, got {value}")
+
+    @property
+    def batch_budget(self) -> int:
+        """Tokens of one forward pass."""
+        if self.batch_tokens is not None:
+            return self.batch_tokens
+        return _CPU_BATCH_TOKENS if self.device in {None, "cpu"} else _GPU_BATCH_TOKENS
+
+    def prefix(self, role: str) -> str:
+        """What is written before a text of this role."""
+        return self.query_prefix if role == "query" else self.passage_prefix
+
+    def described(self) -> Mapping[str, Any]:
+        """The settings that scores depend on, as JSON values."""
+        fields = asdict(self)
+        del fields["threads"]
+        return fields

@@ -1,0 +1,99 @@
+"""Haystack documents to texts and back; nothing here changes what it is given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from haystack import Document
+
+from gliclass_rerank import InputError, RerankStage, StageRanking
+
+_CONTAINERS: Final = frozenset((dict, list, set, tuple))
+
+
+def deduplicated(documents: Iterable[Document]) -> list[Document]:
+    """Keep one document an id, as Haystack's own rankers do: several retrievers may feed one ranker.
+
+    Args:
+        documents: What the retrievers found.
+
+    Returns:
+        For each id the document with the highest score, the first of them if there are several, at the place where
+        the id came up first. A document without a score is below any that has one.
+
+    Raises:
+        InputError: Not a list of documents.
+    """
+    best: dict[str, Document] = {}
+    for document in _checked(documents):
+        known = best.get(document.id)
+        if known is None or _score(document) > _score(known):
+            best[document.id] = document
+    return list(best.values())
+
+
+def shown_text(document: Document, meta_fields: Sequence[str], separator: str) -> str:
+    """The text that is ranked: the values of the metadata fields, then the content.
+
+    Args:
+        document: Content None (a document that holds a blob) counts as an empty text.
+        meta_fields: Fields that are missing or None are skipped; 0 and False are kept.
+        separator: Put between the parts.
+
+    Returns:
+        The text; blank if there is nothing to rank.
+    """
+    values = [str(document.meta[field]) for field in meta_fields if document.meta.get(field) is not None]
+    return separator.join([*values, document.content or ""])
+
+
+def reranked(documents: Sequence[Document], ranking: StageRanking, stage: RerankStage) -> list[Document]:
+    """Copies of the documents in the ranking's order, with its scores and notes.
+
+    Args:
+        documents: What was ranked.
+        ranking: The stage's answer.
+        stage: Writes the notes.
+
+    Returns:
+        Documents with the ids they had and metadata of their own; embeddings and blob are shared with the originals.
+    """
+    return [
+        replace(
+            documents[hit.index],
+            score=documents[hit.index].score if hit.score is None else hit.score,
+            meta={**_owned(documents[hit.index].meta), **stage.notes(hit, ranking)},
+        )
+        for hit in ranking
+    ]
+
+
+def _checked(documents: Iterable[Document]) -> list[Document]:
+    # Haystack checks types when components are connected, not what a caller passes to `run`.
+    if isinstance(documents, (str, Document)) or not isinstance(documents, Iterable):
+        raise InputError(f"`documents` must be a list of documents, got {documents!r}")
+    found = list(documents)
+    for index, document in enumerate(found):
+        if not isinstance(document, Document):
+            raise InputError(f"`documents[{index}]` must be a `Document`, got {document!r}")
+    return found
+
+
+def _score(document: Document) -> float:
+    return -math.inf if document.score is None else document.score
+
+
+def _owned(value: Any) -> Any:  # Any: whatever metadata holds
+    """A copy in which dicts, lists, tuples and sets are new at every depth.
+
+    The rest is shared. `copy.deepcopy` would copy arrays, fail on clients and locks, and be slow for lists of numbers.
+    """
+    kind = type(value)
+    if kind is dict:
+        return {key: _owned(item) for key, item in value.items()}
+    if kind in (list, tuple):
+        return kind(value) if _CONTAINERS.isdisjoint(map(type, value)) else kind(map(_owned, value))
+    return value.copy() if kind is set else value
