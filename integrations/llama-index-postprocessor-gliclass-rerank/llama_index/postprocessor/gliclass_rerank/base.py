@@ -1,0 +1,369 @@
+"""A node postprocessor around `gliclass_rerank.RerankStage`: LlamaIndex's words outside, the stage's inside.
+
+Every policy (blank texts, ties, thresholds, fusion, failures) is the stage's. Importing this module loads no torch; the
+model is loaded at the first use.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
+
+from llama_index.core.bridge.pydantic import (
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+from llama_index.core.callbacks import CBEventType, EventPayload
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined] # re-exported without a word
+from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
+
+from gliclass_rerank import Example, RerankStage, StageRanking
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from gliclass_rerank import Reranker
+
+    RerankerOrSettings = Reranker | Mapping[str, Any]  # Any: the settings' values
+else:
+    # pydantic reads annotations at run time, where `Reranker` would bring torch; the stage checks it.
+    RerankerOrSettings = Any
+
+dispatcher = get_dispatcher(__name__)
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+# Fields that `RerankStage` is built with; `top_n` and `score_threshold` go with every call instead.
+_STAGE_FIELDS: Final = (
+    "model",
+    "device",
+    "dtype",
+    "plan",
+    "revision",
+    "reranker",
+    "query_prefix",
+    "passage_prefix",
+    "fusion",
+    "fusion_weight",
+    "examples",
+    "on_error",
+    "keep_retrieval_score",
+    "report_truncation",
+)
+
+# One for all instances, because a lock in an instance could be neither copied nor pickled; held for microseconds.
+_building = threading.Lock()
+
+
+def _traced(method: _Method) -> _Method:
+    # The cast puts back the signature, which `span` keeps at run time but not in its annotation.
+    return cast(_Method, dispatcher.span(method))
+
+
+class GLiClassRerank(BaseNodePostprocessor):
+    """Reranks nodes with a GLiClass model.
+
+    The model is loaded once, at the first use, and may be used by any number of threads. Nodes passed in are never
+    changed: the result holds copies, whose embedding and related nodes are shared with the originals.
+
+    Fields may be changed later, by assignment or `model_copy(update=...)`. The model, loaded or not, stays and is
+    shared by copies as long as only `top_n`, `score_threshold` and `metadata_mode` change, and always if a `Reranker`
+    was given; other changes load it anew. A setting that cannot be used is refused with a pydantic `ValidationError`,
+    which is a `ValueError`.
+
+    Attributes:
+        model: A local folder or a hub name; None for the bundled model. See `gliclass_rerank.Reranker`; so are the next
+            four.
+        device: A torch device; None picks one.
+        dtype: Precision of the backbone; None picks one.
+        plan: Attention plan; None for the checkpoint's.
+        revision: Branch, tag or commit of a hub model.
+        reranker: A `gliclass_rerank.Reranker` to use, or its settings, in place of the five arguments above. It is
+            serialised as its settings.
+        top_n: How many nodes to return; None for all.
+        score_threshold: Keep only nodes whose reranker's score is at least this, in [0, 1]; applied before `top_n` and
+            regardless of fusion. None keeps all.
+        query_prefix: Put before each query.
+        passage_prefix: Put before each node's text unless it is blank.
+        metadata_mode: Which text of a node is ranked: `EMBED` with the metadata meant for the embedding model, `LLM`
+            with those meant for the LLM, `ALL` with all, `NONE` without any.
+        fusion: Combine with the retriever: `"reciprocal_rank"` of both orders, or `"weighted"` mean of both scores.
+            None orders by the reranker alone.
+        fusion_weight: Share of the reranker in the fused score, in [0, 1].
+        examples: Judged examples shown beside every query, as `gliclass_rerank.Example` or mappings.
+        on_error: `"keep_order"` returns the retriever's order and scores, with the reason in the metadata key
+            `rerank_error`, when the model cannot be loaded or run or when the query does not fit; `"raise"` raises.
+            Wrong arguments are raised either way.
+        keep_retrieval_score: Whether the metadata key `retrieval_score` keeps the retriever's score.
+        report_truncation: Whether the metadata key `rerank_tokens_lost` says how many tokens were cut.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, validate_assignment=True)
+
+    model: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    plan: str | None = None
+    revision: str | None = None
+    reranker: RerankerOrSettings | None = None
+    top_n: int | None = None
+    score_threshold: float | None = None
+    query_prefix: str = ""
+    passage_prefix: str = ""
+    metadata_mode: MetadataMode = Field(default=MetadataMode.EMBED, strict=False)  # JSON has its value
+    fusion: Literal["reciprocal_rank", "weighted"] | None = None
+    fusion_weight: float = 0.5
+    examples: Sequence[Example | Mapping[str, Any]] | None = None  # Any: upstream's JSON-like examples
+    on_error: Literal["raise", "keep_order"] = "raise"
+    keep_retrieval_score: bool = False
+    report_truncation: bool = False
+
+    _stage: RerankStage = PrivateAttr()
+    _built_with: dict[str, Any] = PrivateAttr(default_factory=dict)  # Any: values of fields
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name under which LlamaIndex serialises this class."""
+        return "GLiClassRerank"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_class_name(cls, values: Any) -> Any:  # Any: whatever is validated
+        # `model_dump` adds it and `from_dict` drops it; a user's model that holds this one calls neither.
+        if isinstance(values, dict) and values.get("class_name") == cls.class_name():
+            return {name: value for name, value in values.items() if name != "class_name"}
+        return values
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _as_text(cls, model: object) -> object:
+        return str(model) if isinstance(model, PurePath) else model
+
+    @field_validator("reranker", mode="before")
+    @classmethod
+    def _own_settings(cls, reranker: object) -> object:
+        if isinstance(reranker, Mapping):
+            return {name: str(value) if isinstance(value, PurePath) else value for name, value in reranker.items()}
+        return reranker
+
+    @field_validator("examples", mode="plain")
+    @classmethod
+    def _own_examples(cls, examples: Any) -> Any:  # Any: what is no list of examples is left for the stage to refuse
+        if isinstance(examples, (str, Mapping)) or not isinstance(examples, Sequence):
+            return examples
+        return tuple(Example.of(example) for example in examples)
+
+    @field_serializer("reranker")
+    def _settings(self, reranker: Any) -> dict[str, Any] | None:  # Any: a `Reranker` or a mapping; settings' values
+        return reranker.settings if reranker is not None and not isinstance(reranker, dict) else reranker
+
+    @field_serializer("examples")
+    def _example_values(self, examples: Any) -> list[dict[str, Any]] | None:  # Any: a tuple of examples; JSON values
+        return None if examples is None else [example.to_dict() for example in examples]
+
+    @field_serializer("metadata_mode")
+    def _mode_value(self, mode: MetadataMode) -> str:
+        return mode.value
+
+    def model_post_init(self, context: Any, /) -> None:  # Any: pydantic's
+        """Refuse wrong settings; loads no model.
+
+        Args:
+            context: What pydantic hands over.
+        """
+        super().model_post_init(context)
+        self._current_stage()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy, with other values for some fields; unlike pydantic's, the values are checked.
+
+        Args:
+            update: The values to change, by name.
+            deep: As in pydantic; the model is never copied.
+
+        Returns:
+            The copy; see the class for when it shares the model.
+        """
+        if not update:
+            return super().model_copy(deep=deep)
+        checked = type(self)(**{**dict(self), **update})
+        return super().model_copy(update={name: getattr(checked, name) for name in update}, deep=deep)
+
+    def __getstate__(self) -> dict[str, Any]:  # Any: values of fields
+        # Of a copy, because the base deletes what it cannot pickle from the very `__dict__` it is shown; with the
+        # settings in place of a reranker, so that no model is loaded where the pickle is read.
+        copied = self.model_copy(update={"reranker": self._settings(self.reranker)})
+        copied._current_stage()
+        return super(GLiClassRerank, copied).__getstate__()
+
+    @_traced
+    def rerank(
+        self,
+        nodes: Sequence[NodeWithScore],
+        query: str | QueryBundle,
+        *,
+        top_n: int | None = None,
+        score_threshold: float | None = None,
+    ) -> list[NodeWithScore]:
+        """Rerank nodes, with limits for this call.
+
+        Args:
+            nodes: What the retriever found, best first; may be empty. Never changed. Nodes without text are not shown
+                to the model: they come last, with a score of 0, and every threshold above 0 drops them.
+            query: What is searched for; not blank.
+            top_n: As in the class; None for the instance's.
+            score_threshold: As in the class; None for the instance's.
+
+        Returns:
+            Copies of the nodes with the new scores, best first; ties in the retriever's order.
+
+        Raises:
+            InputError: An argument of the wrong type, a blank query, or a retrieval score that fusion misses.
+            WindowOverflowError: Query and examples leave no room for a text.
+            CheckpointError: The checkpoint cannot be loaded.
+            BackendError: The forward pass failed.
+        """
+        if not nodes:
+            return []
+        stage, call = self._current_stage(), self._call(nodes, query, top_n, score_threshold)
+        with self._reported(nodes, query, call["top_k"]) as outcome:
+            outcome.extend(_reranked(nodes, stage, stage.run(**call)))
+        return outcome
+
+    @_traced
+    async def arerank(
+        self,
+        nodes: Sequence[NodeWithScore],
+        query: str | QueryBundle,
+        *,
+        top_n: int | None = None,
+        score_threshold: float | None = None,
+    ) -> list[NodeWithScore]:
+        """`rerank`, and loading if it is due, in a worker thread, so that the event loop is never blocked.
+
+        Args:
+            nodes: As for `rerank`.
+            query: As for `rerank`.
+            top_n: As for `rerank`.
+            score_threshold: As for `rerank`.
+
+        Returns:
+            As for `rerank`.
+        """
+        if not nodes:
+            return []
+        stage, call = self._current_stage(), self._call(nodes, query, top_n, score_threshold)
+        with self._reported(nodes, query, call["top_k"]) as outcome:
+            outcome.extend(_reranked(nodes, stage, await stage.arun(**call)))
+        return outcome
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        return self.rerank(nodes, _given(query_bundle))
+
+    @_traced
+    async def _apostprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        return await self.arerank(nodes, _given(query_bundle))
+
+    def _current_stage(self) -> RerankStage:
+        """The stage for the fields as they are now: the one there is, unless one of its settings was changed."""
+        settings = {name: getattr(self, name) for name in _STAGE_FIELDS}
+        with _building:
+            if settings != self._built_with:
+                self._stage = RerankStage(top_k=self.top_n, score_threshold=self.score_threshold, **settings)
+                self._built_with = settings
+            return self._stage
+
+    def _call(
+        self,
+        nodes: Sequence[NodeWithScore],
+        query: str | QueryBundle,
+        top_n: int | None,
+        score_threshold: float | None,
+    ) -> dict[str, Any]:  # Any: the values of the stage's arguments
+        limits = (top_n, self.top_n, len(nodes))
+        thresholds = (score_threshold, self.score_threshold, 0.0)
+        return {
+            "query": query.query_str if isinstance(query, QueryBundle) else query,
+            "passages": [node.node.get_content(metadata_mode=self.metadata_mode) for node in nodes],
+            "retrieval_scores": [node.score for node in nodes],
+            # Always given, because the stage's own are those of the day it was built.
+            "top_k": next(limit for limit in limits if limit is not None),
+            "score_threshold": next(threshold for threshold in thresholds if threshold is not None),
+        }
+
+    @contextmanager
+    def _reported(
+        self, nodes: Sequence[NodeWithScore], query: str | QueryBundle, top_n: int
+    ) -> Iterator[list[NodeWithScore]]:
+        """Start and end in both event systems, around what fills the list; a failure ends both, with no nodes."""
+        outcome: list[NodeWithScore] = []
+        name = self._model_name()
+        payload: dict[str, Any] = {  # Any: the framework's
+            EventPayload.NODES: nodes,
+            EventPayload.MODEL_NAME: name,
+            EventPayload.QUERY_STR: query.query_str if isinstance(query, QueryBundle) else query,
+            EventPayload.TOP_K: top_n,
+        }
+        dispatcher.event(ReRankStartEvent(query=query, nodes=list(nodes), top_n=top_n, model_name=name))
+        try:
+            # On failure the context manager ends the event, with the exception as its payload.
+            with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
+                yield outcome
+                event.on_end(payload={EventPayload.NODES: outcome})
+        finally:
+            dispatcher.event(ReRankEndEvent(nodes=outcome))
+
+    def _model_name(self) -> str:
+        settings = self._settings(self.reranker) or {"model": self.model}
+        return str(settings.get("model") or "bundled")
+
+
+def _given(query: QueryBundle | None) -> QueryBundle:
+    if query is None:
+        raise ValueError("Missing query bundle in extra info.")
+    return query
+
+
+def _reranked(nodes: Sequence[NodeWithScore], stage: RerankStage, ranking: StageRanking) -> list[NodeWithScore]:
+    return [_copied(nodes[hit.index], hit.score, stage.notes(hit, ranking)) for hit in ranking]
+
+
+def _copied(found: NodeWithScore, score: float | None, notes: dict[str, float | int | str]) -> NodeWithScore:
+    """A copy with the notes in its metadata, and with the score unless that is None."""
+    node: BaseNode = found.node
+    changes = {
+        "metadata": _owned(node.metadata) | notes,
+        # What the notes say is for programs: neither the LLM nor an embedding model reads it.
+        "excluded_embed_metadata_keys": _with(node.excluded_embed_metadata_keys, notes),
+        "excluded_llm_metadata_keys": _with(node.excluded_llm_metadata_keys, notes),
+        "relationships": dict(node.relationships),
+    }
+    return NodeWithScore(node=node.model_copy(update=changes), score=found.score if score is None else score)
+
+
+def _owned(value: Any) -> Any:  # Any: whatever metadata hold
+    """A copy in which dicts, lists, tuples and sets are new at every depth, and other values are shared."""
+    # In place of `copy.deepcopy`, which takes five times as long and fails on clients and locks.
+    kind = type(value)
+    if kind is dict:
+        return {key: item if type(item) is str else _owned(item) for key, item in value.items()}
+    if kind is list or kind is tuple:
+        return kind(map(_owned, value))
+    return value.copy() if kind is set else value
+
+
+def _with(keys: Sequence[str], more: Mapping[str, Any]) -> list[str]:  # Any: only the keys are read
+    return [*keys, *(key for key in more if key not in keys)]
