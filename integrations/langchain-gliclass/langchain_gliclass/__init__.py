@@ -1,0 +1,6 @@
+"""GLiClass reranking for LangChain."""
+
+from langchain_gliclass.rerank import GLiClassRerank
+from langchain_gliclass.retriever import GLiClassRerankRetriever
+
+__all__ = ["GLiClassRerank", "GLiClassRerankRetriever"]

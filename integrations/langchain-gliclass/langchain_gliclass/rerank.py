@@ -1,0 +1,306 @@
+"""`GLiClassRerank`: `RerankStage` as a LangChain document compressor.
+
+The adapter translates documents, names and traces; every policy is the stage's. Importing it and constructing it load
+no torch and no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from langchain_core.callbacks import AsyncCallbackManager, CallbackManager, Callbacks
+from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.runnables import ensure_config
+from pydantic import ConfigDict, PrivateAttr, field_serializer, field_validator
+
+from gliclass_rerank import Example, RerankStage, StageRanking
+from langchain_gliclass.documents import checked_documents, reranked, shown_text
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from gliclass_rerank import Reranker
+
+    RerankerOrSettings = Reranker | Mapping[str, Any]  # Any: the settings' values
+    Examples = Sequence[Example | Mapping[str, Any]]  # Any: upstream's JSON-like examples
+else:
+    # pydantic reads annotations at run time, where `Reranker` would bring torch; the stage checks these two.
+    RerankerOrSettings = Examples = Any
+
+_STAGE_SETTINGS: Final = (
+    "model",
+    "device",
+    "dtype",
+    "plan",
+    "revision",
+    "reranker",
+    "query_prefix",
+    "passage_prefix",
+    "fusion",
+    "fusion_weight",
+    "examples",
+    "on_error",
+    "keep_retrieval_score",
+    "report_truncation",
+)
+
+
+class GLiClassRerank(BaseDocumentCompressor):
+    """Reranks documents with a GLiClass model.
+
+    The model is loaded once, at the first use. An instance does not change after construction and may be shared by any
+    number of threads and event loops; a pickle carries the settings, not the model. A setting that cannot be used is
+    refused with a pydantic `ValidationError`, which is a `ValueError`.
+
+    Attributes:
+        model: A local folder or a hub name; None for the bundled model. See `gliclass_rerank.Reranker`; so are the next
+            four.
+        device: A torch device; None picks one.
+        dtype: Precision of the backbone; None picks one.
+        plan: Attention plan; None for the checkpoint's.
+        revision: Branch, tag or commit of a hub model.
+        reranker: A `Reranker` to use, or its settings, in place of the five arguments above.
+        top_n: How many documents to return; None for all.
+        score_threshold: Keep only documents whose reranker's score is at least this, in [0, 1]; applied before `top_n`
+            and regardless of fusion. None keeps all.
+        query_prefix: Put before each query.
+        passage_prefix: Put before each passage that is not blank.
+        metadata_keys: Metadata whose values the model sees before the content, in this order; a missing or None value
+            is skipped.
+        separator: Put between these values and the content.
+        retrieval_score_key: Metadata key under which the retriever left its score, a number and higher is better; a
+            document without it has no retrieval score. None if there is no such key.
+        fusion: Combine with the retriever: `"reciprocal_rank"` of both orders, or `"weighted"` mean of both scores.
+            None orders by the reranker alone.
+        fusion_weight: Share of the reranker in the fused score, in [0, 1].
+        examples: Judged examples shown beside every query; see `gliclass_rerank.Reranker.rank`.
+        on_error: `"keep_order"` returns the retriever's order, unscored and with the reason in the metadata key
+            `rerank_error`, when the model cannot be loaded or run or when the query does not fit; `"raise"` raises.
+            Wrong arguments are raised either way.
+        keep_retrieval_score: Whether the metadata get the retriever's score, as `retrieval_score`.
+        report_truncation: Whether the metadata of a document that was cut get how many tokens, as `rerank_tokens_lost`.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", frozen=True, strict=True)
+
+    model: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    plan: str | None = None
+    revision: str | None = None
+    reranker: RerankerOrSettings | None = None
+    top_n: int | None = None
+    score_threshold: float | None = None
+    query_prefix: str = ""
+    passage_prefix: str = ""
+    metadata_keys: Sequence[str] = ()
+    separator: str = "\n"
+    retrieval_score_key: str | None = None
+    fusion: Literal["reciprocal_rank", "weighted"] | None = None
+    fusion_weight: float = 0.5
+    examples: Examples | None = None
+    on_error: Literal["raise", "keep_order"] = "raise"
+    keep_retrieval_score: bool = False
+    report_truncation: bool = False
+
+    _stage: RerankStage = PrivateAttr()
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _as_text(cls, model: object) -> object:
+        return str(model) if isinstance(model, PurePath) else model
+
+    @field_validator("reranker", mode="before")
+    @classmethod
+    def _own_settings(cls, reranker: object) -> object:
+        if isinstance(reranker, Mapping):
+            return {name: str(value) if isinstance(value, PurePath) else value for name, value in reranker.items()}
+        return reranker
+
+    @field_validator("examples", mode="before")
+    @classmethod
+    def _own_examples(cls, examples: object) -> object:
+        if isinstance(examples, (str, Mapping)) or not isinstance(examples, Sequence):
+            return examples  # for the stage to refuse
+        return tuple(map(Example.of, examples))
+
+    @field_serializer("reranker")
+    def _plain_reranker(self, value: Any) -> Any:  # Any: checked by the stage
+        return value if value is None or isinstance(value, Mapping) else value.settings
+
+    @field_serializer("examples")
+    def _plain_examples(self, value: Any) -> Any:  # Any: checked by the stage
+        return None if value is None else [example.to_dict() for example in value]
+
+    def model_post_init(self, _context: Any, /) -> None:  # Any: pydantic's
+        """Refuse wrong settings; pydantic calls this."""
+        self._stage = RerankStage(**{name: getattr(self, name) for name in _STAGE_SETTINGS})
+        # These two go with each call, so that copies with other values share the stage; an empty run checks them.
+        self._stage.run("any", (), top_k=self.top_n, score_threshold=self.score_threshold)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy, with other values for some settings; unlike pydantic's, the values are checked.
+
+        The copy shares the model, loaded or not, unless a setting is updated that the model or the order depends on
+        (any but `top_n`, `score_threshold`, `metadata_keys`, `separator` and `retrieval_score_key`); a given `Reranker`
+        is shared always.
+
+        Args:
+            update: The values to change, by name.
+            deep: As in pydantic; the model is never copied.
+
+        Returns:
+            The copy.
+        """
+        if not update:
+            return super().model_copy(deep=deep)
+        checked = type(self)(**{**dict(self), **update})
+        copied = super().model_copy(update={name: getattr(checked, name) for name in update}, deep=deep)
+        if not update.keys().isdisjoint(_STAGE_SETTINGS):
+            copied._stage = checked._stage
+        return copied
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        return {**state, "__dict__": {**state["__dict__"], "reranker": self._plain_reranker(self.reranker)}}
+
+    def compress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+    ) -> list[Document]:
+        """Rerank what a retriever found; LangChain calls this, see `rerank`.
+
+        Args:
+            documents: As for `rerank`.
+            query: As for `rerank`.
+            callbacks: As for `rerank`.
+
+        Returns:
+            As for `rerank`.
+        """
+        return self.rerank(documents, query, callbacks=callbacks)
+
+    async def acompress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+    ) -> list[Document]:
+        """`compress_documents` that never blocks the event loop.
+
+        Args:
+            documents: As for `rerank`.
+            query: As for `rerank`.
+            callbacks: As for `rerank`.
+
+        Returns:
+            As for `rerank`.
+        """
+        return await self.arerank(documents, query, callbacks=callbacks)
+
+    def rerank(
+        self,
+        documents: Sequence[Document],
+        query: str,
+        *,
+        top_n: int | None = None,
+        score_threshold: float | None = None,
+        callbacks: Callbacks | None = None,
+    ) -> list[Document]:
+        """Rerank what a retriever found.
+
+        Args:
+            documents: What the retriever found, best first; may be empty. Never changed.
+            query: What is searched for; not blank.
+            top_n: As in the constructor; None for the constructor's.
+            score_threshold: As in the constructor; None for the constructor's.
+            callbacks: LangChain's, which see the step as a run named after the class; None takes those of the run that
+                this is called in.
+
+        Returns:
+            Copies, best first, ties in the retriever's order, with the score in `metadata["relevance_score"]`.
+            Documents whose text is blank come last with a score of 0.
+
+        Raises:
+            InputError: An argument of the wrong type, a blank query, or a retrieval score that fusion misses.
+            WindowOverflowError: Query and examples leave no room for a passage.
+            CheckpointError: The checkpoint cannot be loaded.
+            BackendError: The forward pass failed.
+        """
+        found = checked_documents(documents)
+        manager = CallbackManager.configure(inheritable_callbacks=_callbacks(callbacks))
+        run = manager.on_chain_start(None, _inputs(found, query), name=type(self).__name__)
+        try:
+            ranking = self._stage.run(
+                query,
+                self._texts(found),
+                self._retrieval_scores(found),
+                top_k=self.top_n if top_n is None else top_n,
+                score_threshold=self.score_threshold if score_threshold is None else score_threshold,
+            )
+        except BaseException as error:
+            run.on_chain_error(error)
+            raise
+        run.on_chain_end(_outputs(ranking))
+        return self._reranked(found, ranking)
+
+    async def arerank(
+        self,
+        documents: Sequence[Document],
+        query: str,
+        *,
+        top_n: int | None = None,
+        score_threshold: float | None = None,
+        callbacks: Callbacks | None = None,
+    ) -> list[Document]:
+        """`rerank`, with the model in a worker thread, so that the event loop is never blocked.
+
+        Args:
+            documents: As for `rerank`.
+            query: As for `rerank`.
+            top_n: As for `rerank`.
+            score_threshold: As for `rerank`.
+            callbacks: As for `rerank`.
+
+        Returns:
+            As for `rerank`.
+        """
+        found = checked_documents(documents)
+        manager = AsyncCallbackManager.configure(inheritable_callbacks=_callbacks(callbacks))
+        run = await manager.on_chain_start(None, _inputs(found, query), name=type(self).__name__)
+        try:
+            ranking = await self._stage.arun(
+                query,
+                self._texts(found),
+                self._retrieval_scores(found),
+                top_k=self.top_n if top_n is None else top_n,
+                score_threshold=self.score_threshold if score_threshold is None else score_threshold,
+            )
+        except BaseException as error:
+            await run.on_chain_error(error)
+            raise
+        await run.on_chain_end(_outputs(ranking))
+        return self._reranked(found, ranking)
+
+    def _texts(self, found: Sequence[Document]) -> list[str]:
+        return [shown_text(document, self.metadata_keys, self.separator) for document in found]
+
+    def _retrieval_scores(self, found: Sequence[Document]) -> list[float | None] | None:
+        key = self.retrieval_score_key
+        return None if key is None else [document.metadata.get(key) for document in found]
+
+    def _reranked(self, found: Sequence[Document], ranking: StageRanking) -> list[Document]:
+        return [reranked(found[hit.index], hit.score, self._stage.notes(hit, ranking)) for hit in ranking]
+
+
+def _callbacks(given: Callbacks | None) -> Callbacks | None:
+    # As runnables do: what runs inside another run, such as a `RunnableLambda`, is its child.
+    return ensure_config().get("callbacks") if given is None else given
+
+
+def _inputs(found: Sequence[Document], query: str) -> dict[str, Any]:
+    # The documents themselves are what the retriever's run reports.
+    return {"query": query, "num_documents": len(found)}
+
+
+def _outputs(ranking: StageRanking) -> dict[str, Any]:
+    hits = [{"index": hit.index, "relevance_score": hit.score} for hit in ranking]
+    return {"ranking": hits} if ranking.error is None else {"ranking": hits, "rerank_error": ranking.error}
