@@ -155,7 +155,7 @@ class RerankStage:
             self._weight = _fraction("fusion_weight", fusion_weight)
             self._query_prefix = checked_text("`query_prefix`", query_prefix)
             self._passage_prefix = checked_text("`passage_prefix`", passage_prefix)
-            if isinstance(examples, (str, Mapping)):
+            if examples is not None and (isinstance(examples, str) or not isinstance(examples, Sequence)):
                 raise InputError(f"`examples` must be a list of examples, got {examples!r}")
             self._examples = tuple(Example.of(example) for example in examples or ())
         except InputError as error:
@@ -383,25 +383,28 @@ def _retrieval_scores(values: Sequence[float | None] | None, count: int) -> list
 
 
 def _retrieval_score(index: int, value: object) -> float | None:
-    # A retriever that divides by zero must not stop a pipeline in which nothing reads its scores.
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    if value is None:
         return None
-    return _number(f"retrieval_scores[{index}]", value)
+    number = _as_float(value)
+    if number is None:
+        raise InputError(f"`retrieval_scores[{index}]` must be a number, got {value!r}")
+    # A retriever that divides by zero must not stop a pipeline in which nothing reads its scores.
+    return number if math.isfinite(number) else None
 
 
-def _number(name: str, value: object) -> float:
+def _as_float(value: object) -> float | None:
+    """A number as a Python float, numpy's included; None for anything else, truth values and digits too."""
+    if type(value) is float:
+        return value
     try:
-        number = math.nan if isinstance(value, (bool, str)) else float(value)  # type: ignore[arg-type] # refused below
+        return None if isinstance(value, (bool, str)) else float(value)  # type: ignore[arg-type] # refused below
     except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise InputError(f"`{name}` must be a finite number, got {value!r}")
-    return number
+        return None
 
 
 def _fraction(name: str, value: object) -> float:
-    number = _number(name, value)
-    if not 0 <= number <= 1:
+    number = _as_float(value)
+    if number is None or not 0 <= number <= 1:
         raise InputError(f"`{name}` must be between 0 and 1, got {value!r}")
     return number
 

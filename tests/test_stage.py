@@ -8,6 +8,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 
@@ -140,7 +141,7 @@ def test_weighted_fusion_misses_a_retrieval_score(reranker):
         stage.run(QUERY, ["oil", "wax"], [1.0, None])
 
 
-@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), np.float32("nan")])
 def test_a_score_that_is_no_number_counts_as_none(reranker, score):
     assert RerankStage(reranker=reranker).run(QUERY, ["oil"], [score])[0].retrieval_score is None
     with pytest.raises(InputError, match="got None at 0"):
@@ -199,7 +200,7 @@ def test_a_missing_checkpoint_is_raised_by_default():
         ((None, ["a"]), "`query` must be a string, got None"),
         ((QUERY, "oil"), "`passages` must be a list of strings, got 'oil'"),
         ((QUERY, ["a"], [1.0, 2.0]), "each of the 1 passages, got 2"),
-        ((QUERY, ["a"], ["high"]), r"`retrieval_scores\[0\]` must be a finite number, got 'high'"),
+        ((QUERY, ["a"], ["high"]), r"`retrieval_scores\[0\]` must be a number, got 'high'"),
     ],
 )
 def test_wrong_arguments_are_raised_whatever_the_error_policy(reranker, arguments, message):
@@ -212,11 +213,12 @@ def test_wrong_arguments_are_raised_whatever_the_error_policy(reranker, argument
     [
         ({"top_k": 0}, "`top_k` must be a whole number of at least 1, got 0"),
         ({"score_threshold": 1.5}, "`score_threshold` must be between 0 and 1, got 1.5"),
-        ({"fusion_weight": "half"}, "`fusion_weight` must be a finite number, got 'half'"),
+        ({"fusion_weight": "half"}, "`fusion_weight` must be between 0 and 1, got 'half'"),
         ({"fusion": "sum"}, "`fusion` must be one of .*, got 'sum'"),
         ({"on_error": "ignore"}, "`on_error` must be one of .*, got 'ignore'"),
         ({"query_prefix": 3}, "`query_prefix` must be a string, got 3"),
         ({"examples": "none"}, "`examples` must be a list of examples, got 'none'"),
+        ({"examples": 5}, "`examples` must be a list of examples, got 5"),
         ({"examples": [3]}, "an example must be"),
         ({"reranker": 3}, "`reranker` must be a `Reranker` or its settings, got 3"),
         ({"reranker": {}, "device": "cpu"}, "pass either `reranker` or `device`, not both"),

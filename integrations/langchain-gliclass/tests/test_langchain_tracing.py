@@ -97,7 +97,7 @@ def invoke(request):
 def test_the_step_is_a_child_of_the_retrievers_run(retriever_over, invoke, log, ready, base):
     retriever = retriever_over(ready(top_n=2), base)
     ranked = invoke(retriever, QUERY, config={"callbacks": [log]})
-    assert log.parent(NAME) == type(retriever).__name__
+    assert log.parent(NAME) == log.parent("base") == type(retriever).__name__
     (started, inputs), (ended, outputs) = log.of(NAME)
     assert (started, inputs) == ("chain_start", {"query": QUERY, "num_documents": 5})
     assert ended == "chain_end"
