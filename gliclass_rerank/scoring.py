@@ -73,10 +73,10 @@ class Scorer:
         placement = resolve_placement(device, dtype, batch_tokens)
         checkpoint = load_checkpoint(model, revision=revision)
         self.name = checkpoint.name
-        self.plan = _resolve_plan(checkpoint, plan)
+        self.plan = resolve_plan(checkpoint, plan)
         self.device, self.dtype = placement.device, placement.dtype
         self._layout = checkpoint.layout
-        self._planner = _build_planner(checkpoint, self.plan, max_window_tokens, window_tokens)
+        self._planner = build_planner(checkpoint, self.plan, max_window_tokens, window_tokens)
         self._engine = Engine(TorchBackend(checkpoint.model, placement), batch_tokens=placement.batch_tokens)
 
     def ask(
@@ -135,7 +135,19 @@ def sigmoid(logit: float) -> float:
     return exponential / (1 + exponential)
 
 
-def _resolve_plan(checkpoint: Checkpoint, plan: AttentionPlan | None) -> AttentionPlan | None:
+def resolve_plan(checkpoint: Checkpoint, plan: AttentionPlan | None) -> AttentionPlan | None:
+    """The attention plan to run.
+
+    Args:
+        checkpoint: What is loaded.
+        plan: What was asked for; None for the checkpoint's own.
+
+    Returns:
+        The plan; None for bi-encoders, which have none.
+
+    Raises:
+        ConfigError: The checkpoint cannot run it.
+    """
     config = checkpoint.config
     if config.is_bi_encoder:
         if plan is not None:
@@ -150,12 +162,26 @@ def _resolve_plan(checkpoint: Checkpoint, plan: AttentionPlan | None) -> Attenti
     return resolved
 
 
-def _build_planner(
+def build_planner(
     checkpoint: Checkpoint,
     plan: AttentionPlan | None,
     max_window_tokens: int | None,
     window_tokens: int | None,
 ) -> Planner:
+    """The planner for a checkpoint.
+
+    Args:
+        checkpoint: What is loaded.
+        plan: What `resolve_plan` said.
+        max_window_tokens: Longest sequence; None for 1,024, or what the backbone's positions allow.
+        window_tokens: Length to which windows are packed; None for the cheapest.
+
+    Returns:
+        The planner.
+
+    Raises:
+        ConfigError: A length that is out of range.
+    """
     config, layout = checkpoint.config, checkpoint.layout
     limit = config.shape.max_positions
     if max_window_tokens is None:

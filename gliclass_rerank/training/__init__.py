@@ -1,0 +1,55 @@
+"""Training: ranking and classification, from JSONL files to a checkpoint. Described in docs/training.md.
+
+Importing this package loads nothing heavy: names are resolved on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gliclass_rerank.training.averaging import average, interpolate
+    from gliclass_rerank.training.config import (
+        AugmentConfig,
+        DevConfig,
+        LossConfig,
+        SourceConfig,
+        StartConfig,
+        TrainConfig,
+    )
+    from gliclass_rerank.training.folder import Progress
+    from gliclass_rerank.training.reports import Report
+    from gliclass_rerank.training.trainer import Outcome, train
+
+__all__ = [
+    "AugmentConfig",
+    "DevConfig",
+    "LossConfig",
+    "Outcome",
+    "Progress",
+    "Report",
+    "SourceConfig",
+    "StartConfig",
+    "TrainConfig",
+    "average",
+    "interpolate",
+    "train",
+]
+
+_HOMES = {
+    **dict.fromkeys(("average", "interpolate"), "averaging"),
+    **dict.fromkeys(("Outcome", "train"), "trainer"),
+    "Progress": "folder",
+    "Report": "reports",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'config')}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,98 @@
+"""The commands `train` and `average`: parse, call the library, print."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from gliclass_rerank.training.reports import Report
+
+_SECONDS_BETWEEN_LINES = 30.0
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file; see docs/training.md.")],
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", help="Stop after so many minutes; the same command goes on.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Throw away the run in the output folder and start anew.")
+    ] = False,
+) -> None:
+    """Train a model; a run that was stopped or killed goes on where it was."""
+    from gliclass_rerank.training.config import TrainConfig
+    from gliclass_rerank.training.trainer import train as run
+
+    settings = TrainConfig.read(config)
+    with _Display() as display:
+        outcome = run(settings, minutes=minutes, fresh=fresh, on_report=display.show)
+    progress = outcome.progress
+    typer.echo(f"steps       {progress.step} of {outcome.num_steps}{', stopped early' * progress.stopped_early}")
+    typer.echo(f"tokens      {progress.num_tokens} ({progress.num_padded} with padding)")
+    typer.echo(f"tokens/s    {progress.num_tokens / max(progress.seconds, 1e-9):.0f}")
+    if progress.best_figure is not None:
+        typer.echo(f"best        {progress.best_figure:.4f} at step {progress.best_step}: {settings.output / 'best'}")
+    typer.echo(f"last        {settings.output / 'last'}")
+    if not outcome.is_finished:
+        typer.echo("not finished: the same command goes on", err=True)
+
+
+def average(
+    target: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
+    checkpoints: Annotated[list[Path], typer.Argument(help="Checkpoint folders of one config.")],
+    weights: Annotated[
+        list[float] | None, typer.Option("--weight", help="One for each checkpoint, in order.  [default: all the same]")
+    ] = None,
+) -> None:
+    """Average the weights of checkpoints."""
+    from gliclass_rerank.training.averaging import average as run
+
+    run(checkpoints, target, weights=weights or None)
+    typer.echo(str(target))
+
+
+class _Display:
+    """A progress bar on a terminal, else a line now and then; on stderr."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._next_line = 0.0
+
+    def __enter__(self) -> _Display:
+        from tqdm import tqdm
+
+        # The time left is ours, because a resumed bar does not start at 0 and evaluations take time too.
+        bar_format = "{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} steps{postfix}"
+        self._bar = tqdm(total=0, file=sys.stderr, disable=not self._is_terminal, leave=False, bar_format=bar_format)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, report: Report) -> None:
+        """Take notice of a step or an evaluation."""
+        pace = f"{report.tokens_per_second:.0f} tokens/s ({report.padded_tokens_per_second:.0f} with padding)"
+        left = f"{_clock(report.seconds_left)} left"
+        if report.figures:
+            figures = "  ".join(f"{name} {value:.4f}" for name, value in report.figures.items())
+            self._bar.write(f"step {report.step}/{report.num_steps}  {figures}", file=sys.stderr)
+            return
+        self._bar.total, self._bar.n = report.num_steps, report.step
+        self._bar.set_postfix_str(f"loss {report.loss:.4f}, {pace}, {left}")
+        if not self._is_terminal and time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+            typer.echo(f"step {report.step}/{report.num_steps}  loss {report.loss:.4f}  {pace}  {left}", err=True)
+
+
+def _clock(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
