@@ -1,10 +1,10 @@
-"""One item as tensors: candidates of similar length together, padded to few shapes."""
+"""Items as tensors: sequences of similar length together, padded to few shapes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import torch
@@ -18,41 +18,48 @@ from gliclass_rerank.types import Blocks, Window
 
 
 @dataclass(frozen=True)
-class ItemBatch:
-    """An item as tensors.
+class Batch:
+    """Items that go through the model together, as tensors.
 
     Attributes:
         inputs: What the model reads.
-        order: For each logit that counts, its candidate's position in the question.
-        num_tokens: Tokens without padding.
+        items: The items; exactly one if the inputs are blocks.
+        orders: For each item, the positions of its candidates in the order of its logits.
         num_padded: Tokens with padding.
     """
 
     inputs: WindowBatch | BlockBatch
-    order: tuple[int, ...]
-    num_tokens: int
+    items: tuple[Item, ...]
+    orders: tuple[tuple[int, ...], ...]
     num_padded: int
 
-    def logits(self, output: Tensor) -> Tensor:
-        """Pick the logits that stand for candidates out of the model's output.
+    @property
+    def num_tokens(self) -> int:
+        """Tokens without padding."""
+        return sum(item.num_tokens for item in self.items)
+
+    def rows(self, output: Tensor) -> tuple[Tensor, ...]:
+        """Pick what belongs to each item's candidates out of what the model returned for `inputs`.
 
         Args:
-            output: FloatTensor [num_windows, max_passages] or [num_candidates]. What the model returned for `inputs`.
+            output: [num_windows, max_passages, ...] or [num_candidates, ...].
 
         Returns:
-            FloatTensor [num_candidates], in the order of `order`.
+            One tensor an item, [num_candidates, ...] in the order of `orders`.
         """
-        return output[self.inputs.marker_mask] if isinstance(self.inputs, WindowBatch) else output
+        if isinstance(self.inputs, WindowBatch) and output.shape[:2] == self.inputs.marker_mask.shape:
+            output = output[self.inputs.marker_mask]
+        return torch.split(output, [len(order) for order in self.orders])
 
 
 class Collator:
-    """Makes tensors of items: candidates of similar length together, shapes rounded.
+    """Makes tensors of items: sequences of similar length together, shapes rounded.
 
     Args:
         config: The model's config.
         device: Where tensors go.
         multiple: Sequences that run together have a multiple of so many tokens in all, padding included.
-        group_tokens: Tokens of candidates that run together, at most; a longer candidate is alone.
+        group_tokens: Tokens of sequences that run together, at most; a longer one is alone.
         group_cost: What running one group more costs, in tokens.
     """
 
@@ -64,29 +71,51 @@ class Collator:
         self._pad_id = config.shape.pad_id
         self._label_pad_id = config.label_shape.pad_id if config.is_bi_encoder else config.shape.pad_id
 
-    def __call__(self, item: Item) -> ItemBatch:
-        """Collate one item."""
-        first = item.plan.requests[0]
-        inputs: WindowBatch | BlockBatch
-        if isinstance(first, Blocks):
-            lengths = [len(ids) for ids in first.candidate_ids]
-            groups = group_by_length(lengths, self._multiple, self._group_tokens, self._group_cost)
-            blocks = BlockBatch.of(
-                first, groups, pad_id=self._pad_id, label_pad_id=self._label_pad_id, device=self._device
-            )
-            inputs = BlockBatch(
-                blocks.query, tuple(self._rounded(group, self._label_pad_id) for group in blocks.groups)
-            )
-            order = tuple(chain.from_iterable(groups))
-            padded = [inputs.query, *inputs.groups]
-        else:
-            windows = [request for request in item.plan.requests if isinstance(request, Window)]
-            batch = WindowBatch.of(windows, pad_id=self._pad_id, label_pad_id=self._label_pad_id, device=self._device)
-            tokens = self._rounded(batch.tokens, self._pad_id)
-            inputs = WindowBatch(tokens, batch.markers, batch.marker_mask, batch.text_start, batch.candidates)
-            order = tuple(chain.from_iterable(item.plan.members))
-            padded = [tokens, *([] if batch.candidates is None else [batch.candidates])]
-        return ItemBatch(inputs, order, item.num_tokens, sum(rows.ids.numel() for rows in padded))
+    def __call__(self, items: Sequence[Item]) -> list[Batch]:
+        """Collate items.
+
+        Blocks run item by item. Items of one window each share forward passes, because a short one alone would spend
+        more on the gradients of the weights than on itself. An item of several windows runs alone: its loss needs them
+        all.
+
+        Args:
+            items: The items, at least one.
+
+        Returns:
+            Batches that hold each item once.
+        """
+        batches, single = [], []
+        for item in items:
+            if isinstance(item.plan.requests[0], Blocks):
+                batches.append(self._block_batch(item))
+            elif len(item.plan.requests) > 1:
+                batches.append(self._window_batch([item]))
+            else:
+                single.append(item)
+        if single:
+            groups = self._groups([len(_window(item.plan.requests[0]).token_ids) for item in single])
+            batches += [self._window_batch([single[index] for index in group]) for group in groups]
+        return batches
+
+    def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
+        return group_by_length(lengths, self._multiple, self._group_tokens, self._group_cost)
+
+    def _block_batch(self, item: Item) -> Batch:
+        (blocks,) = item.plan.requests
+        assert isinstance(blocks, Blocks), "chosen by type"
+        groups = self._groups([len(ids) for ids in blocks.candidate_ids])
+        batch = BlockBatch.of(blocks, groups, pad_id=self._pad_id, label_pad_id=self._label_pad_id, device=self._device)
+        batch = BlockBatch(batch.query, tuple(self._rounded(group, self._label_pad_id) for group in batch.groups))
+        num_padded = sum(rows.ids.numel() for rows in (batch.query, *batch.groups))
+        return Batch(batch, (item,), (tuple(chain.from_iterable(groups)),), num_padded)
+
+    def _window_batch(self, items: Sequence[Item]) -> Batch:
+        windows = [_window(request) for item in items for request in item.plan.requests]
+        batch = WindowBatch.of(windows, pad_id=self._pad_id, label_pad_id=self._label_pad_id, device=self._device)
+        batch = replace(batch, tokens=self._rounded(batch.tokens, self._pad_id))
+        orders = tuple(tuple(chain.from_iterable(item.plan.members)) for item in items)
+        num_padded = batch.tokens.ids.numel() + (0 if batch.candidates is None else batch.candidates.ids.numel())
+        return Batch(batch, tuple(items), orders, num_padded)
 
     def _rounded(self, rows: TokenRows, pad_id: int) -> TokenRows:
         num_rows, seq_len = rows.ids.shape
@@ -100,6 +129,11 @@ class Collator:
         )
 
 
+def _window(request: Window | Blocks) -> Window:
+    assert isinstance(request, Window), "a plan is blocks or windows"
+    return request
+
+
 def rounded_width(num_rows: int, seq_len: int, multiple: int) -> int:
     """The least width of at least `seq_len` with which the rows have a multiple of `multiple` tokens in all."""
     step = multiple // math.gcd(num_rows, multiple)
@@ -107,18 +141,18 @@ def rounded_width(num_rows: int, seq_len: int, multiple: int) -> int:
 
 
 def group_by_length(lengths: Sequence[int], multiple: int, max_tokens: int, group_cost: int) -> list[list[int]]:
-    """Group candidates so that padding and the cost of groups together are least.
+    """Group sequences so that padding and the cost of groups together are least.
 
-    Exact, by dynamic programming over the candidates in order of length.
+    Exact, by dynamic programming over the sequences in order of length.
 
     Args:
-        lengths: Tokens of each candidate, at least one candidate.
+        lengths: Tokens of each sequence, at least one.
         multiple: A group's tokens are rounded up to a multiple of this.
-        max_tokens: Tokens of a group at most, unless it is a single candidate.
+        max_tokens: Tokens of a group at most, unless it is a single sequence.
         group_cost: What one group more costs, in tokens.
 
     Returns:
-        Positions of the candidates, longest first, each once.
+        Positions of the sequences, longest first, each once.
     """
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     best, cuts = [0.0], [0]

@@ -216,7 +216,7 @@ class DevConfig:
         kind: What it holds.
         split: Which part of a folder.
         name: Its name in reports; None takes the file's or folder's.
-        limit: Use the first so many queries or texts.
+        limit: Use so many records, spread evenly over a file; of a collection the first so many queries.
         prompt: Task description, glued to the text.
         labels: As in a source.
     """

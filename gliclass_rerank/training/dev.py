@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import islice
 
 import torch
 
@@ -94,7 +93,7 @@ class DevSets:
                 self._rankings.append((config, _collection(config)))
             else:
                 records = open_classification(config)
-                chosen = [records[index] for index in islice(range(len(records)), config.limit)]
+                chosen = [records[index] for index in _spread(len(records), config.limit)]
                 self._classifications.append((config, chosen))
 
     def measure(self, scorer: LiveScorer) -> dict[str, float]:
@@ -182,10 +181,16 @@ def _collection(config: DevConfig) -> Collection:
     return _as_collection(config.title, records, config.limit)
 
 
+def _spread(count: int, limit: int | None) -> list[int]:
+    """At most `limit` positions, evenly spread, because files are often sorted by label or topic."""
+    kept = count if limit is None else min(limit, count)
+    return [index * count // kept for index in range(kept)]
+
+
 def _as_collection(name: str, records: Records[RankingRecord], limit: int | None) -> Collection:
     """Judged lists as a collection; records without a positive are left out, as `evaluate` does."""
     queries, passages, qrels, candidates = {}, {}, {}, {}
-    for number in range(len(records)):
+    for number in _spread(len(records), limit):
         record = records[number]
         if not any(grade > 0 for grade in record.grades):
             continue
@@ -199,8 +204,6 @@ def _as_collection(name: str, records: Records[RankingRecord], limit: int | None
                 grades[doc_id] = int(grade)
         queries[str(number)], qrels[str(number)] = record.query, grades
         candidates[str(number)] = tuple(f"{number}/{index}" for index in range(len(record.passages)))
-        if len(queries) == limit:
-            break
     if not queries:
         raise DataError(f"{name}: no record has a positive grade, so there is nothing to measure")
     return Collection(name, queries, passages, qrels, candidates)

@@ -3,7 +3,7 @@
 ```
 <output>/run.json                   the config, and the size of every data file
          states/step-000100/        what a resumed run needs: model/ (a checkpoint), optimizer.safetensors, state.json
-         best/ last/                checkpoints: the best one on the dev sets, and the newest measured one
+         best/ last/                checkpoints: the best one on the dev sets, and the newest one
          train.csv dev.csv          one row a step, one row an evaluation
          curves.png
 ```
@@ -89,34 +89,53 @@ class RunFolder:
         self.path = path
         self._states = path / "states"
 
-    def claim(self, config: TrainConfig, data_sizes: Mapping[str, int], *, fresh: bool) -> None:
-        """Start a run here, or make sure that the run that is here is this one.
+    def holds(self, config: TrainConfig, data_sizes: Mapping[str, int]) -> bool:
+        """Whether this very run has begun here.
 
         Args:
             config: The run's config.
             data_sizes: Bytes of each data file.
-            fresh: Whether an earlier run is thrown away.
+
+        Returns:
+            True if it has, False if the folder is free.
 
         Raises:
             ConfigError: The folder holds another run, or something else.
         """
-        run = {"config": config.to_dict(), "data_bytes": dict(data_sizes)}
-        if (self.path / "run.json").is_file() and not fresh:
-            known = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-            self._check_same(known["config"], run["config"], "config differs in")
-            self._check_same(known["data_bytes"], run["data_bytes"], "data differs: not the size they were")
-            self._tidy()
-            return
+        if not (self.path / "run.json").is_file():
+            self._check_free()
+            return False
+        known = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        self._check_same(known["config"], config.to_dict(), "config differs in")
+        self._check_same(known["data_bytes"], data_sizes, "data differs: not the size they were")
+        return True
+
+    def begin(self, config: TrainConfig, data_sizes: Mapping[str, int]) -> None:
+        """Make the folder this run's; what another run left in it is thrown away.
+
+        Args:
+            config: The run's config.
+            data_sizes: Bytes of each data file.
+
+        Raises:
+            ConfigError: The folder holds something that is no run.
+        """
         if (self.path / "run.json").is_file():
             for name in _OURS:
                 _remove(self.path / name)
-        elif self.path.exists() and any(not entry.name.startswith(".") for entry in self.path.iterdir()):
+        else:
+            self._check_free()
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.tidy()
+        run = {"config": config.to_dict(), "data_bytes": dict(data_sizes)}
+        self.write_text("run.json", json.dumps(run, indent=2) + "\n")
+
+    def _check_free(self) -> None:
+        # Names that start with a dot are what a killed process was about to write.
+        if self.path.exists() and any(not entry.name.startswith(".") for entry in self.path.iterdir()):
             raise ConfigError(
                 f"`{self.path}` is not empty and holds no training run; `output` needs a folder of its own"
             )
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._tidy()
-        self.write_text("run.json", json.dumps(run, indent=2) + "\n")
 
     def _check_same(self, known: Mapping[str, Any], now: Mapping[str, Any], what: str) -> None:  # Any: JSON
         missing = object()
@@ -127,7 +146,7 @@ class RunFolder:
                 "give another `output`, or start anew with `--fresh`"
             )
 
-    def _tidy(self) -> None:
+    def tidy(self) -> None:
         """Finish or undo what a killed process left half-done."""
         for folder in (self.path, self._states):
             for entry in folder.glob(".*"):

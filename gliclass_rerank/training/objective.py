@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gliclass_rerank.training.batches import ItemBatch, targets_of
+from gliclass_rerank.training.batches import targets_of
 from gliclass_rerank.training.config import LossConfig
 from gliclass_rerank.training.losses import (
     binary_cross_entropy,
@@ -26,15 +26,15 @@ _Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def item_loss(
-    logits: Tensor, vectors: Tensor | None, question: Question, batch: ItemBatch, terms: Sequence[LossConfig]
+    logits: Tensor, vectors: Tensor | None, question: Question, order: Sequence[int], terms: Sequence[LossConfig]
 ) -> Tensor:
     """Add up the terms of an item's loss.
 
     Args:
-        logits: FloatTensor [num_candidates], in the batch's order.
+        logits: FloatTensor [num_candidates].
         vectors: FloatTensor [num_candidates, hidden]. The candidates' projected vectors, for the contrastive term.
         question: What is known about the candidates.
-        batch: The item's tensors.
+        order: For each logit, its candidate's position in the question.
         terms: The source's losses.
 
     Returns:
@@ -46,7 +46,7 @@ def item_loss(
             assert vectors is not None, "asked of the model with this term"
             value = contrastive(vectors, vectors, temperature=term.temperature)
         else:
-            targets, mask = _targets(question, batch.order, term, logits.device)
+            targets, mask = _targets(question, order, term, logits.device)
             value = _function(term)(logits / term.temperature, targets, mask)
         total = total + term.weight * value
     return total

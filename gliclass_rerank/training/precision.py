@@ -11,40 +11,35 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from gliclass_rerank.model.batch import BlockBatch, WindowBatch
 from gliclass_rerank.model.head import ScoringHead
-from gliclass_rerank.training.batches import ItemBatch
+from gliclass_rerank.training.batches import Batch
 from gliclass_rerank.training.config import Precision
 
 
 def run(
-    model: ScoringHead, batch: ItemBatch, precision: Precision, *, with_vectors: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Run an item through the model, keeping what gradients need.
+    model: ScoringHead, batch: Batch, precision: Precision, *, with_vectors: bool
+) -> list[tuple[Tensor, Tensor | None]]:
+    """Run a batch through the model, keeping what gradients need.
 
     Args:
         model: The model.
-        batch: The item.
+        batch: The batch.
         precision: Of the backbone's matrices; weights are float32 either way.
         with_vectors: Whether the candidates' projected vectors are wanted too.
 
     Returns:
-        FloatTensor [num_candidates], the logits in the batch's order, and FloatTensor [num_candidates, hidden] or None.
+        For each item its logits, FloatTensor [num_candidates] in the batch's order, and its candidates' vectors,
+        FloatTensor [num_candidates, hidden] or None.
     """
     with ExitStack() as stack:
         if precision == "bfloat16":
             stack.enter_context(_half_precision(model, model.logit_scale.device.type))
         caught = stack.enter_context(_outputs(model.classes_projector)) if with_vectors else []
-        logits = batch.logits(model(batch.inputs))
+        logits = batch.rows(model(batch.inputs))
     if not with_vectors:
-        return logits, None
-    # Blocks give candidates one by one, windows give slots of which some are empty.
-    return logits, torch.cat([rows if rows.ndim == 2 else rows[_slots(batch.inputs)] for rows in caught])
-
-
-def _slots(inputs: WindowBatch | BlockBatch) -> Tensor:
-    assert isinstance(inputs, WindowBatch), "only windows have slots"
-    return inputs.marker_mask
+        return [(row, None) for row in logits]
+    # Blocks give candidates group by group, windows all at once.
+    return list(zip(logits, batch.rows(torch.cat(caught)), strict=True))
 
 
 @contextmanager

@@ -32,8 +32,8 @@ Prepared = TypeVar("Prepared")
 
 # Draws per item before a source is given up: a query that fills its window is passed over.
 _MAX_DRAWS = 20
-# Items prepared ahead of the one that is trained on.
-_AHEAD = 4
+# What is prepared ahead of what is trained on.
+_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def prepared(prepare: Callable[[int], Prepared], first: int) -> Generator[Prepar
     Yields:
         What `prepare` returned, in order, without end; closing the generator stops the thread.
     """
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="training-items")
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="training-data")
     try:
         pending: deque[Future[Prepared]] = deque()
         position = first

@@ -87,20 +87,37 @@ def test_training_sees_the_logits_of_inference(tiny_folders, backbone, plan, mul
     passages = [" ".join(rng.choices(WORDS, k=count)) for count in (1, 19, 4, 4, 30, 2, 11)]
     options = {"window_tokens": 40} if plan == "joint" else {}
     item = make_item(checkpoint, plan, passages, **options)
-    batch = Collator(checkpoint.config, CPU, multiple=multiple, group_tokens=64, group_cost=4)(item)
-    logits, vectors = run(checkpoint.model, batch, "float32", with_vectors=True)
+    (batch,) = Collator(checkpoint.config, CPU, multiple=multiple, group_tokens=64, group_cost=4)([item])
+    [(logits, vectors)] = run(checkpoint.model, batch, "float32", with_vectors=True)
     scorer = Scorer(tiny_folders[backbone], device="cpu", plan=plan, **options)
     [(expected, _)] = scorer.score([scorer.ask("chain bell", passages)], yielding="candidates")
-    assert logits.tolist() == pytest.approx([expected[index] for index in batch.order], abs=2e-5)
-    assert sorted(batch.order) == list(range(7))
+    assert logits.tolist() == pytest.approx([expected[index] for index in batch.orders[0]], abs=2e-5)
+    assert sorted(batch.orders[0]) == list(range(7))
     assert vectors.shape == (7, 24)
     assert batch.num_tokens == item.num_tokens <= batch.num_padded
+
+
+def test_short_windows_of_several_items_share_a_forward_pass():
+    checkpoint = tiny_checkpoint("modernbert")
+    collate = Collator(checkpoint.config, CPU, multiple=1, group_tokens=64, group_cost=16)
+    texts = [["oil", "rust bell"], ["rim"], [" ".join(WORDS[:20])] * 2, [f"{word} hub" for word in WORDS[:9]]]
+    items = [make_item(checkpoint, "joint", passages, window_tokens=30) for passages in texts]
+    assert [len(item.plan.requests) for item in items] == [1, 1, 2, 2]
+    batches = collate(items)
+    assert sorted(len(batch.items) for batch in batches) == [1, 1, 2]
+    assert {id(item) for batch in batches for item in batch.items} == {id(item) for item in items}
+    for batch in batches:
+        together = run(checkpoint.model, batch, "float32", with_vectors=True)
+        for (logits, vectors), item, order in zip(together, batch.items, batch.orders, strict=True):
+            [(alone, vectors_alone)] = run(checkpoint.model, collate([item])[0], "float32", with_vectors=True)
+            assert logits.tolist() == pytest.approx(alone.tolist(), abs=2e-5)
+            assert vectors.shape == vectors_alone.shape == (len(order), 24)
 
 
 def test_shapes_are_few_where_it_counts():
     checkpoint = tiny_checkpoint("bert")
     item = make_item(checkpoint, "shared_query", [" ".join(WORDS[:n]) for n in (3, 7, 12, 12, 13, 31)])
-    batch = Collator(checkpoint.config, CPU, multiple=32, group_tokens=256, group_cost=8)(item)
+    (batch,) = Collator(checkpoint.config, CPU, multiple=32, group_tokens=256, group_cost=8)([item])
     assert all(group.ids.numel() % 32 == 0 for group in batch.inputs.groups)
     assert all(group.is_padded for group in batch.inputs.groups)
 
@@ -108,13 +125,13 @@ def test_shapes_are_few_where_it_counts():
 def test_half_precision_stays_near_and_leaves_the_head_exact():
     checkpoint = tiny_checkpoint("bert")
     item = make_item(checkpoint, "shared_query", [record["passages"][0] for record in ranking_records(6)])
-    batch = Collator(checkpoint.config, CPU, multiple=64, group_tokens=512, group_cost=8)(item)
+    (batch,) = Collator(checkpoint.config, CPU, multiple=64, group_tokens=512, group_cost=8)([item])
     dtypes = []
     handle = checkpoint.model.text_projector.linear_1.register_forward_hook(
         lambda module, inputs, output: dtypes.append(output.dtype)
     )
-    exact, _ = run(checkpoint.model, batch, "float32", with_vectors=False)
-    rounded, _ = run(checkpoint.model, batch, "bfloat16", with_vectors=False)
+    [(exact, _)] = run(checkpoint.model, batch, "float32", with_vectors=False)
+    [(rounded, _)] = run(checkpoint.model, batch, "bfloat16", with_vectors=False)
     handle.remove()
     assert dtypes == [torch.float32, torch.float32]
     assert rounded.dtype == torch.float32
@@ -130,14 +147,8 @@ def question_with(grades, **teachers):
     return Question("q", texts, tuple(grades), teachers, (), "file:1")
 
 
-class FakeBatch:
-    def __init__(self, order):
-        self.order = order
-
-
 def loss_of(logits, question, *terms, order=None):
-    batch = FakeBatch(order or tuple(range(len(logits))))
-    return item_loss(torch.tensor(logits), None, question, batch, terms).item()
+    return item_loss(torch.tensor(logits), None, question, order or range(len(logits)), terms).item()
 
 
 def test_targets_follow_the_order_of_the_logits():

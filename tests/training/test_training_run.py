@@ -306,6 +306,16 @@ def test_data_that_has_changed_is_noticed(tmp_path, model):
         train(config)
 
 
+def test_a_config_that_does_not_work_takes_no_folder_and_empties_none(tmp_path, model, ranking_file):
+    config = tiny_run(tmp_path / "out", model, ranking_file, steps=1)
+    for fresh in (False, True):
+        with pytest.raises(ConfigError, match="`frozen_layers` must be at most"):
+            train(replace(config, frozen_layers=99), fresh=fresh)
+        assert (tmp_path / "out").exists() == fresh
+        train(config)
+    assert (tmp_path / "out/last").is_dir()
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path, model, ranking_file):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/thesis.txt").write_text("x")
