@@ -1,10 +1,11 @@
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
 from gliclass_rerank.errors import ConfigError
-from gliclass_rerank.training import AugmentConfig, DevConfig, LossConfig, SourceConfig, TrainConfig
+from gliclass_rerank.training import AugmentConfig, DevConfig, LossConfig, SourceConfig, StartConfig, TrainConfig
 
 MINIMAL = """
 output: out
@@ -139,3 +140,24 @@ def test_a_file_that_is_no_yaml_or_not_there_is_refused(tmp_path):
         read(tmp_path, "")
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         TrainConfig.read(tmp_path / "absent.yaml")
+
+
+def test_the_configs_in_the_documentation_are_configs():
+    yaml = pytest.importorskip("yaml")
+    document = Path(__file__).parents[2] / "docs/training.md"
+    if not document.is_file():
+        pytest.skip("the documentation is not part of the source distribution")
+    blocks = re.findall(r"```yaml\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        assert TrainConfig.from_dict(yaml.safe_load(block)).sources
+
+
+def test_every_key_is_explained_in_the_documentation():
+    document = Path(__file__).parents[2] / "docs/training.md"
+    if not document.is_file():
+        pytest.skip("the documentation is not part of the source distribution")
+    text = document.read_text(encoding="utf-8")
+    kinds = (TrainConfig, SourceConfig, LossConfig, AugmentConfig, DevConfig, StartConfig)
+    names = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    assert sorted(name for name in names if f"`{name}`" not in text) == []
