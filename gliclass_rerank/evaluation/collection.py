@@ -15,7 +15,7 @@ judges positively, else from BM25. Only documents that some candidate list names
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -87,7 +87,7 @@ def load_collection(
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    judged = _judged(_qrels_file(folder, split) if qrels is None else _file(folder, qrels))
+    judged = _judged(qrels_file(folder, split) if qrels is None else _file(folder, qrels))
     source, lists = _candidates(folder, split, candidates, judged)
     usable = {query_id for query_id in judged if lists.get(query_id)}
     queries = dict(islice(_texts(_file(folder, "queries.jsonl"), usable, _query_text).items(), limit))
@@ -103,18 +103,52 @@ def load_collection(
     )
 
 
+def qrels_file(folder: Path, split: str) -> Path:
+    """The judgments of a split, plain or gzipped.
+
+    Args:
+        folder: The collection.
+        split: Name of the split.
+
+    Returns:
+        Where they are.
+
+    Raises:
+        DataError: There is no such split; those there are get named.
+    """
+    path = existing(folder / f"qrels.{split}.tsv")
+    if path is None:
+        names = (entry.name.removesuffix(GZIP_SUFFIX) for entry in folder.glob("qrels.*.tsv*"))
+        splits = {name.removeprefix("qrels.").removesuffix(".tsv") for name in names}
+        raise DataError(f"{folder}: no split {split!r}; it has {listed(splits) or 'no qrels.<split>.tsv'}")
+    return path
+
+
+def read_judgments(path: Path) -> Iterator[tuple[str, str, int]]:
+    """Read a file of judgments.
+
+    Args:
+        path: The file, as `qrels_file` finds it.
+
+    Yields:
+        Query id, document id and grade.
+
+    Raises:
+        DataError: The file cannot be read, or a row is malformed.
+    """
+    for place, (query_id, doc_id, text) in read_tsv(path, num_columns=3):
+        try:
+            grade = int(text)
+        except ValueError:
+            raise DataError(f"{place}: the grade must be a whole number, got {text!r}") from None
+        yield query_id, doc_id, grade
+
+
 def _judged(path: Path) -> Qrels:
     qrels: dict[str, dict[str, int]] = {}
-    for place, (query_id, doc_id, grade) in read_tsv(path, num_columns=3):
-        qrels.setdefault(query_id, {})[doc_id] = _grade(grade, place)
+    for query_id, doc_id, grade in read_judgments(path):
+        qrels.setdefault(query_id, {})[doc_id] = grade
     return {query_id: grades for query_id, grades in qrels.items() if has_positive(grades)}
-
-
-def _grade(text: str, place: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise DataError(f"{place}: the grade must be a whole number, got {text!r}") from None
 
 
 def _candidates(folder: Path, split: str, name: Path | str | None, judged: Qrels) -> tuple[Path, Candidates]:
@@ -171,13 +205,4 @@ def _file(folder: Path, name: Path | str) -> Path:
     path = existing(folder / name) or existing(Path(name))
     if path is None:
         raise DataError(f"{folder / name}: no such file, plain or .gz")
-    return path
-
-
-def _qrels_file(folder: Path, split: str) -> Path:
-    path = existing(folder / f"qrels.{split}.tsv")
-    if path is None:
-        names = (entry.name.removesuffix(GZIP_SUFFIX) for entry in folder.glob("qrels.*.tsv*"))
-        splits = {name.removeprefix("qrels.").removesuffix(".tsv") for name in names}
-        raise DataError(f"{folder}: no split {split!r}; it has {listed(splits) or 'no qrels.<split>.tsv'}")
     return path

@@ -13,8 +13,9 @@ from typing import Final
 
 import numpy as np
 
-from gliclass_rerank.errors import DataError, InputError, listed
-from gliclass_rerank.evaluation.files import GZIP_SUFFIX, existing, read_jsonl, read_lines, read_tsv
+from gliclass_rerank.errors import DataError, InputError
+from gliclass_rerank.evaluation.collection import qrels_file, read_judgments
+from gliclass_rerank.evaluation.files import GZIP_SUFFIX, read_jsonl, read_lines
 from gliclass_rerank.mining.pool import Pool, named, required, same_text_key
 from gliclass_rerank.mining.records import checked_unicode
 
@@ -129,7 +130,7 @@ def _by_source(sources: Sources, pool: Pool) -> Iterator[list[Query]]:
 
 
 def _judged_queries(name: str, source: Judged, pool: Pool) -> Iterator[Query]:
-    judged = _judgments(name, _qrels_file(source), pool)
+    judged = _judgments(name, qrels_file(source.folder, source.split), pool)
     known: set[str] = set()
     for record in read_jsonl(required(source.folder, "queries.jsonl")):
         query_id, text = record.string("id"), checked_unicode(record.place, record.string("text").strip())
@@ -141,24 +142,9 @@ def _judged_queries(name: str, source: Judged, pool: Pool) -> Iterator[Query]:
             yield query
 
 
-def _qrels_file(source: Judged) -> Path:
-    path = existing(source.folder / f"qrels.{source.split}.tsv")
-    if path is None:
-        names = (entry.name.removesuffix(GZIP_SUFFIX) for entry in source.folder.glob("qrels.*.tsv*"))
-        splits = {name.removeprefix("qrels.").removesuffix(".tsv") for name in names}
-        raise DataError(
-            f"{source.folder}: no split {source.split!r}; it has {listed(splits) or 'no qrels.<split>.tsv'}"
-        )
-    return path
-
-
 def _judgments(name: str, path: Path, pool: Pool) -> dict[str, dict[int, int]]:
     judged: dict[str, dict[int, int]] = {}
-    for place, (query_id, doc_id, text) in read_tsv(path, num_columns=3):
-        try:
-            grade = int(text)
-        except ValueError:
-            raise DataError(f"{place}: the grade must be a whole number, got {text!r}") from None
+    for query_id, doc_id, grade in read_judgments(path):
         # Judged documents may be missing from a corpus: TREC's judgments cover more than one set of candidates.
         index = pool.index_of.get(f"{name}/{doc_id}")
         if index is not None:
