@@ -13,6 +13,14 @@ from gliclass_rerank.types import Blocks, Window
 logger = logging.getLogger(__name__)
 
 _PADDING_SHARE = 16
+# Tokens of one forward pass. On a CPU small batches stay in the cache and need no padding; a GPU wants to be filled.
+_CPU_BATCH_TOKENS = 2048
+_GPU_BATCH_TOKENS = 65536
+
+
+def default_batch_tokens(*, on_cpu: bool) -> int:
+    """Tokens of one forward pass, padding included, where nobody says otherwise."""
+    return _CPU_BATCH_TOKENS if on_cpu else _GPU_BATCH_TOKENS
 
 
 class Engine:

@@ -7,6 +7,7 @@ from typing import Final
 
 import torch
 
+from gliclass_rerank.engine.engine import default_batch_tokens
 from gliclass_rerank.errors import ConfigError, listed
 
 _DTYPES: Final = {
@@ -14,9 +15,6 @@ _DTYPES: Final = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
 }
-# Tokens of one forward pass. On a CPU small batches stay in the cache and need no padding; a GPU wants to be filled.
-_CPU_BATCH_TOKENS: Final = 2048
-_GPU_BATCH_TOKENS: Final = 65536
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,9 @@ def resolve_placement(
     chosen = _device(device)
     if batch_tokens is not None and batch_tokens < 1:
         raise ConfigError(f"`batch_tokens` must be at least 1, got {batch_tokens}")
-    default = _CPU_BATCH_TOKENS if chosen.type == "cpu" else _GPU_BATCH_TOKENS
-    return Placement(chosen, _dtype(dtype, chosen), default if batch_tokens is None else batch_tokens)
+    if batch_tokens is None:
+        batch_tokens = default_batch_tokens(on_cpu=chosen.type == "cpu")
+    return Placement(chosen, _dtype(dtype, chosen), batch_tokens)
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -23,6 +23,7 @@ import torch
 
 from gliclass_rerank._optional import require
 from gliclass_rerank.checkpoint import Checkpoint
+from gliclass_rerank.engine.engine import default_batch_tokens
 from gliclass_rerank.engine.placement import resolve_placement
 from gliclass_rerank.errors import BackendError, ConfigError
 from gliclass_rerank.scoring import build_planner, resolve_plan
@@ -282,7 +283,9 @@ def _collator(config: TrainConfig, checkpoint: Checkpoint, device: torch.device)
         multiple = 64 if is_half else 1
     # A CPU works best on what fits its cache; a GPU wants to be filled. The cost of a group is what was fastest when
     # 24 passages of 8 to 250 tokens were trained on: 16 to 64 in float32, 128 where the tokens themselves cost less.
-    group_tokens, group_cost = (2048, 128 if is_half else 32) if device.type == "cpu" else (65536, 4096)
+    is_cpu = device.type == "cpu"
+    group_tokens = default_batch_tokens(on_cpu=is_cpu)
+    group_cost = (128 if is_half else 32) if is_cpu else 4096
     return Collator(checkpoint.config, device, multiple=multiple, group_tokens=group_tokens, group_cost=group_cost)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import torch
 
 from gliclass_rerank.checkpoint import load_checkpoint
@@ -20,6 +19,8 @@ from gliclass_rerank.mining.models.interfaces import (
     Role,
     Scored,
     by_ask,
+    in_text_order,
+    set_torch_threads,
     unit_length,
 )
 from gliclass_rerank.mining.models.options import ModelOptions
@@ -47,7 +48,7 @@ class GLiClassTeacher:
     is_logit: Final = True
 
     def __init__(self, model: Path | None, options: ModelOptions) -> None:
-        _set_threads(options)
+        set_torch_threads(options.threads)
         self._options = options
         self._scorer = Scorer(
             model, device=options.device, max_window_tokens=options.max_tokens, batch_tokens=options.batch_tokens
@@ -96,7 +97,7 @@ class GLiClassEncoder:
     """
 
     def __init__(self, model: Path | None, options: ModelOptions) -> None:
-        _set_threads(options)
+        set_torch_threads(options.threads)
         checkpoint = load_checkpoint(model)
         if checkpoint.config.is_bi_encoder:
             raise ConfigError(f"only a uni-encoder's backbone can embed texts, `{model}` is a bi-encoder")
@@ -118,8 +119,6 @@ class GLiClassEncoder:
         Returns:
             The vectors.
         """
-        if not texts:
-            return Embedded(np.zeros((0, 0), dtype=np.float32), 0)
         prefix = self._options.prefix(role)
         sequences = [self._cut(ids) for ids in self._tokenizer.encode_sequences([prefix + text for text in texts])]
         lengths = {row: len(ids) for row, ids in enumerate(sequences)}
@@ -130,13 +129,8 @@ class GLiClassEncoder:
             weights = tokens.mask[..., None].float()
             pooled = (states.float() * weights).sum(dim=1) / weights.sum(dim=1)
             vectors.update(zip(rows, unit_length(pooled.cpu().numpy()), strict=True))
-        return Embedded(np.stack([vectors[row] for row in range(len(texts))]), sum(lengths.values()))
+        return in_text_order(vectors, sum(lengths.values()))
 
     def _cut(self, ids: TokenIds) -> TokenIds:
         closing = self._tokenizer.suffix_ids
         return ids if len(ids) <= self._max_tokens else (*ids[: self._max_tokens - len(closing)], *closing)
-
-
-def _set_threads(options: ModelOptions) -> None:
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gliclass_rerank._optional import require
 from gliclass_rerank.errors import BackendError
+from gliclass_rerank.mining.models.options import ModelOptions
 
 FloatArray = NDArray[np.float32]
 Role = Literal["query", "passage"]
@@ -86,9 +88,16 @@ class TextEncoder(Protocol):
         ...
 
 
-def pairs_of(asks: Sequence[Ask]) -> list[tuple[str, str]]:
-    """All pairs of a query and one of its passages, ask by ask."""
-    return [(query, passage) for query, passages in asks for passage in passages]
+def pairs_of(asks: Sequence[Ask], options: ModelOptions) -> list[tuple[str, str]]:
+    """All pairs of a query and one of its passages, ask by ask, with the model's prefixes."""
+    before, ahead = options.query_prefix, options.passage_prefix
+    return [(before + query, ahead + passage) for query, passages in asks for passage in passages]
+
+
+def set_torch_threads(threads: int | None) -> None:
+    """Set how many threads torch uses, in the whole process; None leaves them."""
+    if threads is not None:
+        require("torch", extra="mining").set_num_threads(threads)
 
 
 def by_ask(values: Sequence[Any] | NDArray[Any], asks: Sequence[Ask]) -> list[list[float]]:  # Any: numbers
@@ -113,6 +122,20 @@ def by_ask(values: Sequence[Any] | NDArray[Any], asks: Sequence[Ask]) -> list[li
         results.append(scores[start : start + len(passages)])
         start += len(passages)
     return results
+
+
+def in_text_order(vectors: Mapping[int, FloatArray], num_tokens: int) -> Embedded:
+    """Put vectors that were made in another order back.
+
+    Args:
+        vectors: By position of the text, FloatArray [embed_dim] each; may be empty.
+        num_tokens: Tokens read for them.
+
+    Returns:
+        The vectors in the order of the texts.
+    """
+    stacked = [vectors[row] for row in range(len(vectors))]
+    return Embedded(np.stack(stacked) if stacked else np.zeros((0, 0), dtype=np.float32), num_tokens)
 
 
 def unit_length(vectors: FloatArray) -> FloatArray:

@@ -16,6 +16,7 @@ from gliclass_rerank.mining.models.interfaces import (
     Role,
     Scored,
     by_ask,
+    in_text_order,
     pairs_of,
     unit_length,
 )
@@ -72,8 +73,7 @@ class OnnxCrossEncoder:
         Returns:
             Logits.
         """
-        options = self._options
-        pairs = [(options.query_prefix + query, options.passage_prefix + passage) for query, passage in pairs_of(asks)]
+        pairs = pairs_of(asks, self._options)
         logits = np.zeros(len(pairs), dtype=np.float32)
         num_tokens = 0
         for batch in self._model.run(pairs, self._output):
@@ -169,9 +169,7 @@ class OnnxTextEncoder:
                 weights = batch.mask[..., None].astype(np.float32)
                 pooled = (batch.output * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1.0)
             vectors.update(zip(batch.rows, unit_length(pooled), strict=True))
-        if not vectors:
-            return Embedded(np.zeros((0, 0), dtype=np.float32), 0)
-        return Embedded(np.stack([vectors[row] for row in range(len(texts))]), num_tokens)
+        return in_text_order(vectors, num_tokens)
 
 
 def _folder_pooling(model: OnnxModel) -> Pooling:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, get_args
 
+from gliclass_rerank.engine.engine import default_batch_tokens
 from gliclass_rerank.errors import ConfigError, listed
 
 Kind = Literal["cross-encoder", "late-interaction", "encoder", "gliclass"]
@@ -13,9 +14,6 @@ Pooling = Literal["mean", "cls"]
 
 KINDS: Final = get_args(Kind)
 _POOLINGS: Final = get_args(Pooling)
-# On a CPU small batches stay in the cache and need little padding.
-_CPU_BATCH_TOKENS: Final = 2048
-_GPU_BATCH_TOKENS: Final = 65536
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +58,7 @@ class ModelOptions:
         """Tokens of one forward pass."""
         if self.batch_tokens is not None:
             return self.batch_tokens
-        return _CPU_BATCH_TOKENS if self.device in {None, "cpu"} else _GPU_BATCH_TOKENS
+        return default_batch_tokens(on_cpu=self.device in {None, "cpu"})
 
     def prefix(self, role: str) -> str:
         """What is written before a text of this role."""

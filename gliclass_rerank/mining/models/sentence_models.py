@@ -20,10 +20,13 @@ from gliclass_rerank.errors import BackendError, CheckpointError, listed
 from gliclass_rerank.mining.models.interfaces import (
     Ask,
     Embedded,
+    FloatArray,
     Role,
     Scored,
     by_ask,
+    in_text_order,
     pairs_of,
+    set_torch_threads,
     unit_length,
 )
 from gliclass_rerank.mining.models.options import ModelOptions
@@ -63,7 +66,7 @@ class SentenceCrossEncoder:
             Logits.
         """
         options = self._options
-        pairs = [(options.query_prefix + query, options.passage_prefix + passage) for query, passage in pairs_of(asks)]
+        pairs = pairs_of(asks, options)
         lengths = _lengths(self._model, [list(part) for part in zip(*pairs, strict=True)]) if pairs else {}
         logits = np.zeros(len(pairs), dtype=np.float32)
         for rows in length_groups(lengths, options.batch_budget):
@@ -103,25 +106,23 @@ class SentenceEncoder:
             The vectors.
         """
         if not texts:
-            return Embedded(np.zeros((0, 0), dtype=np.float32), 0)
+            return in_text_order({}, 0)
         encode = self._model.encode_query if role == "query" else self._model.encode_document
         prompt = self._options.prefix(role) or None
         lengths = _lengths(self._model, [list(texts)])
-        vectors: dict[int, Any] = {}  # Any: numpy rows
+        vectors: dict[int, FloatArray] = {}
         for rows in length_groups(lengths, self._options.batch_budget):
             batch = [texts[row] for row in rows]
             with _backend_errors():
                 found = encode(batch, prompt=prompt, batch_size=len(batch), show_progress_bar=False)
-            vectors.update(zip(rows, found, strict=True))
-        stacked = np.stack([vectors[row] for row in range(len(texts))]).astype(np.float32)
-        return Embedded(unit_length(stacked), sum(lengths.values()))
+            vectors.update(zip(rows, unit_length(np.asarray(found, dtype=np.float32)), strict=True))
+        return in_text_order(vectors, sum(lengths.values()))
 
 
 def _load(folder: Path, kind: str, options: ModelOptions) -> Any:  # Any: the library is optional
     library = require(_LIBRARY, extra="mining")
     _check_modules(folder)
-    if options.threads is not None:
-        set_torch_threads(options.threads)
+    set_torch_threads(options.threads)
     try:
         return getattr(library, kind)(
             str(folder),
@@ -133,11 +134,6 @@ def _load(folder: Path, kind: str, options: ModelOptions) -> Any:  # Any: the li
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = str(error).partition("\n")[0]
         raise CheckpointError(f"`{folder}` cannot be loaded as a {kind}: {reason}") from error
-
-
-def set_torch_threads(threads: int) -> None:
-    """Set how many threads torch uses, in the whole process."""
-    require("torch", extra="mining").set_num_threads(threads)
 
 
 def _check_modules(folder: Path) -> None:
