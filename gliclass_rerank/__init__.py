@@ -24,8 +24,8 @@ if TYPE_CHECKING:
         WindowOverflowError,
     )
     from gliclass_rerank.rerank import Reranker
-    from gliclass_rerank.stage import RerankStage, StageHit, StageRanking
-    from gliclass_rerank.types import Example, Hit, LabelScore, Ranking, Truncation
+    from gliclass_rerank.stage import RerankStage
+    from gliclass_rerank.types import Example, Hit, LabelScore, Ranking, StageHit, StageRanking, Truncation
 
 __all__ = [
     "BackendError",
@@ -53,8 +53,8 @@ __all__ = [
 _HOMES = {
     "Reranker": "rerank",
     "ZeroShotClassifier": "classify",
-    **dict.fromkeys(("RerankStage", "StageHit", "StageRanking"), "stage"),
-    **dict.fromkeys(("Example", "Hit", "LabelScore", "Ranking", "Truncation"), "types"),
+    "RerankStage": "stage",
+    **dict.fromkeys(("Example", "Hit", "LabelScore", "Ranking", "StageHit", "StageRanking", "Truncation"), "types"),
 }
 
 

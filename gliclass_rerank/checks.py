@@ -39,6 +39,24 @@ def checked_count(name: str, value: object) -> int:
     return count
 
 
+def as_number(value: object) -> float | None:
+    """A number as a Python float, numpy's included; None for anything else, truth values and digits too."""
+    if type(value) is float:
+        return value
+    try:
+        return None if isinstance(value, (bool, str)) else float(value)  # type: ignore[arg-type] # refused below
+    except (TypeError, ValueError):
+        return None
+
+
+def checked_share(name: str, value: object) -> float:
+    """A number between 0 and 1, both included."""
+    number = as_number(value)
+    if number is None or not 0 <= number <= 1:
+        raise InputError(f"`{name}` must be between 0 and 1, got {value!r}")
+    return number
+
+
 def json_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """Constructor arguments as JSON values: paths, devices and dtypes by name, what is None left out."""
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -89,15 +89,14 @@ class Scorer:
         example_format: ExampleFormat | None = None,
     ) -> Ask:
         """Check and freeze one question to the model; the caller's objects are read, never kept."""
-        if examples is not None and (isinstance(examples, str) or not isinstance(examples, Sequence)):
-            raise InputError(f"`examples` must be a list of examples, got {examples!r}")
+        shown = Example.list_of(examples)
         if example_format is not None and example_format not in _FORMATS:
             raise InputError(f"`example_format` must be one of {listed(_FORMATS)}, got {example_format!r}")
         return Ask(
             text=text,
             candidates=candidates,
             prompt=prompt or "",
-            examples=tuple(Example.of(example) for example in examples or ()),
+            examples=shown,
             example_format=example_format or self._layout.default_example_format,
         )
 
@@ -119,12 +118,26 @@ class Scorer:
         rows = iter(self._engine.run([request for plan in plans for request in plan.requests]))
         results = []
         for ask, plan in zip(asks, plans, strict=True):
-            logits = [math.nan] * len(ask.candidates)
-            for members in plan.members:
-                for index, logit in zip(members, next(rows), strict=True):
-                    logits[index] = logit
-            results.append((logits, plan))
+            results.append((candidate_logits(plan, rows, len(ask.candidates)), plan))
         return results
+
+
+def candidate_logits(plan: Plan, rows: Iterator[Sequence[float]], count: int) -> list[float]:
+    """Bring the logits of a plan's requests into the candidates' order.
+
+    Args:
+        plan: What was run.
+        rows: The logits of each request; as many rows are taken as the plan has.
+        count: Number of candidates.
+
+    Returns:
+        One logit a candidate.
+    """
+    logits = [math.nan] * count
+    for members in plan.members:
+        for index, logit in zip(members, next(rows), strict=True):
+            logits[index] = logit
+    return logits
 
 
 def sigmoid(logit: float) -> float:

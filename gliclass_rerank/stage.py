@@ -8,12 +8,18 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from gliclass_rerank.checks import checked_count, checked_text, checked_texts, json_settings
+from gliclass_rerank.checks import (
+    as_number,
+    checked_count,
+    checked_share,
+    checked_text,
+    checked_texts,
+    json_settings,
+)
 from gliclass_rerank.errors import (
     BackendError,
     CheckpointError,
@@ -24,7 +30,7 @@ from gliclass_rerank.errors import (
     listed,
 )
 from gliclass_rerank.fusion import Fusion, reciprocal_rank, weighted
-from gliclass_rerank.types import Example
+from gliclass_rerank.types import Example, StageHit, StageRanking
 
 if TYPE_CHECKING:
     from gliclass_rerank.rerank import Reranker
@@ -38,54 +44,6 @@ _FAILURES: Final = (BackendError, CheckpointError, MissingDependencyError, Windo
 _LOADING: Final = frozenset(
     ("model", "device", "dtype", "plan", "revision", "max_window_tokens", "window_tokens", "batch_tokens")
 )
-
-
-@dataclass(frozen=True)
-class StageHit:
-    """One passage after the stage.
-
-    Attributes:
-        index: Position in the caller's list of passages.
-        score: What the order goes by: the reranker's score, or the fused one; in [0, 1]. None if the retriever's order
-            was kept.
-        rerank_score: The reranker's own score in [0, 1]; 0 for a blank passage, which the model never sees.
-        retrieval_score: What the retriever gave, if it was passed in.
-        tokens_lost: Tokens cut from the passage's end to fit the window.
-    """
-
-    index: int
-    score: float | None
-    rerank_score: float | None = None
-    retrieval_score: float | None = None
-    tokens_lost: int = 0
-
-
-@dataclass(frozen=True)
-class StageRanking(Sequence[StageHit]):
-    """Hits, best first: blank passages last, ties in the retriever's order.
-
-    Attributes:
-        hits: What passed the threshold, at most `top_k` of it.
-        error: Why the retriever's order was kept, in one sentence; None if the passages were reranked.
-    """
-
-    hits: tuple[StageHit, ...]
-    error: str | None = None
-
-    @overload
-    def __getitem__(self, position: int) -> StageHit: ...
-
-    @overload
-    def __getitem__(self, position: slice) -> tuple[StageHit, ...]: ...
-
-    def __getitem__(self, position: int | slice) -> StageHit | tuple[StageHit, ...]:
-        return self.hits[position]
-
-    def __len__(self) -> int:
-        return len(self.hits)
-
-    def __iter__(self) -> Iterator[StageHit]:
-        return iter(self.hits)
 
 
 class RerankStage:
@@ -151,13 +109,11 @@ class RerankStage:
         self._report_truncation = report_truncation
         try:
             self._top_k = None if top_k is None else checked_count("top_k", top_k)
-            self._threshold = None if score_threshold is None else _fraction("score_threshold", score_threshold)
-            self._weight = _fraction("fusion_weight", fusion_weight)
+            self._threshold = None if score_threshold is None else checked_share("score_threshold", score_threshold)
+            self._weight = checked_share("fusion_weight", fusion_weight)
             self._query_prefix = checked_text("`query_prefix`", query_prefix)
             self._passage_prefix = checked_text("`passage_prefix`", passage_prefix)
-            if examples is not None and (isinstance(examples, str) or not isinstance(examples, Sequence)):
-                raise InputError(f"`examples` must be a list of examples, got {examples!r}")
-            self._examples = tuple(Example.of(example) for example in examples or ())
+            self._examples = Example.list_of(examples)
         except InputError as error:
             raise ConfigError(str(error)) from None
 
@@ -225,7 +181,7 @@ class RerankStage:
             BackendError: The forward pass failed.
         """
         limit = self._top_k if top_k is None else checked_count("top_k", top_k)
-        threshold = self._threshold if score_threshold is None else _fraction("score_threshold", score_threshold)
+        threshold = self._threshold if score_threshold is None else checked_share("score_threshold", score_threshold)
         if not checked_text("`query`", query).strip():
             raise InputError(f"`query` must not be blank, got {query!r}")
         texts = checked_texts("passages", passages)
@@ -318,6 +274,7 @@ class RerankStage:
         examples: Sequence[Example | Mapping[str, Any]] | None,
     ) -> list[StageHit]:
         written = [index for index, text in enumerate(texts) if text.strip()]
+        blank = [index for index, text in enumerate(texts) if not text.strip()]
         scores, lost, order = [0.0] * len(texts), [0] * len(texts), []
         if written:
             ranking = self._loaded().rank(
@@ -333,8 +290,7 @@ class RerankStage:
         fused = self._fused(order, scores, found)
         if self._fusion is not None:
             order.sort(key=lambda index: (-fused[index], index))
-        order += [index for index, text in enumerate(texts) if not text.strip()]
-        return [StageHit(index, fused[index], scores[index], found[index], lost[index]) for index in order]
+        return [StageHit(index, fused[index], scores[index], found[index], lost[index]) for index in order + blank]
 
     def _fused(self, order: Sequence[int], scores: list[float], found: Sequence[float | None]) -> list[float]:
         """The value each passage is ordered by; blank passages, which `order` does not hold, have 0."""
@@ -343,8 +299,8 @@ class RerankStage:
         if self._fusion == "reciprocal_rank":
             by_place = reciprocal_rank(order, weight=self._weight)
         else:
-            known = [0.0 if score is None else score for score in found]  # `run` has refused None
-            values = weighted([scores[index] for index in order], [known[index] for index in order], self._weight)
+            theirs = [found[index] or 0.0 for index in order]  # none is None: `run` has seen to that
+            values = weighted([scores[index] for index in order], theirs, self._weight)
             by_place = dict(zip(order, values, strict=True))
         return [by_place.get(index, 0.0) for index in range(len(scores))]
 
@@ -385,28 +341,11 @@ def _retrieval_scores(values: Sequence[float | None] | None, count: int) -> list
 def _retrieval_score(index: int, value: object) -> float | None:
     if value is None:
         return None
-    number = _as_float(value)
+    number = as_number(value)
     if number is None:
         raise InputError(f"`retrieval_scores[{index}]` must be a number, got {value!r}")
     # A retriever that divides by zero must not stop a pipeline in which nothing reads its scores.
     return number if math.isfinite(number) else None
-
-
-def _as_float(value: object) -> float | None:
-    """A number as a Python float, numpy's included; None for anything else, truth values and digits too."""
-    if type(value) is float:
-        return value
-    try:
-        return None if isinstance(value, (bool, str)) else float(value)  # type: ignore[arg-type] # refused below
-    except (TypeError, ValueError):
-        return None
-
-
-def _fraction(name: str, value: object) -> float:
-    number = _as_float(value)
-    if number is None or not 0 <= number <= 1:
-        raise InputError(f"`{name}` must be between 0 and 1, got {value!r}")
-    return number
 
 
 def _choice(name: str, value: Any, choices: Sequence[Any]) -> Any:  # Any: one of `choices`, whatever their type

@@ -1,15 +1,15 @@
 """Frozen values that cross module borders; no torch, no tokenizer.
 
-The public ones are `Hit`, `Truncation`, `Ranking`, `LabelScore` and `Example`. `Window` and `Blocks` carry token ids
-from `inputs/` to the model: the border where text ends. A *candidate* is what one marker stands for: a passage when
-ranking, a label when classifying.
+The public ones are `Hit`, `Truncation`, `Ranking`, `StageHit`, `StageRanking`, `LabelScore` and `Example`. `Window`
+and `Blocks` carry token ids from `inputs/` to the model: the border where text ends. A *candidate* is what one marker
+stands for: a passage when ranking, a label when classifying.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from gliclass_rerank.checks import checked_text, checked_texts
 from gliclass_rerank.errors import InputError
@@ -47,8 +47,33 @@ class Truncation:
     num_lost: int
 
 
+HitT_co = TypeVar("HitT_co", covariant=True)
+
+
 @dataclass(frozen=True)
-class Ranking(Sequence[Hit]):
+class _Hits(Sequence[HitT_co]):
+    """A ranking is the sequence of its hits."""
+
+    hits: tuple[HitT_co, ...]
+
+    @overload
+    def __getitem__(self, position: int) -> HitT_co: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> tuple[HitT_co, ...]: ...
+
+    def __getitem__(self, position: int | slice) -> HitT_co | tuple[HitT_co, ...]:
+        return self.hits[position]
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __iter__(self) -> Iterator[HitT_co]:
+        return iter(self.hits)
+
+
+@dataclass(frozen=True)
+class Ranking(_Hits[Hit]):
     """Hits, highest logit first, ties by index.
 
     Attributes:
@@ -58,24 +83,40 @@ class Ranking(Sequence[Hit]):
             scored alone (`shared_query` plan). Equal passages are scored once, under their first index.
     """
 
-    hits: tuple[Hit, ...]
     truncated: tuple[Truncation, ...] = ()
     windows: tuple[tuple[int, ...], ...] = ()
 
-    @overload
-    def __getitem__(self, position: int) -> Hit: ...
 
-    @overload
-    def __getitem__(self, position: slice) -> tuple[Hit, ...]: ...
+@dataclass(frozen=True)
+class StageHit:
+    """One passage after the stage.
 
-    def __getitem__(self, position: int | slice) -> Hit | tuple[Hit, ...]:
-        return self.hits[position]
+    Attributes:
+        index: Position in the caller's list of passages.
+        score: What the order goes by: the reranker's score, or the fused one; in [0, 1]. None if the retriever's order
+            was kept.
+        rerank_score: The reranker's own score in [0, 1]; 0 for a blank passage, which the model never sees.
+        retrieval_score: What the retriever gave, if it was passed in.
+        tokens_lost: Tokens cut from the passage's end to fit the window.
+    """
 
-    def __len__(self) -> int:
-        return len(self.hits)
+    index: int
+    score: float | None
+    rerank_score: float | None = None
+    retrieval_score: float | None = None
+    tokens_lost: int = 0
 
-    def __iter__(self) -> Iterator[Hit]:
-        return iter(self.hits)
+
+@dataclass(frozen=True)
+class StageRanking(_Hits[StageHit]):
+    """Hits, best first: blank passages last, ties in the retriever's order.
+
+    Attributes:
+        hits: What passed the threshold, at most `top_k` of it.
+        error: Why the retriever's order was kept, in one sentence; None if the passages were reranked.
+    """
+
+    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +181,23 @@ class Example:
         known = set(true_labels)
         false_labels = value.get("false_labels", tuple(label for label in all_labels if label not in known))
         return cls(value["text"], true_labels, false_labels)
+
+    @classmethod
+    def list_of(cls, values: Sequence[Example | Mapping[str, Any]] | None) -> tuple[Example, ...]:
+        """Read a list of examples.
+
+        Args:
+            values: What `of` reads; None for none.
+
+        Returns:
+            The examples in their order.
+
+        Raises:
+            InputError: Not a list, or something in it is not an example.
+        """
+        if values is not None and (isinstance(values, str) or not isinstance(values, Sequence)):
+            raise InputError(f"`examples` must be a list of examples, got {values!r}")
+        return tuple(cls.of(value) for value in values or ())
 
     def to_dict(self) -> dict[str, Any]:
         """The example as JSON values, which `of` reads back; the lists are the caller's."""

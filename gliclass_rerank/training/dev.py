@@ -18,6 +18,7 @@ from gliclass_rerank.inputs.examples import ExampleFormat
 from gliclass_rerank.inputs.layout import Ask
 from gliclass_rerank.inputs.planner import Planner, Yielding
 from gliclass_rerank.model.head import ScoringHead
+from gliclass_rerank.scoring import candidate_logits
 from gliclass_rerank.training.config import FIGURES, DevConfig
 from gliclass_rerank.training.records import ClassificationRecord, RankingRecord
 from gliclass_rerank.training.sources import Records, open_classification, open_ranking
@@ -46,11 +47,7 @@ class LiveScorer:
             rows = self._engine.run(plan.requests)
         finally:
             self._model.train(was_training)
-        logits = [math.nan] * len(ask.candidates)
-        for members, row in zip(plan.members, rows, strict=True):
-            for index, logit in zip(members, row, strict=True):
-                logits[index] = logit
-        return logits
+        return candidate_logits(plan, iter(rows), len(ask.candidates))
 
     def order(self, query: str, passages: Sequence[str]) -> list[int]:
         """Index of every passage, best first, ties by index."""
