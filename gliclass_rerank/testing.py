@@ -175,11 +175,8 @@ class AdapterConformance(ABC):
 
     def test_async_equals_sync(self) -> None:
         adapter = self.ready(**{self.cutoff: 4})
-        ranked, async_ranked = (
-            self.run(adapter, QUERY, self.found()),
-            asyncio.run(self.arun(adapter, QUERY, self.found())),
-        )
-        assert self._summary(async_ranked) == self._summary(ranked)
+        ranked = self.run(adapter, QUERY, self.found())
+        assert self._summary(asyncio.run(self.arun(adapter, QUERY, self.found()))) == self._summary(ranked)
 
     def test_the_event_loop_goes_on_while_a_model_loads_and_ranks(self) -> None:
         async def turns_meanwhile() -> int:
@@ -243,10 +240,9 @@ class AdapterConformance(ABC):
         assert "retrieval_score" not in self.metadata(self.run(self.ready(), QUERY, self.found())[0])
 
     def test_fusion_with_the_retriever(self) -> None:
-        all_retriever = {"fusion_weight": 0.0}
+        written = [index for index, passage in enumerate(PASSAGES) if passage.strip()]
         for fusion in ("reciprocal_rank", "weighted"):
-            ranked = self.run(self.ready(fusion=fusion, **all_retriever), QUERY, self.found())
-            written = [index for index, passage in enumerate(PASSAGES) if passage.strip()]
+            ranked = self.run(self.ready(fusion=fusion, fusion_weight=0.0), QUERY, self.found())
             assert self.positions(ranked)[:-1] == written
             assert self.score(ranked[0]) == 1.0
             assert self.metadata(ranked[0])["rerank_score"] == shared_reranker().rank(QUERY, PASSAGES[:1])[0].score

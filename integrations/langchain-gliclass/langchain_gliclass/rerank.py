@@ -229,13 +229,7 @@ class GLiClassRerank(BaseDocumentCompressor):
         manager = CallbackManager.configure(inheritable_callbacks=_callbacks(callbacks))
         run = manager.on_chain_start(None, _inputs(found, query), name=type(self).__name__)
         try:
-            ranking = self._stage.run(
-                query,
-                self._texts(found),
-                self._retrieval_scores(found),
-                top_k=self.top_n if top_n is None else top_n,
-                score_threshold=self.score_threshold if score_threshold is None else score_threshold,
-            )
+            ranking = self._stage.run(**self._call(found, query, top_n, score_threshold))
         except BaseException as error:
             run.on_chain_error(error)
             raise
@@ -267,25 +261,24 @@ class GLiClassRerank(BaseDocumentCompressor):
         manager = AsyncCallbackManager.configure(inheritable_callbacks=_callbacks(callbacks))
         run = await manager.on_chain_start(None, _inputs(found, query), name=type(self).__name__)
         try:
-            ranking = await self._stage.arun(
-                query,
-                self._texts(found),
-                self._retrieval_scores(found),
-                top_k=self.top_n if top_n is None else top_n,
-                score_threshold=self.score_threshold if score_threshold is None else score_threshold,
-            )
+            ranking = await self._stage.arun(**self._call(found, query, top_n, score_threshold))
         except BaseException as error:
             await run.on_chain_error(error)
             raise
         await run.on_chain_end(_outputs(ranking))
         return self._reranked(found, ranking)
 
-    def _texts(self, found: Sequence[Document]) -> list[str]:
-        return [shown_text(document, self.metadata_keys, self.separator) for document in found]
-
-    def _retrieval_scores(self, found: Sequence[Document]) -> list[float | None] | None:
+    def _call(
+        self, found: Sequence[Document], query: str, top_n: int | None, score_threshold: float | None
+    ) -> dict[str, Any]:  # Any: the values of the stage's arguments
         key = self.retrieval_score_key
-        return None if key is None else [document.metadata.get(key) for document in found]
+        return {
+            "query": query,
+            "passages": [shown_text(document, self.metadata_keys, self.separator) for document in found],
+            "retrieval_scores": None if key is None else [document.metadata.get(key) for document in found],
+            "top_k": self.top_n if top_n is None else top_n,
+            "score_threshold": self.score_threshold if score_threshold is None else score_threshold,
+        }
 
     def _reranked(self, found: Sequence[Document], ranking: StageRanking) -> list[Document]:
         return [reranked(found[hit.index], hit.score, self._stage.notes(hit, ranking)) for hit in ranking]
