@@ -13,7 +13,7 @@ from gliclass_rerank.checks import checked_count, checked_text, checked_texts, j
 from gliclass_rerank.errors import InputError
 from gliclass_rerank.inputs.planner import Plan
 from gliclass_rerank.model.config import AttentionPlan
-from gliclass_rerank.scoring import Scorer, sigmoid
+from gliclass_rerank.scoring import Scorer
 from gliclass_rerank.types import Example, Hit, Ranking, Truncation
 
 Examples = Sequence[Example | Mapping[str, Any]]  # Any: upstream's JSON-like examples
@@ -179,7 +179,10 @@ class Reranker:
             asks.append(self._scorer.ask(query, unique, examples=examples))
             sources.append(source)
         scored = self._scorer.score(asks, yielding="candidates")
-        return [_ranking(logits, plan, source, limit) for (logits, plan), source in zip(scored, sources, strict=True)]
+        score = self._scorer.relevance
+        return [
+            _ranking(logits, plan, source, limit, score) for (logits, plan), source in zip(scored, sources, strict=True)
+        ]
 
     async def arank(
         self,
@@ -214,7 +217,13 @@ def _deduplicate(passages: Sequence[str]) -> tuple[list[str], list[int]]:
     return list(positions), source
 
 
-def _ranking(logits: Sequence[float], plan: Plan, source: Sequence[int], top_k: int | None) -> Ranking:
+def _ranking(
+    logits: Sequence[float],
+    plan: Plan,
+    source: Sequence[int],
+    top_k: int | None,
+    score: Callable[[float], float],
+) -> Ranking:
     order = sorted(range(len(source)), key=lambda index: (-logits[source[index]], index))
     cut = {truncation.index: truncation for truncation in plan.truncated}
     truncated = [
@@ -225,11 +234,10 @@ def _ranking(logits: Sequence[float], plan: Plan, source: Sequence[int], top_k: 
     first_index = {position: index for index, position in reversed(list(enumerate(source)))}
     windows = tuple(tuple(first_index[position] for position in members) for members in plan.members)
     return Ranking(
-        hits=tuple(_hit(index, logits[source[index]]) for index in order[:top_k]),
+        hits=tuple(
+            Hit(index=index, logit=logit, score=score(logit))
+            for index, logit in ((index, logits[source[index]]) for index in order[:top_k])
+        ),
         truncated=tuple(truncated),
         windows=windows if plan.sees_companions else (),
     )
-
-
-def _hit(index: int, logit: float) -> Hit:
-    return Hit(index=index, logit=logit, score=sigmoid(logit))

@@ -76,6 +76,7 @@ class Scorer:
         self.plan = resolve_plan(checkpoint, plan)
         self.device, self.dtype = placement.device, placement.dtype
         self._layout = checkpoint.layout
+        self._calibration = checkpoint.config.score_calibration or (1.0, 0.0)
         self._planner = build_planner(checkpoint, self.plan, max_window_tokens, window_tokens)
         self._engine = Engine(TorchBackend(checkpoint.model, placement), batch_tokens=placement.batch_tokens)
 
@@ -120,6 +121,11 @@ class Scorer:
         for ask, plan in zip(asks, plans, strict=True):
             results.append((candidate_logits(plan, rows, len(ask.candidates)), plan))
         return results
+
+    def relevance(self, logit: float) -> float:
+        """A passage's score in [0, 1]: the sigmoid of its logit, calibrated if the checkpoint is."""
+        slope, intercept = self._calibration
+        return sigmoid(slope * logit + intercept)
 
 
 def candidate_logits(plan: Plan, rows: Iterator[Sequence[float]], count: int) -> list[float]:

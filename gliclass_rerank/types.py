@@ -24,7 +24,8 @@ class Hit:
     Attributes:
         index: Position in the caller's list of passages.
         logit: Raw model output; unbounded, comparable within one ranking.
-        score: Sigmoid of the logit, in [0, 1].
+        score: The logit as a probability, in [0, 1]: its sigmoid, of a calibrated checkpoint that of slope * logit +
+            intercept. Same order as the logits.
     """
 
     index: int

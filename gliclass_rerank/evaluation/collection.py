@@ -103,6 +103,21 @@ def load_collection(
     )
 
 
+def split_name(text: str, split: str) -> tuple[Path, str]:
+    """Read `DIR` or `DIR:SPLIT`.
+
+    Args:
+        text: The folder of a collection, perhaps with a split.
+        split: The split where none is given.
+
+    Returns:
+        Folder and split.
+    """
+    folder, _, own_split = text.rpartition(":")
+    # A colon may belong to the folder's name, or to a drive letter.
+    return (Path(text), split) if not folder or Path(text).is_dir() else (Path(folder), own_split)
+
+
 def qrels_file(folder: Path, split: str) -> Path:
     """The judgments of a split, plain or gzipped.
 

@@ -211,11 +211,10 @@ def _options(
 
 
 def _judged(text: str, split: str) -> Judged:
+    from gliclass_rerank.evaluation.collection import split_name
     from gliclass_rerank.mining.questions import Judged
 
-    folder, _, own_split = text.rpartition(":")
-    # A colon may belong to the folder's name, or to a drive letter.
-    return Judged(Path(text), split) if not folder or Path(text).is_dir() else Judged(Path(folder), own_split)
+    return Judged(*split_name(text, split))
 
 
 def _name(model: str) -> str:

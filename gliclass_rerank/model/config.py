@@ -2,14 +2,15 @@
 
 Keys keep upstream's spelling because they are file format. Keys that steer only upstream's training or its other
 architectures are listed in `_IGNORED` and dropped without a word; any other unknown key is logged at debug level.
-Four keys are ours: `attention_plan` and `query_attention_start` (docs/decisions/0003-attention-plans.md),
-`query_key_bias` and `token_interaction` (docs/decisions/0009-trained-head.md).
+Five keys are ours: `attention_plan` and `query_attention_start` (docs/decisions/0003-attention-plans.md),
+`query_key_bias` and `token_interaction` (docs/decisions/0009-trained-head.md), and `score_calibration`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
@@ -123,6 +124,8 @@ class ModelConfig:
         query_key_bias: A learned bias, one a layer and head, is added to a passage's attention to the query's tokens.
             Ours.
         token_interaction: Passage and query are also compared token by token. Ours, `shared_query` only.
+        score_calibration: Slope (above 0) and intercept: a passage's score is the sigmoid of slope * logit + intercept.
+            None takes the logit as it is. Ours; `gliclass-rerank calibrate` fits it.
         shape: Sizes of the backbone, read from `encoder_config`.
     """
 
@@ -157,6 +160,7 @@ class ModelConfig:
     query_attention_start: int = 0
     query_key_bias: bool = False
     token_interaction: bool = False
+    score_calibration: tuple[float, float] | None = None
     shape: BackboneShape = field(init=False, repr=False, compare=False)
     _squeeze_inputs: int | None = field(default=None, repr=False)
     _scorer_width: int = field(default=256, repr=False)
@@ -178,6 +182,9 @@ class ModelConfig:
                 f"`query_attention_start` must be between 0 and the number of layers {self.shape.num_layers}, "
                 f"got {self.query_attention_start}"
             )
+
+        if self.score_calibration is not None:
+            object.__setattr__(self, "score_calibration", _checked_calibration(self.score_calibration))
 
     def _check_scorer(self) -> None:
         is_cross = self.scorer_type == "cross-attn"
@@ -300,6 +307,14 @@ class ModelConfig:
 def _check_choice(key: str, value: object) -> None:
     if value not in _CHOICES[key]:
         raise ConfigError(f"`{key}` must be one of {listed(_CHOICES[key])}, got {value!r}")
+
+
+def _checked_calibration(value: object) -> tuple[float, float]:
+    numbers = value if isinstance(value, (list, tuple)) else ()
+    is_finite = all(type(number) in {int, float} and math.isfinite(number) for number in numbers)
+    if len(numbers) != 2 or not is_finite or numbers[0] <= 0:
+        raise ConfigError(f"`score_calibration` must be a slope above 0 and an intercept, got {value!r}")
+    return float(numbers[0]), float(numbers[1])
 
 
 def _file_keys() -> list[str]:

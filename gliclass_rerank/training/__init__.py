@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gliclass_rerank.training.averaging import average, interpolate
+    from gliclass_rerank.training.calibrating import CalibrationReport, calibrate
     from gliclass_rerank.training.config import (
         AugmentConfig,
         DevConfig,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AugmentConfig",
+    "CalibrationReport",
     "DevConfig",
     "LossConfig",
     "Outcome",
@@ -33,12 +35,14 @@ __all__ = [
     "StartConfig",
     "TrainConfig",
     "average",
+    "calibrate",
     "interpolate",
     "train",
 ]
 
 _HOMES = {
     **dict.fromkeys(("average", "interpolate"), "averaging"),
+    **dict.fromkeys(("CalibrationReport", "calibrate"), "calibrating"),
     **dict.fromkeys(("Outcome", "train"), "trainer"),
     "Progress": "folder",
     "Report": "reports",

@@ -1,4 +1,4 @@
-"""The commands `train` and `average`: parse, call the library, print."""
+"""The commands `train`, `average` and `calibrate`: parse, call the library, print."""
 
 from __future__ import annotations
 
@@ -55,6 +55,36 @@ def average(
 
     run(checkpoints, target, weights=weights or None)
     typer.echo(str(target))
+
+
+def calibrate(
+    target: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
+    model: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
+    data: Annotated[
+        list[str],
+        typer.Option("--data", metavar="DIR[:SPLIT]", help="Judged collection, such as a dev set. Repeatable."),
+    ],
+    split: Annotated[str, typer.Option("--split", help="Of the collections given without one.")] = "dev",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="The first N queries of each only.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Write weights in float16: half the size.")] = False,
+) -> None:
+    """Make a checkpoint's scores probabilities, as judged passages say."""
+    import torch
+    from tqdm import tqdm
+
+    from gliclass_rerank.evaluation.collection import load_collection, split_name
+    from gliclass_rerank.training.calibrating import calibrate as run
+
+    collections = [load_collection(*split_name(text, split), limit=limit) for text in data]
+    num_passages = sum(collection.num_candidates for collection in collections)
+    with tqdm(total=num_passages, unit=" passages", file=sys.stderr, disable=None, leave=False) as bar:
+        report = run(model, collections, target, weights_dtype=torch.float16 if half else None, on_ranked=bar.update)
+    typer.echo(f"queries     {report.num_queries}")
+    typer.echo(f"passages    {report.num_pairs}")
+    typer.echo(f"slope       {report.slope:.4f}")
+    typer.echo(f"intercept   {report.intercept:.4f}")
+    typer.echo(f"ECE         {report.error_before:.4f} -> {report.error_after:.4f} (the latter on queries left out)")
+    typer.echo(f"written     {target}")
 
 
 class _Display:

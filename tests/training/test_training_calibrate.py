@@ -1,0 +1,117 @@
+import json
+import math
+
+import pytest
+import torch
+import typer
+from safetensors.torch import load_file
+from tiny_checkpoints import write_tiny_checkpoint
+from typer.testing import CliRunner
+
+from gliclass_rerank import Reranker, ZeroShotClassifier
+from gliclass_rerank.checkpoint import load_checkpoint
+from gliclass_rerank.errors import CheckpointError, ConfigError, DataError
+from gliclass_rerank.evaluation.collection import Collection
+from gliclass_rerank.training import calibrate, command
+
+PASSAGES = {"a": "oil the chain", "b": "true the wheel", "c": "ring the bell", "d": "inflate the tyre"}
+
+
+def collection_for(model, *, num_queries=8, relevant=0):
+    """Judgments that call the passage at one place of the model's own ranking relevant."""
+    queries = {str(number): f"question {number} about the chain" for number in range(num_queries)}
+    ids = list(PASSAGES)
+    reranker = Reranker(model, device="cpu")
+    qrels = {
+        key: {ids[reranker.rank(query, list(PASSAGES.values()))[relevant].index]: 1} for key, query in queries.items()
+    }
+    return Collection("bicycles", queries, PASSAGES, qrels, dict.fromkeys(queries, tuple(ids)))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("model") / "bert", "bert")
+
+
+def test_scores_become_what_slope_and_intercept_say_and_logits_stay(model, tmp_path):
+    report = calibrate(model, [collection_for(model)], tmp_path / "out")
+    assert (report.num_queries, report.num_pairs) == (8, 32)
+    assert load_checkpoint(tmp_path / "out").config.score_calibration == (report.slope, report.intercept)
+    before, after = (
+        Reranker(folder, device="cpu").rank("chain", list(PASSAGES.values())) for folder in (model, tmp_path / "out")
+    )
+    assert [(hit.index, hit.logit) for hit in after] == [(hit.index, hit.logit) for hit in before]
+    for hit in after:
+        assert hit.score == pytest.approx(1 / (1 + math.exp(-(report.slope * hit.logit + report.intercept))), rel=1e-12)
+    assert [hit.score for hit in after] != [hit.score for hit in before]
+
+
+def test_the_error_on_left_out_queries_is_less_where_scores_were_off(model, tmp_path):
+    report = calibrate(model, [collection_for(model)], tmp_path / "out")
+    assert 0 <= report.error_after < report.error_before <= 1
+
+
+def test_a_calibration_is_replaced_not_stacked(model, tmp_path):
+    collection = collection_for(model)
+    first = calibrate(model, [collection], tmp_path / "one")
+    second = calibrate(tmp_path / "one", [collection], tmp_path / "two")
+    assert second == first
+
+
+def test_labels_keep_their_scores(model, tmp_path):
+    calibrate(model, [collection_for(model)], tmp_path / "out")
+    plain, calibrated = (
+        ZeroShotClassifier(folder, device="cpu")(["the chain"], ["oil", "bell"], threshold=0)
+        for folder in (model, tmp_path / "out")
+    )
+    assert calibrated == plain
+
+
+def test_a_ranking_upside_down_is_refused_and_nothing_is_written(model, tmp_path):
+    with pytest.raises(DataError, match="rise with relevance"):
+        calibrate(model, [collection_for(model, relevant=-1)], tmp_path / "out")
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_existing_folder_is_kept(model, tmp_path):
+    with pytest.raises(CheckpointError, match="exists already"):
+        calibrate(model, [collection_for(model)], tmp_path)
+
+
+def test_one_query_is_too_few(model, tmp_path):
+    with pytest.raises(DataError, match="at least two judged queries, got 1"):
+        calibrate(model, [collection_for(model, num_queries=1)], tmp_path / "out")
+
+
+@pytest.mark.parametrize("value", [[0, 1], [-1.0, 0.0], [1.0], [1.0, "x"], "ab", [float("nan"), 0.0], [True, 0], {}])
+def test_a_broken_calibration_is_refused_by_name(model, tmp_path, value):
+    folder = write_tiny_checkpoint(tmp_path / "bert", "bert")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "score_calibration": value}))
+    with pytest.raises(ConfigError, match=r"`score_calibration` must be a slope above 0 and an intercept, got"):
+        load_checkpoint(folder)
+
+
+def test_the_command_prints_what_it_did(model, tmp_path):
+    collection = collection_for(model)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rows = {
+        "queries.jsonl": [{"id": key, "text": text} for key, text in collection.queries.items()],
+        "corpus.jsonl": [{"id": key, "text": text} for key, text in PASSAGES.items()],
+        "candidates.jsonl": [{"query_id": key, "doc_ids": list(ids)} for key, ids in collection.candidates.items()],
+    }
+    for name, lines in rows.items():
+        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "qrels.dev.tsv").write_text(
+        "".join(f"{key}\t{doc_id}\t1\n" for key, grades in collection.qrels.items() for doc_id in grades)
+    )
+    app = typer.Typer()
+    app.command()(command.calibrate)
+    arguments = [tmp_path / "out", model, "--data", folder, "--half"]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "queries     8\npassages    32\nslope " in result.stdout
+    assert "(the latter on queries left out)" in result.stdout
+    assert load_checkpoint(tmp_path / "out").config.score_calibration is not None
+    assert {tensor.dtype for tensor in load_file(tmp_path / "out" / "model.safetensors").values()} == {torch.float16}
