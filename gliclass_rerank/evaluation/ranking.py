@@ -7,6 +7,7 @@ among their judgments; the ideal ranking is made of all judgments, not only of t
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,14 +73,41 @@ def evaluate_run(qrels: Qrels, run: Run) -> Quality:
         DataError: No query has a positive judgment.
         MissingDependencyError: `ir_measures` is not installed.
     """
+    qualities = evaluate_queries(qrels, run).values()
+    return Quality(
+        ndcg_at_10=math.fsum(quality.ndcg_at_10 for quality in qualities) / len(qualities),
+        mrr_at_10=math.fsum(quality.mrr_at_10 for quality in qualities) / len(qualities),
+    )
+
+
+def evaluate_queries(qrels: Qrels, run: Run) -> dict[str, Quality]:
+    """Measure a run query by query; for paired tests.
+
+    Args:
+        qrels: As for `evaluate_run`.
+        run: As for `evaluate_run`.
+
+    Returns:
+        Figures of each query with a positive judgment, in the order of `qrels`.
+
+    Raises:
+        DataError: No query has a positive judgment.
+        MissingDependencyError: `ir_measures` is not installed.
+    """
     judged = {query_id: dict(grades) for query_id, grades in qrels.items() if has_positive(grades)}
     if not judged:
         raise DataError("a run can only be measured with a positive judgment, got none")
     ir_measures = require("ir_measures", extra="eval")
     ndcg, mrr = ir_measures.nDCG @ 10, ir_measures.RR @ 10
     rows = {query_id: dict(scored(run.get(query_id, ()))) for query_id in judged}
-    means = ir_measures.calc_aggregate([ndcg, mrr], judged, rows)
-    return Quality(ndcg_at_10=float(means[ndcg]), mrr_at_10=float(means[mrr]))
+    figures: dict[str, dict[object, float]] = {query_id: {} for query_id in judged}
+    for metric in ir_measures.iter_calc([ndcg, mrr], judged, rows):
+        figures[metric.query_id][metric.measure] = float(metric.value)
+    # A query without a ranking is not reported, and has found nothing.
+    return {
+        query_id: Quality(ndcg_at_10=values.get(ndcg, 0.0), mrr_at_10=values.get(mrr, 0.0))
+        for query_id, values in figures.items()
+    }
 
 
 def rerank_collection(

