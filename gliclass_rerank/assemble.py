@@ -34,11 +34,13 @@ _STAND_INS: Final = {LABEL: "[CLS]", SEP: "[SEP]", EXAMPLE: "[SEP]"}
 
 
 # Where training starts. The query is let in halfway up, and damped, so that little of the cosine is lost: on trec_dl19
-# an undamped query in every layer costs 0.05 nDCG@10, this costs nothing. Scaled cosines give a softmax over passages
-# something to work with; the matched tokens' share was 0.6 of the cosine's where it did best untrained.
+# an undamped query in every layer costs 0.05 nDCG@10, this costs nothing. The matched tokens' share was 0.6 of the
+# cosine's where it did best untrained. Scale and intercept are the straight line from such logits to a cross-encoder's
+# on BM25 candidates: where they are off, the first steps bend the whole encoder to move the logits (benchmarks/LOG.md).
 _QUERY_KEY_BIAS: Final = -3.0
-_LOGIT_SCALE: Final = 10.0
-_MATCH_SCALE: Final = 6.0
+_LOGIT_SCALE: Final = 14.4
+_MATCH_SCALE: Final = 0.6 * _LOGIT_SCALE
+_INTERCEPT: Final = -14.76
 
 
 def from_sentence_encoder(folder: str | Path, *, for_training: bool = False) -> Checkpoint:
@@ -47,7 +49,7 @@ def from_sentence_encoder(folder: str | Path, *, for_training: bool = False) -> 
     Args:
         folder: A sentence-transformers folder with a BERT, its `model.safetensors` and `tokenizer.json`.
         for_training: Let passages see the query from half of the layers on, and compare tokens; logits are then only
-            close to ten times the cosines.
+            close to a line over the cosines.
 
     Returns:
         The checkpoint, float32.
@@ -100,6 +102,7 @@ def _prepare(model: torch.nn.Module) -> None:
     model.get_parameter("logit_scale").fill_(_LOGIT_SCALE)
     model.get_parameter("query_key_bias").fill_(_QUERY_KEY_BIAS)
     model.get_parameter("token_interaction.match_scale.weight").fill_(_MATCH_SCALE)
+    model.get_parameter("token_interaction.marker_mlp.2.bias").fill_(_INTERCEPT)
     first = model.get_submodule("token_interaction.marker_mlp.0")
     torch.nn.init.xavier_uniform_(first.weight, generator=torch.Generator().manual_seed(0))  # type: ignore[arg-type] # a Linear's
 
