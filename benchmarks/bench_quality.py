@@ -19,7 +19,6 @@ import argparse
 import hashlib
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +32,7 @@ from harness import print_json
 from scipy.stats import permutation_test
 from tqdm import tqdm
 
-from gliclass_rerank import Reranker
+from gliclass_rerank.checkpoint import bundled_folder
 from gliclass_rerank.errors import DataError
 from gliclass_rerank.evaluation.collection import Collection, load_collection
 from gliclass_rerank.evaluation.ranking import Quality, evaluate_queries
@@ -72,12 +71,14 @@ class Scorer:
 
 def scorers(model: Path | None, peers: Path | None) -> list[Scorer]:
     """What is compared, ours first."""
-    bundled = Path(sys.modules[Reranker.__module__].__file__ or "").parent / "bundled"
-    ours = next(folder for folder in bundled.iterdir() if folder.is_dir()) if model is None else model
     peer = ModelOptions(max_tokens=MAX_TOKENS)
     found = [
         # The whole window, as `Reranker` has it.
-        Scorer(OURS, ours, lambda: load_teacher(str(model or BUNDLED), ModelOptions(kind="gliclass", max_tokens=512))),
+        Scorer(
+            OURS,
+            model or bundled_folder(),
+            lambda: load_teacher(str(model or BUNDLED), ModelOptions(kind="gliclass", max_tokens=512)),
+        ),
         Scorer("all-MiniLM-L6-v2, cosine", MINILM, lambda: load_teacher(str(MINILM), replace(peer, kind="encoder"))),
     ]
     if peers is not None:

@@ -79,7 +79,7 @@ def load_checkpoint(name: str | Path | None = None, *, revision: str | None = No
         CheckpointError: Files are missing, unsafe or do not fit each other; all offending names are listed.
         ConfigError: The config asks for something unknown, such as another architecture.
     """
-    folder = _BUNDLED / DEFAULT_MODEL if name is None else _locate(name, revision)
+    folder = bundled_folder() if name is None else _locate(name, revision)
     values = _read_config(folder)
     weights = {key.removeprefix(_PREFIX): tensor for key, tensor in _read_weights(folder).items()}
     config = ModelConfig.from_dict(values).with_shapes({key: tuple(t.shape) for key, t in weights.items()})
@@ -98,6 +98,11 @@ def load_checkpoint(name: str | Path | None = None, *, revision: str | None = No
         layout=layout,
         label_tokenizer=_load_label_tokenizer(folder, config) if config.is_bi_encoder else None,
     )
+
+
+def bundled_folder() -> Path:
+    """Where the bundled model lies."""
+    return _BUNDLED / DEFAULT_MODEL
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, weights_dtype: dtype | None = None) -> None:
