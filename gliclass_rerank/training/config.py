@@ -254,6 +254,9 @@ class TrainConfig:
         queries_per_step: Items whose gradients are added up for a step.
         encoder_learning_rate: Peak rate of the backbone.
         head_learning_rate: Peak rate of everything else.
+        gate_learning_rate: Peak rate of the head's single numbers: scales, intercepts, and the bias that lets passages
+            see the query. They have far to go in few steps, which a rate for matrices does not allow. None takes the
+            head's.
         warmup_share: Share of the steps in which the rates rise from 0.
         schedule: What the rates do after that; `linear` and `cosine` fall to 0.
         weight_decay: Decay of matrices; biases, norms and scalars have none.
@@ -286,6 +289,7 @@ class TrainConfig:
     queries_per_step: int = 8
     encoder_learning_rate: float = 2e-5
     head_learning_rate: float = 1e-4
+    gate_learning_rate: float | None = None
     warmup_share: float = 0.1
     schedule: ScheduleName = "linear"
     weight_decay: float = 0.01
@@ -321,6 +325,8 @@ class TrainConfig:
                 _check_at_least(name, getattr(self, name), 1)
         for name in ("encoder_learning_rate", "head_learning_rate", "weight_decay"):
             _check_at_least(name, getattr(self, name), 0)
+        if self.gate_learning_rate is not None:
+            _check_at_least("gate_learning_rate", self.gate_learning_rate, 0)
         if self.max_gradient_norm is not None:
             _check_positive("max_gradient_norm", self.max_gradient_norm)
         _check_share("warmup_share", self.warmup_share)

@@ -69,7 +69,7 @@ def set_dropout(model: nn.Module, probability: float) -> None:
 
 
 def build_optimizer(model: ScoringHead, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over what is trained: encoder and head, each with and without decay.
+    """AdamW over what is trained: encoder, head and its gates, with and without decay.
 
     Args:
         model: Frozen already.
@@ -82,22 +82,30 @@ def build_optimizer(model: ScoringHead, config: TrainConfig) -> torch.optim.Adam
         ConfigError: Everything is frozen.
     """
     of_encoder = {id(parameter) for encoder in model.encoders for parameter in encoder.parameters()}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    gate_rate = config.gate_learning_rate
+    peaks = {
+        "encoder": config.encoder_learning_rate,
+        "head": config.head_learning_rate,
+        "gate": config.head_learning_rate if gate_rate is None else gate_rate,
+    }
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             # Norms and most biases have one axis; a scalar may be dressed as a matrix.
             decays = parameter.ndim > 1 and parameter.numel() > 1 and not name.endswith("bias")
-            groups.setdefault((id(parameter) in of_encoder, decays), []).append(parameter)
+            is_gate = parameter.numel() == 1 or name == "query_key_bias"
+            part = "encoder" if id(parameter) in of_encoder else "gate" if is_gate else "head"
+            groups.setdefault((part, decays), []).append(parameter)
     if not groups:
         raise ConfigError("everything is frozen, so there is nothing to train")
     return torch.optim.AdamW(
         [
             {
                 "params": parameters,
-                "peak": config.encoder_learning_rate if in_encoder else config.head_learning_rate,
+                "peak": peaks[part],
                 "weight_decay": config.weight_decay if decays else 0.0,
             }
-            for (in_encoder, decays), parameters in groups.items()
+            for (part, decays), parameters in groups.items()
         ],
         lr=0.0,
         # One pass over the weights instead of ten.

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_checkpoints import tiny_checkpoint
@@ -62,6 +64,20 @@ def test_encoder_and_head_have_their_rates_and_only_matrices_decay(backbone, con
             is_plain = parameter.ndim < 2 or name in ("query_key_bias", "token_interaction.match_scale.weight")
             assert group["weight_decay"] == (0.0 if is_plain else 0.1), name
     assert seen == trained(model)
+
+
+def test_single_numbers_of_the_head_can_have_a_rate_of_their_own(config):
+    model = tiny_checkpoint("bert", query_key_bias=True, token_interaction=True).model
+    optimizer = build_optimizer(model, replace(config, gate_learning_rate=7.0))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    gates = {names[id(p)] for group in optimizer.param_groups if group["peak"] == 7.0 for p in group["params"]}
+    assert gates == {
+        "logit_scale",
+        "query_key_bias",
+        "token_interaction.match_scale.weight",
+        "token_interaction.marker_mlp.2.bias",
+        "calibrator.mlp.6.bias",
+    }
 
 
 def test_frozen_weights_are_not_in_the_optimizer(config):
