@@ -41,6 +41,7 @@ class ZeroShotClassifier:
         plan: As for `Reranker`.
         revision: As for `Reranker`.
         max_window_tokens: As for `Reranker`.
+        max_example_tokens: As for `Reranker`.
         batch_tokens: As for `Reranker`.
 
     Raises:
@@ -57,6 +58,7 @@ class ZeroShotClassifier:
         plan: AttentionPlan | None = None,
         revision: str | None = None,
         max_window_tokens: int | None = None,
+        max_example_tokens: int | None = None,
         batch_tokens: int | None = None,
     ) -> None:
         self._scorer = Scorer(
@@ -66,6 +68,7 @@ class ZeroShotClassifier:
             plan=plan,
             revision=revision,
             max_window_tokens=max_window_tokens,
+            max_example_tokens=max_example_tokens,
             batch_tokens=batch_tokens,
         )
 
@@ -170,6 +173,9 @@ class ZeroShotClassifier:
             if plan.text_truncation is not None:
                 cut = plan.text_truncation
                 logger.warning("text %d lost %d of its %d tokens", number, cut.num_lost, cut.num_tokens)
+            for cut in plan.truncated_examples:
+                message = "example %d of text %d lost %d of its %d tokens"
+                logger.warning(message, cut.index, number, cut.num_lost, cut.num_tokens)
         return [logits for logits, _ in scored]
 
 

@@ -36,6 +36,8 @@ class Reranker:
             not fit are cut and reported, the query never is.
         window_tokens: Length to which the `joint` plan packs passages; None takes the cheapest for the backbone and
             the query's length.
+        max_example_tokens: Tokens of the examples of a ranking at most, markers included; the longest parts are cut
+            first, and what was cut is reported. None leaves them all that the query does not need.
         batch_tokens: Tokens of one forward pass; None takes 2,048 on the CPU and 65,536 elsewhere.
 
     Raises:
@@ -53,6 +55,7 @@ class Reranker:
         revision: str | None = None,
         max_window_tokens: int | None = None,
         window_tokens: int | None = None,
+        max_example_tokens: int | None = None,
         batch_tokens: int | None = None,
     ) -> None:
         self._scorer = Scorer(
@@ -63,6 +66,7 @@ class Reranker:
             revision=revision,
             max_window_tokens=max_window_tokens,
             window_tokens=window_tokens,
+            max_example_tokens=max_example_tokens,
             batch_tokens=batch_tokens,
         )
         self._settings = json_settings(
@@ -74,6 +78,7 @@ class Reranker:
                 "revision": revision,
                 "max_window_tokens": max_window_tokens,
                 "window_tokens": window_tokens,
+                "max_example_tokens": max_example_tokens,
                 "batch_tokens": batch_tokens,
             }
         )
@@ -240,4 +245,5 @@ def _ranking(
         ),
         truncated=tuple(truncated),
         windows=windows if plan.sees_companions else (),
+        truncated_examples=plan.truncated_examples,
     )

@@ -47,6 +47,7 @@ class Scorer:
         revision: Branch, tag or commit of a hub model.
         max_window_tokens: Longest sequence.
         window_tokens: Length to which windows are packed.
+        max_example_tokens: Tokens of examples.
         batch_tokens: Tokens of one forward pass.
 
     Attributes:
@@ -66,6 +67,7 @@ class Scorer:
         revision: str | None = None,
         max_window_tokens: int | None = None,
         window_tokens: int | None = None,
+        max_example_tokens: int | None = None,
         batch_tokens: int | None = None,
     ) -> None:
         if plan is not None and plan not in _PLANS:
@@ -77,7 +79,9 @@ class Scorer:
         self.device, self.dtype = placement.device, placement.dtype
         self._layout = checkpoint.layout
         self._calibration = checkpoint.config.score_calibration or (1.0, 0.0)
-        self._planner = build_planner(checkpoint, self.plan, max_window_tokens, window_tokens)
+        self._planner = build_planner(
+            checkpoint, self.plan, max_window_tokens, window_tokens, max_example_tokens=max_example_tokens
+        )
         self._engine = Engine(TorchBackend(checkpoint.model, placement), batch_tokens=placement.batch_tokens)
 
     def ask(
@@ -186,6 +190,8 @@ def build_planner(
     plan: AttentionPlan | None,
     max_window_tokens: int | None,
     window_tokens: int | None,
+    *,
+    max_example_tokens: int | None = None,
 ) -> Planner:
     """The planner for a checkpoint.
 
@@ -194,6 +200,7 @@ def build_planner(
         plan: What `resolve_plan` said.
         max_window_tokens: Longest sequence; None for 1,024, or what the backbone's positions allow.
         window_tokens: Length to which windows are packed; None for the cheapest.
+        max_example_tokens: Tokens of all examples at most; None for what the query leaves.
 
     Returns:
         The planner.
@@ -209,8 +216,12 @@ def build_planner(
         raise ConfigError(f"`max_window_tokens` must be between 1 and {limit or 'any number'}, got {max_window_tokens}")
     if window_tokens is not None and window_tokens < 1:
         raise ConfigError(f"`window_tokens` must be at least 1, got {window_tokens}")
+    if max_example_tokens is not None and max_example_tokens < 0:
+        raise ConfigError(f"`max_example_tokens` must be at least 0, got {max_example_tokens}")
     if plan == "shared_query":
-        return SharedQueryPlanner(layout=layout, max_window_tokens=max_window_tokens)
+        return SharedQueryPlanner(
+            layout=layout, max_window_tokens=max_window_tokens, max_example_tokens=max_example_tokens
+        )
     labels, max_label_tokens = checkpoint.label_tokenizer, 0
     if labels is not None:
         max_label_tokens = min(_MAX_WINDOW_TOKENS, config.label_shape.max_positions or _MAX_WINDOW_TOKENS)
@@ -229,4 +240,5 @@ def build_planner(
         else lambda _: window_tokens,
         label_tokenizer=labels,
         max_label_tokens=max_label_tokens,
+        max_example_tokens=max_example_tokens,
     )

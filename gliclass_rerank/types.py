@@ -35,7 +35,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class Truncation:
-    """A passage (or, when classifying, a text) that did not fit its window.
+    """A passage (or an example; when classifying, a text) that did not fit its window.
 
     Attributes:
         index: Position in the caller's list.
@@ -82,10 +82,12 @@ class Ranking(_Hits[Hit]):
         truncated: Passages that were cut, by index; covers all passages, not only the returned ones.
         windows: Indices of the passages that saw each other, window by window; empty when every passage was
             scored alone (`shared_query` plan). Equal passages are scored once, under their first index.
+        truncated_examples: Examples that were cut or left out to fit their budget, by index.
     """
 
     truncated: tuple[Truncation, ...] = ()
     windows: tuple[tuple[int, ...], ...] = ()
+    truncated_examples: tuple[Truncation, ...] = ()
 
 
 @dataclass(frozen=True)

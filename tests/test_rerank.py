@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 
-from gliclass_rerank import Example, InputError, Reranker, Truncation
+from gliclass_rerank import ConfigError, Example, InputError, Reranker, Truncation
 
 QUERY = "chain slip"
 LOGITS = {"oil": 0.5, "wax": 2.0, "rust": -1.0, "pump tire": 2.0, "hill": 0.0}
@@ -223,3 +223,25 @@ def test_a_pickle_is_the_recipe_and_a_copy_the_same_model(tiny_folders):
     assert len(pickled) < 1000
     assert pickle.loads(pickled).rank(QUERY, list(LOGITS)) == reranker.rank(QUERY, list(LOGITS))
     assert copy.deepcopy(reranker) is reranker
+
+
+def test_examples_are_cut_to_their_budget_and_reported(tiny_folders):
+    shown = [Example("oil", true_labels=["wax " * 300], false_labels=["rust"])]
+    free, limited = (
+        Reranker(tiny_folders["bert"], device="cpu", plan="shared_query", max_example_tokens=limit)
+        for limit in (None, 0)
+    )
+
+    cut = free.rank(QUERY, ["oil", "wax"], examples=shown)
+    none = limited.rank(QUERY, ["oil", "wax"], examples=shown)
+
+    assert [truncation.index for truncation in cut.truncated_examples] == [0]
+    assert 0 < cut.truncated_examples[0].num_lost < 300
+    assert none.hits == limited.rank(QUERY, ["oil", "wax"]).hits
+    assert cut.hits != none.hits
+    assert limited.settings["max_example_tokens"] == 0
+
+
+def test_a_negative_budget_is_refused(tiny_folders):
+    with pytest.raises(ConfigError, match="`max_example_tokens` must be at least 0, got -1"):
+        Reranker(tiny_folders["bert"], device="cpu", max_example_tokens=-1)

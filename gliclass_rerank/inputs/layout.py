@@ -144,6 +144,11 @@ class PromptLayout:
         """Token ids of candidates as they follow their markers, markers not included."""
         return self.tokenizer.encode([self._neutral(text) for text in texts])
 
+    def beginning(self, text: str, num_tokens: int) -> str:
+        """The characters of a text's first tokens; all of it if it has no more."""
+        _, spans = self.tokenizer.encode_with_spans(text)
+        return text[: spans[num_tokens - 1][1]] if 0 < num_tokens < len(spans) else text if num_tokens else ""
+
     def _encode(self, pieces: Sequence[Piece], *, at_start: bool = False, at_end: bool = False) -> Encoded:
         ids: list[int] = []
         elastic = (0, 0)

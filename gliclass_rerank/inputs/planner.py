@@ -1,17 +1,18 @@
 """From texts to token sequences that fit: windows are planned in tokens before anything is concatenated.
 
-When ranking, the query, its examples and the markers always survive and passages are cut; when classifying, labels,
-prompt and examples survive and the text is cut. What was cut is reported. Upstream concatenates first and truncates on
-the right, which loses the query or whole candidates without a word.
+When ranking, the query and the markers always survive and passages are cut; when classifying, labels and prompt
+survive and the text is cut. Examples have a share of the room and are cut to it. What was cut is reported. Upstream
+concatenates first and truncates on the right, which loses the query or whole candidates without a word.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from gliclass_rerank.errors import InputError, WindowOverflowError
+from gliclass_rerank.inputs.budget import fit_examples
 from gliclass_rerank.inputs.layout import Ask, Encoded, Frame, PromptLayout
 from gliclass_rerank.inputs.tokenizer import TextTokenizer
 from gliclass_rerank.inputs.windows import pack
@@ -29,12 +30,14 @@ class Plan:
         members: For each request, the positions in `Ask.candidates` of its candidates, in marker order.
         truncated: Candidates that were cut, ascending by index.
         text_truncation: The cut of the text (index 0), or None.
+        truncated_examples: Examples that were cut or left out, ascending by index.
     """
 
     requests: tuple[Window | Blocks, ...]
     members: tuple[tuple[int, ...], ...]
     truncated: tuple[Truncation, ...] = ()
     text_truncation: Truncation | None = None
+    truncated_examples: tuple[Truncation, ...] = ()
 
     @property
     def sees_companions(self) -> bool:
@@ -72,6 +75,8 @@ class WindowPlanner:
             `max_window_tokens` instead, because public checkpoints were trained with all of them in view.
         label_tokenizer: The label encoder's tokenizer (fused bi-encoder only).
         max_label_tokens: Longest sequence for the label encoder.
+        max_example_tokens: Tokens of all examples at most; they never get more than what the query and a quarter of
+            the window for passages leave, or when classifying half of what labels leave, if the text needs the rest.
     """
 
     layout: PromptLayout
@@ -79,11 +84,13 @@ class WindowPlanner:
     window_tokens: Callable[[int], int]
     label_tokenizer: TextTokenizer | None = None
     max_label_tokens: int = 0
+    max_example_tokens: int | None = None
 
     def plan(self, ask: Ask, *, yielding: Yielding) -> Plan:
         """See `Planner.plan`."""
         label_ids: list[TokenIds] = []
         truncated: tuple[Truncation, ...] = ()
+        ask, cut_examples = fit_examples(self.layout, ask, self._example_room(ask, yielding))
         if self.label_tokenizer is None:
             frame, candidates = self.layout.joint(ask), self.layout.candidates(ask.candidates)
         else:
@@ -103,7 +110,22 @@ class WindowPlanner:
             members=tuple(map(tuple, groups)),
             truncated=truncated,
             text_truncation=lost,
+            truncated_examples=cut_examples,
         )
+
+    def _example_room(self, ask: Ask, yielding: Yielding) -> int:
+        if not ask.examples:
+            return 0
+        bare = replace(ask, examples=())
+        frame = self.layout.joint(bare) if self.label_tokenizer is None else self.layout.fused(bare)
+        room = self.max_window_tokens - self._overhead(frame)
+        if yielding == "candidates":
+            room -= self.max_window_tokens // 4
+        else:
+            labels = [()] * len(ask.candidates) if self.label_tokenizer else self.layout.candidates(ask.candidates)
+            room -= min(sum(1 + len(ids) for ids in labels), (room + frame.num_elastic) // 2)
+            room = max(room, (room + frame.num_elastic) // 2)
+        return _least(room, self.max_example_tokens)
 
     def _overhead(self, frame: Frame) -> int:
         tokenizer = self.layout.tokenizer
@@ -117,7 +139,7 @@ class WindowPlanner:
         room = self.max_window_tokens - overhead - 1
         if room < 1:
             raise WindowOverflowError(
-                f"the query with its examples takes {overhead} of the window's {self.max_window_tokens} tokens "
+                f"the query takes {overhead} of the window's {self.max_window_tokens} tokens "
                 "and leaves no room for a passage"
             )
         kept, truncated = _cut(candidates, room)
@@ -161,20 +183,33 @@ class SharedQueryPlanner:
     Attributes:
         layout: Writes the prompt.
         max_window_tokens: No block is longer than this.
+        max_example_tokens: Tokens of all examples at most; they never get more than what the query leaves, or when
+            classifying half of the block, if the text needs the rest.
     """
 
     layout: PromptLayout
     max_window_tokens: int
+    max_example_tokens: int | None = None
 
     def plan(self, ask: Ask, *, yielding: Yielding) -> Plan:
         """See `Planner.plan`."""
         tokenizer, label_id = self.layout.tokenizer, self.layout.label_id
         assert label_id is not None, "checked when the checkpoint was loaded"
+        ask, cut_examples = fit_examples(self.layout, ask, self._example_room(ask, yielding))
         query, lost = _fit_block(self.layout.query_block(ask), tokenizer, self.max_window_tokens, yielding)
         room = self.max_window_tokens - 1 - len(tokenizer.suffix_ids)
         kept, truncated = _cut(self.layout.candidates(ask.candidates), room)
         blocks = tuple((label_id, *ids, *tokenizer.suffix_ids) for ids in kept)
-        return _block_plan(query, blocks, truncated, lost, yielding)
+        return replace(_block_plan(query, blocks, truncated, lost, yielding), truncated_examples=cut_examples)
+
+    def _example_room(self, ask: Ask, yielding: Yielding) -> int:
+        if not ask.examples:
+            return 0
+        tokenizer, bare = self.layout.tokenizer, self.layout.query_block(replace(ask, examples=()))
+        room = self.max_window_tokens - len(tokenizer.prefix_ids) - len(tokenizer.suffix_ids) - len(bare.ids)
+        if yielding == "text":
+            room = max(room, (room + bare.num_elastic) // 2)
+        return _least(room, self.max_example_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +237,10 @@ class BiEncoderPlanner:
         return _block_plan(text, tuple(labels), truncated, lost, yielding)
 
 
+def _least(room: int, limit: int | None) -> int:
+    return room if limit is None else min(room, limit)
+
+
 def _block_plan(
     query: TokenIds,
     blocks: tuple[TokenIds, ...],
@@ -227,9 +266,7 @@ def _fit_block(
     if total > max_tokens:
         left = max_tokens - total + text.num_elastic
         if yielding == "candidates" or left < 1:
-            raise WindowOverflowError(
-                f"the query with its examples takes {total} tokens, more than the window's {max_tokens}"
-            )
+            raise WindowOverflowError(f"the query takes {total} tokens, more than the window's {max_tokens}")
         frame, lost = _shorten(frame, left)
     return (*tokenizer.prefix_ids, *frame.tail.ids, *tokenizer.suffix_ids), lost
 

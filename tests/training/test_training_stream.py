@@ -101,7 +101,7 @@ def test_a_query_that_fills_the_window_is_passed_over(planner, tmp_path, caplog)
     with caplog.at_level(logging.WARNING):
         items = [stream[position] for position in range(4)]
     assert all(item.question.text != words(60) for item in items)
-    assert "data.jsonl:1 is passed over: the query with its examples takes 62 tokens" in caplog.text
+    assert "data.jsonl:1 is passed over: the query takes 62 tokens" in caplog.text
 
 
 def test_a_source_that_never_fits_is_an_error_that_names_a_line(planner, tmp_path):
