@@ -36,9 +36,9 @@ from gliclass_rerank.checkpoint import bundled_folder
 from gliclass_rerank.errors import DataError
 from gliclass_rerank.evaluation.collection import Collection, load_collection
 from gliclass_rerank.evaluation.ranking import Quality, evaluate_queries
-from gliclass_rerank.mining.models.interfaces import Teacher
-from gliclass_rerank.mining.models.load import BUNDLED, load_teacher
-from gliclass_rerank.mining.models.options import ModelOptions
+from gliclass_rerank.runtimes.interfaces import Teacher
+from gliclass_rerank.runtimes.load import BUNDLED, load_teacher
+from gliclass_rerank.runtimes.options import ModelOptions
 
 DEPTHS = (20, 50, 100)
 OURS, FIRST_STAGE = "ours", "first stage"
@@ -237,6 +237,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", help="names of collections  [default: all]")
     parser.add_argument("--model", type=Path, help="checkpoint folder in place of the bundled one")
     parser.add_argument("--peers", type=Path, help="folder of the ONNX peers")
+    parser.add_argument("--scorers", nargs="+", help="parts of names of scorers beside ours  [default: all]")
     parser.add_argument("--limit", type=int, help="queries of a collection at most")
     parser.add_argument("--cache", type=Path, default=Path("build/quality"))
     parser.add_argument("--plot", type=Path)
@@ -245,7 +246,10 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     arguments.cache.mkdir(parents=True, exist_ok=True)
-    compared = scorers(arguments.model, arguments.peers)
+    ours, *others = scorers(arguments.model, arguments.peers)
+    if arguments.scorers is not None:
+        others = [scorer for scorer in others if any(part in scorer.name for part in arguments.scorers)]
+    compared = [ours, *others]
     started, rows = time.monotonic(), []
     for folder in sorted(path for path in arguments.data.iterdir() if path.is_dir()):
         if arguments.sets is None or folder.name in arguments.sets:

@@ -78,9 +78,7 @@ def make_loads(vocabulary: list[str]) -> list[Load]:
 def write_checkpoint(folder: Path, start: Checkpoint) -> None:
     """A random GLiClass of the bundled model's size as upstream has it, the query visible in all layers."""
     values = start.config.to_dict()
-    values.update(
-        query_attention_start=0, class_token_pooling="first", query_key_bias=False, token_interaction=False
-    )
+    values.update(query_attention_start=0, class_token_pooling="first", query_key_bias=False, token_interaction=False)
     config = ModelConfig.from_dict(values)
     model = build_model(config)
     torch.manual_seed(0)

@@ -16,9 +16,9 @@ import typer
 if TYPE_CHECKING:
     from gliclass_rerank.mining.agreement import Agreement
     from gliclass_rerank.mining.mine import MiningReport
-    from gliclass_rerank.mining.models.options import Kind, ModelOptions, Pooling
     from gliclass_rerank.mining.questions import Judged
     from gliclass_rerank.mining.teach import TeachingReport
+    from gliclass_rerank.runtimes.options import Kind, ModelOptions, Pooling
 
 _KIND_HELP = "cross-encoder, late-interaction, encoder or gliclass.  [default: what the folder shows]"
 
@@ -100,11 +100,11 @@ def mine(
     from gliclass_rerank.mining.false_negatives import FalseNegatives
     from gliclass_rerank.mining.mine import Mining
     from gliclass_rerank.mining.mine import mine as run
-    from gliclass_rerank.mining.models.load import load_encoder, load_teacher
     from gliclass_rerank.mining.partial import check_target
     from gliclass_rerank.mining.progress import terminal
     from gliclass_rerank.mining.questions import Sources
     from gliclass_rerank.mining.sampling import Sampling
+    from gliclass_rerank.runtimes.load import load_encoder, load_teacher
 
     limits: dict[str, Any] = {  # Any: one type each
         "max_tokens": max_tokens,
@@ -169,11 +169,11 @@ def teach(
 ) -> None:
     """Add a teacher's scores to records; a killed run is resumed."""
     from gliclass_rerank.mining.agreement import compare_teachers
-    from gliclass_rerank.mining.models.load import load_teacher
     from gliclass_rerank.mining.progress import terminal
     from gliclass_rerank.mining.records import read_records
     from gliclass_rerank.mining.teach import Teaching, check_source
     from gliclass_rerank.mining.teach import teach as run
+    from gliclass_rerank.runtimes.load import load_teacher
 
     options = _options(
         kind=kind,
@@ -204,7 +204,7 @@ def teach(
 def _options(
     *, kind: str | None = None, pooling: str | None = None, **settings: Any
 ) -> ModelOptions:  # Any: one type each
-    from gliclass_rerank.mining.models.options import ModelOptions
+    from gliclass_rerank.runtimes.options import ModelOptions
 
     # The casts are safe: an unknown name is a ConfigError.
     return ModelOptions(kind=cast("Kind | None", kind), pooling=cast("Pooling | None", pooling), **settings)

@@ -12,8 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from gliclass_rerank.mining.models.interfaces import FloatArray, TextEncoder
 from gliclass_rerank.mining.progress import Progress, silent
+from gliclass_rerank.runtimes.interfaces import FloatArray, TextEncoder
 
 _SHARD_PASSAGES: Final = 1024
 # Cosines of so many queries with the whole pool are held at once.

@@ -14,7 +14,6 @@ from typing import Any, Final
 from gliclass_rerank.errors import ConfigError, InputError
 from gliclass_rerank.mining.dense import DenseRetriever
 from gliclass_rerank.mining.false_negatives import FalseNegatives
-from gliclass_rerank.mining.models.interfaces import Teacher, TextEncoder
 from gliclass_rerank.mining.partial import PartialFile, check_target
 from gliclass_rerank.mining.pool import Pool, load_pool
 from gliclass_rerank.mining.progress import Progress, silent
@@ -23,6 +22,7 @@ from gliclass_rerank.mining.records import RankingRecord
 from gliclass_rerank.mining.retrieval import Bm25Retriever, Retriever, interleaved
 from gliclass_rerank.mining.sampling import Sampling
 from gliclass_rerank.mining.selection import Dropped, Judge, Selector, TeacherJudge
+from gliclass_rerank.runtimes.interfaces import Teacher, TextEncoder
 
 # Small enough that little is lost to a kill, large enough that a teacher's batches are filled.
 _CHUNK_QUERIES: Final = 32

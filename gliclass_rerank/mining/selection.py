@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from gliclass_rerank.mining.false_negatives import FalseNegatives, Shingles, comparable, shingles
-from gliclass_rerank.mining.models.interfaces import Teacher
 from gliclass_rerank.mining.pool import Pool
 from gliclass_rerank.mining.questions import Query
 from gliclass_rerank.mining.records import RankingRecord
 from gliclass_rerank.mining.sampling import Sampling
+from gliclass_rerank.runtimes.interfaces import Teacher
 
 # Half of a query's negatives at most are judged ones, so that no query is without mined ones.
 _JUDGED_SHARE: Final = 0.5

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from gliclass_rerank.errors import DataError, InputError
-from gliclass_rerank.mining.models.interfaces import Teacher
 from gliclass_rerank.mining.partial import PartialFile, check_target
 from gliclass_rerank.mining.progress import Progress, silent
 from gliclass_rerank.mining.records import RankingRecord, read_records
+from gliclass_rerank.runtimes.interfaces import Teacher
 
 # As in mining: little is lost to a kill, and batches of similar length are filled.
 _CHUNK_RECORDS: Final = 32

@@ -6,11 +6,11 @@ from mining_data import kill_after_lines, write_collection
 from gliclass_rerank.errors import ConfigError, InputError
 from gliclass_rerank.mining.false_negatives import FalseNegatives
 from gliclass_rerank.mining.mine import Mining, mine
-from gliclass_rerank.mining.models.load import load_encoder, load_teacher
-from gliclass_rerank.mining.models.options import ModelOptions
 from gliclass_rerank.mining.questions import Judged, Sources
 from gliclass_rerank.mining.records import read_records
 from gliclass_rerank.mining.sampling import Sampling
+from gliclass_rerank.runtimes.load import load_encoder, load_teacher
+from gliclass_rerank.runtimes.options import ModelOptions
 
 SAMPLING = Sampling(num_negatives=4, depth=20, head_size=5)
 
@@ -19,8 +19,8 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 from gliclass_rerank.mining.mine import Mining, mine
-from gliclass_rerank.mining.models.load import load_teacher
-from gliclass_rerank.mining.models.options import ModelOptions
+from gliclass_rerank.runtimes.load import load_teacher
+from gliclass_rerank.runtimes.options import ModelOptions
 from gliclass_rerank.mining.questions import Judged, Sources
 from gliclass_rerank.mining.sampling import Sampling
 

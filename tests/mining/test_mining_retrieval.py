@@ -3,8 +3,8 @@ import pytest
 
 from gliclass_rerank.errors import ConfigError
 from gliclass_rerank.mining.dense import DenseRetriever
-from gliclass_rerank.mining.models.interfaces import Embedded, unit_length
 from gliclass_rerank.mining.retrieval import Bm25Retriever, interleaved
+from gliclass_rerank.runtimes.interfaces import Embedded, unit_length
 
 TEXTS = [
     "The chain squeals when it is dry.",

@@ -4,17 +4,17 @@ import pytest
 from mining_data import kill_after_lines
 
 from gliclass_rerank.errors import DataError, InputError
-from gliclass_rerank.mining.models.load import load_teacher
-from gliclass_rerank.mining.models.options import ModelOptions
 from gliclass_rerank.mining.records import read_records
 from gliclass_rerank.mining.teach import Teaching, check_source, teach
+from gliclass_rerank.runtimes.load import load_teacher
+from gliclass_rerank.runtimes.options import ModelOptions
 
 # Teaches slowly, so that there is time to kill it.
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from gliclass_rerank.mining.models.load import load_teacher
-from gliclass_rerank.mining.models.options import ModelOptions
+from gliclass_rerank.runtimes.load import load_teacher
+from gliclass_rerank.runtimes.options import ModelOptions
 from gliclass_rerank.mining.teach import Teaching, teach
 
 class Slow:

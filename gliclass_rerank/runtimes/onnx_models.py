@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from gliclass_rerank.errors import CheckpointError, listed
-from gliclass_rerank.mining.models.interfaces import (
+from gliclass_rerank.runtimes.interfaces import (
     Ask,
     Embedded,
     FloatArray,
@@ -20,8 +20,8 @@ from gliclass_rerank.mining.models.interfaces import (
     pairs_of,
     unit_length,
 )
-from gliclass_rerank.mining.models.onnx_session import OnnxModel
-from gliclass_rerank.mining.models.options import ModelOptions, Pooling
+from gliclass_rerank.runtimes.onnx_session import OnnxModel
+from gliclass_rerank.runtimes.options import ModelOptions, Pooling
 
 _STATES_RANK: Final = 3  # [num_rows, seq_len, hidden]
 # Below every cosine, so that padding is never the best match.

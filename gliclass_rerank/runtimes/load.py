@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from gliclass_rerank.errors import CheckpointError, ConfigError
-from gliclass_rerank.mining.models.cosine import CosineTeacher
-from gliclass_rerank.mining.models.interfaces import Teacher, TextEncoder
-from gliclass_rerank.mining.models.onnx_models import (
+from gliclass_rerank.runtimes.cosine import CosineTeacher
+from gliclass_rerank.runtimes.interfaces import Teacher, TextEncoder
+from gliclass_rerank.runtimes.onnx_models import (
     OnnxCrossEncoder,
     OnnxLateInteraction,
     OnnxTextEncoder,
     logits_output,
 )
-from gliclass_rerank.mining.models.onnx_session import OnnxModel, onnx_file
-from gliclass_rerank.mining.models.options import Kind, ModelOptions
+from gliclass_rerank.runtimes.onnx_session import OnnxModel, onnx_file
+from gliclass_rerank.runtimes.options import Kind, ModelOptions
 
 # In place of a folder: the checkpoint that comes with the package.
 BUNDLED: Final = "bundled"
@@ -48,13 +48,13 @@ def load_teacher(model: str, options: ModelOptions) -> Teacher:
         return _onnx_teacher(OnnxModel(folder, _on_cpu(options)), options)
     kind = options.kind or _kind(folder)
     if kind == "cross-encoder" and folder is not None:
-        from gliclass_rerank.mining.models.sentence_models import SentenceCrossEncoder
+        from gliclass_rerank.runtimes.sentence_models import SentenceCrossEncoder
 
         return SentenceCrossEncoder(folder, options)
     if kind == "encoder":
         return CosineTeacher(load_encoder(model, options))
     if kind == "gliclass":
-        from gliclass_rerank.mining.models.gliclass_models import GLiClassTeacher
+        from gliclass_rerank.runtimes.gliclass_models import GLiClassTeacher
 
         return GLiClassTeacher(folder, options)
     raise ConfigError(f"`{model}` holds no model of the kind {kind!r}")
@@ -80,11 +80,11 @@ def load_encoder(model: str, options: ModelOptions) -> TextEncoder:
     if folder is not None and _is_onnx(folder):
         return OnnxTextEncoder(OnnxModel(folder, _on_cpu(options)), options)
     if _kind(folder) == "gliclass":
-        from gliclass_rerank.mining.models.gliclass_models import GLiClassEncoder
+        from gliclass_rerank.runtimes.gliclass_models import GLiClassEncoder
 
         return GLiClassEncoder(folder, options)
     assert folder is not None, "the bundled model is a GLiClass checkpoint"
-    from gliclass_rerank.mining.models.sentence_models import SentenceEncoder
+    from gliclass_rerank.runtimes.sentence_models import SentenceEncoder
 
     return SentenceEncoder(folder, options)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gliclass_rerank._optional import require
 from gliclass_rerank.errors import BackendError
-from gliclass_rerank.mining.models.options import ModelOptions
+from gliclass_rerank.runtimes.options import ModelOptions
 
 FloatArray = NDArray[np.float32]
 Role = Literal["query", "passage"]

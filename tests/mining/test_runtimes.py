@@ -13,9 +13,9 @@ from gliclass_rerank import Reranker
 from gliclass_rerank.assemble import from_sentence_encoder
 from gliclass_rerank.checkpoint import save_checkpoint
 from gliclass_rerank.errors import BackendError, CheckpointError, ConfigError, MissingDependencyError
-from gliclass_rerank.mining.models.interfaces import by_ask
-from gliclass_rerank.mining.models.load import load_encoder, load_teacher
-from gliclass_rerank.mining.models.options import ModelOptions
+from gliclass_rerank.runtimes.interfaces import by_ask
+from gliclass_rerank.runtimes.load import load_encoder, load_teacher
+from gliclass_rerank.runtimes.options import ModelOptions
 
 PASSAGES = ["chain oil", "brake pad saddle", "", "oil oil chain brake", "saddle"]
 ASKS = [("brake chain", PASSAGES), ("saddle", []), ("oil", PASSAGES[:2])]

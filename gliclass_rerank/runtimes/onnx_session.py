@@ -14,8 +14,8 @@ from tokenizers import AddedToken, Encoding, Tokenizer
 from gliclass_rerank._optional import require
 from gliclass_rerank.engine.engine import length_groups
 from gliclass_rerank.errors import BackendError, CheckpointError, listed
-from gliclass_rerank.mining.models.interfaces import FloatArray
-from gliclass_rerank.mining.models.options import ModelOptions
+from gliclass_rerank.runtimes.interfaces import FloatArray
+from gliclass_rerank.runtimes.options import ModelOptions
 
 _KNOWN_INPUTS: Final = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 _MODEL_FILES: Final = ("model.onnx", "onnx/model.onnx")

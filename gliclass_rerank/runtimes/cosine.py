@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from gliclass_rerank.mining.models.interfaces import Ask, Scored, TextEncoder, by_ask
+from gliclass_rerank.runtimes.interfaces import Ask, Scored, TextEncoder, by_ask
 
 
 class CosineTeacher:

@@ -17,7 +17,7 @@ import numpy as np
 from gliclass_rerank._optional import require
 from gliclass_rerank.engine.engine import length_groups
 from gliclass_rerank.errors import BackendError, CheckpointError, listed
-from gliclass_rerank.mining.models.interfaces import (
+from gliclass_rerank.runtimes.interfaces import (
     Ask,
     Embedded,
     FloatArray,
@@ -29,7 +29,7 @@ from gliclass_rerank.mining.models.interfaces import (
     set_torch_threads,
     unit_length,
 )
-from gliclass_rerank.mining.models.options import ModelOptions
+from gliclass_rerank.runtimes.options import ModelOptions
 
 _LIBRARY: Final = "sentence_transformers"
 

@@ -12,7 +12,9 @@ from gliclass_rerank.checkpoint import load_checkpoint
 from gliclass_rerank.engine.engine import length_groups
 from gliclass_rerank.engine.placement import resolve_placement
 from gliclass_rerank.errors import ConfigError
-from gliclass_rerank.mining.models.interfaces import (
+from gliclass_rerank.model.batch import TokenRows
+from gliclass_rerank.model.encoder import run_backbone
+from gliclass_rerank.runtimes.interfaces import (
     Ask,
     Embedded,
     FloatArray,
@@ -23,9 +25,7 @@ from gliclass_rerank.mining.models.interfaces import (
     set_torch_threads,
     unit_length,
 )
-from gliclass_rerank.mining.models.options import ModelOptions
-from gliclass_rerank.model.batch import TokenRows
-from gliclass_rerank.model.encoder import run_backbone
+from gliclass_rerank.runtimes.options import ModelOptions
 from gliclass_rerank.scoring import Scorer
 from gliclass_rerank.types import Blocks, TokenIds
 

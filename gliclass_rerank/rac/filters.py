@@ -1,0 +1,83 @@
+"""Which examples a search may return: a metadata filter, ids and texts to leave out."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gliclass_rerank.checks import checked_text, checked_texts
+from gliclass_rerank.errors import InputError
+from gliclass_rerank.rac.records import Stored
+
+Metadata = Mapping[str, Any]  # Any: JSON
+Where = Metadata | Callable[[Metadata], bool] | None
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Conditions on an example; all must hold.
+
+    Attributes:
+        where: Told an example's metadata, says whether it may be returned; None takes all.
+        fragments: Texts that the metadata's JSON must contain for `where` to hold: the database can look for them.
+        excluded_ids: Examples to leave out.
+        excluded_text: Examples with this text, see `comparable`, are left out.
+    """
+
+    where: Callable[[Metadata], bool] | None = None
+    fragments: tuple[str, ...] = ()
+    excluded_ids: frozenset[str] = frozenset()
+    excluded_text: str | None = None
+
+    def accepts(self, stored: Stored) -> bool:
+        """Whether an example may be returned."""
+        if stored.id in self.excluded_ids:
+            return False
+        if self.excluded_text is not None and comparable(stored.example.text) == self.excluded_text:
+            return False
+        return self.where is None or bool(self.where(stored.metadata))
+
+
+def make_filter(where: object, exclude_ids: object, exclude_text: object) -> Filter:
+    """Make a filter of the arguments of a search.
+
+    Args:
+        where: See `ExampleStore.search`; so are the others.
+        exclude_ids: Ids to leave out.
+        exclude_text: Text to leave out.
+
+    Returns:
+        The filter.
+
+    Raises:
+        InputError: An argument of another type.
+    """
+    if isinstance(exclude_ids, Collection) and not isinstance(exclude_ids, (str, bytes, Mapping)):
+        excluded_ids = frozenset(checked_texts("exclude_ids", list(exclude_ids)))
+    else:
+        raise InputError(f"`exclude_ids` must be a collection of strings, got {exclude_ids!r}")
+    excluded_text = None if exclude_text is None else comparable(checked_text("`exclude_text`", exclude_text))
+    if where is None or callable(where):
+        return Filter(where, excluded_ids=excluded_ids, excluded_text=excluded_text)
+    if not isinstance(where, Mapping) or not all(isinstance(key, str) for key in where):
+        raise InputError(f"`where` must be a mapping with strings as keys, or a function, got {where!r}")
+    wanted = dict(where)
+    # Other equal values may be written in several ways, as 1 and 1.0.
+    fragments = tuple(
+        json.dumps({key: value}, separators=(",", ":"))[1:-1]
+        for key, value in wanted.items()
+        if value is None or isinstance(value, str)
+    )
+
+    def holds(metadata: Metadata) -> bool:
+        return all(key in metadata and metadata[key] == value for key, value in wanted.items())
+
+    return Filter(holds, fragments, excluded_ids, excluded_text)
+
+
+def comparable(text: str) -> str:
+    """A text without what does not make it another one: case, white space, Unicode's ways of writing a letter."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
