@@ -73,11 +73,10 @@ def scorers(model: Path | None, peers: Path | None) -> list[Scorer]:
     """What is compared, ours first."""
     peer = ModelOptions(max_tokens=MAX_TOKENS)
     found = [
-        # The whole window, as `Reranker` has it.
         Scorer(
             OURS,
             model or bundled_folder(),
-            lambda: load_teacher(str(model or BUNDLED), ModelOptions(kind="gliclass", max_tokens=512)),
+            lambda: load_teacher(str(model or BUNDLED), ModelOptions(kind="gliclass", max_tokens=MAX_TOKENS)),
         ),
         Scorer("all-MiniLM-L6-v2, cosine", MINILM, lambda: load_teacher(str(MINILM), replace(peer, kind="encoder"))),
     ]

@@ -30,7 +30,7 @@ from gliclass_rerank.model.build import build_model
 from gliclass_rerank.model.config import MODEL_TYPE, ModelConfig
 from gliclass_rerank.model.head import ScoringHead
 
-DEFAULT_MODEL: Final = "minilm-l6-untrained"
+DEFAULT_MODEL: Final = "minilm-l6-v1"
 
 _BUNDLED: Final = Path(__file__).parent / "bundled"
 _CONFIG, _WEIGHTS, _INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"

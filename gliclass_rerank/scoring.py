@@ -198,7 +198,8 @@ def build_planner(
     Args:
         checkpoint: What is loaded.
         plan: What `resolve_plan` said.
-        max_window_tokens: Longest sequence; None for 1,024, or what the backbone's positions allow.
+        max_window_tokens: Longest sequence; None for the checkpoint's default, else 1,024, or what the backbone's
+            positions allow.
         window_tokens: Length to which windows are packed; None for the cheapest.
         max_example_tokens: Tokens of all examples at most; None for what the query leaves.
 
@@ -211,7 +212,8 @@ def build_planner(
     config, layout = checkpoint.config, checkpoint.layout
     limit = config.shape.max_positions
     if max_window_tokens is None:
-        max_window_tokens = min(_MAX_WINDOW_TOKENS, limit or _MAX_WINDOW_TOKENS)
+        wanted = config.default_window_tokens or _MAX_WINDOW_TOKENS
+        max_window_tokens = min(wanted, limit or wanted)
     elif max_window_tokens < 1 or (limit is not None and max_window_tokens > limit):
         raise ConfigError(f"`max_window_tokens` must be between 1 and {limit or 'any number'}, got {max_window_tokens}")
     if window_tokens is not None and window_tokens < 1:

