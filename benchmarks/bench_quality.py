@@ -32,12 +32,13 @@ from harness import print_json
 from scipy.stats import permutation_test
 from tqdm import tqdm
 
+from gliclass_rerank import Reranker
 from gliclass_rerank.checkpoint import bundled_folder
 from gliclass_rerank.errors import DataError
 from gliclass_rerank.evaluation.collection import Collection, load_collection
 from gliclass_rerank.evaluation.ranking import Quality, evaluate_queries
-from gliclass_rerank.runtimes.interfaces import Teacher
-from gliclass_rerank.runtimes.load import BUNDLED, load_teacher
+from gliclass_rerank.runtimes.interfaces import Ask, Scored, Teacher
+from gliclass_rerank.runtimes.load import load_teacher
 from gliclass_rerank.runtimes.options import ModelOptions
 
 DEPTHS = (20, 50, 100)
@@ -69,15 +70,26 @@ class Scorer:
         return digest.hexdigest()[:16]
 
 
+class Ours:
+    """The reranker as a user has it, defaults and all."""
+
+    is_logit = True
+
+    def __init__(self, model: Path | None) -> None:
+        self._reranker = Reranker(model)
+
+    def score(self, asks: Sequence[Ask]) -> Scored:
+        """One logit a passage; tokens are not counted."""
+        rankings = self._reranker.rank_many([query for query, _ in asks], [passages for _, passages in asks])
+        in_order = [sorted(ranking, key=lambda hit: hit.index) for ranking in rankings]
+        return Scored([[hit.logit for hit in hits] for hits in in_order], num_tokens=0)
+
+
 def scorers(model: Path | None, peers: Path | None) -> list[Scorer]:
     """What is compared, ours first."""
     peer = ModelOptions(max_tokens=MAX_TOKENS)
     found = [
-        Scorer(
-            OURS,
-            model or bundled_folder(),
-            lambda: load_teacher(str(model or BUNDLED), ModelOptions(kind="gliclass", max_tokens=MAX_TOKENS)),
-        ),
+        Scorer(OURS, model or bundled_folder(), lambda: Ours(model)),
         Scorer("all-MiniLM-L6-v2, cosine", MINILM, lambda: load_teacher(str(MINILM), replace(peer, kind="encoder"))),
     ]
     if peers is not None:

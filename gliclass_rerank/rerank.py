@@ -32,9 +32,9 @@ class Reranker:
         plan: `"joint"` or `"shared_query"`; None takes what the checkpoint was trained with. Forcing the other one
             works and costs quality, because the weights never saw it (docs/decisions/0003-attention-plans.md).
         revision: Branch, tag or commit of a hub model.
-        max_window_tokens: Longest sequence; None takes the checkpoint's default (256 for the bundled model), else
-            1,024, or what the backbone's positions allow. Passages that do not fit are cut and reported, the query
-            never is.
+        max_window_tokens: Longest sequence; None takes 1,024, or what the backbone's positions allow, and for passages
+            what the checkpoint says (256 for the bundled model). Passages that do not fit are cut and reported, the
+            query never is.
         window_tokens: Length to which the `joint` plan packs passages; None takes the cheapest for the backbone and
             the query's length.
         max_example_tokens: Tokens of the examples of a ranking at most, markers included; the longest parts are cut

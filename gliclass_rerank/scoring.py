@@ -198,8 +198,8 @@ def build_planner(
     Args:
         checkpoint: What is loaded.
         plan: What `resolve_plan` said.
-        max_window_tokens: Longest sequence; None for the checkpoint's default, else 1,024, or what the backbone's
-            positions allow.
+        max_window_tokens: Longest sequence; None for 1,024, or what the backbone's positions allow, and for passages
+            what the checkpoint says.
         window_tokens: Length to which windows are packed; None for the cheapest.
         max_example_tokens: Tokens of all examples at most; None for what the query leaves.
 
@@ -210,10 +210,10 @@ def build_planner(
         ConfigError: A length that is out of range.
     """
     config, layout = checkpoint.config, checkpoint.layout
+    max_passage_tokens = config.default_passage_tokens if max_window_tokens is None else None
     limit = config.shape.max_positions
     if max_window_tokens is None:
-        wanted = config.default_window_tokens or _MAX_WINDOW_TOKENS
-        max_window_tokens = min(wanted, limit or wanted)
+        max_window_tokens = min(_MAX_WINDOW_TOKENS, limit or _MAX_WINDOW_TOKENS)
     elif max_window_tokens < 1 or (limit is not None and max_window_tokens > limit):
         raise ConfigError(f"`max_window_tokens` must be between 1 and {limit or 'any number'}, got {max_window_tokens}")
     if window_tokens is not None and window_tokens < 1:
@@ -222,7 +222,10 @@ def build_planner(
         raise ConfigError(f"`max_example_tokens` must be at least 0, got {max_example_tokens}")
     if plan == "shared_query":
         return SharedQueryPlanner(
-            layout=layout, max_window_tokens=max_window_tokens, max_example_tokens=max_example_tokens
+            layout=layout,
+            max_window_tokens=max_window_tokens,
+            max_passage_tokens=max_passage_tokens,
+            max_example_tokens=max_example_tokens,
         )
     labels, max_label_tokens = checkpoint.label_tokenizer, 0
     if labels is not None:

@@ -11,7 +11,7 @@ from tiny import tiny_tokenizer as tiny_word_level
 from tiny_checkpoints import change_config, change_weights, tiny_checkpoint, tiny_tokenizer, write_tiny_checkpoint
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from gliclass_rerank import Reranker, ZeroShotClassifier
+from gliclass_rerank import Reranker, Truncation, ZeroShotClassifier
 from gliclass_rerank.checkpoint import load_checkpoint, save_checkpoint
 from gliclass_rerank.errors import CheckpointError, ConfigError
 from gliclass_rerank.inputs.tokenizer import TextTokenizer
@@ -194,20 +194,22 @@ def test_saving_makes_parent_folders_and_a_folder_others_can_read(tmp_path):
     shutil.rmtree(tmp_path / "a")
 
 
-def test_a_checkpoint_can_have_a_window_of_its_own(tmp_path):
+def test_a_checkpoint_can_limit_passages_and_a_window_overrides_it(tmp_path):
     folder = write_tiny_checkpoint(tmp_path / "bert", "bert")
-    change_config(folder, default_window_tokens=31)
+    change_config(folder, default_passage_tokens=31)
 
-    own, longer = Reranker(folder, device="cpu"), Reranker(folder, device="cpu", max_window_tokens=64)
+    own, longer = (
+        Reranker(folder, device="cpu", plan="shared_query", max_window_tokens=window) for window in (None, 64)
+    )
 
-    assert own.rank("oil", ["wax " * 40]).truncated
+    assert own.rank("oil " * 40, ["wax " * 40]).truncated == (Truncation(0, num_tokens=40, num_lost=11),)
     assert not longer.rank("oil", ["wax " * 40]).truncated
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.5, "31", True])
-def test_a_broken_default_window_is_refused_by_name(tmp_path, value):
+def test_a_broken_limit_is_refused_by_name(tmp_path, value):
     folder = write_tiny_checkpoint(tmp_path / "bert", "bert")
-    change_config(folder, default_window_tokens=value)
+    change_config(folder, default_passage_tokens=value)
 
-    with pytest.raises(ConfigError, match="`default_window_tokens` must be a whole number above 0, got"):
+    with pytest.raises(ConfigError, match="`default_passage_tokens` must be a whole number above 0, got"):
         load_checkpoint(folder)

@@ -183,12 +183,14 @@ class SharedQueryPlanner:
     Attributes:
         layout: Writes the prompt.
         max_window_tokens: No block is longer than this.
+        max_passage_tokens: Nor is the block of a passage; None sets no other limit. Labels are not passages.
         max_example_tokens: Tokens of all examples at most; they never get more than what the query leaves, or when
             classifying half of the block, if the text needs the rest.
     """
 
     layout: PromptLayout
     max_window_tokens: int
+    max_passage_tokens: int | None = None
     max_example_tokens: int | None = None
 
     def plan(self, ask: Ask, *, yielding: Yielding) -> Plan:
@@ -197,7 +199,10 @@ class SharedQueryPlanner:
         assert label_id is not None, "checked when the checkpoint was loaded"
         ask, cut_examples = fit_examples(self.layout, ask, self._example_room(ask, yielding))
         query, lost = _fit_block(self.layout.query_block(ask), tokenizer, self.max_window_tokens, yielding)
-        room = self.max_window_tokens - 1 - len(tokenizer.suffix_ids)
+        longest = self.max_window_tokens
+        if yielding == "candidates":
+            longest = _least(longest, self.max_passage_tokens)
+        room = max(longest - 1 - len(tokenizer.suffix_ids), 0)
         kept, truncated = _cut(self.layout.candidates(ask.candidates), room)
         blocks = tuple((label_id, *ids, *tokenizer.suffix_ids) for ids in kept)
         return replace(_block_plan(query, blocks, truncated, lost, yielding), truncated_examples=cut_examples)

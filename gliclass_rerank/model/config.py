@@ -4,7 +4,7 @@ Keys keep upstream's spelling because they are file format. Keys that steer only
 architectures are listed in `_IGNORED` and dropped without a word; any other unknown key is logged at debug level.
 Six keys are ours: `attention_plan` and `query_attention_start` (docs/decisions/0003-attention-plans.md),
 `query_key_bias` and `token_interaction` (docs/decisions/0009-trained-head.md), `score_calibration` and
-`default_window_tokens`.
+`default_passage_tokens`.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ class ModelConfig:
         token_interaction: Passage and query are also compared token by token. Ours, `shared_query` only.
         score_calibration: Slope (above 0) and intercept: a passage's score is the sigmoid of slope * logit + intercept.
             None takes the logit as it is. Ours; `gliclass-rerank calibrate` fits it.
-        default_window_tokens: Longest sequence unless the caller says otherwise, below what the positions allow: where
-            longer ones were never trained. None leaves it to the loader. Ours.
+        default_passage_tokens: Longest passage under `shared_query` unless the caller sets a window: where longer ones
+            were never trained. None is the window. Ours.
         shape: Sizes of the backbone, read from `encoder_config`.
     """
 
@@ -164,7 +164,7 @@ class ModelConfig:
     query_key_bias: bool = False
     token_interaction: bool = False
     score_calibration: tuple[float, float] | None = None
-    default_window_tokens: int | None = None
+    default_passage_tokens: int | None = None
     shape: BackboneShape = field(init=False, repr=False, compare=False)
     _squeeze_inputs: int | None = field(default=None, repr=False)
     _scorer_width: int = field(default=256, repr=False)
@@ -190,9 +190,9 @@ class ModelConfig:
         if self.score_calibration is not None:
             object.__setattr__(self, "score_calibration", _checked_calibration(self.score_calibration))
 
-        window = self.default_window_tokens
-        if window is not None and (type(window) is not int or window < 1):
-            raise ConfigError(f"`default_window_tokens` must be a whole number above 0, got {window!r}")
+        longest = self.default_passage_tokens
+        if longest is not None and (type(longest) is not int or longest < 1):
+            raise ConfigError(f"`default_passage_tokens` must be a whole number above 0, got {longest!r}")
 
     def _check_scorer(self) -> None:
         is_cross = self.scorer_type == "cross-attn"
