@@ -245,7 +245,9 @@ class AdapterConformance(ABC):
             ranked = self.run(self.ready(fusion=fusion, fusion_weight=0.0), QUERY, self.found())
             assert self.positions(ranked)[:-1] == written
             assert self.score(ranked[0]) == 1.0
-            assert self.metadata(ranked[0])["rerank_score"] == shared_reranker().rank(QUERY, PASSAGES[:1])[0].score
+            alone = shared_reranker().rank(QUERY, PASSAGES[:1])[0].score
+            # In other company other kernels run.
+            assert self.metadata(ranked[0])["rerank_score"] == pytest.approx(alone, rel=1e-4)
 
     def test_cut_documents_say_so_on_request(self) -> None:
         reranker = {"device": "cpu", "max_window_tokens": 64}

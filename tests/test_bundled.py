@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from gliclass_rerank import Reranker
+from gliclass_rerank import WindowOverflowError
 from gliclass_rerank.checkpoint import bundled_folder, load_checkpoint
 
 # Questions with the passage that answers them and four that are about the same things.
@@ -97,4 +97,13 @@ def test_long_passages_are_cut_and_reported(bundled):
     ranking = bundled.rank("slip", ["chain " * 1000, "a chain slips"])
 
     assert [truncation.index for truncation in ranking.truncated] == [0]
-    assert isinstance(bundled, Reranker)
+
+
+def test_a_long_query_is_read_whole(bundled):
+    query = "my bicycle is five years old and has never been serviced. " * 28 + next(iter(QUESTIONS))
+
+    ranking = bundled.rank(query, QUESTIONS[next(iter(QUESTIONS))])
+
+    assert ranking.truncated == ()
+    with pytest.raises(WindowOverflowError, match="the query takes"):
+        bundled.rank(query * 2, ["oil"])
