@@ -157,7 +157,7 @@ def test_nodes_without_text_go_last(adapter, nodes, query):
     ranked = adapter().rerank([*empty, *nodes], query)
     assert [found.node.node_id for found in ranked[-3:]] == ["image", "empty", "nothing"]
     assert [found.score for found in ranked[-3:]] == [0.0, 0.0, 0.0]
-    assert len(adapter(score_threshold=0.01).rerank([*empty, *nodes], query)) == len(nodes)
+    assert len(adapter(score_threshold=1e-6).rerank([*empty, *nodes], query)) == len(nodes)
 
 
 def test_an_image_with_metadata_is_ranked_by_them(adapter, query, core_score):
