@@ -42,7 +42,17 @@ _FAILURES: Final = (BackendError, CheckpointError, MissingDependencyError, Windo
 
 # What `Reranker` takes; named here so that a misspelt setting is refused before torch is loaded.
 _LOADING: Final = frozenset(
-    ("model", "device", "dtype", "plan", "revision", "max_window_tokens", "window_tokens", "batch_tokens")
+    (
+        "model",
+        "device",
+        "dtype",
+        "plan",
+        "revision",
+        "max_window_tokens",
+        "window_tokens",
+        "max_example_tokens",
+        "batch_tokens",
+    )
 )
 
 
