@@ -368,16 +368,22 @@ class Records:
         Yields:
             Examples by row number.
         """
+        for found in self._paged("SELECT row, id, example, metadata FROM examples"):
+            yield {int(row): _stored(*values) for row, *values in found}
+
+    def _paged(
+        self, statement: str, conditions: str = "", values: Sequence[Any] = ()
+    ) -> Iterator[list[tuple[Any, ...]]]:  # Any: SQLite values
+        """Run a query whose first column is the row number, a page at a time, so that others get their turns."""
         last = -1
         while True:
             found = self._all(
-                f"SELECT row, id, example, metadata FROM examples WHERE row > ? ORDER BY row LIMIT {_CHUNK_ROWS}",
-                (last,),
+                f"{statement} WHERE row > ?{conditions} ORDER BY row LIMIT {_CHUNK_ROWS}", (last, *values)
             )
             if not found:
                 return
             last = found[-1][0]
-            yield {int(row): _stored(*values) for row, *values in found}
+            yield found
 
     def metadata(self, fragments: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, Any]]]:  # Any: JSON
         """Read the metadata of all examples, in the order of their row numbers.
@@ -389,15 +395,7 @@ class Records:
             Row number and metadata.
         """
         conditions = "".join(" AND instr(metadata, ?)" for _ in fragments)
-        last = -1
-        while True:
-            found = self._all(
-                f"SELECT row, metadata FROM examples WHERE row > ?{conditions} ORDER BY row LIMIT {_CHUNK_ROWS}",
-                (last, *fragments),
-            )
-            if not found:
-                return
-            last = found[-1][0]
+        for found in self._paged("SELECT row, metadata FROM examples", conditions, fragments):
             yield from ((int(row), json.loads(text)) for row, text in found)
 
     # What an index is built from, see `VectorSource`.
@@ -419,14 +417,8 @@ class Records:
         Yields:
             Row numbers and vectors.
         """
-        last, dim = -1, self.dim
-        while True:
-            found = self._all(
-                f"SELECT row, vector FROM vectors WHERE row > ? ORDER BY row LIMIT {_CHUNK_ROWS}", (last,)
-            )
-            if not found:
-                return
-            last = found[-1][0]
+        dim = self.dim
+        for found in self._paged("SELECT row, vector FROM vectors"):
             yield _to_arrays(found, dim)
 
     def sample(self, count: int) -> FloatArray:
