@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,9 +34,10 @@ from tqdm import tqdm
 from gliclass_rerank import Reranker
 from gliclass_rerank.checkpoint import bundled_folder
 from gliclass_rerank.errors import DataError
-from gliclass_rerank.evaluation.collection import Collection, load_collection
-from gliclass_rerank.evaluation.ranking import Quality, evaluate_queries
-from gliclass_rerank.runtimes.interfaces import Ask, Scored, Teacher
+from gliclass_rerank.evaluation.collection import Collection, load_collection, spread
+from gliclass_rerank.evaluation.ranking import Quality, evaluate_queries, mean_quality
+from gliclass_rerank.evaluation_adapters import pair_logits
+from gliclass_rerank.runtimes.interfaces import Ask, Scored, Teacher, by_ask
 from gliclass_rerank.runtimes.load import load_teacher
 from gliclass_rerank.runtimes.options import ModelOptions
 
@@ -80,9 +80,9 @@ class Ours:
 
     def score(self, asks: Sequence[Ask]) -> Scored:
         """One logit a passage; tokens are not counted."""
-        rankings = self._reranker.rank_many([query for query, _ in asks], [passages for _, passages in asks])
-        in_order = [sorted(ranking, key=lambda hit: hit.index) for ranking in rankings]
-        return Scored([[hit.logit for hit in hits] for hits in in_order], num_tokens=0)
+        pairs = [(query, passage) for query, passages in asks for passage in passages]
+        logits = pair_logits(self._reranker, [query for query, _ in pairs], [passage for _, passage in pairs])
+        return Scored(by_ask(logits, asks), num_tokens=0)
 
 
 def scorers(model: Path | None, peers: Path | None) -> list[Scorer]:
@@ -119,12 +119,10 @@ def load(folder: Path, limit: int | None) -> Collection:
     full = FULL_QRELS if (folder / FULL_QRELS).is_file() else None
     whole = load_collection(folder, split, qrels=full)
     names = list(whole.queries)
-    count = len(names) if limit is None else min(limit, len(names))
-    chosen = [names[index * len(names) // count] for index in range(count)]
-    return Collection(
-        name=f"{whole.name}",
+    chosen = [names[position] for position in spread(len(names), limit)]
+    return replace(
+        whole,
         queries={name: whole.queries[name] for name in chosen},
-        passages=whole.passages,
         qrels={name: whole.qrels[name] for name in chosen},
         candidates={name: whole.candidates[name][: DEPTHS[-1]] for name in chosen},
     )
@@ -184,11 +182,6 @@ def p_value(ours: Mapping[str, Quality], other: Mapping[str, Quality]) -> float:
     return float(found.pvalue)
 
 
-def mean(qualities: Mapping[str, Quality], figure: str) -> float:
-    """Over queries."""
-    return math.fsum(quality.to_dict()[figure] for quality in qualities.values()) / len(qualities)
-
-
 def measure(collection: Collection, compared: Sequence[Scorer], cache: Path) -> list[dict[str, object]]:
     """One row a scorer: both figures for each length of list, and p at the longest."""
     scores = {FIRST_STAGE: None} | {scorer.name: scored(collection, scorer, cache) for scorer in compared}
@@ -200,7 +193,8 @@ def measure(collection: Collection, compared: Sequence[Scorer], cache: Path) -> 
     for name, by_depth in figures.items():
         row: dict[str, object] = {"collection": collection.name, "queries": len(collection.queries), "scorer": name}
         for depth, qualities in by_depth.items():
-            row |= {f"{figure}, {depth}": mean(qualities, figure) for figure in ("ndcg@10", "mrr@10")}
+            means = mean_quality([*qualities.values()]).to_dict()
+            row |= {f"{figure}, {depth}": value for figure, value in means.items()}
         row["p"] = None if name == OURS else p_value(figures[OURS][DEPTHS[-1]], by_depth[DEPTHS[-1]])
         rows.append(row)
     return rows

@@ -103,7 +103,21 @@ def load_collection(
     )
 
 
-def split_name(text: str, split: str) -> tuple[Path, str]:
+def spread(count: int, limit: int | None) -> list[int]:
+    """Choose positions evenly, because files are often sorted by label or topic.
+
+    Args:
+        count: How many there are.
+        limit: How many to choose at most; None for all.
+
+    Returns:
+        Positions, ascending.
+    """
+    kept = count if limit is None else min(limit, count)
+    return [index * count // kept for index in range(kept)]
+
+
+def folder_and_split(text: str, split: str) -> tuple[Path, str]:
     """Read `DIR` or `DIR:SPLIT`.
 
     Args:

@@ -73,7 +73,18 @@ def evaluate_run(qrels: Qrels, run: Run) -> Quality:
         DataError: No query has a positive judgment.
         MissingDependencyError: `ir_measures` is not installed.
     """
-    qualities = evaluate_queries(qrels, run).values()
+    return mean_quality([*evaluate_queries(qrels, run).values()])
+
+
+def mean_quality(qualities: Sequence[Quality]) -> Quality:
+    """Average figures, such as those of a run's queries.
+
+    Args:
+        qualities: At least one.
+
+    Returns:
+        The means.
+    """
     return Quality(
         ndcg_at_10=math.fsum(quality.ndcg_at_10 for quality in qualities) / len(qualities),
         mrr_at_10=math.fsum(quality.mrr_at_10 for quality in qualities) / len(qualities),

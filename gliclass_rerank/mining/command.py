@@ -211,10 +211,10 @@ def _options(
 
 
 def _judged(text: str, split: str) -> Judged:
-    from gliclass_rerank.evaluation.collection import split_name
+    from gliclass_rerank.evaluation.collection import folder_and_split
     from gliclass_rerank.mining.questions import Judged
 
-    return Judged(*split_name(text, split))
+    return Judged(*folder_and_split(text, split))
 
 
 def _name(model: str) -> str:

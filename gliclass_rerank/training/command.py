@@ -72,10 +72,10 @@ def calibrate(
     import torch
     from tqdm import tqdm
 
-    from gliclass_rerank.evaluation.collection import load_collection, split_name
+    from gliclass_rerank.evaluation.collection import folder_and_split, load_collection
     from gliclass_rerank.training.calibrating import calibrate as run
 
-    collections = [load_collection(*split_name(text, split), limit=limit) for text in data]
+    collections = [load_collection(*folder_and_split(text, split), limit=limit) for text in data]
     num_passages = sum(collection.num_candidates for collection in collections)
     with tqdm(total=num_passages, unit=" passages", file=sys.stderr, disable=None, leave=False) as bar:
         report = run(model, collections, target, weights_dtype=torch.float16 if half else None, on_ranked=bar.update)

@@ -12,7 +12,7 @@ from gliclass_rerank.engine.engine import Engine
 from gliclass_rerank.engine.placement import resolve_placement
 from gliclass_rerank.engine.torch_backend import TorchBackend
 from gliclass_rerank.errors import DataError
-from gliclass_rerank.evaluation.collection import Collection, load_collection
+from gliclass_rerank.evaluation.collection import Collection, load_collection, spread
 from gliclass_rerank.evaluation.ranking import rerank_collection
 from gliclass_rerank.inputs.examples import ExampleFormat
 from gliclass_rerank.inputs.layout import Ask
@@ -90,7 +90,7 @@ class DevSets:
                 self._rankings.append((config, _collection(config)))
             else:
                 records = open_classification(config)
-                chosen = [records[index] for index in _spread(len(records), config.limit)]
+                chosen = [records[index] for index in spread(len(records), config.limit)]
                 self._classifications.append((config, chosen))
 
     def measure(self, scorer: LiveScorer) -> dict[str, float]:
@@ -178,16 +178,10 @@ def _collection(config: DevConfig) -> Collection:
     return _as_collection(config.title, records, config.limit)
 
 
-def _spread(count: int, limit: int | None) -> list[int]:
-    """At most `limit` positions, evenly spread, because files are often sorted by label or topic."""
-    kept = count if limit is None else min(limit, count)
-    return [index * count // kept for index in range(kept)]
-
-
 def _as_collection(name: str, records: Records[RankingRecord], limit: int | None) -> Collection:
     """Judged lists as a collection; records without a positive are left out, as `evaluate` does."""
     queries, passages, qrels, candidates = {}, {}, {}, {}
-    for number in _spread(len(records), limit):
+    for number in spread(len(records), limit):
         record = records[number]
         if not any(grade > 0 for grade in record.grades):
             continue
