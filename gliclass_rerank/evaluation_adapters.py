@@ -10,7 +10,6 @@ nothing.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from gliclass_rerank._optional import require
 from gliclass_rerank.checkpoint import bundled_folder
 from gliclass_rerank.checks import checked_count, checked_texts
+from gliclass_rerank.digests import folder_digest
 from gliclass_rerank.errors import ConfigError, InputError, listed
 from gliclass_rerank.rerank import Reranker
 
@@ -31,8 +31,8 @@ _PAIRS_AT_ONCE: Final = 8192
 # Settings of a `Reranker` that change its logits by more than rounding.
 _SCORING: Final = ("dtype", "plan", "max_window_tokens", "window_tokens")
 
-# What a checkpoint folder may hold beside these (a card, a log) does not change a logit.
-_CHECKPOINT_SUFFIXES: Final = frozenset((".json", ".safetensors", ".model", ".txt"))
+# A local checkpoint's revision is as long as a git commit's.
+_COMMIT_DIGITS: Final = 40
 
 
 def pair_logits(
@@ -286,21 +286,9 @@ def _description(reranker: Reranker, max_query_chars: int | None) -> dict[str, A
             "revision": settings.get("revision"),
             "loader": MtebReranker,
         }
-    return {**fields, "name": _two_part(folder.resolve().name), "revision": _digest(folder)}
+    return {**fields, "name": _two_part(folder.resolve().name), "revision": folder_digest(folder)[:_COMMIT_DIGITS]}
 
 
 def _two_part(name: str) -> str:
     """A name as mteb wants it, with an organization."""
     return name if "/" in name else f"gliclass-rerank/{name}"
-
-
-def _digest(folder: Path) -> str:
-    """As long as a git commit, and as good as one to tell checkpoints apart."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in _CHECKPOINT_SUFFIXES and path.is_file():
-            digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-    return digest.hexdigest()[:40]

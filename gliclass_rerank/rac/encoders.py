@@ -13,24 +13,19 @@ The runtimes themselves are those of `runtimes`.
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
 
 from gliclass_rerank.checks import checked_text
+from gliclass_rerank.digests import folder_digest
 from gliclass_rerank.errors import BackendError, InputError
 from gliclass_rerank.rac.index import FloatArray
 
 BUNDLED: Final = "bundled"
-# What a model's vectors depend on; anything else in its folder (model cards, pictures) may change.
-_MODEL_FILES: Final = frozenset({".json", ".model", ".onnx", ".onnx_data", ".safetensors", ".txt"})
-_WHOLE_FILE: Final = 1 << 22
-_BLOCK: Final = 1 << 16
-_NUM_BLOCKS: Final = 64
 _NUM_VALUES: Final = 64
 
 
@@ -98,7 +93,8 @@ class LocalEncoder:
         self._turn = threading.Lock()  # sentence-transformers' tokenizers hold settings of the call
         is_folder = Path(model).expanduser().is_dir()
         folder = Path(model).expanduser() if is_folder else bundled_folder()
-        digest = _folder_digest(folder, settings={"max_tokens": max_tokens, "prefix": prefix})
+        # Sampled, because a store is opened often; its probe vector notices what lies between the samples.
+        digest = folder_digest(folder, settings={"max_tokens": max_tokens, "prefix": prefix}, is_sampled=True)
         self.fingerprint: Final = f"folder:{digest}"
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
@@ -233,28 +229,6 @@ def _named(name: object) -> str:
     if not text.strip():
         raise InputError(f"`name` must not be blank, got {text!r}")
     return text
-
-
-def _folder_digest(folder: Path, *, settings: dict[str, Any]) -> str:  # Any: JSON
-    """Digest of a model's files: small ones whole, of large ones the size and blocks from end to end."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    paths = [path for path in folder.rglob("*") if path.suffix in _MODEL_FILES and path.is_file()]
-    for path in sorted(paths, key=lambda path: path.relative_to(folder).as_posix()):
-        size = path.stat().st_size
-        digest.update(f"\n{path.relative_to(folder).as_posix()} {size}\n".encode())
-        with path.open("rb") as handle:
-            for start, length in _parts(size):
-                handle.seek(start)
-                digest.update(handle.read(length))
-    return digest.hexdigest()
-
-
-def _parts(size: int) -> Iterator[tuple[int, int]]:
-    if size <= _WHOLE_FILE:
-        yield 0, size
-        return
-    for number in range(_NUM_BLOCKS):
-        yield (size - _BLOCK) * number // (_NUM_BLOCKS - 1), _BLOCK
 
 
 def _weights_digest(model: Any) -> str:  # Any: see SentenceTransformerEncoder

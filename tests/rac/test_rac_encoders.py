@@ -12,7 +12,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from gliclass_rerank import Example
 from gliclass_rerank.errors import BackendError, CheckpointError, ConfigError, InputError
-from gliclass_rerank.rac import CallableEncoder, ExampleStore, LocalEncoder, SentenceTransformerEncoder, encoders
+from gliclass_rerank.rac import CallableEncoder, ExampleStore, LocalEncoder, SentenceTransformerEncoder
 from gliclass_rerank.runtimes.load import load_encoder
 from gliclass_rerank.runtimes.options import ModelOptions
 
@@ -107,21 +107,6 @@ def test_other_weights_or_settings_have_another_fingerprint(folder, tmp_path):
     ]
 
     assert len({encoder.fingerprint for encoder in made}) == len(made)
-
-
-def test_of_a_large_file_blocks_from_end_to_end_count(tmp_path, monkeypatch):
-    monkeypatch.setattr(encoders, "_WHOLE_FILE", 1000)
-    monkeypatch.setattr(encoders, "_BLOCK", 10)
-    path = tmp_path / "model.safetensors"
-
-    def digest(changed_at):
-        raw = bytearray(100_000)
-        raw[changed_at] = 1
-        path.write_bytes(raw)
-        return encoders._folder_digest(tmp_path, settings={})
-
-    assert len({digest(at) for at in (0, 9, 99_990 * 31 // 63, 99_990, 99_999)}) == 5
-    assert digest(500) == digest(501)  # between two blocks
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path):
