@@ -1,25 +1,34 @@
-"""A GLiClass checkpoint that scores exactly the cosine of a sentence encoder: where training starts.
+"""GLiClass checkpoints made of other people's encoders without training: where training starts.
 
-Takes any BERT that mean-pools its tokens (all-MiniLM, e5, gte, ...) and changes none of its weights. The markers are
-new rows of the embedding table, copies of the special tokens in whose place they stand, so that a `shared_query` block
-reads `[CLS] passage [SEP]` in the encoder's eyes; averaged tokens, normalised features and identity projectors make the
-dot product the cosine. Passages see the query in no layer (`query_attention_start` is the number of layers), so it is
-a bi-encoder; on request it is a start for training instead, in which passages see a little of the query and are
-compared with it token by token (docs/decisions/0009-trained-head.md).
+The markers are new rows of the embedding table, made of the special tokens in whose place they stand, so that a
+`shared_query` block reads `[CLS] passage [SEP]` in the encoder's eyes. Two kinds of source:
+
+- A *sentence encoder*, any BERT that mean-pools its tokens (all-MiniLM, e5, gte, ...). Averaged tokens, normalised
+  features and identity projectors make the dot product exactly the cosine. Passages see the query in no layer
+  (`query_attention_start` is the number of layers), so it is a bi-encoder; on request it is a start for training
+  instead, in which passages see a little of the query and are compared with it token by token
+  (docs/decisions/0009-trained-head.md).
+- A *cross-encoder*, a BERT with a classifier over its first token (ms-marco-MiniLM, ...), some or all of its layers.
+  The candidate's marker is the first token, the projectors are pooler and classifier. Its query never sees the passage
+  here, which the weights do not expect: it has to be trained before it is of use
+  (docs/decisions/0015-start-from-a-cross-encoder.md).
 
     python -m gliclass_rerank.assemble [--for-training] SENTENCE_ENCODER_FOLDER CHECKPOINT_FOLDER
+    python -m gliclass_rerank.assemble --cross-encoder [--layers 0,1,5] CROSS_ENCODER_FOLDER CHECKPOINT_FOLDER
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from gliclass_rerank.checkpoint import Checkpoint, save_checkpoint
 from gliclass_rerank.errors import CheckpointError
@@ -28,6 +37,8 @@ from gliclass_rerank.inputs.pieces import EXAMPLE, LABEL, SEP
 from gliclass_rerank.inputs.tokenizer import TextTokenizer
 from gliclass_rerank.model.build import build_model
 from gliclass_rerank.model.config import ModelConfig
+from gliclass_rerank.model.gliclass import GLiClass
+from gliclass_rerank.model.segments import CANDIDATES
 
 # The special token whose embedding each marker starts from.
 _STAND_INS: Final = {LABEL: "[CLS]", SEP: "[SEP]", EXAMPLE: "[SEP]"}
@@ -41,6 +52,20 @@ _QUERY_KEY_BIAS: Final = -3.0
 _LOGIT_SCALE: Final = 14.4
 _MATCH_SCALE: Final = 0.6 * _LOGIT_SCALE
 _INTERCEPT: Final = -14.76
+
+# A cross-encoder's passage follows its query. Where the passage starts at one position whatever the query's length, its
+# embeddings do not depend on the query; 32 is later than most queries end. Untrained, 9 layers of ms-marco-MiniLM-L-12
+# keep 0.86 of their teacher's order that way, 0.84 with the passage right behind the query, 0.56 from position 0 on.
+_CROSS_ENCODER: Final[Mapping[str, Any]] = {  # Any: JSON
+    "pooling_strategy": "first",
+    "class_token_pooling": "first",
+    "normalize_features": False,
+    "projector_hidden_act": "tanh",
+    "use_segment_embeddings": True,
+    "candidate_position_start": 32,
+}
+_WORDS: Final = "embeddings.word_embeddings.weight"
+_LAYER: Final = "encoder.layer."
 
 
 def from_sentence_encoder(folder: str | Path, *, for_training: bool = False) -> Checkpoint:
@@ -59,32 +84,133 @@ def from_sentence_encoder(folder: str | Path, *, for_training: bool = False) -> 
     """
     source = Path(folder)
     encoder = _bert_config(source)
-    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    tokenizer.add_special_tokens(list(_STAND_INS))
-    layout = PromptLayout(TextTokenizer(tokenizer), prompt_first=True)
-    config = _config(encoder, tokenizer, for_training=for_training)
-    model = build_model(config)
+    tokenizer = _tokenizer(source)
+    config = _config(encoder, tokenizer, **_sentence_settings(encoder["num_hidden_layers"], for_training=for_training))
+    model = _empty(config)
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()  # what the source lacks (a pooler, perhaps) must not be left to chance
-        model.logit_scale.fill_(1.0)
-        for name, tensor in load_file(source / "model.safetensors").items():
-            if name == "embeddings.position_ids":
-                continue
-            target = model.get_parameter(f"encoder_model.{name}")
-            target[: tensor.shape[0]] = tensor
-        table = model.get_parameter("encoder_model.embeddings.word_embeddings.weight")
-        for marker, stand_in in _STAND_INS.items():
-            table[tokenizer.token_to_id(marker)] = table[tokenizer.token_to_id(stand_in)]
+        _fill_backbone(model, load_file(source / "model.safetensors"), tokenizer)
         for projector in (model.text_projector, model.classes_projector):
             for linear in (projector.linear_1, projector.linear_2):
                 torch.nn.init.eye_(linear.weight)
                 torch.nn.init.zeros_(linear.bias)
         if for_training:
             _prepare(model)
+    return _checkpoint(source, config, model, tokenizer)
+
+
+def from_cross_encoder(folder: str | Path, *, layers: Sequence[int] | None = None) -> Checkpoint:
+    """Assemble a start for training; its logits are on the cross-encoder's scale.
+
+    Args:
+        folder: A transformers folder of a `BertForSequenceClassification` with one output, its `model.safetensors` and
+            `tokenizer.json`.
+        layers: Which of its layers to keep, ascending; None keeps all.
+
+    Returns:
+        The checkpoint, float32.
+
+    Raises:
+        CheckpointError: The folder holds another architecture or lacks a file, or a layer is not there.
+    """
+    source = Path(folder)
+    encoder = _bert_config(source)
+    weights = load_file(source / "model.safetensors")
+    if weights.get("classifier.weight", torch.empty(0)).shape[:1] != (1,) or "bert.pooler.dense.weight" not in weights:
+        raise CheckpointError(f"`{source}` is no cross-encoder: it needs a pooler and a classifier with one output")
+    kept = _checked_layers(layers, encoder["num_hidden_layers"])
+    tokenizer = _tokenizer(source)
+    config = _config({**encoder, "num_hidden_layers": len(kept)}, tokenizer, **_CROSS_ENCODER)
+    model = _empty(config)
+    with torch.no_grad():
+        backbone = {
+            key.removeprefix("bert."): tensor
+            for key, tensor in weights.items()
+            if key.startswith(("bert.embeddings.", "bert.encoder."))  # the pooler goes into the head
+        }
+        _fill_backbone(model, _chosen_layers(backbone, kept), tokenizer)
+        _place_candidates(model, backbone, label_id=config.class_token_index)
+        _fill_head(model, weights)
+    return _checkpoint(source, config, model, tokenizer)
+
+
+def _tokenizer(source: Path) -> Tokenizer:
+    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.add_special_tokens(list(_STAND_INS))
+    return tokenizer
+
+
+def _empty(config: ModelConfig) -> GLiClass:
+    model = build_model(config)
+    assert isinstance(model, GLiClass), "a uni-encoder's config"
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()  # what the source lacks (a pooler, perhaps) must not be left to chance
+        model.logit_scale.fill_(1.0)
+    return model
+
+
+def _checkpoint(source: Path, config: ModelConfig, model: GLiClass, tokenizer: Tokenizer) -> Checkpoint:
+    layout = PromptLayout(TextTokenizer(tokenizer), prompt_first=True)
     return Checkpoint(name=source.name, config=config, model=model, layout=layout)
+
+
+def _fill_backbone(model: GLiClass, weights: Mapping[str, Tensor], tokenizer: Tokenizer) -> None:
+    """Copy a BERT's weights; the new rows of the embedding table are copies of the special tokens'."""
+    for name, tensor in weights.items():
+        if name != "embeddings.position_ids":
+            model.get_parameter(f"encoder_model.{name}")[: tensor.shape[0]] = tensor
+    table = model.get_parameter(f"encoder_model.{_WORDS}")
+    for marker, stand_in in _STAND_INS.items():
+        table[tokenizer.token_to_id(marker)] = table[tokenizer.token_to_id(stand_in)]
+
+
+def _checked_layers(layers: Sequence[int] | None, num_layers: int) -> list[int]:
+    kept = list(range(num_layers)) if layers is None else list(layers)
+    if not kept or kept != sorted(set(kept)) or kept[0] < 0 or kept[-1] >= num_layers:
+        raise CheckpointError(f"`layers` must be ascending numbers from 0 to {num_layers - 1}, got {layers!r}")
+    return kept
+
+
+def _chosen_layers(weights: Mapping[str, Tensor], kept: Sequence[int]) -> dict[str, Tensor]:
+    chosen = {key: tensor for key, tensor in weights.items() if not key.startswith(_LAYER)}
+    for new, old in enumerate(kept):
+        prefix = f"{_LAYER}{old}."
+        chosen |= {
+            f"{_LAYER}{new}.{key.removeprefix(prefix)}": tensor
+            for key, tensor in weights.items()
+            if key.startswith(prefix)
+        }
+    return chosen
+
+
+def _place_candidates(model: GLiClass, weights: Mapping[str, Tensor], *, label_id: int) -> None:
+    """Put candidates where a cross-encoder's second text is: later positions, token type 1, after a first token."""
+    positions = model.get_parameter("encoder_model.embeddings.position_embeddings.weight")
+    known = weights["embeddings.position_embeddings.weight"].shape[0]
+    positions[known:] = positions[known - 1]
+    first_type, second_type = weights["embeddings.token_type_embeddings.weight"][:2]
+    segments = model.get_parameter("segment_embeddings.weight")
+    segments[CANDIDATES] = second_type - first_type
+    # The marker is read as [CLS] at position 0 with type 0: what is added to it elsewhere is taken off beforehand.
+    marker = model.get_parameter(f"encoder_model.{_WORDS}")[label_id]
+    marker += positions[0] - positions[model.config.candidate_position_start] - segments[CANDIDATES]
+
+
+def _fill_head(model: GLiClass, weights: Mapping[str, Tensor]) -> None:
+    """Pooler and classifier as projectors: the candidate's vector is pooled, the text's is the classifier's weight.
+
+    The text projector ignores the text at first and may learn to read it.
+    """
+    candidate, text = model.classes_projector, model.text_projector
+    direction, offset = weights["classifier.weight"][0], weights["classifier.bias"]
+    candidate.linear_1.weight.copy_(weights["bert.pooler.dense.weight"])
+    candidate.linear_1.bias.copy_(weights["bert.pooler.dense.bias"])
+    torch.nn.init.eye_(candidate.linear_2.weight)
+    candidate.linear_2.bias.copy_(direction * offset / direction.square().sum())  # adds the classifier's bias
+    torch.nn.init.eye_(text.linear_1.weight)
+    text.linear_2.bias.copy_(direction)
 
 
 def _bert_config(source: Path) -> dict[str, Any]:  # Any: JSON
@@ -107,38 +233,51 @@ def _prepare(model: torch.nn.Module) -> None:
     torch.nn.init.xavier_uniform_(first.weight, generator=torch.Generator().manual_seed(0))  # type: ignore[arg-type] # a Linear's
 
 
-def _config(encoder: dict[str, Any], tokenizer: Tokenizer, *, for_training: bool) -> ModelConfig:  # Any: JSON
-    num_layers = encoder["num_hidden_layers"]
+def _config(encoder: dict[str, Any], tokenizer: Tokenizer, **settings: Any) -> ModelConfig:  # Any: JSON
+    size = tokenizer.get_vocab_size()
+    positions = encoder.get("max_position_embeddings", 512) + settings.get("candidate_position_start", 0)
     return ModelConfig.from_dict(
         {
-            "encoder_config": {**encoder, "vocab_size": tokenizer.get_vocab_size()},
-            "vocab_size": tokenizer.get_vocab_size(),
+            "encoder_config": {**encoder, "vocab_size": size, "max_position_embeddings": positions},
+            "vocab_size": size,
             "class_token_index": tokenizer.token_to_id(LABEL),
             "text_token_index": tokenizer.token_to_id(SEP),
             "example_token_index": tokenizer.token_to_id(EXAMPLE),
-            "pooling_strategy": "avg",
-            "class_token_pooling": "average",
             "prompt_first": True,
             "scorer_type": "simple",
-            "normalize_features": True,
-            "projector_hidden_act": "linear",
             "attention_plan": "shared_query",
-            "query_attention_start": num_layers // 2 if for_training else num_layers,
-            "query_key_bias": for_training,
-            "token_interaction": for_training,
+            **settings,
         }
     )
 
 
+def _sentence_settings(num_layers: int, *, for_training: bool) -> dict[str, Any]:  # Any: JSON
+    return {
+        "pooling_strategy": "avg",
+        "class_token_pooling": "average",
+        "normalize_features": True,
+        "projector_hidden_act": "linear",
+        "query_attention_start": num_layers // 2 if for_training else num_layers,
+        "query_key_bias": for_training,
+        "token_interaction": for_training,
+    }
+
+
 def main() -> None:
     """Assemble a folder from the command line; weights are written in half precision."""
-    parser = argparse.ArgumentParser(description=from_sentence_encoder.__doc__)
+    parser = argparse.ArgumentParser(description="Assemble a checkpoint from a BERT.")
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("--for-training", action="store_true", help="let passages see the query, and compare tokens")
-    arguments = parser.parse_args()
-    checkpoint = from_sentence_encoder(arguments.source, for_training=arguments.for_training)
-    save_checkpoint(checkpoint, arguments.target, weights_dtype=torch.float16)
+    parser.add_argument("--cross-encoder", action="store_true", help="the source is a cross-encoder")
+    parser.add_argument("--layers", help="which of a cross-encoder's layers to keep, such as 0,1,5; all unless given")
+    given = parser.parse_args()
+    if given.cross_encoder:
+        layers = None if given.layers is None else [int(number) for number in given.layers.split(",")]
+        checkpoint = from_cross_encoder(given.source, layers=layers)
+    else:
+        checkpoint = from_sentence_encoder(given.source, for_training=given.for_training)
+    save_checkpoint(checkpoint, given.target, weights_dtype=torch.float16)
 
 
 if __name__ == "__main__":

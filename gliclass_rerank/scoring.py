@@ -211,7 +211,7 @@ def build_planner(
     """
     config, layout = checkpoint.config, checkpoint.layout
     max_passage_tokens = config.default_passage_tokens if max_window_tokens is None else None
-    limit = config.shape.max_positions
+    limit = config.max_window_tokens
     if max_window_tokens is None:
         max_window_tokens = min(_MAX_WINDOW_TOKENS, limit or _MAX_WINDOW_TOKENS)
     elif max_window_tokens < 1 or (limit is not None and max_window_tokens > limit):

@@ -122,6 +122,8 @@ class ModelConfig:
         attention_plan: The plan the weights were trained with. Ours; absent means `joint`.
         query_attention_start: First layer in which passages see the query under `shared_query`; 0 is every layer,
             the number of layers is never. Ours.
+        candidate_position_start: Position of a candidate's marker under `shared_query` on a backbone with absolute
+            positions; the rest follows. Above 0 the first positions are the query's alone, as in a cross-encoder. Ours.
         query_key_bias: A learned bias, one a layer and head, is added to a passage's attention to the query's tokens.
             Ours.
         token_interaction: Passage and query are also compared token by token. Ours, `shared_query` only.
@@ -161,6 +163,7 @@ class ModelConfig:
     calibrator_use_bias: bool = False
     attention_plan: AttentionPlan = "joint"
     query_attention_start: int = 0
+    candidate_position_start: int = 0
     query_key_bias: bool = False
     token_interaction: bool = False
     score_calibration: tuple[float, float] | None = None
@@ -176,7 +179,7 @@ class ModelConfig:
         self._check_scorer()
         if self.is_bi_encoder and self.label_model_config is None:
             raise ConfigError(f"the architecture {self.architecture_type!r} needs `label_model_config`")
-        for key in ("query_key_bias", "token_interaction"):
+        for key in ("candidate_position_start", "query_key_bias", "token_interaction"):
             if getattr(self, key) and (self.is_bi_encoder or self.attention_plan != "shared_query"):
                 raise ConfigError(
                     f"`{key}` needs a uni-encoder with the plan 'shared_query', got {self.attention_plan!r}"
@@ -185,6 +188,13 @@ class ModelConfig:
             raise ConfigError(
                 f"`query_attention_start` must be between 0 and the number of layers {self.shape.num_layers}, "
                 f"got {self.query_attention_start}"
+            )
+
+        start, longest = self.candidate_position_start, self.shape.max_positions
+        if type(start) is not int or start < 0 or (start and (longest is None or start >= longest - 1)):
+            raise ConfigError(
+                "`candidate_position_start` must be a whole number from 0 that leaves positions for a candidate "
+                f"(the backbone has {longest or 'none'}), got {start!r}"
             )
 
         if self.score_calibration is not None:
@@ -284,6 +294,12 @@ class ModelConfig:
             _squeeze_inputs=self._squeeze_inputs if squeeze is None else squeeze[1],
             _scorer_width=self._scorer_width if mlp is None else mlp[0],
         )
+
+    @property
+    def max_window_tokens(self) -> int | None:
+        """Longest sequence for which the backbone has positions; None where positions are relative."""
+        longest = self.shape.max_positions
+        return None if longest is None else longest - self.candidate_position_start
 
     @property
     def is_bi_encoder(self) -> bool:

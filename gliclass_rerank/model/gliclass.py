@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from gliclass_rerank.errors import ConfigError
 from gliclass_rerank.model.batch import BlockBatch, TokenRows, WindowBatch
 from gliclass_rerank.model.blocks.registry import block_runner
 from gliclass_rerank.model.config import ModelConfig
@@ -34,6 +35,8 @@ class GLiClass(ScoringHead):
         self.layer_wise_attention = LayerwiseAttention(config.squeeze_inputs, width) if config.squeeze_layers else None
         self.segment_embeddings = nn.Embedding(NUM_SEGMENTS, width) if config.use_segment_embeddings else None
         shape = config.shape
+        if config.candidate_position_start:
+            _check_positions_start(shape.model_type, self.encoder_model)
         self.query_key_bias = (
             nn.Parameter(torch.zeros(shape.num_layers, shape.num_heads)) if config.query_key_bias else None
         )
@@ -106,6 +109,7 @@ class GLiClass(ScoringHead):
                 memory,
                 key_bias=self.query_key_bias,
                 embeddings=self._embeddings(group.ids, candidate_segments),
+                start=config.candidate_position_start,
                 all_layers=config.reads_all_layers,
                 read_tokens=block_tokens_read(config),
             )
@@ -142,6 +146,13 @@ class GLiClass(ScoringHead):
             fused: Tensor = self.layer_wise_attention([layer.to(dtype) for layer in layers], mask)
             return fused
         return layers[-1].to(dtype)
+
+
+def _check_positions_start(model_type: str, backbone: nn.Module) -> None:
+    if not block_runner(model_type, backbone).positions_are_absolute:
+        raise ConfigError(
+            f"`candidate_position_start` needs a backbone with absolute positions, {model_type!r} has relative ones"
+        )
 
 
 def _shift_to_text(states: Tensor, token_mask: Tensor, text_start: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_CANDIDATES, _TEXT, _EXAMPLES = 0, 1, 2
+CANDIDATES, _TEXT, _EXAMPLES = 0, 1, 2
 NUM_SEGMENTS = 3
 
 
@@ -52,4 +52,4 @@ def candidate_segments(ids: Tensor) -> Tensor:
     Returns:
         LongTensor [num_rows, seq_len] of zeros.
     """
-    return torch.full_like(ids, _CANDIDATES)
+    return torch.full_like(ids, CANDIDATES)

@@ -4,6 +4,7 @@ import pytest
 from tiny_checkpoints import BACKBONES, tiny_config
 
 from gliclass_rerank.errors import ConfigError
+from gliclass_rerank.model.build import build_model
 from gliclass_rerank.model.config import ModelConfig
 
 BERT = {"model_type": "bert", "vocab_size": 101, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3}
@@ -153,7 +154,26 @@ def test_the_number_of_squeezed_layers_comes_from_the_weights():
     assert found.with_shapes({"layer_wise_attention.W1.weight": (2, 4)}).squeeze_inputs == 4
 
 
-@pytest.mark.parametrize("key", ["query_key_bias", "token_interaction"])
+@pytest.mark.parametrize("start", [-1, 1.5, True, 1000])
+def test_candidates_start_at_a_position_that_leaves_room(start):
+    with pytest.raises(ConfigError, match="`candidate_position_start` must be a whole number from 0 that leaves"):
+        tiny_config("bert", attention_plan="shared_query", candidate_position_start=start)
+
+
+def test_positions_of_the_querys_own_are_taken_off_the_window():
+    found = tiny_config("bert", attention_plan="shared_query", candidate_position_start=8)
+
+    assert found.max_window_tokens == found.shape.max_positions - 8
+
+
+def test_relative_positions_have_no_start():
+    found = tiny_config("modernbert", attention_plan="shared_query", candidate_position_start=8)
+
+    with pytest.raises(ConfigError, match="needs a backbone with absolute positions, 'modernbert' has relative ones"):
+        build_model(found)
+
+
+@pytest.mark.parametrize("key", ["candidate_position_start", "query_key_bias", "token_interaction"])
 def test_what_only_blocks_can_do_is_refused_under_another_plan(key):
     with pytest.raises(ConfigError) as caught:
         tiny_config("modernbert", attention_plan="joint", **{key: True})

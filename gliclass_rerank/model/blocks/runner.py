@@ -61,18 +61,22 @@ class BlockRunner(ABC):
     def positions_are_absolute(self) -> bool:
         """Whether candidates restart at position 0 (True) or go on after the query (False)."""
 
-    def embed(self, ids: Tensor, embeddings: Tensor | None) -> Tensor:
-        """Embedding output, positions from 0 where they are absolute.
+    def embed(self, ids: Tensor, embeddings: Tensor | None, start: int = 0) -> Tensor:
+        """Embedding output.
 
         Args:
             ids: LongTensor [num_rows, seq_len].
             embeddings: FloatTensor [num_rows, seq_len, hidden] that replaces the word embeddings of `ids`, or None.
+            start: The first token's position; above 0 only where positions are absolute.
 
         Returns:
             FloatTensor [num_rows, seq_len, hidden]. Padding needs no mask here, because it is never attended to.
         """
         module: Any = self.backbone.embeddings  # Any: see layers
-        states: Tensor = module(input_ids=None if embeddings is not None else ids, inputs_embeds=embeddings)
+        placed = {}
+        if start:
+            placed["position_ids"] = torch.arange(start, start + ids.shape[1], device=ids.device)[None]
+        states: Tensor = module(input_ids=None if embeddings is not None else ids, inputs_embeds=embeddings, **placed)
         return states
 
     @abstractmethod
@@ -154,6 +158,7 @@ class BlockRunner(ABC):
         *,
         key_bias: Tensor | None = None,
         embeddings: Tensor | None = None,
+        start: int = 0,
         all_layers: bool = False,
         read_tokens: int | None = None,
     ) -> tuple[Tensor, ...]:
@@ -166,6 +171,8 @@ class BlockRunner(ABC):
             key_bias: FloatTensor [num_layers, num_heads], added to the attention scores of the query's tokens; None for
                 no bias.
             embeddings: FloatTensor [num_rows, seq_len, hidden]. Word embeddings in place of the ids.
+            start: Position of each candidate's first token where positions are absolute; elsewhere it follows the
+                query's last one.
             all_layers: As in `encode_query`.
             read_tokens: How many of each candidate's first tokens will be read from the last layer; None for all. The
                 others still give keys and values there, but their output is never computed: a seventh of a
@@ -180,7 +187,7 @@ class BlockRunner(ABC):
         own = torch.arange(offset, offset + ids.shape[1], device=device)
         both = torch.cat([torch.arange(memory.num_tokens, device=device), own])
         own_mask, both_mask = _key_masks(token_mask, memory.num_tokens)
-        states = self.embed(ids, embeddings)
+        states = self.embed(ids, embeddings, start)
         layers = [states]
         for layer, shared in enumerate(memory.keys_values):
             is_last = layer == self.num_layers - 1
