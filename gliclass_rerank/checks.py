@@ -51,16 +51,25 @@ def as_number(value: object) -> float | None:
 
 def checked_share(name: str, value: object) -> float:
     """A number between 0 and 1, both included."""
+    return _checked_from(0, name, value)
+
+
+def checked_cosine(name: str, value: object) -> float:
+    """A number between -1 and 1, both included."""
+    return _checked_from(-1, name, value)
+
+
+def _checked_from(least: int, name: str, value: object) -> float:
     number = as_number(value)
-    if number is None or not 0 <= number <= 1:
-        raise InputError(f"`{name}` must be between 0 and 1, got {value!r}")
+    if number is None or not least <= number <= 1:
+        raise InputError(f"`{name}` must be between {least} and 1, got {value!r}")
     return number
 
 
 def json_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """Constructor arguments as JSON values: paths, devices and dtypes by name, what is None left out."""
     return {
-        name: value if isinstance(value, int) else str(value).removeprefix("torch.")
+        name: value if isinstance(value, (int, float)) else str(value).removeprefix("torch.")
         for name, value in values.items()
         if value is not None
     }

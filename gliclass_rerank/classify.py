@@ -16,12 +16,13 @@ from gliclass_rerank.errors import InputError
 from gliclass_rerank.inputs.examples import ExampleFormat
 from gliclass_rerank.inputs.layout import Ask
 from gliclass_rerank.model.config import AttentionPlan
+from gliclass_rerank.rac.retrieval import Examples, Retrieval
+from gliclass_rerank.rac.source import ExampleSource
 from gliclass_rerank.scoring import Scorer, sigmoid
-from gliclass_rerank.types import Example, LabelScore
+from gliclass_rerank.types import LabelScore
 
 logger = logging.getLogger(__name__)
 
-Examples = Sequence[Example | Mapping[str, Any]]  # Any: upstream's JSON-like examples
 Labels = Sequence[str] | Mapping[str, Any]  # Any: a hierarchy of any depth
 
 _SEPARATOR = "."
@@ -43,10 +44,15 @@ class ZeroShotClassifier:
         max_window_tokens: As for `Reranker`.
         max_example_tokens: As for `Reranker`.
         batch_tokens: As for `Reranker`.
+        example_store: Where judged examples are found for each text; as for `Reranker`.
+        num_examples: As for `Reranker`.
+        example_similarity: As for `Reranker`.
+        allow_equal_texts: Whether an example may have the very text that is classified; see `Reranker`.
 
     Raises:
-        ConfigError: An unknown setting, or a plan that the backbone cannot run.
+        ConfigError: An unknown setting, a plan that the backbone cannot run, or a store that another encoder filled.
         CheckpointError: The checkpoint cannot be loaded.
+        DataError: The store cannot be opened, perhaps because another process has it open.
     """
 
     def __init__(
@@ -60,7 +66,17 @@ class ZeroShotClassifier:
         max_window_tokens: int | None = None,
         max_example_tokens: int | None = None,
         batch_tokens: int | None = None,
+        example_store: str | Path | ExampleSource | None = None,
+        num_examples: int = 3,
+        example_similarity: float = 0.5,
+        allow_equal_texts: bool = False,
     ) -> None:
+        self._retrieval = Retrieval(
+            example_store,
+            num_examples=num_examples,
+            example_similarity=example_similarity,
+            allow_equal=allow_equal_texts,
+        )
         self._scorer = Scorer(
             model,
             device=device,
@@ -70,6 +86,7 @@ class ZeroShotClassifier:
             max_window_tokens=max_window_tokens,
             max_example_tokens=max_example_tokens,
             batch_tokens=batch_tokens,
+            has_store=example_store is not None,
         )
 
     @property
@@ -81,6 +98,11 @@ class ZeroShotClassifier:
     def plan(self) -> AttentionPlan | None:
         """The attention plan in use; None for bi-encoders."""
         return self._scorer.plan
+
+    @property
+    def example_store(self) -> ExampleSource | None:
+        """Where examples come from: the `ExampleStore` of the path that was given, or the source itself."""
+        return self._retrieval.source
 
     def logits(
         self,
@@ -96,7 +118,7 @@ class ZeroShotClassifier:
             text: What is classified.
             labels: Labels, or a hierarchy of them (nested mappings; names are joined by dots). May be empty.
             prompt: Task description, glued to the text: end it with a space.
-            examples: Judged examples.
+            examples: Judged examples. None asks the store, if there is one; an empty list shows none.
             example_format: `"rac"`, `"few_shot"`, or None for what the checkpoint was trained with.
 
         Returns:
@@ -105,11 +127,10 @@ class ZeroShotClassifier:
         Raises:
             InputError: An argument of the wrong type.
             WindowOverflowError: Prompt, examples and a label leave no room for the text.
-            BackendError: The forward pass failed.
+            BackendError: The forward pass or the store failed.
         """
-        flat = flatten_labels(labels)
-        ask = self._ask(text, flat, prompt, examples, example_format)
-        return self._score([ask])[0]
+        asks = self._asks([checked_text("`text`", text)], [flatten_labels(labels)], prompt, examples, example_format)
+        return self._score(asks)[0]
 
     def __call__(
         self,
@@ -131,7 +152,7 @@ class ZeroShotClassifier:
             multi_label: Whether any number of labels may apply (sigmoid), else exactly one does (softmax over the
                 text's labels; the best is returned, ties by index, and `threshold` has no effect).
             prompt: As for `logits`.
-            examples: As for `logits`; shown beside every text.
+            examples: As for `logits`; shown beside every text. The store is asked for each text, in one search.
             example_format: As for `logits`.
 
         Returns:
@@ -142,30 +163,25 @@ class ZeroShotClassifier:
         """
         if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
             raise InputError(f"`threshold` must be between 0 and 1, got {threshold!r}")
-        batch = (texts,) if isinstance(texts, str) else checked_texts("texts", texts)
+        batch = (checked_text("`texts`", texts),) if isinstance(texts, str) else checked_texts("texts", texts)
         label_sets = _label_sets(labels, len(batch))
-        asks = [
-            self._ask(text, flat, prompt, examples, example_format)
-            for text, flat in zip(batch, label_sets, strict=True)
-        ]
+        asks = self._asks(batch, label_sets, prompt, examples, example_format)
         choose = partial(_above, threshold) if multi_label else _best
         return [choose(logits, flat) for logits, flat in zip(self._score(asks), label_sets, strict=True)]
 
-    def _ask(
+    def _asks(
         self,
-        text: str,
-        labels: Sequence[str],
+        texts: Sequence[str],
+        label_sets: Sequence[Sequence[str]],
         prompt: str | None,
         examples: Examples | None,
         example_format: ExampleFormat | None,
-    ) -> Ask:
-        return self._scorer.ask(
-            checked_text("`text`", text),
-            labels,
-            prompt=None if prompt is None else checked_text("`prompt`", prompt),
-            examples=examples,
-            example_format=example_format,
-        )
+    ) -> list[Ask]:
+        description = None if prompt is None else checked_text("`prompt`", prompt)
+        return [
+            self._scorer.ask(text, labels, prompt=description, examples=shown, example_format=example_format)
+            for text, labels, shown in zip(texts, label_sets, self._retrieval.shown(texts, examples), strict=True)
+        ]
 
     def _score(self, asks: Sequence[Ask]) -> list[list[float]]:
         scored = self._scorer.score(asks, yielding="text")

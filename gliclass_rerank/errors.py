@@ -6,9 +6,9 @@ GLiClassRerankError
 ├── InputError (ValueError)               bad call arguments
 │   └── WindowOverflowError               query and markers leave no room for a passage
 ├── CheckpointError                       missing, unexpected or mis-shaped weights; names listed
-├── DataError (ValueError)                an evaluation file that cannot be read; file and line named
+├── DataError (ValueError)                a file that cannot be used: evaluation data (line named), a store
 ├── MissingDependencyError (ImportError)  .package, .extra
-└── BackendError (RuntimeError)           the forward pass failed; .reason
+└── BackendError (RuntimeError)           the forward pass, an encoder or an example store failed; .reason
     └── OutOfMemoryError                  the device has no memory left even for the smallest batch
 ```
 
@@ -44,7 +44,7 @@ class CheckpointError(GLiClassRerankError):
 
 
 class DataError(GLiClassRerankError, ValueError):
-    """A data file is missing or malformed; the message names the file and the line."""
+    """A data file is missing or malformed, or a store is open elsewhere; the message names the file and the line."""
 
 
 class MissingDependencyError(GLiClassRerankError, ImportError):
@@ -64,7 +64,7 @@ class MissingDependencyError(GLiClassRerankError, ImportError):
 
 
 class BackendError(GLiClassRerankError, RuntimeError):
-    """The forward pass failed or gave unusable numbers.
+    """The forward pass failed or gave unusable numbers, or an example store failed while it was used.
 
     Args:
         reason: What went wrong, in one sentence; kept as `.reason`.

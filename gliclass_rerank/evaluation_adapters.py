@@ -29,7 +29,17 @@ from gliclass_rerank.rerank import Reranker
 _PAIRS_AT_ONCE: Final = 8192
 
 # Settings of a `Reranker` that change its logits by more than rounding.
-_SCORING: Final = ("dtype", "plan", "max_window_tokens", "window_tokens")
+_SCORING: Final = (
+    "dtype",
+    "plan",
+    "max_window_tokens",
+    "window_tokens",
+    "max_example_tokens",
+    "example_store",
+    "num_examples",
+    "example_similarity",
+    "allow_equal_queries",
+)
 
 # A local checkpoint's revision is as long as a git commit's.
 _COMMIT_DIGITS: Final = 40

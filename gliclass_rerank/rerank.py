@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gliclass_rerank.checks import checked_count, checked_text, checked_texts, json_settings
+from gliclass_rerank.checks import checked_count, checked_text, checked_texts
 from gliclass_rerank.errors import InputError
 from gliclass_rerank.inputs.planner import Plan
 from gliclass_rerank.model.config import AttentionPlan
+from gliclass_rerank.rac.retrieval import Examples, Retrieval
+from gliclass_rerank.rac.source import ExampleSource, plain_settings
 from gliclass_rerank.scoring import Scorer
 from gliclass_rerank.types import Example, Hit, Ranking, Truncation
-
-Examples = Sequence[Example | Mapping[str, Any]]  # Any: upstream's JSON-like examples
 
 
 class Reranker:
     """Ranks passages with a GLiClass checkpoint.
 
-    One instance holds one model, does not change after construction and may be shared by any number of threads.
+    One instance holds one model, does not change after construction, but for what its store learns, and may be shared
+    by any number of threads.
 
     Args:
         model: A local folder or a hub name; None for the bundled model, which needs no network.
@@ -40,10 +42,18 @@ class Reranker:
         max_example_tokens: Tokens of the examples of a ranking at most, markers included; the longest parts are cut
             first, and what was cut is reported. None leaves them all that the query does not need.
         batch_tokens: Tokens of one forward pass; None takes 2,048 on the CPU and 65,536 elsewhere.
+        example_store: Where judged examples are found for each query: the path of an `ExampleStore`, made if it does
+            not exist and filled by the default encoder, or any `ExampleSource`. In one process all rerankers and
+            classifiers that name a path share the store.
+        num_examples: How many examples to show at most.
+        example_similarity: The least cosine of an example's query with the query, in [-1, 1].
+        allow_equal_queries: Whether an example may have the very query that is ranked, whatever the case and white
+            space. Its judgements give the answer away: right when they are to be repeated, wrong when measuring.
 
     Raises:
-        ConfigError: An unknown setting, or a plan that the backbone cannot run.
+        ConfigError: An unknown setting, a plan that the backbone cannot run, or a store that another encoder filled.
         CheckpointError: The checkpoint cannot be loaded.
+        DataError: The store cannot be opened, perhaps because another process has it open.
     """
 
     def __init__(
@@ -58,7 +68,17 @@ class Reranker:
         window_tokens: int | None = None,
         max_example_tokens: int | None = None,
         batch_tokens: int | None = None,
+        example_store: str | Path | ExampleSource | None = None,
+        num_examples: int = 3,
+        example_similarity: float = 0.5,
+        allow_equal_queries: bool = False,
     ) -> None:
+        self._retrieval = Retrieval(
+            example_store,
+            num_examples=num_examples,
+            example_similarity=example_similarity,
+            allow_equal=allow_equal_queries,
+        )
         self._scorer = Scorer(
             model,
             device=device,
@@ -69,20 +89,26 @@ class Reranker:
             window_tokens=window_tokens,
             max_example_tokens=max_example_tokens,
             batch_tokens=batch_tokens,
+            has_store=example_store is not None,
         )
-        self._settings = json_settings(
-            {
-                "model": model,
-                "device": device,
-                "dtype": dtype,
-                "plan": plan,
-                "revision": revision,
-                "max_window_tokens": max_window_tokens,
-                "window_tokens": window_tokens,
-                "max_example_tokens": max_example_tokens,
-                "batch_tokens": batch_tokens,
+        self._given: dict[str, Any] = {  # Any: settings of all types
+            "model": model,
+            "device": device,
+            "dtype": dtype,
+            "plan": plan,
+            "revision": revision,
+            "max_window_tokens": max_window_tokens,
+            "window_tokens": window_tokens,
+            "max_example_tokens": max_example_tokens,
+            "batch_tokens": batch_tokens,
+        }
+        if example_store is not None:
+            self._given |= {
+                "example_store": example_store,
+                "num_examples": self._retrieval.num_examples,
+                "example_similarity": self._retrieval.example_similarity,
+                "allow_equal_queries": bool(allow_equal_queries),
             }
-        )
 
     def __reduce__(self) -> tuple[Callable[..., Reranker], tuple[type[Reranker], dict[str, Any]]]:
         # A pickle carries the recipe: weights are read where it is loaded, and no code travels.
@@ -96,8 +122,14 @@ class Reranker:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The arguments that were given, as JSON values: `Reranker(**settings)` is its equal. A new dict each time."""
-        return dict(self._settings)
+        """The arguments that were given, as JSON values: `Reranker(**settings)` is its equal. A new dict each time.
+
+        Those of examples are among them if there is a store.
+
+        Raises:
+            ConfigError: `example_store` is an object, not a path.
+        """
+        return plain_settings(self._given)
 
     @property
     def name(self) -> str:
@@ -113,6 +145,11 @@ class Reranker:
     def device(self) -> torch.device:
         """Where the model runs."""
         return self._scorer.device
+
+    @property
+    def example_store(self) -> ExampleSource | None:
+        """Where examples come from: the `ExampleStore` of the path that was given, or the source itself."""
+        return self._retrieval.source
 
     def rank(
         self,
@@ -132,15 +169,15 @@ class Reranker:
             passages: What is ranked, in any order; may be empty. Never changed.
             top_k: How many hits to return; None for all, more than there are is all.
             examples: Judged examples shown beside the query: earlier queries with relevant (`true_labels`) and
-                irrelevant (`false_labels`) passages.
+                irrelevant (`false_labels`) passages. None asks the store, if there is one; an empty list shows none.
 
         Returns:
             Hits by descending logit, ties by index.
 
         Raises:
             InputError: An argument of the wrong type, a blank query, or a `top_k` below 1.
-            WindowOverflowError: Query and examples leave no room for a passage.
-            BackendError: The forward pass failed.
+            WindowOverflowError: The query leaves no room for a passage.
+            BackendError: The forward pass or the store failed.
         """
         return self.rank_many([checked_text("`query`", query)], [passages], top_k=top_k, examples=examples)[0]
 
@@ -153,11 +190,13 @@ class Reranker:
     ) -> list[Ranking]:
         """Rank a list of passages for each query; windows of different queries share forward passes.
 
+        Examples for all queries are found in one search.
+
         Args:
             queries: What is searched for.
             passages_per_query: One list of passages for each query.
             top_k: How many hits to return for each query; None for all.
-            examples: Judged examples shown beside every query.
+            examples: Judged examples shown beside every query. None asks the store for each, as for `rank`.
 
         Returns:
             One ranking a query, in the order of `queries`.
@@ -177,17 +216,25 @@ class Reranker:
                 f"`passages_per_query` must hold one list for each of the {len(texts)} queries, "
                 f"got {len(passages_per_query)}"
             )
-        asks, sources = [], []
+        candidates, sources = [], []
         for query, passages in zip(texts, passages_per_query, strict=True):
-            if not query.strip():
-                raise InputError(f"`query` must not be blank, got {query!r}")
+            _refuse_blank(query)
             unique, source = _deduplicate(checked_texts("passages", passages))
-            asks.append(self._scorer.ask(query, unique, examples=examples))
+            candidates.append(unique)
             sources.append(source)
+        # A query without passages is shown nothing, so nothing is searched for it.
+        found = iter(
+            self._retrieval.shown([text for text, some in zip(texts, candidates, strict=True) if some], examples)
+        )
+        asks = [
+            self._scorer.ask(query, unique, examples=next(found) if unique else ())
+            for query, unique in zip(texts, candidates, strict=True)
+        ]
         scored = self._scorer.score(asks, yielding="candidates")
         score = self._scorer.relevance
         return [
-            _ranking(logits, plan, source, limit, score) for (logits, plan), source in zip(scored, sources, strict=True)
+            replace(_ranking(logits, plan, source, limit, score), examples=ask.examples)
+            for (logits, plan), source, ask in zip(scored, sources, asks, strict=True)
         ]
 
     async def arank(
@@ -210,6 +257,66 @@ class Reranker:
             As for `rank`.
         """
         return await asyncio.to_thread(self.rank, query, passages, top_k=top_k, examples=examples)
+
+    def examples_for(self, queries: Sequence[str]) -> list[tuple[Example, ...]]:
+        """Find the examples that `rank` shows beside queries.
+
+        Args:
+            queries: What is searched for.
+
+        Returns:
+            For each query its examples, most similar first; none without a store.
+
+        Raises:
+            InputError: Not a list of strings.
+            BackendError: The store failed.
+        """
+        return self._retrieval.shown(checked_texts("queries", queries))
+
+    def feedback(
+        self,
+        query: str,
+        relevant: Sequence[str] = (),
+        irrelevant: Sequence[str] = (),
+        *,
+        id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,  # Any: JSON
+    ) -> str:
+        """Put judged passages of a query into the store; later rankings of similar queries are shown them.
+
+        All judgements of a query, whatever its case and white space, become one example; the newer judgement of a
+        passage wins. They are safe on the disk when this returns, if the store is an `ExampleStore` with a path.
+
+        Args:
+            query: What was searched for; not blank.
+            relevant: Passages that answered it.
+            irrelevant: Passages that did not.
+            id: Keep these judgements apart under this name; given again with the same query, it joins them. Examples
+                that were added to the store by other means have names of their own too.
+            metadata: JSON values to keep with them; they replace earlier ones under the same keys.
+
+        Returns:
+            The example's id.
+
+        Raises:
+            ConfigError: There is no store, or it cannot be written to.
+            InputError: An argument of the wrong type, a blank query, no passage, one that is both relevant and
+                irrelevant, an id that belongs to another query, or a store that was opened with `read_only=True`.
+            BackendError: The store failed.
+        """
+        _refuse_blank(checked_text("`query`", query))
+        good, bad = checked_texts("relevant", relevant), checked_texts("irrelevant", irrelevant)
+        if not good and not bad:
+            raise InputError(f"`relevant` or `irrelevant` must hold a passage, got {relevant!r} and {irrelevant!r}")
+        for passage in good:
+            if passage in bad:
+                raise InputError(f"a passage must be either relevant or irrelevant, got {passage!r} as both")
+        return self._retrieval.learn(Example(query, good, bad), id=id, metadata=metadata)
+
+
+def _refuse_blank(query: str) -> None:
+    if not query.strip():
+        raise InputError(f"`query` must not be blank, got {query!r}")
 
 
 def _rebuilt(kind: type[Reranker], settings: dict[str, Any]) -> Reranker:

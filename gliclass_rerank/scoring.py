@@ -49,6 +49,7 @@ class Scorer:
         window_tokens: Length to which windows are packed.
         max_example_tokens: Tokens of examples.
         batch_tokens: Tokens of one forward pass.
+        has_store: Whether there is a store of examples, which the model must be able to read.
 
     Attributes:
         name: The checkpoint's name or folder, or the bundled model's name.
@@ -69,11 +70,16 @@ class Scorer:
         window_tokens: int | None = None,
         max_example_tokens: int | None = None,
         batch_tokens: int | None = None,
+        has_store: bool = False,
     ) -> None:
         if plan is not None and plan not in _PLANS:
             raise ConfigError(f"`plan` must be one of {listed(_PLANS)}, got {plan!r}")
         placement = resolve_placement(device, dtype, batch_tokens)
         checkpoint = load_checkpoint(model, revision=revision)
+        if has_store and checkpoint.config.architecture_type == "bi-encoder":
+            raise ConfigError(
+                "`example_store` has no place beside the architecture 'bi-encoder', which never reads examples"
+            )
         self.name = checkpoint.name
         self.plan = resolve_plan(checkpoint, plan)
         self.device, self.dtype = placement.device, placement.dtype

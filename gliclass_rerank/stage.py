@@ -10,6 +10,7 @@ import math
 import threading
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from gliclass_rerank.checks import (
@@ -24,12 +25,14 @@ from gliclass_rerank.errors import (
     BackendError,
     CheckpointError,
     ConfigError,
+    DataError,
     InputError,
     MissingDependencyError,
     WindowOverflowError,
     listed,
 )
 from gliclass_rerank.fusion import Fusion, reciprocal_rank, weighted
+from gliclass_rerank.rac.source import ExampleSource, checked_store, plain_settings
 from gliclass_rerank.types import Example, StageHit, StageRanking
 
 if TYPE_CHECKING:
@@ -37,8 +40,9 @@ if TYPE_CHECKING:
 
 OnError = Literal["raise", "keep_order"]
 
-# What a running service can meet with correct code: the model cannot be had or run, or a query outgrows the window.
-_FAILURES: Final = (BackendError, CheckpointError, MissingDependencyError, WindowOverflowError)
+# What a running service can meet with correct code: the model cannot be had or run, the store of examples is broken or
+# open elsewhere, or a query outgrows the window.
+_FAILURES: Final = (BackendError, CheckpointError, DataError, MissingDependencyError, WindowOverflowError)
 
 # What `Reranker` takes; named here so that a misspelt setting is refused before torch is loaded.
 _LOADING: Final = frozenset(
@@ -52,6 +56,10 @@ _LOADING: Final = frozenset(
         "window_tokens",
         "max_example_tokens",
         "batch_tokens",
+        "example_store",
+        "num_examples",
+        "example_similarity",
+        "allow_equal_queries",
     )
 )
 
@@ -63,12 +71,14 @@ class RerankStage:
     be shared by any number of threads; copies share its model; a pickle carries the settings, not the model.
 
     Args:
-        model: A local folder or a hub name; None for the bundled model. See `Reranker`; so are the next four.
+        model: A local folder or a hub name; None for the bundled model. See `Reranker`; so are the next five.
         device: A torch device; None picks one.
         dtype: Precision of the backbone; None picks one.
         plan: Attention plan; None for the checkpoint's.
         revision: Branch, tag or commit of a hub model.
-        reranker: A `Reranker` to use, or its settings, in place of the five arguments above.
+        example_store: Where judged examples are found for each query: a path or an `ExampleSource`. With the latter the
+            stage cannot be pickled.
+        reranker: A `Reranker` to use, or its settings, in place of the six arguments above.
         top_k: How many passages to return; None for all.
         score_threshold: Keep only passages whose reranker's score is at least this, in [0, 1]; applied before `top_k`
             and regardless of fusion. None keeps all.
@@ -77,10 +87,10 @@ class RerankStage:
         fusion: Combine with the retriever: `"reciprocal_rank"` of both orders, or `"weighted"` mean of both scores.
             None orders by the reranker alone.
         fusion_weight: Share of the reranker in the fused score, in [0, 1].
-        examples: Judged examples shown beside every query; see `Reranker.rank`.
+        examples: Judged examples shown beside every query, in place of the store's; see `Reranker.rank`.
         on_error: `"keep_order"` returns the retriever's order, unscored and with the reason in `StageRanking.error`,
-            when the model cannot be loaded or run or when the query does not fit; `"raise"` raises. Wrong arguments
-            are raised either way.
+            when model or store cannot be loaded or fail, or when the query does not fit; `"raise"` raises. Wrong
+            arguments are raised either way.
         keep_retrieval_score: Whether `notes` reports the retriever's score.
         report_truncation: Whether `notes` reports how many tokens were cut.
 
@@ -96,6 +106,7 @@ class RerankStage:
         dtype: str | None = None,
         plan: str | None = None,
         revision: str | None = None,
+        example_store: str | Path | ExampleSource | None = None,
         reranker: Reranker | Mapping[str, Any] | None = None,  # Any: the settings' values
         top_k: int | None = None,
         score_threshold: float | None = None,
@@ -109,9 +120,15 @@ class RerankStage:
         report_truncation: bool = False,
     ) -> None:
         self._lock = threading.Lock()
-        self._reranker, self._loading = _source(
-            {"model": model, "device": device, "dtype": dtype, "plan": plan, "revision": revision}, reranker
-        )
+        loading = {
+            "model": model,
+            "device": device,
+            "dtype": dtype,
+            "plan": plan,
+            "revision": revision,
+            "example_store": example_store,
+        }
+        self._reranker, self._loading = _source(loading, reranker)
         self._is_shared = self._reranker is not None
         self._fusion = _choice("fusion", fusion, (None, *get_args(Fusion)))
         self._on_error = _choice("on_error", on_error, get_args(OnError))
@@ -123,12 +140,14 @@ class RerankStage:
             self._weight = checked_share("fusion_weight", fusion_weight)
             self._query_prefix = checked_text("`query_prefix`", query_prefix)
             self._passage_prefix = checked_text("`passage_prefix`", passage_prefix)
-            self._examples = Example.list_of(examples)
+            self._examples = None if examples is None else Example.list_of(examples)
         except InputError as error:
             raise ConfigError(str(error)) from None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lock": None, "_reranker": None, "_is_shared": False}
+        shared = self._reranker if self._is_shared else None
+        loading = plain_settings(self._loading) if shared is None else shared.settings
+        return {**self.__dict__, "_lock": None, "_reranker": None, "_is_shared": False, "_loading": loading}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
@@ -140,12 +159,13 @@ class RerankStage:
         return self
 
     def warm_up(self) -> None:
-        """Load the model, once, however many threads ask for it.
+        """Load the model and open the store, once, however many threads ask for it.
 
         Raises:
-            ConfigError: A setting that the checkpoint or the machine cannot serve.
+            ConfigError: A setting that the checkpoint, the store or the machine cannot serve.
             CheckpointError: The checkpoint cannot be loaded, unless the order is kept on errors: the next `run` will
                 try again, and say so.
+            DataError: The store cannot be opened, unless likewise.
         """
         try:
             self._loaded()
@@ -154,7 +174,7 @@ class RerankStage:
                 raise
 
     def close(self) -> None:
-        """Let go of the model; the next use loads it again. A given `Reranker` stays with its owner's other users."""
+        """Let go of the model and the store; the next use loads them again. Given ones stay with their other users."""
         with self._lock:
             if not self._is_shared:
                 self._reranker = None
@@ -179,16 +199,17 @@ class RerankStage:
                 by `"weighted"` fusion. NaN and infinity count as none.
             top_k: As in the constructor; None for the constructor's.
             score_threshold: As in the constructor; None for the constructor's.
-            examples: As in the constructor; None for the constructor's.
+            examples: As in the constructor; None for the constructor's, an empty list for none.
 
         Returns:
             Each passage at most once.
 
         Raises:
             InputError: An argument of the wrong type or length, a blank query, or a retrieval score that fusion misses.
-            WindowOverflowError: Query and examples leave no room for a passage.
+            WindowOverflowError: The query leaves no room for a passage.
             CheckpointError: The checkpoint cannot be loaded.
-            BackendError: The forward pass failed.
+            DataError: The store cannot be opened.
+            BackendError: The forward pass or the store failed.
         """
         limit = self._top_k if top_k is None else checked_count("top_k", top_k)
         threshold = self._threshold if score_threshold is None else checked_share("score_threshold", score_threshold)
@@ -287,10 +308,15 @@ class RerankStage:
         blank = [index for index, text in enumerate(texts) if not text.strip()]
         scores, lost, order = [0.0] * len(texts), [0] * len(texts), []
         if written:
-            ranking = self._loaded().rank(
+            reranker = self._loaded()
+            shown = self._examples if examples is None else examples
+            if shown is None:
+                # Found for the query as it was asked: behind a prefix, an equal one would not be known as equal.
+                (shown,) = reranker.examples_for([query])
+            ranking = reranker.rank(
                 self._query_prefix + query,
                 [self._passage_prefix + texts[index] for index in written],
-                examples=self._examples if examples is None else examples,
+                examples=shown,
             )
             for hit in ranking:
                 order.append(written[hit.index])
@@ -316,23 +342,30 @@ class RerankStage:
 
 
 def _source(
-    loading: Mapping[str, str | None],
+    loading: Mapping[str, str | Path | ExampleSource | None],
     reranker: Reranker | Mapping[str, Any] | None,  # Any: the settings' values
 ) -> tuple[Reranker | None, dict[str, Any]]:
     """The reranker, if there is one already, and the arguments to load one with."""
     given = {name: value for name, value in loading.items() if value is not None}
     if reranker is None:
-        return None, given
+        return None, _loadable(given)
     if given:
         raise ConfigError(f"pass either `reranker` or {listed(given)}, not both")
     if isinstance(reranker, Mapping):
         unknown = reranker.keys() - _LOADING
         if unknown:
             raise ConfigError(f"`reranker` may have the settings {listed(_LOADING)}, got {listed(map(str, unknown))}")
-        return None, json_settings(reranker)
+        return None, _loadable(reranker)
     if not isinstance(reranker, _reranker_type()):
         raise ConfigError(f"`reranker` must be a `Reranker` or its settings, got {reranker!r}")
-    return reranker, reranker.settings
+    return reranker, {}
+
+
+def _loadable(settings: Mapping[str, Any]) -> dict[str, Any]:  # Any: the settings' values
+    """Settings as JSON values, but for a store that is an object."""
+    store = checked_store(settings.get("example_store"))
+    plain = json_settings({name: value for name, value in settings.items() if name != "example_store"})
+    return plain if store is None else {**plain, "example_store": store}
 
 
 def _reranker_type() -> type[Reranker]:

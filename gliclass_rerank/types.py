@@ -82,12 +82,15 @@ class Ranking(_Hits[Hit]):
         truncated: Passages that were cut, by index; covers all passages, not only the returned ones.
         windows: Indices of the passages that saw each other, window by window; empty when every passage was
             scored alone (`shared_query` plan). Equal passages are scored once, under their first index.
-        truncated_examples: Examples that were cut or left out to fit their budget, by index.
+        truncated_examples: Examples that were cut or left out to fit their budget, by index in `examples`.
+        examples: The judged examples that were to be shown, given by hand or found in the store, in the order shown
+            and before any cut; none if there was no passage.
     """
 
     truncated: tuple[Truncation, ...] = ()
     windows: tuple[tuple[int, ...], ...] = ()
     truncated_examples: tuple[Truncation, ...] = ()
+    examples: tuple[Example, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,14 @@ def test_what_is_saved_is_loaded_unchanged(tmp_path, kind):
         assert (tmp_path / "once" / file).read_bytes() == (tmp_path / "twice" / file).read_bytes()
 
 
+@pytest.mark.parametrize("kind", [Reranker, ZeroShotClassifier])
+def test_a_bi_encoder_which_never_reads_examples_is_refused_a_store_of_them(tmp_path, kind):
+    save_checkpoint(tiny_bi_encoder(), tmp_path / "checkpoint")
+
+    with pytest.raises(ConfigError, match="`example_store` has no place beside the architecture 'bi-encoder'"):
+        kind(tmp_path / "checkpoint", device="cpu", example_store=tmp_path / "judged.db")
+
+
 def test_tied_weights_stay_one_table(tmp_path):
     save_checkpoint(tiny_t5(), tmp_path / "t5")
     encoder = load_checkpoint(tmp_path / "t5").model.encoder_model

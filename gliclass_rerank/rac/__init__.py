@@ -1,21 +1,47 @@
 """Judged examples, kept and found again by similarity: what retrieval-augmented models retrieve from.
 
-Importing this package loads neither torch nor FAISS; an encoder or a large store does.
+Importing this package loads nothing heavy: names are resolved on first use. A store loads numpy, an encoder torch, and
+many examples FAISS.
 """
 
 from __future__ import annotations
 
-from gliclass_rerank.rac.encoders import CallableEncoder, LocalEncoder, SentenceTransformerEncoder, StoreEncoder
-from gliclass_rerank.rac.records import Stored
-from gliclass_rerank.rac.search import Found
-from gliclass_rerank.rac.store import ExampleStore
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gliclass_rerank.rac.encoders import CallableEncoder, LocalEncoder, SentenceTransformerEncoder, StoreEncoder
+    from gliclass_rerank.rac.records import Stored
+    from gliclass_rerank.rac.search import Found
+    from gliclass_rerank.rac.source import ExampleSource, FeedbackSource
+    from gliclass_rerank.rac.store import ExampleStore
 
 __all__ = [
     "CallableEncoder",
+    "ExampleSource",
     "ExampleStore",
+    "FeedbackSource",
     "Found",
     "LocalEncoder",
     "SentenceTransformerEncoder",
     "StoreEncoder",
     "Stored",
 ]
+
+_HOMES = {
+    "ExampleSource": "source",
+    "ExampleStore": "store",
+    "FeedbackSource": "source",
+    "Found": "search",
+    "Stored": "records",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'encoders')}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

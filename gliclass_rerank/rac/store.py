@@ -7,6 +7,7 @@ and `search.py` has the two work together.
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -15,13 +16,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from gliclass_rerank.checks import as_number, checked_count, checked_text, checked_texts
+from gliclass_rerank.checks import checked_cosine, checked_count, checked_text, checked_texts
 from gliclass_rerank.errors import ConfigError, DataError, InputError, listed
 from gliclass_rerank.rac.backends import Backend, builder_of
 from gliclass_rerank.rac.cached_index import CachedIndex
 from gliclass_rerank.rac.encoders import LocalEncoder, StoreEncoder, encode_checked
 from gliclass_rerank.rac.filters import Metadata, Where, make_filter
 from gliclass_rerank.rac.index import FloatArray
+from gliclass_rerank.rac.judgements import are_of_one_text, merged, text_id
 from gliclass_rerank.rac.records import Identity, NewRecord, Records, Stored, metadata_text
 from gliclass_rerank.rac.search import Found, Question, answer
 from gliclass_rerank.types import Example
@@ -35,7 +37,7 @@ class ExampleStore:
     """Judged examples, found by the similarity of their texts. May be shared by threads; a context manager.
 
     What a method has written is safe on the disk when it returns. One process can have a store open for writing, or
-    several for reading.
+    several for reading. A store that nobody holds any more closes itself.
 
     Args:
         path: The file of the store, made if it does not exist; its index lies beside it with `.index` added to the
@@ -79,6 +81,7 @@ class ExampleStore:
         except BaseException:
             self._records.close()
             raise
+        self._closing = weakref.finalize(self, _close, self._index, os.getpid())
 
     def _adopt(self, mine: Identity) -> int:
         """Compare the encoder with the one that filled the store, or enter it into a new one; returns its dim."""
@@ -213,9 +216,7 @@ class ExampleStore:
             BackendError: The encoder failed.
         """
         k = checked_count("k", k)
-        least = as_number(min_similarity)
-        if least is None or not -1 <= least <= 1:
-            raise InputError(f"`min_similarity` must be between -1 and 1, got {min_similarity!r}")
+        least = checked_cosine("min_similarity", min_similarity)
         asked = queries if isinstance(queries, np.ndarray) else checked_texts("queries", queries)
         num_queries = len(asked)
         excluded = [None] * num_queries if exclude_texts is None else list(exclude_texts)
@@ -227,6 +228,27 @@ class ExampleStore:
         vectors = self._query_vectors(asked)
         questions = [Question(vector, k, least, one) for vector, one in zip(vectors, filters, strict=True)]
         return answer(self._index, self._records, questions)
+
+    def find_examples(
+        self, texts: Sequence[str], k: int, min_similarity: float, *, allow_equal: bool = False
+    ) -> list[list[Example]]:
+        """See `ExampleSource`.
+
+        Args:
+            texts: Queries, or texts to classify.
+            k: How many examples to find for each at most.
+            min_similarity: The least cosine, in [-1, 1].
+            allow_equal: Whether an example may have the very text it is asked for.
+
+        Returns:
+            For each text its examples, most similar first, ties by id.
+
+        Raises:
+            InputError: An argument of the wrong type or out of range.
+            BackendError: The encoder failed.
+        """
+        found = self.search_many(texts, k, min_similarity, exclude_texts=None if allow_equal else texts)
+        return [[one.example for one in neighbours] for neighbours in found]
 
     def _query_vectors(self, queries: Sequence[str] | FloatArray) -> FloatArray:
         if not isinstance(queries, np.ndarray):
@@ -318,6 +340,41 @@ class ExampleStore:
             if moved or kept:
                 self._index.write(added=list(moved.values()), vectors=vectors, removed=list(moved), rewritten=kept)
 
+    def add_judgements(
+        self, example: Example | Mapping[str, Any], *, id: str | None = None, metadata: Metadata | None = None
+    ) -> str:
+        """Put an example in or, if its text was judged before, join the two. See `FeedbackSource`.
+
+        Args:
+            example: What `Example.of` reads.
+            id: Its name, which an earlier example of the same text may have. None names it after its text.
+            metadata: JSON values to filter by; they replace earlier ones under the same keys.
+
+        Returns:
+            The id.
+
+        Raises:
+            InputError: An argument of the wrong type, or an id that belongs to another text.
+            BackendError: The encoder failed.
+            DataError: The store cannot be written.
+        """
+        new = Example.of(example)
+        name = text_id(new.text) if id is None else checked_text("`id`", id)
+        if not name:
+            raise InputError("`id` must not be empty")
+        fresh = metadata_text("`metadata`", metadata)
+        with self._index.writing():
+            before = self._records.find([name])
+            for row, old in before.items():
+                if not are_of_one_text(old.example, new):
+                    raise InputError(f"the id {name!r} belongs to the example {old.example.text!r}, got {new.text!r}")
+                joined = metadata_text("`metadata`", {**old.metadata, **(metadata or {})})
+                self._index.write(rewritten={row: NewRecord(name, merged(old.example, new), joined)})
+            if not before:
+                vectors = encode_checked(self._encoder, [new.text], dim=self._dim)
+                self._index.write(added=[NewRecord(name, new, fresh)], vectors=vectors)
+        return name
+
     def delete(self, ids: Sequence[str]) -> int:
         """Take examples out.
 
@@ -353,7 +410,18 @@ class ExampleStore:
 
     def close(self) -> None:
         """Write the index and give up the file; a second call does nothing."""
-        self._index.close()
+        self._closing()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the file was given up."""
+        return not self._closing.alive
+
+    def __copy__(self) -> ExampleStore:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ExampleStore:  # Any: Python's
+        return self  # a second one could not open the file
 
     def __enter__(self) -> ExampleStore:
         return self
@@ -413,6 +481,12 @@ class ExampleStore:
             os.replace(partial, target)  # while the old file is still locked
         _index_path(target).unlink(missing_ok=True)
         return num_examples
+
+
+def _close(index: CachedIndex, process: int) -> None:
+    # A forked process has the object but must not touch what its parent has open.
+    if os.getpid() == process:
+        index.close()
 
 
 def _index_path(path: Path) -> Path:

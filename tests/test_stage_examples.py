@@ -1,0 +1,191 @@
+"""The stage with a store of judged examples."""
+
+import copy
+import pickle
+import subprocess
+import sys
+
+import pytest
+from example_stores import CHAIN, CHAIN_QUERY, PASSAGES, TYRE, Source
+
+from gliclass_rerank import BackendError, ConfigError, DataError, Reranker, RerankStage
+from gliclass_rerank.rac import ExampleStore, LocalEncoder
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return LocalEncoder(device="cpu")
+
+
+@pytest.fixture
+def path(encoder, tmp_path):
+    """The path of a store with an example."""
+    with ExampleStore(tmp_path / "judged.db", encoder) as store:
+        store.add([CHAIN[0]])
+    return tmp_path / "judged.db"
+
+
+@pytest.fixture
+def by_hand(bundled):
+    """What the stage returns when it is given the store's example by hand."""
+    return RerankStage(reranker=bundled).run(CHAIN_QUERY, PASSAGES, examples=[CHAIN[0]])
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_examples_are_found_in_the_store_of_a_path(path, bundled, by_hand, as_text):
+    stage = RerankStage(device="cpu", example_store=str(path) if as_text else path)
+
+    assert stage.run(CHAIN_QUERY, PASSAGES) == by_hand
+    assert by_hand != RerankStage(reranker=bundled).run(CHAIN_QUERY, PASSAGES)
+
+
+def test_a_store_comes_as_an_object_or_with_the_reranker_or_its_settings_too(path, encoder, by_hand):
+    with ExampleStore(path, encoder) as store:
+        for stage in (
+            RerankStage(device="cpu", example_store=store),
+            RerankStage(reranker=Reranker(device="cpu", example_store=store)),
+            RerankStage(reranker={"device": "cpu", "example_store": store, "example_similarity": 0.7}),
+        ):
+            assert stage.run(CHAIN_QUERY, PASSAGES) == by_hand
+
+
+def test_settings_of_examples_reach_the_reranker(path, bundled):
+    settings = {"device": "cpu", "example_store": path, "example_similarity": 0.9, "num_examples": 1}
+
+    assert RerankStage(reranker=settings).run(CHAIN_QUERY, PASSAGES) == RerankStage(reranker=bundled).run(
+        CHAIN_QUERY, PASSAGES
+    )
+
+
+def test_examples_by_hand_take_the_place_of_the_stores(path, bundled):
+    plain = RerankStage(reranker=bundled)
+    stage, fixed, silent = (
+        RerankStage(device="cpu", example_store=path, examples=examples) for examples in (None, [TYRE], [])
+    )
+
+    assert stage.run(CHAIN_QUERY, PASSAGES, examples=[TYRE]) == plain.run(CHAIN_QUERY, PASSAGES, examples=[TYRE])
+    assert fixed.run(CHAIN_QUERY, PASSAGES) == plain.run(CHAIN_QUERY, PASSAGES, examples=[TYRE])
+    assert silent.run(CHAIN_QUERY, PASSAGES) == plain.run(CHAIN_QUERY, PASSAGES)
+
+
+def test_a_prefix_is_no_part_of_what_is_searched_for():
+    source = Source([[CHAIN[0]]])
+    stage = RerankStage(reranker=Reranker(device="cpu", example_store=source), query_prefix="query: ")
+
+    stage.run(CHAIN_QUERY, PASSAGES)
+
+    assert source.asked == [([CHAIN_QUERY], 3, 0.5, False)]
+
+
+def test_behind_a_prefix_a_query_is_not_shown_its_own_judgement_either(path, bundled):
+    plain, stage = (
+        RerankStage(reranker=reranker, query_prefix="query: ")
+        for reranker in (bundled, Reranker(device="cpu", example_store=path))
+    )
+
+    assert stage.run(CHAIN[0].text, PASSAGES) == plain.run(CHAIN[0].text, PASSAGES)
+
+
+def test_only_blank_passages_ask_no_store():
+    source = Source()
+
+    assert len(RerankStage(example_store=source).run(CHAIN_QUERY, ["", " "])) == 2
+    assert source.asked == []
+
+
+def test_a_failing_source_keeps_the_order():
+    failing = Reranker(device="cpu", example_store=Source(error=TimeoutError("no answer")))
+
+    kept = RerankStage(reranker=failing, on_error="keep_order").run(CHAIN_QUERY, PASSAGES)
+
+    assert [(hit.index, hit.score) for hit in kept] == [(0, None), (1, None), (2, None)]
+    assert kept.error == "BackendError: the example store failed: TimeoutError: no answer"
+    with pytest.raises(BackendError, match="no answer"):
+        RerankStage(reranker=failing).run(CHAIN_QUERY, PASSAGES)
+
+
+def test_a_store_that_is_open_elsewhere_keeps_the_order_until_it_is_free(path, encoder, by_hand):
+    stage = RerankStage(device="cpu", example_store=path, on_error="keep_order")
+    with ExampleStore(path, encoder):
+        stage.warm_up()
+        kept = stage.run(CHAIN_QUERY, PASSAGES)
+        with pytest.raises(DataError, match="open elsewhere"):
+            RerankStage(device="cpu", example_store=path).warm_up()
+
+    assert kept.error.startswith("DataError: the store `")
+    assert stage.run(CHAIN_QUERY, PASSAGES) == by_hand
+
+
+def test_feedback_reaches_a_stage_of_the_same_process(path, bundled):
+    stage = RerankStage(device="cpu", example_store=path)
+    before = stage.run(CHAIN_QUERY, PASSAGES)
+
+    Reranker(device="cpu", example_store=path).feedback("chain slipping, why?", relevant=[PASSAGES[0]])
+
+    assert stage.run(CHAIN_QUERY, PASSAGES) != before
+
+
+def test_closing_the_stage_closes_the_store_of_a_path_and_the_next_use_opens_it_again(path, encoder, by_hand):
+    stage = RerankStage(device="cpu", example_store=path)
+    stage.warm_up()
+    with pytest.raises(DataError, match="open elsewhere"):
+        ExampleStore(path, encoder)
+    stage.close()
+
+    with ExampleStore(path, encoder) as store:
+        assert len(store) == 1
+    assert stage.run(CHAIN_QUERY, PASSAGES) == by_hand
+
+
+def test_closing_the_stage_leaves_a_given_store_open(path, encoder):
+    with ExampleStore(path, encoder) as store:
+        stage = RerankStage(device="cpu", example_store=store)
+        stage.warm_up()
+        stage.close()
+
+        assert len(store) == 1
+
+
+@pytest.mark.parametrize("as_reranker", [True, False])
+def test_a_pickle_carries_the_path(path, by_hand, as_reranker):
+    if as_reranker:
+        stage = RerankStage(reranker=Reranker(device="cpu", example_store=path))
+    else:
+        stage = RerankStage(device="cpu", example_store=path)
+    pickled = pickle.dumps(stage)
+
+    assert len(pickled) < 2000
+    assert pickle.loads(pickled).run(CHAIN_QUERY, PASSAGES) == by_hand
+
+
+def test_a_stage_with_a_store_that_is_an_object_works_and_cannot_be_pickled():
+    source = Source([[CHAIN[0]]])
+    for stage in (
+        RerankStage(device="cpu", example_store=source),
+        RerankStage(reranker=Reranker(device="cpu", example_store=source)),
+    ):
+        with pytest.raises(ConfigError, match="cannot be pickled or written into settings; give the store's path in"):
+            pickle.dumps(stage)
+        assert copy.deepcopy(stage) is stage
+        assert len(stage.run(CHAIN_QUERY, PASSAGES)) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"example_store": 7}, "`example_store` must be a path or have `find_examples`, as `ExampleStore` has, got 7"),
+        ({"reranker": {"example_store": 7}}, "`example_store` must be a path or have `find_examples`"),
+        ({"reranker": {}, "example_store": "x.db"}, "pass either `reranker` or `example_store`, not both"),
+    ],
+)
+def test_wrong_stores_are_refused_at_once(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        RerankStage(**settings)
+
+
+def test_naming_a_store_loads_nothing_heavy():
+    code = (
+        "import sys; from gliclass_rerank import RerankStage; RerankStage(example_store='judged.db'); "
+        "assert not {'torch', 'numpy', 'sqlite3'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
