@@ -21,6 +21,7 @@ DEFAULTS = {
     "dtype": None,
     "plan": None,
     "revision": None,
+    "example_store": None,
     "reranker": None,
     "top_k": None,
     "score_threshold": None,
@@ -41,6 +42,7 @@ CHANGED = {
     "dtype": "bfloat16",
     "plan": "joint",
     "revision": "main",
+    "example_store": Path("folder/store.db"),
     "top_k": 3,
     "score_threshold": 0.0,
     "query_prefix": "query: ",
@@ -88,6 +90,7 @@ def test_every_setting_is_saved_as_plain_values():
     assert GLiClassRanker(**CHANGED).to_dict()["init_parameters"] == {
         **CHANGED,
         "model": str(Path("folder/model")),
+        "example_store": str(Path("folder/store.db")),
         "device": {"type": "single", "device": "cuda:1"},
         "reranker": None,
         "meta_fields_to_embed": ["title", "chapter"],

@@ -16,6 +16,7 @@ from langchain_core.runnables import ensure_config
 from pydantic import ConfigDict, PrivateAttr, field_serializer, field_validator
 
 from gliclass_rerank import Example, RerankStage, StageRanking
+from gliclass_rerank.rac.source import ExampleSource, plain_settings
 from langchain_gliclass.documents import checked_documents, reranked, shown_text
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
     RerankerOrSettings = Reranker | Mapping[str, Any]  # Any: the settings' values
     Examples = Sequence[Example | Mapping[str, Any]]  # Any: upstream's JSON-like examples
+    ExampleStoreOrPath = str | PurePath | ExampleSource
 else:
-    # pydantic reads annotations at run time, where `Reranker` would bring torch; the stage checks these two.
-    RerankerOrSettings = Examples = Any
+    # pydantic reads annotations at run time, where `Reranker` would bring torch; the stage checks these three.
+    RerankerOrSettings = Examples = ExampleStoreOrPath = Any
 
 _STAGE_SETTINGS: Final = (
     "model",
@@ -35,6 +37,7 @@ _STAGE_SETTINGS: Final = (
     "dtype",
     "plan",
     "revision",
+    "example_store",
     "reranker",
     "query_prefix",
     "passage_prefix",
@@ -56,12 +59,14 @@ class GLiClassRerank(BaseDocumentCompressor):
 
     Attributes:
         model: A local folder or a hub name; None for the bundled model. See `gliclass_rerank.Reranker`; so are the next
-            four.
+            five.
         device: A torch device; None picks one.
         dtype: Precision of the backbone; None picks one.
         plan: Attention plan; None for the checkpoint's.
         revision: Branch, tag or commit of a hub model.
-        reranker: A `Reranker` to use, or its settings, in place of the five arguments above.
+        example_store: Where judged examples are found for each query: the path of an `ExampleStore`, or a source such
+            as `LangChainExampleSource`. A path travels in pickles and dumps; with a source they are refused.
+        reranker: A `Reranker` to use, or its settings, in place of the six arguments above.
         top_n: How many documents to return; None for all.
         score_threshold: Keep only documents whose reranker's score is at least this, in [0, 1]; applied before `top_n`
             and regardless of fusion. None keeps all.
@@ -75,10 +80,11 @@ class GLiClassRerank(BaseDocumentCompressor):
         fusion: Combine with the retriever: `"reciprocal_rank"` of both orders, or `"weighted"` mean of both scores.
             None orders by the reranker alone.
         fusion_weight: Share of the reranker in the fused score, in [0, 1].
-        examples: Judged examples shown beside every query; see `gliclass_rerank.Reranker.rank`.
+        examples: Judged examples shown beside every query, in place of the store's; see
+            `gliclass_rerank.Reranker.rank`.
         on_error: `"keep_order"` returns the retriever's order, unscored and with the reason in the metadata key
-            `rerank_error`, when the model cannot be loaded or run or when the query does not fit; `"raise"` raises.
-            Wrong arguments are raised either way.
+            `rerank_error`, when model or store cannot be loaded or fail, or when the query does not fit; `"raise"`
+            raises. Wrong arguments are raised either way.
         keep_retrieval_score: Whether the metadata get the retriever's score, as `retrieval_score`.
         report_truncation: Whether the metadata of a document that was cut get how many tokens, as `rerank_tokens_lost`.
     """
@@ -90,6 +96,7 @@ class GLiClassRerank(BaseDocumentCompressor):
     dtype: str | None = None
     plan: str | None = None
     revision: str | None = None
+    example_store: ExampleStoreOrPath | None = None
     reranker: RerankerOrSettings | None = None
     top_n: int | None = None
     score_threshold: float | None = None
@@ -107,10 +114,10 @@ class GLiClassRerank(BaseDocumentCompressor):
 
     _stage: RerankStage = PrivateAttr()
 
-    @field_validator("model", mode="before")
+    @field_validator("model", "example_store", mode="before")
     @classmethod
-    def _as_text(cls, model: object) -> object:
-        return str(model) if isinstance(model, PurePath) else model
+    def _as_text(cls, value: object) -> object:
+        return str(value) if isinstance(value, PurePath) else value
 
     @field_validator("reranker", mode="before")
     @classmethod
@@ -126,9 +133,15 @@ class GLiClassRerank(BaseDocumentCompressor):
             return examples  # for the stage to refuse
         return tuple(map(Example.of, examples))
 
+    @field_serializer("example_store")
+    def _plain_store(self, value: Any) -> Any:  # Any: checked by the stage
+        return plain_settings({"example_store": value}).get("example_store")
+
     @field_serializer("reranker")
     def _plain_reranker(self, value: Any) -> Any:  # Any: checked by the stage
-        return value if value is None or isinstance(value, Mapping) else value.settings
+        if value is None:
+            return None
+        return plain_settings(value) if isinstance(value, Mapping) else value.settings
 
     @field_serializer("examples")
     def _plain_examples(self, value: Any) -> Any:  # Any: checked by the stage
@@ -164,7 +177,11 @@ class GLiClassRerank(BaseDocumentCompressor):
 
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
-        return {**state, "__dict__": {**state["__dict__"], "reranker": self._plain_reranker(self.reranker)}}
+        plain = {
+            "example_store": self._plain_store(self.example_store),
+            "reranker": self._plain_reranker(self.reranker),
+        }
+        return {**state, "__dict__": {**state["__dict__"], **plain}}
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
@@ -223,7 +240,8 @@ class GLiClassRerank(BaseDocumentCompressor):
             InputError: An argument of the wrong type, a blank query, or a retrieval score that fusion misses.
             WindowOverflowError: Query and examples leave no room for a passage.
             CheckpointError: The checkpoint cannot be loaded.
-            BackendError: The forward pass failed.
+            DataError: The example store cannot be opened.
+            BackendError: The forward pass or the example store failed.
         """
         found = checked_documents(documents)
         manager = CallbackManager.configure(inheritable_callbacks=_callbacks(callbacks))

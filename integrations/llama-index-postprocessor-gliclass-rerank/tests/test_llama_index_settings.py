@@ -24,6 +24,7 @@ _SETTINGS = {
     "dtype": "float32",
     "plan": "joint",
     "revision": "main",
+    "example_store": "some/store.db",
     "reranker": None,
     "top_n": 3,
     "score_threshold": 0.25,

@@ -27,6 +27,7 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
 
 from gliclass_rerank import Example, RerankStage, StageRanking
+from gliclass_rerank.rac.source import ExampleSource, plain_settings
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
     from gliclass_rerank import Reranker
 
     RerankerOrSettings = Reranker | Mapping[str, Any]  # Any: the settings' values
+    ExampleStoreOrPath = str | PurePath | ExampleSource
 else:
-    # pydantic reads annotations at run time, where `Reranker` would bring torch; the stage checks it.
-    RerankerOrSettings = Any
+    # pydantic reads annotations at run time, where `Reranker` would bring torch; the stage checks both.
+    RerankerOrSettings = ExampleStoreOrPath = Any
 
 dispatcher = get_dispatcher(__name__)
 
@@ -49,6 +51,7 @@ _STAGE_FIELDS: Final = (
     "dtype",
     "plan",
     "revision",
+    "example_store",
     "reranker",
     "query_prefix",
     "passage_prefix",
@@ -82,12 +85,14 @@ class GLiClassRerank(BaseNodePostprocessor):
 
     Attributes:
         model: A local folder or a hub name; None for the bundled model. See `gliclass_rerank.Reranker`; so are the next
-            four.
+            five.
         device: A torch device; None picks one.
         dtype: Precision of the backbone; None picks one.
         plan: Attention plan; None for the checkpoint's.
         revision: Branch, tag or commit of a hub model.
-        reranker: A `gliclass_rerank.Reranker` to use, or its settings, in place of the five arguments above. It is
+        example_store: Where judged examples are found for each query: the path of an `ExampleStore`, or a source such
+            as `LlamaIndexExampleSource`. A path is serialised; with a source, serialising is refused.
+        reranker: A `gliclass_rerank.Reranker` to use, or its settings, in place of the six arguments above. It is
             serialised as its settings.
         top_n: How many nodes to return; None for all.
         score_threshold: Keep only nodes whose reranker's score is at least this, in [0, 1]; applied before `top_n` and
@@ -99,10 +104,11 @@ class GLiClassRerank(BaseNodePostprocessor):
         fusion: Combine with the retriever: `"reciprocal_rank"` of both orders, or `"weighted"` mean of both scores.
             None orders by the reranker alone.
         fusion_weight: Share of the reranker in the fused score, in [0, 1].
-        examples: Judged examples shown beside every query, as `gliclass_rerank.Example` or mappings.
+        examples: Judged examples shown beside every query, in place of the store's, as `gliclass_rerank.Example` or
+            mappings.
         on_error: `"keep_order"` returns the retriever's order and scores, with the reason in the metadata key
-            `rerank_error`, when the model cannot be loaded or run or when the query does not fit; `"raise"` raises.
-            Wrong arguments are raised either way.
+            `rerank_error`, when model or store cannot be loaded or fail, or when the query does not fit; `"raise"`
+            raises. Wrong arguments are raised either way.
         keep_retrieval_score: Whether the metadata key `retrieval_score` keeps the retriever's score.
         report_truncation: Whether the metadata key `rerank_tokens_lost` says how many tokens were cut.
     """
@@ -114,6 +120,7 @@ class GLiClassRerank(BaseNodePostprocessor):
     dtype: str | None = None
     plan: str | None = None
     revision: str | None = None
+    example_store: ExampleStoreOrPath | None = None
     reranker: RerankerOrSettings | None = None
     top_n: int | None = None
     score_threshold: float | None = None
@@ -143,10 +150,10 @@ class GLiClassRerank(BaseNodePostprocessor):
             return {name: value for name, value in values.items() if name != "class_name"}
         return values
 
-    @field_validator("model", mode="before")
+    @field_validator("model", "example_store", mode="before")
     @classmethod
-    def _as_text(cls, model: object) -> object:
-        return str(model) if isinstance(model, PurePath) else model
+    def _as_text(cls, value: object) -> object:
+        return str(value) if isinstance(value, PurePath) else value
 
     @field_validator("reranker", mode="before")
     @classmethod
@@ -162,9 +169,15 @@ class GLiClassRerank(BaseNodePostprocessor):
             return examples
         return tuple(Example.of(example) for example in examples)
 
+    @field_serializer("example_store")
+    def _path(self, store: Any) -> Any:  # Any: a path or a source; a path
+        return plain_settings({"example_store": store}).get("example_store")
+
     @field_serializer("reranker")
     def _settings(self, reranker: Any) -> dict[str, Any] | None:  # Any: a `Reranker` or a mapping; settings' values
-        return reranker.settings if reranker is not None and not isinstance(reranker, dict) else reranker
+        if reranker is None:
+            return None
+        return plain_settings(reranker) if isinstance(reranker, dict) else reranker.settings
 
     @field_serializer("examples")
     def _example_values(self, examples: Any) -> list[dict[str, Any]] | None:  # Any: a tuple of examples; JSON values
@@ -201,7 +214,8 @@ class GLiClassRerank(BaseNodePostprocessor):
     def __getstate__(self) -> dict[str, Any]:  # Any: values of fields
         # Of a copy, because the base deletes what it cannot pickle from the very `__dict__` it is shown; with the
         # settings in place of a reranker, so that no model is loaded where the pickle is read.
-        copied = self.model_copy(update={"reranker": self._settings(self.reranker)})
+        plain = {"example_store": self._path(self.example_store), "reranker": self._settings(self.reranker)}
+        copied = self.model_copy(update=plain)
         copied._current_stage()
         return super(GLiClassRerank, copied).__getstate__()
 
@@ -230,7 +244,8 @@ class GLiClassRerank(BaseNodePostprocessor):
             InputError: An argument of the wrong type, a blank query, or a retrieval score that fusion misses.
             WindowOverflowError: Query and examples leave no room for a text.
             CheckpointError: The checkpoint cannot be loaded.
-            BackendError: The forward pass failed.
+            DataError: The example store cannot be opened.
+            BackendError: The forward pass or the example store failed.
         """
         if not nodes:
             return []
@@ -327,8 +342,11 @@ class GLiClassRerank(BaseNodePostprocessor):
             dispatcher.event(ReRankEndEvent(nodes=outcome))
 
     def _model_name(self) -> str:
-        settings = self._settings(self.reranker) or {"model": self.model}
-        return str(settings.get("model") or "bundled")
+        reranker = self.reranker
+        if reranker is None or isinstance(reranker, Mapping):
+            model = self.model if reranker is None else reranker.get("model")
+            return str(model or "bundled")
+        return reranker.name  # not its settings, which may not be written down
 
 
 def _given(query: QueryBundle | None) -> QueryBundle:

@@ -1,5 +1,6 @@
 """Haystack ranker that reranks documents with GLiClass."""
 
+from haystack_integrations.components.rankers.gliclass.examples import HaystackExampleSource, to_document
 from haystack_integrations.components.rankers.gliclass.ranker import GLiClassRanker
 
-__all__ = ["GLiClassRanker"]
+__all__ = ["GLiClassRanker", "HaystackExampleSource", "to_document"]

@@ -16,6 +16,7 @@ from haystack.utils import ComponentDevice
 from haystack_integrations.components.rankers.gliclass.documents import deduplicated, reranked, shown_text
 
 from gliclass_rerank import ConfigError, Example, RerankStage
+from gliclass_rerank.rac.source import ExampleSource, plain_settings
 
 if TYPE_CHECKING:
     from gliclass_rerank import Reranker  # imports torch
@@ -27,6 +28,7 @@ _SETTINGS: Final = (
     "dtype",
     "plan",
     "revision",
+    "example_store",
     "reranker",
     "top_k",
     "score_threshold",
@@ -65,7 +67,9 @@ class GLiClassRanker:
         dtype: Precision of the backbone; None picks one.
         plan: Attention plan; None for the checkpoint's.
         revision: Branch, tag or commit of a hub model.
-        reranker: A `gliclass_rerank.Reranker` to use, or its settings, in place of the five arguments above. It is
+        example_store: Where judged examples are found for each query: the path of an `ExampleStore`, or a source such
+            as `HaystackExampleSource`. A path is saved; with a source, saving is refused.
+        reranker: A `gliclass_rerank.Reranker` to use, or its settings, in place of the six arguments above. It is
             saved, and kept as an attribute, as its settings.
         top_k: How many documents to return; None for all. (Haystack's own rankers return 10.)
         score_threshold: Keep only documents whose reranker's score is at least this, in [0, 1]; applied before `top_k`
@@ -78,9 +82,11 @@ class GLiClassRanker:
         fusion: Combine with the retriever: `"reciprocal_rank"` of both orders, or `"weighted"` mean of both scores.
             None orders by the reranker alone.
         fusion_weight: Share of the reranker in the fused score, in [0, 1].
-        examples: Judged examples shown beside every query, `gliclass_rerank.Example` or mappings; kept as dicts.
+        examples: Judged examples shown beside every query, in place of the store's, `gliclass_rerank.Example` or
+            mappings; kept as dicts.
         on_error: `"keep_order"` returns the documents in the order and with the scores they came with, and the reason
-            in their metadata, when the model cannot be loaded or run or when the query does not fit; `"raise"` raises.
+            in their metadata, when model or store cannot be loaded or fail, or when the query does not fit; `"raise"`
+            raises.
             Wrong arguments are raised either way.
         keep_retrieval_score: Whether the metadata gets the score that a document came with.
         report_truncation: Whether the metadata gets the number of tokens that were cut.
@@ -97,6 +103,7 @@ class GLiClassRanker:
         dtype: str | None = None,
         plan: str | None = None,
         revision: str | None = None,
+        example_store: str | PurePath | ExampleSource | None = None,
         reranker: Reranker | Mapping[str, Any] | None = None,  # Any: the settings' values
         top_k: int | None = None,
         score_threshold: float | None = None,
@@ -114,13 +121,15 @@ class GLiClassRanker:
         fields = _field_names(meta_fields_to_embed)
         if not isinstance(embedding_separator, str):
             raise ConfigError(f"`embedding_separator` must be a string, got {embedding_separator!r}")
-        # Loads nothing; checks every other setting.
-        stage = RerankStage(
+        # Loads nothing; checks every other setting. First, because attributes are pickled in this order and the stage
+        # is what says why an example store cannot be.
+        self._stage = RerankStage(
             _as_text(model),
             device=_torch_name(device),
             dtype=dtype,
             plan=plan,
             revision=revision,
+            example_store=_as_text(example_store),
             reranker=reranker,
             top_k=top_k,
             score_threshold=score_threshold,
@@ -138,7 +147,8 @@ class GLiClassRanker:
         self.dtype = dtype
         self.plan = plan
         self.revision = revision
-        self.reranker = _settings(reranker)
+        self.example_store = _as_text(example_store)
+        self.reranker = _kept(reranker)
         self.top_k = top_k
         self.score_threshold = score_threshold
         self.query_prefix = query_prefix
@@ -151,21 +161,21 @@ class GLiClassRanker:
         self.on_error = on_error
         self.keep_retrieval_score = keep_retrieval_score
         self.report_truncation = report_truncation
-        self._stage = stage
 
     def __setattr__(self, name: str, value: object) -> None:
         # Haystack's own attributes come after construction too. A changed setting would be saved but not used.
-        if name in _SETTINGS and "_stage" in self.__dict__:
+        if name in _SETTINGS and name in self.__dict__:
             raise AttributeError(f"`{name}` is fixed; make another ranker, which may be given the same `Reranker`")
         object.__setattr__(self, name, value)  # not `super()`: `@component` makes a new class of this one
 
     def warm_up(self) -> None:
-        """Load the model, once, however many threads ask for it.
+        """Load the model and open the example store, once, however many threads ask for it.
 
         Raises:
             ConfigError: A setting that the checkpoint or the machine cannot serve.
             CheckpointError: The checkpoint cannot be loaded, unless `on_error` is `"keep_order"`: a pipeline warms up
                 before every run, and the run is where the order is kept and the reason told.
+            DataError: The example store cannot be opened, unless likewise.
         """
         self._stage.warm_up()
 
@@ -174,7 +184,7 @@ class GLiClassRanker:
         await asyncio.to_thread(self.warm_up)
 
     def close(self) -> None:
-        """Let go of the model; the next use loads it again. A given `Reranker` stays with its owner's other users."""
+        """Let go of model and store; the next use loads them again. Given ones stay with their owner's other users."""
         self._stage.close()
 
     async def close_async(self) -> None:
@@ -186,8 +196,14 @@ class GLiClassRanker:
 
         Returns:
             The constructor's arguments as JSON values.
+
+        Raises:
+            ConfigError: The example store is an object, not a path.
         """
-        return default_to_dict(self, **{name: copy.deepcopy(getattr(self, name)) for name in _SETTINGS})
+        kept = {name: getattr(self, name) for name in _SETTINGS}
+        kept["example_store"] = plain_settings({"example_store": self.example_store}).get("example_store")
+        kept["reranker"] = _saved(self.reranker)
+        return default_to_dict(self, **copy.deepcopy(kept))
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> GLiClassRanker:
@@ -228,7 +244,8 @@ class GLiClassRanker:
             InputError: An argument of the wrong type, a blank query, or a score that fusion misses.
             WindowOverflowError: Query and examples leave no room for a passage.
             CheckpointError: The checkpoint cannot be loaded.
-            BackendError: The forward pass failed.
+            DataError: The example store cannot be opened.
+            BackendError: The forward pass or the example store failed.
         """
         found = deduplicated(documents)
         texts, scores = self._texts(found), [document.score for document in found]
@@ -285,11 +302,20 @@ def _field_names(fields: Sequence[str] | None) -> list[str] | None:
     return list(fields)
 
 
-def _settings(reranker: Reranker | Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _kept(reranker: Reranker | Mapping[str, Any] | None) -> Reranker | dict[str, Any] | None:
+    """The reranker's settings; where they cannot be written down because of an example store, what was given."""
+    if isinstance(reranker, Mapping):
+        return {name: _as_text(value) for name, value in reranker.items()}
+    try:
+        return None if reranker is None else reranker.settings
+    except ConfigError:
+        return reranker
+
+
+def _saved(reranker: Reranker | Mapping[str, Any] | None) -> dict[str, Any] | None:
     if reranker is None:
         return None
-    settings = reranker if isinstance(reranker, Mapping) else reranker.settings
-    return {name: _as_text(value) for name, value in settings.items()}
+    return plain_settings(reranker) if isinstance(reranker, Mapping) else reranker.settings
 
 
 def _as_text(value: Any) -> Any:  # Any: a path, or any other setting, which stays as it is
