@@ -20,12 +20,20 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Protocol
 
 from gliclass_rerank.errors import InputError
 from gliclass_rerank.mining.records import RankingRecord, read_records
 
 _SUFFIX: Final = ".jsonl"
+
+
+class Line(Protocol):
+    """What knows how it is written; a `RankingRecord` is one."""
+
+    def to_line(self) -> str:
+        """One line of JSON without its end."""
+        ...
 
 
 class PartialFile:
@@ -108,7 +116,7 @@ class PartialFile:
         """
         self._cut(num_lines)
 
-    def append(self, records: Sequence[RankingRecord]) -> None:
+    def append(self, records: Sequence[Line]) -> None:
         """Write records and hand them to the operating system.
 
         Args:

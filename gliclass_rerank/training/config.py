@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,7 +110,7 @@ class AugmentConfig:
             more.
         max_examples: A number of examples is drawn between 0 and this; None shows all that the record has.
         random_examples: Each drawn example comes from another record of the source instead.
-        drop_false_labels: Each example shows no false labels.
+        drop_false_labels: Each example that has true labels shows no false ones.
     """
 
     lower_case: float = 0.0
@@ -268,6 +268,7 @@ class TrainConfig:
         device: A torch device; None takes the best.
         threads: Torch's threads during the run; None leaves them.
         max_window_tokens: Longest sequence; None takes what inference takes.
+        max_example_tokens: Tokens of an item's examples at most; None takes what inference takes.
         padding_multiple: Candidates that run together have a multiple of so many tokens, padding included; None takes
             64 in bfloat16, where every new shape costs time and memory, and 1 in float32, where none does.
         eval_every: Measure after every so many steps, and at the start and the end; None only there.
@@ -301,6 +302,7 @@ class TrainConfig:
     device: str | None = None
     threads: int | None = None
     max_window_tokens: int | None = None
+    max_example_tokens: int | None = None
     padding_multiple: int | None = None
     eval_every: int | None = None
     select: str | None = None
@@ -316,17 +318,15 @@ class TrainConfig:
             raise ConfigError(f"give either `steps` or `epochs`, got {self.steps!r} and {self.epochs!r}")
         if self.epochs is not None:
             _check_positive("epochs", self.epochs)
-        _check_at_least("seed", self.seed, 0)
-        _check_at_least("frozen_layers", self.frozen_layers, 0)
         for name in ("queries_per_step", "checkpoint_every", "keep_checkpoints"):
             _check_at_least(name, getattr(self, name), 1)
         for name in ("steps", "threads", "padding_multiple", "eval_every", "patience"):
             if getattr(self, name) is not None:
                 _check_at_least(name, getattr(self, name), 1)
-        for name in ("encoder_learning_rate", "head_learning_rate", "weight_decay"):
-            _check_at_least(name, getattr(self, name), 0)
-        if self.gate_learning_rate is not None:
-            _check_at_least("gate_learning_rate", self.gate_learning_rate, 0)
+        rates = ("encoder_learning_rate", "head_learning_rate", "gate_learning_rate", "weight_decay")
+        for name in ("seed", "frozen_layers", "max_example_tokens", *rates):
+            if getattr(self, name) is not None:
+                _check_at_least(name, getattr(self, name), 0)
         if self.max_gradient_norm is not None:
             _check_positive("max_gradient_norm", self.max_gradient_norm)
         _check_share("warmup_share", self.warmup_share)
@@ -401,3 +401,8 @@ class TrainConfig:
             dev=tuple(replace(dev, path=folder / dev.path) for dev in self.dev),
             start=replace(self.start, model=model),
         )
+
+
+def default_settings() -> dict[str, Any]:  # Any: JSON
+    """The keys of a run that have a default, with it, as `TrainConfig.to_dict` writes them."""
+    return {field.name: plain(field.default) for field in fields(TrainConfig) if field.default is not MISSING}

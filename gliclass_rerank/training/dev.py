@@ -22,6 +22,10 @@ from gliclass_rerank.scoring import candidate_logits
 from gliclass_rerank.training.config import FIGURES, DevConfig
 from gliclass_rerank.training.records import ClassificationRecord, RankingRecord
 from gliclass_rerank.training.sources import Records, open_classification, open_ranking
+from gliclass_rerank.types import Example
+
+# Examples of a record, by its query and passages: a collection, which is what is measured, has none.
+Shown = Mapping[tuple[str, tuple[str, ...]], tuple[Example, ...]]
 
 
 class LiveScorer:
@@ -49,13 +53,12 @@ class LiveScorer:
             self._model.train(was_training)
         return candidate_logits(plan, iter(rows), len(ask.candidates))
 
-    def order(self, query: str, passages: Sequence[str]) -> list[int]:
+    def order(self, query: str, passages: Sequence[str], examples: tuple[Example, ...] = ()) -> list[int]:
         """Index of every passage, best first, ties by index."""
         # Equal passages are scored once, as `Reranker` does it.
         positions = {passage: position for position, passage in enumerate(dict.fromkeys(passages))}
-        logits = self.logits(
-            Ask(text=query, candidates=list(positions), example_format=self._format), yielding="candidates"
-        )
+        ask = Ask(text=query, candidates=list(positions), examples=examples, example_format=self._format)
+        logits = self.logits(ask, yielding="candidates")
         return sorted(range(len(passages)), key=lambda index: (-logits[positions[passages[index]]], index))
 
     def label_logits(self, record: ClassificationRecord, prompt: str) -> list[float]:
@@ -82,12 +85,12 @@ class DevSets:
     """
 
     def __init__(self, configs: Sequence[DevConfig]) -> None:
-        self._rankings: list[tuple[DevConfig, Collection]] = []
+        self._rankings: list[tuple[DevConfig, Collection, Shown]] = []
         self._classifications: list[tuple[DevConfig, Sequence[ClassificationRecord]]] = []
         for config in configs:
             if config.kind == "ranking":
                 require("ir_measures", extra="train")  # before hours are spent
-                self._rankings.append((config, _collection(config)))
+                self._rankings.append((config, *_collection(config)))
             else:
                 records = open_classification(config)
                 chosen = [records[index] for index in spread(len(records), config.limit)]
@@ -103,8 +106,12 @@ class DevSets:
             Figures in [0, 1] under names such as `medquad.ndcg@10`.
         """
         figures: dict[str, float] = {}
-        for config, collection in self._rankings:
-            quality = rerank_collection(collection, scorer.order).reranked
+        for config, collection, shown in self._rankings:
+
+            def order(query: str, passages: Sequence[str], shown: Shown = shown) -> list[int]:
+                return scorer.order(query, passages, shown.get((query, tuple(passages)), ()))
+
+            quality = rerank_collection(collection, order).reranked
             figures |= {f"{config.title}.{name}": value for name, value in quality.to_dict().items()}
         for config, records in self._classifications:
             logits = [scorer.label_logits(record, config.prompt) for record in records]
@@ -171,16 +178,17 @@ def classification_figures(
     return (math.fsum(scores) / len(scores) if scores else 1.0), exact / len(records)
 
 
-def _collection(config: DevConfig) -> Collection:
+def _collection(config: DevConfig) -> tuple[Collection, Shown]:
     if config.path.is_dir():
-        return load_collection(config.path, config.split, limit=config.limit)
+        return load_collection(config.path, config.split, limit=config.limit), {}
     records = open_ranking(config.path)
     return _as_collection(config.title, records, config.limit)
 
 
-def _as_collection(name: str, records: Records[RankingRecord], limit: int | None) -> Collection:
+def _as_collection(name: str, records: Records[RankingRecord], limit: int | None) -> tuple[Collection, Shown]:
     """Judged lists as a collection; records without a positive are left out, as `evaluate` does."""
     queries, passages, qrels, candidates = {}, {}, {}, {}
+    shown: dict[tuple[str, tuple[str, ...]], tuple[Example, ...]] = {}
     for number in spread(len(records), limit):
         record = records[number]
         if not any(grade > 0 for grade in record.grades):
@@ -193,8 +201,9 @@ def _as_collection(name: str, records: Records[RankingRecord], limit: int | None
                 if grade != int(grade):
                     raise DataError(f"{record.place}: grades of a dev set must be whole numbers, got {grade}")
                 grades[doc_id] = int(grade)
+        shown[record.query, record.passages] = record.examples
         queries[str(number)], qrels[str(number)] = record.query, grades
         candidates[str(number)] = tuple(f"{number}/{index}" for index in range(len(record.passages)))
     if not queries:
         raise DataError(f"{name}: no record has a positive grade, so there is nothing to measure")
-    return Collection(name, queries, passages, qrels, candidates)
+    return Collection(name, queries, passages, qrels, candidates), shown

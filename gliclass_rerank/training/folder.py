@@ -29,7 +29,7 @@ from safetensors.torch import load_file, save_file
 
 from gliclass_rerank.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gliclass_rerank.errors import CheckpointError, ConfigError, listed
-from gliclass_rerank.training.config import TrainConfig
+from gliclass_rerank.training.config import TrainConfig, default_settings
 
 # What may change between two parts of a run: none of these decides what is learned, rounding aside.
 _FREE_KEYS: Final = frozenset({"output", "device", "threads", "checkpoint_every", "keep_checkpoints", "plot"})
@@ -106,7 +106,8 @@ class RunFolder:
             self._check_free()
             return False
         known = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        self._check_same(known["config"], config.to_dict(), "config differs in")
+        # A key that an older version did not know had the effect of its default.
+        self._check_same({**default_settings(), **known["config"]}, config.to_dict(), "config differs in")
         self._check_same(known["data_bytes"], data_sizes, "data differs: not the size they were")
         return True
 

@@ -8,20 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
 from gliclass_rerank.training.augment import changed_query, changed_text, cut_passage, shortened
 from gliclass_rerank.training.config import AugmentConfig, SourceConfig
+from gliclass_rerank.training.examples import drawn, example_of
 from gliclass_rerank.training.records import UNKNOWN, ClassificationRecord, RankingRecord
 from gliclass_rerank.training.sources import Records
 from gliclass_rerank.types import Example
-
-_Value = TypeVar("_Value")
-
-# Labels that a drawn example shows as false.
-_FALSE_LABELS_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -82,8 +77,8 @@ def _about_passages(
     most = room if not others and not source.random_negatives else max(1, room - 1)
     if source.max_positives is not None:
         most = min(most, source.max_positives)
-    kept = _some(positives, most, rng)
-    kept += _some(others, max(room - len(kept) - source.random_negatives, 0 if kept else 1), rng)
+    kept = drawn(positives, most, rng)
+    kept += drawn(others, max(room - len(kept) - source.random_negatives, 0 if kept else 1), rng)
     foreign = _foreign_passages(record, records, min(source.random_negatives, room - len(kept)), rng)
     passages = [record.passages[index] for index in kept] + foreign
     order = rng.permutation(len(passages)).tolist()
@@ -112,8 +107,8 @@ def _about_labels(
 ) -> Question:
     room = _room(source, rng)
     true = set(record.labels)
-    kept = _some([label for label in record.all_labels if label in true], room, rng)
-    kept += _some([label for label in record.all_labels if label not in true], room - len(kept), rng)
+    kept = drawn([label for label in record.all_labels if label in true], room, rng)
+    kept += drawn([label for label in record.all_labels if label not in true], room - len(kept), rng)
     labels = tuple(kept[place] for place in rng.permutation(len(kept)).tolist())
     return Question(
         text=changed_text(record.text, source.augment, rng),
@@ -142,11 +137,6 @@ def _without_repetitions(record: RankingRecord) -> list[int]:
 
 def _worth(grade: float) -> float:
     return -math.inf if math.isnan(grade) else grade
-
-
-def _some(values: Sequence[_Value], count: int, rng: np.random.Generator) -> list[_Value]:
-    chosen = rng.permutation(len(values))[: max(0, count)]
-    return [values[place] for place in chosen.tolist()]
 
 
 def _foreign_passages(
@@ -181,21 +171,13 @@ def _shown(
             if rng.random() < settings.random_examples:
                 other = records[int(rng.integers(len(records)))]
                 if other.place != record.place:  # it would give the answer away
-                    chosen.append(_example_of(other, rng))
+                    chosen.append(example_of(other, rng))
             elif place < len(record.examples):
                 chosen.append(record.examples[place])
     return tuple(
-        Example(example.text, example.true_labels) if rng.random() < settings.drop_false_labels else example
+        # With nothing else to show, the example would say nothing.
+        Example(example.text, example.true_labels)
+        if rng.random() < settings.drop_false_labels and example.true_labels
+        else example
         for example in chosen
     )
-
-
-def _example_of(record: RankingRecord | ClassificationRecord, rng: np.random.Generator) -> Example:
-    """A record as an example: a query with one passage of either sort, or a text with its labels and a few others."""
-    if isinstance(record, RankingRecord):
-        graded = list(zip(record.passages, record.grades, strict=True))
-        true = _some([passage for passage, grade in graded if grade > 0], 1, rng)
-        false = _some([passage for passage, grade in graded if grade <= 0], 1, rng)
-        return Example(record.query, tuple(true), tuple(false))
-    others = [label for label in record.all_labels if label not in record.labels]
-    return Example(record.text, record.labels, tuple(_some(others, _FALSE_LABELS_SHOWN, rng)))

@@ -144,10 +144,17 @@ def _examples(record: Record) -> tuple[Example, ...]:
         return ()
     if not isinstance(values, list):
         raise DataError(f"{record.place}: `examples` must be a list, got {reprlib.repr(values)}")
+    return tuple(_example(record, number, value) for number, value in enumerate(values))
+
+
+def _example(record: Record, number: int, value: object) -> Example:
     try:
-        return tuple(Example.of(value) for value in values)
+        example = Example.of(value)  # type: ignore[arg-type] # refused if it is no mapping
     except InputError as error:
-        raise DataError(f"{record.place}: {error}") from None
+        raise DataError(f"{record.place}: `examples[{number}]`: {error}") from None
+    if not example.text.strip():
+        raise DataError(f"{record.place}: `examples[{number}]`: an example's `text` must not be blank")
+    return example
 
 
 def _grades(record: Record, count: int) -> tuple[float, ...]:
@@ -206,10 +213,25 @@ def known_labels(path: Path) -> tuple[str, ...] | None:
         DataError: The file is not a list of different strings.
     """
     file = path.parent / "labels.json"
-    if not file.is_file():
-        return None
+    return read_labels(file) if file.is_file() else None
+
+
+def read_labels(file: Path) -> tuple[str, ...]:
+    """Read a JSON list of labels.
+
+    Args:
+        file: The file.
+
+    Returns:
+        The labels in file order.
+
+    Raises:
+        DataError: The file cannot be read or is not a list of different strings.
+    """
     try:
         labels = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise DataError(f"{file}: not JSON: {error}") from error
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):

@@ -135,7 +135,7 @@ def open_ranking(path: Path, teachers: frozenset[str] = frozenset()) -> Records[
             )
         return parsed
 
-    return RecordFile(_file(path), parse)
+    return RecordFile(_existing(path), parse)
 
 
 def _check_comparable(config: SourceConfig, records: Records[RankingRecord]) -> None:
@@ -163,12 +163,28 @@ def open_classification(config: SourceConfig | DevConfig) -> Records[Classificat
     Raises:
         DataError: As for `load_source`.
     """
-    path = _file(config.path / f"{config.split}.jsonl" if config.path.is_dir() else config.path)
+    path = data_file(config.path, config.split)
     labels = known_labels(path) if config.labels is None else config.labels
     return RecordFile(path, lambda record: classification_record(record, labels))
 
 
-def _file(path: Path) -> Path:
+def data_file(path: Path, split: str) -> Path:
+    """Find the file that a path and a split mean.
+
+    Args:
+        path: A file, of which `.gz` may be left out, or a folder with `<split>.jsonl`.
+        split: Which file of a folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        DataError: There is none.
+    """
+    return _existing(path / f"{split}.jsonl" if path.is_dir() else path)
+
+
+def _existing(path: Path) -> Path:
     found = existing(path)
     if found is None:
         raise DataError(f"{path}: no such file, plain or .gz")
@@ -209,6 +225,6 @@ def data_files(config: TrainConfig) -> dict[str, int]:
         if part.path.is_dir() and part.kind == "ranking":  # a collection: many files
             found = sorted(entry for entry in part.path.iterdir() if entry.is_file())
         else:
-            found = [_file(part.path / f"{part.split}.jsonl" if part.path.is_dir() else part.path)]
+            found = [data_file(part.path, part.split)]
         sizes |= {f"{number}: {path.name}": path.stat().st_size for path in found}
     return sizes

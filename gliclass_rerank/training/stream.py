@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from gliclass_rerank.errors import DataError, WindowOverflowError
+from gliclass_rerank.errors import DataError, InputError, WindowOverflowError
 from gliclass_rerank.inputs.examples import ExampleFormat
 from gliclass_rerank.inputs.layout import Ask
 from gliclass_rerank.inputs.planner import Plan, Planner
@@ -96,6 +96,8 @@ class Stream:
                 logger.warning("%s is passed over: %s", question.place, error)
                 refusal = error
                 index = int(rng.integers(len(records)))
+            except InputError as error:
+                raise DataError(f"{question.place}: {error}") from error
         raise DataError(f"{question.place}: no record of this file seems to fit the window: {refusal}")
 
     def _plan(self, question: Question, config: SourceConfig) -> Plan:

@@ -131,7 +131,13 @@ class _Run:
         self.optimizer = build_optimizer(self.model, config)
         if saved is not None:
             restore_state(self.model, self.optimizer, saved.optimizer)
-        planner = build_planner(self.checkpoint, resolve_plan(self.checkpoint, None), config.max_window_tokens, None)
+        planner = build_planner(
+            self.checkpoint,
+            resolve_plan(self.checkpoint, None),
+            config.max_window_tokens,
+            None,
+            max_example_tokens=config.max_example_tokens,
+        )
         example_format = self.checkpoint.layout.default_example_format
         self.stream = Stream(sources, planner, example_format=example_format, seed=config.seed)
         self.collate = _collator(config, self.checkpoint, self.device)

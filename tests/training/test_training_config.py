@@ -83,6 +83,7 @@ def test_a_config_survives_the_way_to_plain_values_and_back():
         ("seed: 1.5", "`seed` must be a whole number, got 1.5"),
         ("seed: true", "`seed` must be a whole number, got True"),
         ("seed: -1", "`seed` must be at least 0, got -1"),
+        ("max_example_tokens: -1", "`max_example_tokens` must be at least 0, got -1"),
         ("plot: 1", "`plot` must be true or false, got 1"),
         ("dropout: much", "`dropout` must be a number, got 'much'"),
         ("dropout: 1.5", "`dropout` must be between 0 and 1, got 1.5"),

@@ -76,6 +76,27 @@ def test_a_collection_folder_is_measured_as_evaluate_does(tmp_path):
     assert figures == {"c.ndcg@10": expected.ndcg_at_10, "c.mrr@10": expected.mrr_at_10}
 
 
+def test_rankings_are_measured_with_their_examples(tiny_folders, tmp_path):
+    records = ranking_records(7, num_passages=5)
+    for record, other in zip(records, reversed(records), strict=True):
+        record["examples"] = [{"text": other["query"], "true_labels": other["passages"][:2]}]
+    path = write_lines(tmp_path / "dev.jsonl", records)
+    _, scorer = live("bert")
+    reranker = Reranker(tiny_folders["bert"], device="cpu", plan="shared_query")
+
+    def mean_rank(**options):
+        ranks = []
+        for record in records:
+            shown = {name: record[name] for name in options}
+            order = [hit.index for hit in reranker.rank(record["query"], record["passages"], **shown)]
+            ranks.append(1 / (order.index(record["grades"].index(1)) + 1))
+        return sum(ranks) / len(ranks)
+
+    figures = DevSets([DevConfig(path=path, kind="ranking")]).measure(scorer)
+    assert figures["dev.mrr@10"] == pytest.approx(mean_rank(examples=True))
+    assert figures["dev.mrr@10"] != pytest.approx(mean_rank())
+
+
 def test_classification_figures_are_those_of_the_classifier(tiny_folders, tmp_path):
     path = write_lines(tmp_path / "dev.jsonl", classification_records(9, LABELS))
     config = DevConfig(path=path, kind="classification", labels=LABELS, prompt="Classify: ", limit=5)

@@ -66,7 +66,15 @@ def test_positives_and_negatives_are_a_short_form(tmp_path):
         ({"teacher_scores": {"t": [1, float("nan")]}}, "`teacher_scores.t` must hold finite numbers, got nan"),
         ({"positives": ["a"]}, "`passages` goes with `grades`, not with `positives`"),
         ({"examples": {"text": "e"}}, "`examples` must be a list, got {'text': 'e'}"),
-        ({"examples": [{"labels": ["x"]}]}, "an example needs the key `text`, got the keys ['labels']"),
+        (
+            {"examples": [{"text": "e"}, {"labels": ["x"]}]},
+            "`examples[1]`: an example needs the key `text`, got the keys ['labels']",
+        ),
+        ({"examples": ["e"]}, "`examples[0]`: an example must be an `Example` or a mapping, got 'e'"),
+        ({"examples": [{"text": " "}]}, "`examples[0]`: an example's `text` must not be blank"),
+        ({"examples": [{"text": "\ud800"}]}, "`examples[0]`: an example's `text` must be valid Unicode"),
+        ({"examples": [{"text": "e", "labels": None}]}, "`examples[0]`: `examples.true_labels` must be a list of"),
+        ({"examples": [{"text": "e", "false_labels": [1]}]}, "`examples[0]`: `examples.false_labels[0]` must be a st"),
         ({"passages": [], "grades": []}, "nothing to learn"),
     ],
 )

@@ -297,6 +297,30 @@ def test_another_runs_folder_is_refused_until_it_is_thrown_away(tmp_path, model,
     assert (tmp_path / "out/notes.txt").exists(), "only what a run wrote is thrown away"
 
 
+def test_examples_change_what_is_learned_within_their_budget(tmp_path, model):
+    shown = [{"text": "loose chain", "true_labels": ["oil the chain"], "false_labels": ["ring the bell"]}]
+    records = ranking_records(9)
+    bare = write_lines(tmp_path / "bare.jsonl", records)
+    data = write_lines(tmp_path / "data.jsonl", [{**record, "examples": shown} for record in records])
+    for name, path, budget in (("bare", bare, None), ("none", data, 0), ("all", data, None)):
+        train(tiny_run(tmp_path / name, model, path, steps=2, max_example_tokens=budget))
+    assert same(tmp_path / "bare/last", tmp_path / "none/last")
+    assert not same(tmp_path / "bare/last", tmp_path / "all/last")
+
+
+def test_a_run_of_a_version_that_did_not_know_a_key_goes_on(tmp_path, model, ranking_file):
+    config = tiny_run(tmp_path / "out", model, ranking_file)
+    with pytest.raises(Killed):
+        train(config, on_report=stop_at(3))
+    path = tmp_path / "out/run.json"
+    run = json.loads(path.read_text())
+    del run["config"]["max_example_tokens"]
+    path.write_text(json.dumps(run))
+    with pytest.raises(ConfigError, match="config differs in `max_example_tokens`"):
+        train(replace(config, max_example_tokens=9))
+    assert train(config).progress.step == config.steps
+
+
 def test_data_that_has_changed_is_noticed(tmp_path, model):
     data = write_lines(tmp_path / "data.jsonl", ranking_records(4))
     config = tiny_run(tmp_path / "out", model, data, steps=1)

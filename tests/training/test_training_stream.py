@@ -1,6 +1,7 @@
 import json
 import logging
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from training_data import classification_records, ranking_records, write_lines
 
 from gliclass_rerank.errors import DataError
 from gliclass_rerank.inputs.layout import Ask
-from gliclass_rerank.inputs.planner import SharedQueryPlanner
+from gliclass_rerank.inputs.planner import BiEncoderPlanner, SharedQueryPlanner
 from gliclass_rerank.training import AugmentConfig, LossConfig, SourceConfig
 from gliclass_rerank.training.mixing import Mixture
 from gliclass_rerank.training.questions import ask_about
@@ -93,6 +94,55 @@ def test_token_ids_are_those_of_inference(planner, ranking_file):
     ask = Ask(text=question.text, candidates=question.candidates, example_format="few_shot")
     assert item.plan == planner.plan(ask, yielding="candidates")
     assert item.num_tokens == len(item.plan.requests[0].query_ids) + sum(map(len, item.plan.requests[0].candidate_ids))
+
+
+EXAMPLES = [{"text": "loose chain", "true_labels": ["oil the chain"], "false_labels": ["ring the bell"]}]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"query": "chain", "passages": ["oil", "bell"], "grades": [1, 0], "examples": EXAMPLES},
+        {"text": "chain", "labels": ["oil"], "all_labels": ["oil", "bell"], "examples": EXAMPLES},
+    ],
+    ids=["ranking", "classification"],
+)
+@pytest.mark.parametrize("example_format", ["rac", "few_shot"])
+def test_examples_are_in_the_prompt_as_inference_writes_them(planner, tmp_path, record, example_format):
+    path = write_lines(tmp_path / "data.jsonl", [record])
+    kind = "ranking" if "query" in record else "classification"
+    source = SourceConfig(path=path, kind=kind)
+    item = Stream([(source, load_source(source, 0))], planner, example_format=example_format, seed=0)[0]
+    ask = Ask(
+        text="chain",
+        candidates=item.question.candidates,
+        examples=(Example.of(EXAMPLES[0]),),
+        example_format=example_format,
+    )
+    assert item.plan == planner.plan(ask, yielding="candidates" if kind == "ranking" else "text")
+    bare = planner.plan(replace(ask, examples=()), yielding="text")
+    assert len(item.plan.requests[0].query_ids) > len(bare.requests[0].query_ids)
+
+
+def test_examples_are_cut_to_their_budget(tmp_path):
+    planner = SharedQueryPlanner(layout=tiny_checkpoint("bert").layout, max_window_tokens=50, max_example_tokens=25)
+    long = {"query": "chain", "passages": ["a", "b"], "grades": [1, 0], "examples": [{"text": words(30)}]}
+    source = SourceConfig(path=write_lines(tmp_path / "data.jsonl", [long]), kind="ranking")
+    item = stream_of(planner, source)[0]
+    bare = planner.plan(Ask(text="chain", candidates=["a"]), yielding="candidates")
+    assert 0 < len(item.plan.requests[0].query_ids) - len(bare.requests[0].query_ids) <= 25
+    assert item.plan.truncated_examples[0].num_lost > 0
+
+
+def test_a_model_that_reads_no_examples_refuses_them_with_their_line(tmp_path):
+    layout = tiny_checkpoint("bert").layout
+    planner = BiEncoderPlanner(
+        layout=layout, max_window_tokens=50, label_tokenizer=layout.tokenizer, max_label_tokens=50
+    )
+    record = {"query": "chain", "passages": ["a", "b"], "grades": [1, 0], "examples": EXAMPLES}
+    source = SourceConfig(path=write_lines(tmp_path / "data.jsonl", [record]), kind="ranking")
+    with pytest.raises(DataError, match=r"data\.jsonl:1: `examples` have no place in the architecture 'bi-encoder'"):
+        stream_of(planner, source)[0]
 
 
 def test_a_query_that_fills_the_window_is_passed_over(planner, tmp_path, caplog):
@@ -231,6 +281,13 @@ def test_examples_are_those_of_the_record_unless_they_are_drawn():
         texts |= {(example.text, bool(example.false_labels)) for example in shown}
     assert counts == {0, 1, 2, 3}
     assert texts == {(text, shown) for text in ("e1", "e2", "other") for shown in (True, False)}
+
+
+def test_false_labels_stay_where_nothing_else_would_be_shown():
+    examples = (Example("e1", ("x",), ("y",)), Example("e2", (), ("y",)))
+    record = ClassificationRecord("file:1", "t", ("a",), ("a", "b"), examples)
+    shown = question_of(record, augment=AugmentConfig(drop_false_labels=1)).examples
+    assert shown == (Example("e1", ("x",)), Example("e2", (), ("y",)))
 
 
 def test_a_record_is_never_its_own_example():
