@@ -185,6 +185,11 @@ def resolve_plan(checkpoint: Checkpoint, plan: AttentionPlan | None) -> Attentio
     resolved = plan or config.attention_plan
     if resolved != "shared_query" and config.token_interaction:
         raise ConfigError(f"this checkpoint compares tokens, which only the plan 'shared_query' can do, got {plan!r}")
+    if resolved != "shared_query" and config.candidate_position_start:
+        raise ConfigError(
+            f"this checkpoint's candidates begin at position {config.candidate_position_start}, which only the plan "
+            f"'shared_query' can do, got {plan!r}"
+        )
     reason = unsupported_reason(config.encoder_config) if resolved == "shared_query" else None
     if reason is not None:
         raise ConfigError(reason)

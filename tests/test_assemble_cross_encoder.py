@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-from gliclass_rerank import CheckpointError, Reranker
+from gliclass_rerank import CheckpointError, ConfigError, Reranker
 from gliclass_rerank.assemble import from_cross_encoder, main
 from gliclass_rerank.checkpoint import save_checkpoint
 
@@ -79,6 +79,13 @@ def test_passages_may_have_as_many_tokens_as_the_source_has_positions(folder, tm
 
     assert whole is None
     assert (cut.num_tokens, cut.num_lost) == (511, 1)
+
+
+def test_another_plan_would_put_candidates_elsewhere_and_is_refused(folder, tmp_path):
+    save_checkpoint(from_cross_encoder(folder), tmp_path / "start")
+
+    with pytest.raises(ConfigError, match="candidates begin at position 32, which only the plan 'shared_query' can do"):
+        Reranker(tmp_path / "start", device="cpu", plan="joint")
 
 
 def test_the_command_writes_the_chosen_layers(folder, tmp_path, monkeypatch):
