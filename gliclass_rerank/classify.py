@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from gliclass_rerank.checks import checked_text, checked_texts
+from gliclass_rerank.engine.selection import BackendName
 from gliclass_rerank.errors import InputError
 from gliclass_rerank.inputs.examples import ExampleFormat
 from gliclass_rerank.inputs.layout import Ask
@@ -44,14 +45,18 @@ class ZeroShotClassifier:
         max_window_tokens: As for `Reranker`.
         max_example_tokens: As for `Reranker`.
         batch_tokens: As for `Reranker`.
+        backend: As for `Reranker`.
         example_store: Where judged examples are found for each text; as for `Reranker`.
         num_examples: As for `Reranker`.
         example_similarity: As for `Reranker`.
         allow_equal_texts: Whether an example may have the very text that is classified; see `Reranker`.
 
     Raises:
-        ConfigError: An unknown setting, a plan that the backbone cannot run, or a store that another encoder filled.
+        ConfigError: An unknown setting, a plan that the backbone or a checkpoint that the backend cannot run, or a
+            store that another encoder filled.
         CheckpointError: The checkpoint cannot be loaded.
+        MissingDependencyError: The backend is not installed.
+        BackendError: The export cannot be kept or loaded.
         DataError: The store cannot be opened, perhaps because another process has it open.
     """
 
@@ -66,6 +71,7 @@ class ZeroShotClassifier:
         max_window_tokens: int | None = None,
         max_example_tokens: int | None = None,
         batch_tokens: int | None = None,
+        backend: BackendName | None = None,
         example_store: str | Path | ExampleSource | None = None,
         num_examples: int = 3,
         example_similarity: float = 0.5,
@@ -86,6 +92,7 @@ class ZeroShotClassifier:
             max_window_tokens=max_window_tokens,
             max_example_tokens=max_example_tokens,
             batch_tokens=batch_tokens,
+            backend=backend,
             has_store=example_store is not None,
         )
 

@@ -26,6 +26,7 @@ from gliclass_rerank.training.command import average, calibrate, train
 
 if TYPE_CHECKING:
     from gliclass_rerank import Reranker
+    from gliclass_rerank.engine.selection import BackendName
     from gliclass_rerank.evaluation.collection import Collection
     from gliclass_rerank.evaluation.passages import Passage
     from gliclass_rerank.evaluation.ranking import Report
@@ -41,6 +42,9 @@ _Plan = Annotated[str | None, typer.Option("--plan", help="joint or shared_query
 _Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps.  [default: the best one]")]
 _Dtype = Annotated[
     str | None, typer.Option("--dtype", help="float32, float16 or bfloat16.  [default: the device's best]")
+]
+_Backend = Annotated[
+    str | None, typer.Option("--backend", help="torch, onnx or openvino (on a CPU).  [default: torch]")
 ]
 _Revision = Annotated[str | None, typer.Option("--revision", help="Revision of a hub checkpoint.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -102,6 +106,7 @@ def rank_command(
     plan: _Plan = None,
     device: _Device = None,
     dtype: _Dtype = None,
+    backend: _Backend = None,
     revision: _Revision = None,
     as_json: _Json = False,
 ) -> None:
@@ -109,7 +114,7 @@ def rank_command(
     from gliclass_rerank.evaluation.passages import load_passages
 
     loaded = load_passages(passages)
-    reranker = _load_reranker(model, device=device, dtype=dtype, plan=plan, revision=revision)
+    reranker = _load_reranker(model, device=device, dtype=dtype, plan=plan, backend=backend, revision=revision)
     ranking = reranker.rank(query, [passage.text for passage in loaded], top_k=top_k)
     if as_json:
         _print_json(_ranking_fields(query, reranker.name, loaded, ranking))
@@ -132,6 +137,7 @@ def evaluate_command(
     plan: _Plan = None,
     device: _Device = None,
     dtype: _Dtype = None,
+    backend: _Backend = None,
     revision: _Revision = None,
     as_json: _Json = False,
 ) -> None:
@@ -142,7 +148,7 @@ def evaluate_command(
     if run_out is not None:
         check_run_path(run_out)
     collection = load_collection(data, split, qrels=qrels, candidates=candidates, limit=limit)
-    reranker = _load_reranker(model, device=device, dtype=dtype, plan=plan, revision=revision)
+    reranker = _load_reranker(model, device=device, dtype=dtype, plan=plan, backend=backend, revision=revision)
     report = _rerank_with_progress(collection, reranker)
     if run_out is not None:
         write_run(run_out, report.run)
@@ -153,12 +159,25 @@ def evaluate_command(
 
 
 def _load_reranker(
-    model: str | None, *, device: str | None, dtype: str | None, plan: str | None, revision: str | None
+    model: str | None,
+    *,
+    device: str | None,
+    dtype: str | None,
+    plan: str | None,
+    backend: str | None,
+    revision: str | None,
 ) -> Reranker:
     from gliclass_rerank import Reranker
 
-    # The cast is safe: an unknown plan is a ConfigError.
-    return Reranker(model, device=device, dtype=dtype, plan=cast("AttentionPlan | None", plan), revision=revision)
+    # The casts are safe: an unknown plan or backend is a ConfigError.
+    return Reranker(
+        model,
+        device=device,
+        dtype=dtype,
+        plan=cast("AttentionPlan | None", plan),
+        backend=cast("BackendName | None", backend),
+        revision=revision,
+    )
 
 
 def _rerank_with_progress(collection: Collection, reranker: Reranker) -> Report:

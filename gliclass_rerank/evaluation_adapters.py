@@ -30,6 +30,7 @@ _PAIRS_AT_ONCE: Final = 8192
 
 # Settings of a `Reranker` that change its logits by more than rounding.
 _SCORING: Final = (
+    "backend",
     "dtype",
     "plan",
     "max_window_tokens",

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from gliclass_rerank.checks import checked_count, checked_text, checked_texts
+from gliclass_rerank.engine.selection import BackendName
 from gliclass_rerank.errors import InputError
 from gliclass_rerank.inputs.planner import Plan
 from gliclass_rerank.model.config import AttentionPlan
@@ -30,7 +31,7 @@ class Reranker:
         model: A local folder or a hub name; None for the bundled model, which needs no network.
         device: A torch device; None takes cuda, else mps, else cpu.
         dtype: Precision of the backbone, `"float32"`, `"float16"` or `"bfloat16"`; None takes bfloat16 on cuda devices
-            that have it, else float32.
+            that have it, else float32. For other backends than torch see `backend`.
         plan: `"joint"` or `"shared_query"`; None takes what the checkpoint was trained with. Forcing the other one
             works and costs quality, because the weights never saw it (docs/decisions/0003-attention-plans.md).
         revision: Branch, tag or commit of a hub model.
@@ -42,6 +43,9 @@ class Reranker:
         max_example_tokens: Tokens of the examples of a ranking at most, markers included; the longest parts are cut
             first, and what was cut is reported. None leaves them all that the query does not need.
         batch_tokens: Tokens of one forward pass; None takes 2,048 on the CPU and 65,536 elsewhere.
+        backend: What runs the transformer layers: `"torch"`, `"onnx"` or `"openvino"`; None or `"auto"` take torch. The
+            last two run BERT backbones on the CPU, in a `dtype` of `"float32"`, with openvino also `"bfloat16"`,
+            from an export that is made at the first use and kept beside the hub's cache.
         example_store: Where judged examples are found for each query: the path of an `ExampleStore`, made if it does
             not exist and filled by the default encoder, or any `ExampleSource`. In one process all rerankers and
             classifiers that name a path share the store.
@@ -51,8 +55,11 @@ class Reranker:
             space. Its judgements give the answer away: right when they are to be repeated, wrong when measuring.
 
     Raises:
-        ConfigError: An unknown setting, a plan that the backbone cannot run, or a store that another encoder filled.
+        ConfigError: An unknown setting, a plan that the backbone or a checkpoint that the backend cannot run, or a
+            store that another encoder filled.
         CheckpointError: The checkpoint cannot be loaded.
+        MissingDependencyError: The backend is not installed.
+        BackendError: The export cannot be kept or loaded.
         DataError: The store cannot be opened, perhaps because another process has it open.
     """
 
@@ -68,6 +75,7 @@ class Reranker:
         window_tokens: int | None = None,
         max_example_tokens: int | None = None,
         batch_tokens: int | None = None,
+        backend: BackendName | None = None,
         example_store: str | Path | ExampleSource | None = None,
         num_examples: int = 3,
         example_similarity: float = 0.5,
@@ -89,6 +97,7 @@ class Reranker:
             window_tokens=window_tokens,
             max_example_tokens=max_example_tokens,
             batch_tokens=batch_tokens,
+            backend=backend,
             has_store=example_store is not None,
         )
         self._given: dict[str, Any] = {  # Any: settings of all types
@@ -101,6 +110,7 @@ class Reranker:
             "window_tokens": window_tokens,
             "max_example_tokens": max_example_tokens,
             "batch_tokens": batch_tokens,
+            "backend": backend,
         }
         if example_store is not None:
             self._given |= {

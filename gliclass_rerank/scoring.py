@@ -12,8 +12,7 @@ import torch
 
 from gliclass_rerank.checkpoint import Checkpoint, load_checkpoint
 from gliclass_rerank.engine.engine import Engine
-from gliclass_rerank.engine.placement import resolve_placement
-from gliclass_rerank.engine.torch_backend import TorchBackend
+from gliclass_rerank.engine.selection import BackendName, build_backend
 from gliclass_rerank.errors import ConfigError, InputError, listed
 from gliclass_rerank.inputs.examples import ExampleFormat
 from gliclass_rerank.inputs.layout import Ask
@@ -49,13 +48,14 @@ class Scorer:
         window_tokens: Length to which windows are packed.
         max_example_tokens: Tokens of examples.
         batch_tokens: Tokens of one forward pass.
+        backend: What runs the transformer layers.
         has_store: Whether there is a store of examples, which the model must be able to read.
 
     Attributes:
         name: The checkpoint's name or folder, or the bundled model's name.
         plan: The attention plan in use; None for bi-encoders, which have none.
         device: Where the model runs.
-        dtype: Precision of its backbone.
+        dtype: Precision of what torch runs: its backbone, unless another backend runs that.
     """
 
     def __init__(
@@ -70,11 +70,11 @@ class Scorer:
         window_tokens: int | None = None,
         max_example_tokens: int | None = None,
         batch_tokens: int | None = None,
+        backend: BackendName | None = None,
         has_store: bool = False,
     ) -> None:
         if plan is not None and plan not in _PLANS:
             raise ConfigError(f"`plan` must be one of {listed(_PLANS)}, got {plan!r}")
-        placement = resolve_placement(device, dtype, batch_tokens)
         checkpoint = load_checkpoint(model, revision=revision)
         if has_store and checkpoint.config.architecture_type == "bi-encoder":
             raise ConfigError(
@@ -82,13 +82,21 @@ class Scorer:
             )
         self.name = checkpoint.name
         self.plan = resolve_plan(checkpoint, plan)
-        self.device, self.dtype = placement.device, placement.dtype
         self._layout = checkpoint.layout
         self._calibration = checkpoint.config.score_calibration or (1.0, 0.0)
         self._planner = build_planner(
             checkpoint, self.plan, max_window_tokens, window_tokens, max_example_tokens=max_example_tokens
         )
-        self._engine = Engine(TorchBackend(checkpoint.model, placement), batch_tokens=placement.batch_tokens)
+        chosen, placement = build_backend(
+            checkpoint.model,
+            plan=self.plan,
+            backend=backend,
+            device=device,
+            dtype=dtype,
+            batch_tokens=batch_tokens,
+        )
+        self.device, self.dtype = placement.device, placement.dtype
+        self._engine = Engine(chosen, batch_tokens=placement.batch_tokens)
 
     def ask(
         self,

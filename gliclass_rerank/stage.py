@@ -56,6 +56,7 @@ _LOADING: Final = frozenset(
         "window_tokens",
         "max_example_tokens",
         "batch_tokens",
+        "backend",
         "example_store",
         "num_examples",
         "example_similarity",

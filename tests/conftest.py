@@ -13,7 +13,7 @@ import pytest
 import torch
 from tiny_checkpoints import BACKBONES, WORDS, tiny_tokenizer, write_tiny_checkpoint
 
-import gliclass_rerank.scoring
+import gliclass_rerank.engine.selection
 from gliclass_rerank import Reranker, ZeroShotClassifier
 from gliclass_rerank.inputs.tokenizer import TextTokenizer
 from gliclass_rerank.types import Blocks, Window
@@ -109,7 +109,7 @@ def scripted(monkeypatch, tiny_folders):
 
     def build(logits, *, kind=Reranker, checkpoint="bert", pause_s=0.0, **options):
         backend = ScriptedBackend(logits, pause_s)
-        monkeypatch.setattr(gliclass_rerank.scoring, "TorchBackend", lambda model, placement: backend)
+        monkeypatch.setattr(gliclass_rerank.engine.selection, "TorchBackend", lambda model, placement: backend)
         return kind(tiny_folders[checkpoint], device="cpu", **options), backend
 
     return build

@@ -16,8 +16,14 @@ class OverlapReranker:
 
     settings = None
 
-    def __init__(self, model=None, *, device=None, dtype=None, plan=None, revision=None):
-        type(self).settings = {"model": model, "device": device, "plan": plan, "revision": revision}
+    def __init__(self, model=None, *, device=None, dtype=None, plan=None, backend=None, revision=None):
+        type(self).settings = {
+            "model": model,
+            "device": device,
+            "plan": plan,
+            "backend": backend,
+            "revision": revision,
+        }
         self.name = model or "overlap"
 
     def rank(self, query, passages, top_k=None):
@@ -101,7 +107,7 @@ def test_rank_json_prints_one_object(fake_reranker, passages, capsys):
 
 
 def test_rank_hands_the_model_options_on(fake_reranker, passages, capsys):
-    options = {"model": "folder", "device": "cpu", "plan": "joint", "revision": "abc"}
+    options = {"model": "folder", "device": "cpu", "plan": "joint", "backend": "onnx", "revision": "abc"}
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     assert cli.main(["rank", "--query", "chain", "--passages", passages, *arguments]) == 0
     assert fake_reranker.settings == options

@@ -1,4 +1,4 @@
-"""The model in eager torch."""
+"""The model in eager torch, but for its transformer layers, which another runtime may run."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ import torch
 from gliclass_rerank.engine.placement import Placement
 from gliclass_rerank.errors import OutOfMemoryError
 from gliclass_rerank.model.batch import BlockBatch, WindowBatch
+from gliclass_rerank.model.blocks.runner import LayerRunner
 from gliclass_rerank.model.head import ScoringHead
 from gliclass_rerank.types import Blocks, Window
 
 
 class TorchBackend:
-    """Runs a network where a placement says; moves it there once."""
+    """Runs a network where a placement says; moves it there once.
 
-    def __init__(self, model: ScoringHead, placement: Placement) -> None:
+    Args:
+        model: The network.
+        placement: Where it runs.
+        runner: Runs the layers of a `GLiClass`; None for torch.
+    """
+
+    def __init__(self, model: ScoringHead, placement: Placement, runner: LayerRunner | None = None) -> None:
         self._device = placement.device
         self._model = model.to(placement.device)
+        self._options = {} if runner is None else {"runner": runner}
         for encoder in model.encoders:
             encoder.to(placement.dtype)
         config = model.config
@@ -36,11 +44,11 @@ class TorchBackend:
 
     def _window_logits(self, windows: Sequence[Window]) -> list[list[float]]:
         batch = WindowBatch.of(windows, pad_id=self._pad_id, label_pad_id=self._label_pad_id, device=self._device)
-        rows = self._model(batch).float().tolist()
+        rows = self._model(batch, **self._options).float().tolist()
         return [row[: len(window.markers)] for row, window in zip(rows, windows, strict=True)]
 
     def _block_logits(self, blocks: Blocks, groups: Sequence[Sequence[int]]) -> list[list[float]]:
         batch = BlockBatch.of(blocks, groups, pad_id=self._pad_id, label_pad_id=self._label_pad_id, device=self._device)
-        flat = self._model(batch).float().tolist()
+        flat = self._model(batch, **self._options).float().tolist()
         by_index = dict(zip(chain.from_iterable(groups), flat, strict=True))
         return [[by_index[index] for index in range(len(blocks.candidate_ids))]]

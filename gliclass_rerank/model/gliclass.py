@@ -7,6 +7,7 @@ and every candidate attends to the query and to itself. The head is the same eit
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from gliclass_rerank.errors import ConfigError
 from gliclass_rerank.model.batch import BlockBatch, TokenRows, WindowBatch
 from gliclass_rerank.model.blocks.registry import block_runner
+from gliclass_rerank.model.blocks.runner import LayerRunner
 from gliclass_rerank.model.config import ModelConfig
 from gliclass_rerank.model.encoder import build_backbone, run_backbone, token_embeddings
 from gliclass_rerank.model.head import ScoringHead
@@ -49,23 +51,24 @@ class GLiClass(ScoringHead):
             (self.encoder_model,) if self.segment_embeddings is None else (self.encoder_model, self.segment_embeddings)
         )
 
-    def forward(self, batch: WindowBatch | BlockBatch) -> Tensor:
+    def forward(self, batch: WindowBatch | BlockBatch, runner: LayerRunner | None = None) -> Tensor:
         """Score a batch under the plan its type stands for.
 
         Args:
             batch: Windows (`joint`) or a query with its candidates (`shared_query`).
+            runner: Runs the backbone's layers; None for torch.
 
         Returns:
             FloatTensor [num_windows, max_passages] for windows; [num_candidates] for blocks, in group order.
         """
         if isinstance(batch, WindowBatch):
-            return self._forward_windows(batch)
-        return self._forward_blocks(batch)
+            return self._forward_windows(batch, runner)
+        return self._forward_blocks(batch, runner)
 
-    def _forward_windows(self, batch: WindowBatch) -> Tensor:
+    def _forward_windows(self, batch: WindowBatch, runner: LayerRunner | None) -> Tensor:
         tokens = batch.tokens
-        layers = run_backbone(
-            self.encoder_model,
+        encode = partial(run_backbone, self.encoder_model) if runner is None else runner.encode_windows
+        layers = encode(
             tokens,
             embeddings=self._embeddings(
                 tokens.ids, lambda ids: window_segments(ids, batch.text_start, self.config.example_token_index)
@@ -88,9 +91,9 @@ class GLiClass(ScoringHead):
             text_mask,
         )
 
-    def _forward_blocks(self, batch: BlockBatch) -> Tensor:
+    def _forward_blocks(self, batch: BlockBatch, layer_runner: LayerRunner | None) -> Tensor:
         config, query = self.config, batch.query
-        runner = block_runner(config.shape.model_type, self.encoder_model)
+        runner = layer_runner or block_runner(config.shape.model_type, self.encoder_model)
         memory = runner.encode_query(
             query.ids,
             start=config.query_attention_start,

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from gliclass_rerank.model.batch import TokenRows
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -38,6 +40,37 @@ class QueryMemory:
     keys_values: tuple[KeyValue | None, ...]
     num_tokens: int
     tables: tuple[tuple[Tensor, ...], ...]
+
+
+class LayerRunner(Protocol):
+    """What runs a backbone's layers in place of torch: blocks as `BlockRunner` does, and whole windows."""
+
+    def encode_query(
+        self, ids: Tensor, *, start: int, embeddings: Tensor | None = None, all_layers: bool = False
+    ) -> QueryMemory:
+        """Encode a query on its own; see `BlockRunner.encode_query`."""
+        ...
+
+    def encode_candidates(
+        self,
+        ids: Tensor,
+        token_mask: Tensor | None,
+        memory: QueryMemory,
+        *,
+        key_bias: Tensor | None = None,
+        embeddings: Tensor | None = None,
+        start: int = 0,
+        all_layers: bool = False,
+        read_tokens: int | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Encode candidates, each against itself and the query; see `BlockRunner.encode_candidates`."""
+        ...
+
+    def encode_windows(
+        self, tokens: TokenRows, *, embeddings: Tensor | None = None, all_layers: bool = False
+    ) -> tuple[Tensor, ...]:
+        """Run full attention over padded rows; see `run_backbone`."""
+        ...
 
 
 class BlockRunner(ABC):

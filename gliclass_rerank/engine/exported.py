@@ -1,0 +1,121 @@
+"""A backbone's layers on another runtime, behind the same interface as torch's.
+
+Embeddings, pooling and scorers stay in torch, whose share is small: a checkpoint's head need not be known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gliclass_rerank.engine.layer_graphs import (
+    PADDING,
+    STATES,
+    LayerPlan,
+    key_name,
+    passage_graph,
+    query_graph,
+    value_name,
+    window_graph,
+)
+from gliclass_rerank.engine.sessions import FloatArray, Precision, Runtime, Session, open_session
+from gliclass_rerank.model.batch import TokenRows
+from gliclass_rerank.model.blocks.bert import BertBlocks
+from gliclass_rerank.model.blocks.runner import QueryMemory
+
+_QUERY, _PASSAGE, _WINDOW = "query", "passage", "window"
+GRAPHS: Final[Mapping[str, Callable[[nn.Module, LayerPlan], Any]]] = {  # Any: onnx has no types
+    _QUERY: query_graph,
+    _PASSAGE: passage_graph,
+    _WINDOW: window_graph,
+}
+# The graphs of each plan.
+GRAPHS_OF: Final[Mapping[str, tuple[str, ...]]] = {"shared_query": (_QUERY, _PASSAGE), "joint": (_WINDOW,)}
+
+# Far below any score, and within reach of half precision.
+_UNSEEN: Final = -1e4
+
+
+class ExportedLayers(BertBlocks):
+    """Runs exported layers; what the graphs fix is not looked at again: start, key bias, layers and tokens read.
+
+    Args:
+        backbone: The backbone whose layers were exported; its embeddings are used.
+        plan: What the graphs compute.
+        folder: Holds the graphs, `NAME.onnx`, of one attention plan.
+        runtime: What runs them.
+        precision: What they compute in.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, plan: LayerPlan, folder: Path, *, runtime: Runtime, precision: Precision
+    ) -> None:
+        super().__init__(backbone)
+        self._plan = plan
+        self._sessions: dict[str, Session] = {
+            path.stem: open_session(path, runtime, precision) for path in sorted(folder.glob("*.onnx"))
+        }
+
+    def encode_query(
+        self,
+        ids: Tensor,
+        *,
+        start: int,  # noqa: ARG002 - in the graph
+        embeddings: Tensor | None = None,
+        all_layers: bool = False,  # noqa: ARG002 - likewise
+    ) -> QueryMemory:
+        """Encode a query on its own; see `BlockRunner.encode_query`."""
+        outputs = self._sessions[_QUERY].run({STATES: self._embedded(ids, embeddings)})
+        num_shared = self.num_layers - self._plan.start
+        shared = [torch.from_numpy(array) for array in outputs[: 2 * num_shared]]
+        return QueryMemory(
+            layers=tuple(torch.from_numpy(array) for array in outputs[2 * num_shared :]),
+            keys_values=(None,) * self._plan.start + tuple(zip(shared[::2], shared[1::2], strict=True)),
+            num_tokens=ids.shape[1],
+            tables=(),
+        )
+
+    def encode_candidates(
+        self,
+        ids: Tensor,
+        token_mask: Tensor | None,
+        memory: QueryMemory,
+        *,
+        key_bias: Tensor | None = None,  # noqa: ARG002 - in the graph
+        embeddings: Tensor | None = None,
+        start: int = 0,
+        all_layers: bool = False,  # noqa: ARG002 - likewise
+        read_tokens: int | None = None,  # noqa: ARG002 - likewise
+    ) -> tuple[Tensor, ...]:
+        """Encode candidates, each against itself and the query; see `BlockRunner.encode_candidates`."""
+        inputs = {STATES: self._embedded(ids, embeddings, start), PADDING: _padding(ids, token_mask)}
+        for layer, shared in enumerate(memory.keys_values):
+            if shared is not None:
+                inputs[key_name(layer)], inputs[value_name(layer)] = (part.numpy() for part in shared)
+        return tuple(torch.from_numpy(array) for array in self._sessions[_PASSAGE].run(inputs))
+
+    def encode_windows(
+        self,
+        tokens: TokenRows,
+        *,
+        embeddings: Tensor | None = None,
+        all_layers: bool = False,  # noqa: ARG002 - in the graph
+    ) -> tuple[Tensor, ...]:
+        """Run full attention over padded rows; see `run_backbone`."""
+        inputs = {STATES: self._embedded(tokens.ids, embeddings), PADDING: _padding(tokens.ids, tokens.mask)}
+        return tuple(torch.from_numpy(array) for array in self._sessions[_WINDOW].run(inputs))
+
+    def _embedded(self, ids: Tensor, embeddings: Tensor | None, start: int = 0) -> FloatArray:
+        return self.embed(ids, embeddings, start).numpy()
+
+
+def _padding(ids: Tensor, token_mask: Tensor | None) -> FloatArray:
+    """FloatArray [num_rows, 1, 1, seq_len], 0 on real tokens."""
+    if token_mask is None:
+        return np.zeros((ids.shape[0], 1, 1, ids.shape[1]), dtype=np.float32)
+    return torch.where(token_mask, 0.0, _UNSEEN)[:, None, None, :].numpy()

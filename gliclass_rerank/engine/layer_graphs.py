@@ -1,0 +1,275 @@
+"""Writes a BERT's transformer layers as ONNX graphs: the query's, and the passages' against the query.
+
+The graphs hold the layers alone. Embeddings go in and states come out; what is before and behind (word tables,
+positions, segments, pooling, scorers) stays in torch, costs next to nothing there, and so every head runs on every
+backend. They are written out by hand, because a tracer would need a package more and would fix what depends on lengths.
+
+Axes are dynamic: `rows`, `tokens`, and `query_tokens` of the query's memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from torch import Tensor, nn
+
+from gliclass_rerank._optional import require
+from gliclass_rerank.errors import listed
+
+STATES, PADDING = "states", "padding"
+_OPSET: Final = 20
+_IR_VERSION: Final = 10
+_ACTIVATIONS: Final = {"gelu": ("Gelu", {}), "gelu_new": ("Gelu", {"approximate": "tanh"}), "relu": ("Relu", {})}
+
+
+def layer_output(number: int) -> str:
+    """Name of the states after `number` layers."""
+    return f"layer_{number}"
+
+
+def key_name(layer: int) -> str:
+    """Name of the query's keys in a layer, [1, num_heads, query_len, head_dim]."""
+    return f"key_{layer}"
+
+
+def value_name(layer: int) -> str:
+    """Name of the query's values in a layer, of the same shape."""
+    return f"value_{layer}"
+
+
+def unsupported_backbone(encoder_config: Mapping[str, Any]) -> str | None:  # Any: JSON
+    """Why a backbone's layers cannot be written as a graph.
+
+    Args:
+        encoder_config: The backbone's config, with `model_type`.
+
+    Returns:
+        One sentence, or None if they can.
+    """
+    if encoder_config["model_type"] != "bert":
+        return f"only backbones of the type `bert` can be exported so far, got {encoder_config['model_type']!r}"
+    activation = encoder_config.get("hidden_act", "gelu")
+    if activation not in _ACTIVATIONS:
+        return f"only the activations {listed(_ACTIVATIONS)} can be exported, this backbone has {activation!r}"
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerPlan:
+    """What the graphs compute, beside the weights.
+
+    Attributes:
+        start: First layer in which passages see the query.
+        all_layers: Whether every layer's states are an output, else the last one's.
+        read_tokens: How many of a passage's first tokens the last layer is finished for; None for all.
+        key_bias: FloatTensor [num_layers, num_heads], added to a passage's attention scores of the query's tokens; None
+            for no bias.
+    """
+
+    start: int
+    all_layers: bool
+    read_tokens: int | None
+    key_bias: Tensor | None
+
+
+def window_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: onnx has no types
+    """The graph that encodes whole sequences: passages that see no query.
+
+    Args:
+        backbone: A `transformers.BertModel`.
+        plan: What to compute; only `all_layers` is looked at.
+
+    Returns:
+        An ONNX model as that of `passage_graph`, without keys and values.
+    """
+    alone = LayerPlan(start=len(_layers(backbone)), all_layers=plan.all_layers, read_tokens=None, key_bias=None)
+    return passage_graph(backbone, alone)
+
+
+def query_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see window_graph
+    """The graph that encodes a query.
+
+    Args:
+        backbone: A `transformers.BertModel`.
+        plan: What to compute.
+
+    Returns:
+        An ONNX model from `states`, FloatArray [1, tokens, hidden], the embeddings, to the layers' states, and keys and
+        values from layer `start` on.
+    """
+    graph = _Graph(backbone)
+    states = graph.input(STATES, [1, "tokens", graph.width])
+    layers = [states]
+    for layer in range(graph.num_layers):
+        keys, values = graph.keys_values(layer, states)
+        if layer >= plan.start:
+            shape = [1, graph.num_heads, "tokens", graph.head_width]
+            graph.output(graph.add("Identity", [keys], name=key_name(layer)), shape)
+            graph.output(graph.add("Identity", [values], name=value_name(layer)), shape)
+        states = graph.finish(layer, states, graph.attend(graph.queries(layer, states), keys, values, None))
+        layers.append(states)
+    return graph.close(layers, all_layers=plan.all_layers, rows=1)
+
+
+def passage_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see window_graph
+    """The graph that encodes passages against a query's memory.
+
+    Args:
+        backbone: A `transformers.BertModel`.
+        plan: What to compute.
+
+    Returns:
+        An ONNX model from `states`, FloatArray [rows, tokens, hidden], the embeddings; `padding`, FloatArray
+        [rows, 1, 1, tokens], 0 on real tokens and a large negative number on padding; and the query's keys and values,
+        to the layers' states, of which the last may hold fewer tokens.
+    """
+    graph = _Graph(backbone)
+    states = graph.input(STATES, ["rows", "tokens", graph.width])
+    padding = graph.input(PADDING, ["rows", 1, 1, "tokens"])
+    rows = graph.add("Shape", [states], start=0, end=1)
+    shared_shape = [1, graph.num_heads, "query_tokens", graph.head_width]
+    layers = [states]
+    for layer in range(graph.num_layers):
+        keys, values = graph.keys_values(layer, states)
+        mask = padding
+        if layer >= plan.start:
+            shared_keys = graph.input(key_name(layer), shared_shape)
+            shared_values = graph.input(value_name(layer), shared_shape)
+            mask = graph.shared_mask(
+                shared_keys, padding, rows, None if plan.key_bias is None else plan.key_bias[layer]
+            )
+            keys, values = graph.prepend(shared_keys, keys, rows), graph.prepend(shared_values, values, rows)
+        read = states
+        if plan.read_tokens is not None and layer == graph.num_layers - 1:
+            read = graph.first_tokens(states, plan.read_tokens)
+        states = graph.finish(layer, read, graph.attend(graph.queries(layer, read), keys, values, mask))
+        layers.append(states)
+    return graph.close(layers, all_layers=plan.all_layers, rows="rows")
+
+
+class _Graph:
+    """Collects nodes and weights; every method that computes returns the name of its result."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        self._onnx = require("onnx", extra="onnx")
+        self._layers = _layers(backbone)
+        config: Any = backbone.config  # Any: a config of transformers, untyped there
+        self._activation = _ACTIVATIONS[config.hidden_act]
+        self.num_layers, self.width = len(self._layers), config.hidden_size
+        self.num_heads, self.head_width = config.num_attention_heads, config.hidden_size // config.num_attention_heads
+        self._epsilon = config.layer_norm_eps
+        self._nodes: list[Any] = []
+        self._weights: list[Any] = []
+        self._inputs: list[Any] = []
+        self._outputs: list[Any] = []
+
+    def input(self, name: str, shape: Sequence[int | str]) -> str:
+        self._inputs.append(self._onnx.helper.make_tensor_value_info(name, self._onnx.TensorProto.FLOAT, shape))
+        return name
+
+    def output(self, name: str, shape: Sequence[int | str]) -> None:
+        self._outputs.append(self._onnx.helper.make_tensor_value_info(name, self._onnx.TensorProto.FLOAT, shape))
+
+    def add(self, kind: str, inputs: Sequence[str], name: str | None = None, **attributes: Any) -> str:
+        name = name or f"{kind}_{len(self._nodes)}"
+        self._nodes.append(self._onnx.helper.make_node(kind, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def constant(self, values: Any) -> str:
+        name = f"weight_{len(self._weights)}"
+        self._weights.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+    def linear(self, states: str, module: Any, scale: float = 1.0) -> str:
+        weight, bias = _array(module.weight).T * np.float32(scale), _array(module.bias) * np.float32(scale)
+        return self.add("Add", [self.add("MatMul", [states, self.constant(weight)]), self.constant(bias)])
+
+    def heads(self, states: str) -> str:
+        split = self.constant(np.array([0, 0, self.num_heads, self.head_width], dtype=np.int64))
+        return self.add("Transpose", [self.add("Reshape", [states, split])], perm=[0, 2, 1, 3])
+
+    def queries(self, layer: int, states: str) -> str:
+        # The scale of the scores goes into the weights, once.
+        projection = self._layers[layer].attention.self.query
+        return self.heads(self.linear(states, projection, 1 / math.sqrt(self.head_width)))
+
+    def keys_values(self, layer: int, states: str) -> tuple[str, str]:
+        module = self._layers[layer].attention.self
+        return self.heads(self.linear(states, module.key)), self.heads(self.linear(states, module.value))
+
+    def prepend(self, shared: str, own: str, rows: str) -> str:
+        shape = self.add("Concat", [rows, self.constant(np.array([1, 1, 1], dtype=np.int64))], axis=0)
+        return self.add("Concat", [self.add("Expand", [shared, shape]), own], axis=2)
+
+    def shared_mask(self, shared: str, padding: str, rows: str, bias: Tensor | None) -> str:
+        """What is added to the scores: the bias on the query's tokens, `padding` on a passage's own."""
+        length = self.add("Shape", [shared], start=2, end=3)
+        ones = self.constant(np.array([1], dtype=np.int64))
+        if bias is None:
+            heads, values = ones, np.zeros((1, 1, 1, 1), dtype=np.float32)
+        else:
+            heads, values = self.constant(np.array([self.num_heads], dtype=np.int64)), _array(bias)[None, :, None, None]
+        shared_part = self.add("Concat", [rows, heads, ones, length], axis=0)
+        own_part = self.add("Concat", [ones, heads, ones, ones], axis=0)
+        return self.add(
+            "Concat",
+            [
+                self.add("Expand", [self.constant(values), shared_part]),
+                self.add("Expand", [padding, own_part]),
+            ],
+            axis=3,
+        )
+
+    def attend(self, queries: str, keys: str, values: str, mask: str | None) -> str:
+        scores = self.add("MatMul", [queries, self.add("Transpose", [keys], perm=[0, 1, 3, 2])])
+        if mask is not None:
+            scores = self.add("Add", [scores, mask])
+        context = self.add("MatMul", [self.add("Softmax", [scores], axis=-1), values])
+        joined = self.constant(np.array([0, 0, self.width], dtype=np.int64))
+        return self.add("Reshape", [self.add("Transpose", [context], perm=[0, 2, 1, 3]), joined])
+
+    def first_tokens(self, states: str, count: int) -> str:
+        starts, ends, axes = (self.constant(np.array([value], dtype=np.int64)) for value in (0, count, 1))
+        return self.add("Slice", [states, starts, ends, axes])
+
+    def normalise(self, states: str, module: Any) -> str:
+        weights = [self.constant(_array(module.weight)), self.constant(_array(module.bias))]
+        return self.add("LayerNormalization", [states, *weights], axis=-1, epsilon=self._epsilon)
+
+    def finish(self, layer: int, states: str, context: str) -> str:
+        module = self._layers[layer]
+        attention = module.attention.output
+        attended = self.add("Add", [self.linear(context, attention.dense), states])
+        attended = self.normalise(attended, attention.LayerNorm)
+        kind, attributes = self._activation
+        inner = self.add(kind, [self.linear(attended, module.intermediate.dense)], **attributes)
+        return self.normalise(
+            self.add("Add", [self.linear(inner, module.output.dense), attended]), module.output.LayerNorm
+        )
+
+    def close(self, layers: Sequence[str], *, all_layers: bool, rows: int | str) -> Any:
+        for number in range(0 if all_layers else self.num_layers, self.num_layers + 1):
+            shape = [rows, f"tokens_{number}", self.width]
+            self.output(self.add("Identity", [layers[number]], name=layer_output(number)), shape)
+        helper = self._onnx.helper
+        graph = helper.make_graph(self._nodes, "layers", self._inputs, self._outputs, self._weights)
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", _OPSET)],
+            ir_version=_IR_VERSION,
+            producer_name="gliclass-rerank",
+        )
+        self._onnx.checker.check_model(model)
+        return model
+
+
+def _layers(backbone: nn.Module) -> Any:  # Any: modules of a transformers model, untyped there
+    return backbone.encoder.layer  # type: ignore[union-attr]
+
+
+def _array(tensor: Tensor) -> Any:  # Any: a numpy array
+    return tensor.detach().to("cpu").float().numpy()

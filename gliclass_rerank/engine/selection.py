@@ -1,0 +1,130 @@
+"""Which backend runs a checkpoint, and why another one cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Literal, cast, get_args
+
+import torch
+
+from gliclass_rerank._optional import require
+from gliclass_rerank.engine.backend import Backend
+from gliclass_rerank.engine.exported import GRAPHS, GRAPHS_OF, ExportedLayers
+from gliclass_rerank.engine.graph_cache import cached_graphs, default_cache_folder, graph_key
+from gliclass_rerank.engine.layer_graphs import LayerPlan, unsupported_backbone
+from gliclass_rerank.engine.placement import Placement, resolve_placement
+from gliclass_rerank.engine.sessions import PRECISIONS, Precision, Runtime
+from gliclass_rerank.engine.torch_backend import TorchBackend
+from gliclass_rerank.errors import ConfigError, listed
+from gliclass_rerank.model.config import AttentionPlan, ModelConfig
+from gliclass_rerank.model.gliclass import GLiClass
+from gliclass_rerank.model.head import ScoringHead
+from gliclass_rerank.model.markers import block_tokens_read
+
+BackendName = Literal["auto", "torch", "onnx", "openvino"]
+_BACKENDS: Final = get_args(BackendName)
+
+
+def build_backend(
+    model: ScoringHead,
+    *,
+    plan: AttentionPlan | None,
+    backend: BackendName | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    batch_tokens: int | None = None,
+    cache_folder: Path | None = None,
+) -> tuple[Backend, Placement]:
+    """Build what runs a network; an export that is not in the cache is made first.
+
+    Args:
+        model: The network, on the CPU.
+        plan: The attention plan; None for bi-encoders.
+        backend: What was asked for; None and `"auto"` take torch.
+        device: As for `resolve_placement`; exported models run on the CPU.
+        dtype: As for `resolve_placement`; of an exported model `float32` (None), with openvino also `bfloat16`.
+        batch_tokens: As for `resolve_placement`.
+        cache_folder: Where exports are kept; None for the default.
+
+    Returns:
+        The backend, and where it runs. What stays in torch beside an exported backbone runs in float32.
+
+    Raises:
+        ConfigError: A setting that is unknown, or a checkpoint that the backend cannot serve.
+        MissingDependencyError: The backend is not installed.
+        BackendError: The export cannot be kept or loaded.
+    """
+    if backend is not None and backend not in _BACKENDS:
+        raise ConfigError(f"`backend` must be one of {listed(_BACKENDS)}, got {backend!r}")
+    if backend in {None, "auto", "torch"}:
+        placement = resolve_placement(device, dtype, batch_tokens)
+        return TorchBackend(model, placement), placement
+    runtime = cast("Runtime", backend)
+    precision = _precision(runtime, dtype)
+    placement = _on_cpu(runtime, device, batch_tokens)
+    if reason := unsupported_reason(model.config):
+        raise ConfigError(f"the backend {runtime!r} cannot run this checkpoint: {reason}")
+    require("onnxruntime" if runtime == "onnx" else "openvino", extra=runtime)
+    assert isinstance(model, GLiClass), "other architectures are refused above"
+    assert plan is not None, "a uni-encoder has a plan"
+    layers = LayerPlan(
+        start=model.config.query_attention_start,
+        all_layers=model.config.reads_all_layers,
+        read_tokens=block_tokens_read(model.config),
+        key_bias=model.query_key_bias,
+    )
+    folder = _exported(model, plan, layers, cache_folder or default_cache_folder())
+    runner = ExportedLayers(model.encoder_model, layers, folder, runtime=runtime, precision=precision)
+    return TorchBackend(model, placement, runner), placement
+
+
+def unsupported_reason(config: ModelConfig) -> str | None:
+    """Why a checkpoint cannot be exported.
+
+    Args:
+        config: The checkpoint's.
+
+    Returns:
+        One sentence, or None if it can.
+    """
+    if config.is_bi_encoder:
+        return f"only uni-encoders can be exported so far, got {config.architecture_type!r}"
+    return unsupported_backbone(config.encoder_config)
+
+
+def _precision(runtime: Runtime, dtype: str | torch.dtype | None) -> Precision:
+    chosen = "float32" if dtype is None else str(dtype).removeprefix("torch.")
+    if chosen not in PRECISIONS[runtime]:
+        raise ConfigError(
+            f"`dtype` must be one of {listed(PRECISIONS[runtime])} for the `backend` {runtime!r}, got {dtype!r}"
+        )
+    return chosen
+
+
+def _on_cpu(runtime: Runtime, device: str | torch.device | None, batch_tokens: int | None) -> Placement:
+    placement = resolve_placement("cpu" if device is None else device, torch.float32, batch_tokens)
+    if placement.device.type != "cpu":
+        raise ConfigError(f"the backend {runtime!r} runs on the CPU only, got `device` {device!r}")
+    return placement
+
+
+def _exported(model: GLiClass, plan: AttentionPlan, layers: LayerPlan, cache: Path) -> Path:
+    """The folder with the graphs of a plan; bfloat16 is what a runtime makes of float32."""
+    settings = {
+        "plan": plan,
+        "encoder_config": dict(model.config.encoder_config),
+        "start": layers.start,
+        "all_layers": layers.all_layers,
+        "read_tokens": layers.read_tokens,
+    }
+    weights = torch.nn.Module()
+    weights.encoder = model.encoder_model.encoder  # the embeddings stay in torch
+    if layers.key_bias is not None:
+        weights.key_bias = layers.key_bias
+
+    def build(folder: Path) -> None:
+        onnx = require("onnx", extra="onnx")
+        for name in GRAPHS_OF[plan]:
+            onnx.save(GRAPHS[name](model.encoder_model, layers), folder / f"{name}.onnx")
+
+    return cached_graphs(cache, graph_key(weights, settings), build)

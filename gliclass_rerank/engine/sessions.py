@@ -1,0 +1,120 @@
+"""Runs ONNX graphs on a CPU runtime: arrays in, arrays out.
+
+A session has its own threads, as many as torch has when it is made; nothing is set for the whole process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gliclass_rerank._optional import require
+from gliclass_rerank.errors import BackendError
+
+Runtime = Literal["onnx", "openvino"]
+Precision = Literal["float32", "bfloat16"]
+FloatArray = NDArray[np.float32]
+
+PRECISIONS: Final[Mapping[Runtime, tuple[Precision, ...]]] = {
+    "onnx": ("float32",),
+    "openvino": ("float32", "bfloat16"),
+}
+
+
+class Session(Protocol):
+    """A loaded graph; safe to call from several threads."""
+
+    def run(self, inputs: Mapping[str, FloatArray]) -> list[FloatArray]:
+        """Compute the graph's outputs, in its order.
+
+        Args:
+            inputs: FloatArray by name of the input.
+
+        Returns:
+            One array an output; the caller's own.
+
+        Raises:
+            BackendError: The runtime failed.
+        """
+        ...
+
+
+def open_session(path: Path, runtime: Runtime, precision: Precision) -> Session:
+    """Load a graph.
+
+    Args:
+        path: The ONNX file.
+        runtime: What runs it.
+        precision: What it computes in. The weights are in the file; of this, only bfloat16 is the runtime's doing.
+
+    Returns:
+        The session.
+
+    Raises:
+        BackendError: The file cannot be loaded.
+        MissingDependencyError: The runtime is not installed.
+    """
+    return _OnnxSession(path) if runtime == "onnx" else _OpenVinoSession(path, precision)
+
+
+class _OnnxSession:
+    def __init__(self, path: Path) -> None:
+        ort = require("onnxruntime", extra="onnx")
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = torch.get_num_threads()
+        settings.inter_op_num_threads = 1
+        settings.log_severity_level = 3  # errors; they are raised too
+        # A thread that waits would otherwise keep its core busy, which others on the machine pay for.
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions have no public base class
+            raise BackendError(f"onnxruntime could not load `{path}`: {_first_line(error)}") from error
+
+    def run(self, inputs: Mapping[str, FloatArray]) -> list[FloatArray]:
+        try:
+            outputs: list[FloatArray] = self._session.run(None, dict(inputs))
+        except Exception as error:  # as above
+            raise BackendError(f"onnxruntime failed: {_first_line(error)}") from error
+        return outputs
+
+
+class _OpenVinoSession:
+    def __init__(self, path: Path, precision: Precision) -> None:
+        openvino = require("openvino", extra="openvino")
+        settings = {
+            # Otherwise it takes bfloat16 wherever the processor has it, and says nothing.
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "NUM_STREAMS": 1,
+        }
+        try:
+            core = openvino.Core()
+            self._model = core.compile_model(core.read_model(str(path)), "CPU", settings)
+        except RuntimeError as error:
+            raise BackendError(f"openvino could not load `{path}`: {_first_line(error)}") from error
+        # A request serves one caller at a time; there are as many as there were callers at once.
+        self._idle: SimpleQueue[Any] = SimpleQueue()  # Any: openvino has no types
+
+    def run(self, inputs: Mapping[str, FloatArray]) -> list[FloatArray]:
+        try:
+            request = self._idle.get_nowait()
+        except Empty:
+            request = self._model.create_infer_request()
+        try:
+            request.infer(dict(inputs), share_inputs=True)
+            outputs = [np.array(tensor.data) for tensor in request.output_tensors]
+        except RuntimeError as error:
+            raise BackendError(f"openvino failed: {_first_line(error)}") from error
+        self._idle.put(request)
+        return outputs
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line), type(error).__name__)

@@ -1,0 +1,262 @@
+"""Exported backends against torch, on the same weights and the same batches."""
+
+import pickle
+import threading
+
+import pytest
+import torch
+from tiny_checkpoints import BACKBONES, WORDS, tiny_checkpoint, write_tiny_checkpoint
+
+from gliclass_rerank import Example, Reranker, ZeroShotClassifier
+from gliclass_rerank.engine import graph_cache, selection
+from gliclass_rerank.engine.engine import Engine
+from gliclass_rerank.engine.selection import build_backend
+from gliclass_rerank.errors import BackendError, ConfigError, MissingDependencyError
+from gliclass_rerank.types import Blocks, Window
+
+PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
+# Other kernels and another order of summation; logits are of order 1.
+TOLERANCE = 1e-4
+# What `assemble.from_cross_encoder` makes, what comes with the package, and what reads every layer.
+HEADS = {
+    "first token": {
+        "class_token_pooling": "first",
+        "use_segment_embeddings": True,
+        "candidate_position_start": 8,
+        "use_calibrator": False,
+    },
+    "token after the marker": {"class_token_pooling": "first", "embed_class_token": False},
+    "averaged tokens": {"query_key_bias": True, "token_interaction": True, "query_attention_start": 1},
+    "never sees the query": {"query_attention_start": 3},
+    "every layer": {"squeeze_layers": True, "use_lstm": True},
+    "an inner layer": {"encoder_layer_id": 2, "scorer_type": "mlp"},
+}
+
+
+@pytest.fixture(params=sorted(PACKAGES))
+def runtime(request):
+    pytest.importorskip(PACKAGES[request.param])
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("cache") / "graphs"
+    monkeypatch.setattr(selection, "default_cache_folder", lambda: folder)
+    return folder
+
+
+def blocks(checkpoint, *lengths):
+    label = checkpoint.config.class_token_index
+    return Blocks((2, 11, 13, 17, 3), tuple((label, *range(5, 5 + length), 3) for length in lengths))
+
+
+def window(checkpoint, num_candidates):
+    config = checkpoint.config
+    candidates = [token for number in range(num_candidates) for token in (config.class_token_index, 7 + number)]
+    ids = (2, *candidates, config.text_token_index, 11, 13, 3)
+    return Window(ids, tuple(range(1, 1 + 2 * num_candidates, 2)), 1 + 2 * num_candidates)
+
+
+def both(checkpoint, runtime, plan):
+    """A backend in torch and an exported one."""
+    return (build_backend(checkpoint.model, plan=plan, backend=name, device="cpu")[0] for name in ("torch", runtime))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_blocks_have_the_logits_of_torch(runtime, head):
+    checkpoint = tiny_checkpoint("bert", **HEADS[head])
+    torch_backend, exported = both(checkpoint, runtime, "shared_query")
+    request = blocks(checkpoint, 3, 11, 5, 0, 7)
+
+    for groups in ([[1, 4, 2, 0, 3]], [[1], [4, 2], [0], [3]]):
+        assert exported.logits(request, groups)[0] == pytest.approx(
+            torch_backend.logits(request, groups)[0], abs=TOLERANCE
+        )
+
+
+@pytest.mark.parametrize("head", ["first token", "every layer", "an inner layer"])
+def test_windows_have_the_logits_of_torch(runtime, head):
+    checkpoint = tiny_checkpoint("bert", **{**HEADS[head], "attention_plan": "joint", "candidate_position_start": 0})
+    torch_backend, exported = both(checkpoint, runtime, "joint")
+    batch = [window(checkpoint, count) for count in (2, 5, 1)]
+
+    for row, expected in zip(exported.logits(batch), torch_backend.logits(batch), strict=True):
+        assert row == pytest.approx(expected, abs=TOLERANCE)
+
+
+def test_the_query_key_bias_moves_the_logits(runtime):
+    """So that the agreement above would not hold without it."""
+    logits = []
+    for biased in (False, True):
+        checkpoint = tiny_checkpoint("bert", query_key_bias=True)
+        with torch.no_grad():
+            checkpoint.model.query_key_bias.mul_(biased)
+        (_, exported) = both(checkpoint, runtime, "shared_query")
+        logits.append(exported.logits(blocks(checkpoint, 3, 11), [[1, 0]])[0])
+
+    assert logits[0] != pytest.approx(logits[1], abs=10 * TOLERANCE)
+
+
+def test_order_companions_and_batch_change_no_logit(runtime, tmp_path, passages):
+    folder = write_tiny_checkpoint(tmp_path / "tiny", "bert", **HEADS["averaged tokens"])
+    small, large = (Reranker(folder, backend=runtime, batch_tokens=tokens) for tokens in (64, 4096))
+    examples = [Example("brake squeal", ("clean rim",), ("oil chain",))]
+
+    def logits(reranker, texts):
+        return {
+            texts[hit.index]: hit.logit for hit in reranker.rank("chain slip when wet", texts, examples=examples).hits
+        }
+
+    expected = logits(large, passages)
+
+    # Group shapes select other kernels.
+    assert logits(small, passages) == pytest.approx(expected, abs=1e-5)
+    assert logits(large, passages[::-1]) == pytest.approx(expected, abs=1e-5)
+    assert {key: logits(large, [key])[key] for key in passages} == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_bundled_model_ranks_as_in_torch(runtime, bundled):
+    exported = Reranker(backend=runtime)
+    passages = ["Oil the chain.", "", "A chain slips when it is worn. " * 20, "The capital of Peru is Lima.", "Brakes"]
+
+    expected = {hit.index: hit.logit for hit in bundled.rank("why does a chain slip?", passages)}
+
+    assert {hit.index: hit.logit for hit in exported.rank("why does a chain slip?", passages)} == pytest.approx(
+        expected, abs=TOLERANCE
+    )
+
+
+def test_a_classifier_scores_as_in_torch(runtime, tiny_folders):
+    expected = ZeroShotClassifier(tiny_folders["bert"], device="cpu", plan="joint").logits("chain slip", WORDS[:5])
+
+    found = ZeroShotClassifier(tiny_folders["bert"], plan="joint", backend=runtime).logits("chain slip", WORDS[:5])
+
+    assert found == pytest.approx(expected, abs=TOLERANCE)
+
+
+def test_threads_share_a_backend_and_none_sees_another_ones_numbers(runtime, tiny_folders, passages):
+    reranker = Reranker(tiny_folders["bert"], backend=runtime)
+    queries = ["chain slip", "oil", "rust on rim", "saddle"]
+    expected = [reranker.rank(query, passages) for query in queries]
+    found = {}
+
+    def work(number):
+        for _ in range(5):
+            found[number] = reranker.rank(queries[number], passages)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(queries))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [found[number] for number in range(len(queries))] == expected
+
+
+def test_bfloat16_is_openvinos_and_agrees_roughly(tiny_folders, passages):
+    pytest.importorskip("openvino")
+    exact, rough = (
+        {hit.index: hit.logit for hit in Reranker(tiny_folders["bert"], **options).rank("oil chain", passages)}
+        for options in ({"device": "cpu"}, {"backend": "openvino", "dtype": "bfloat16"})
+    )
+
+    # Enlarged random weights amplify bfloat16's 8 bits; a wrong mask is off by several units.
+    assert rough == pytest.approx(exact, abs=1.0)
+    with pytest.raises(ConfigError, match="`dtype` must be one of `float32` for the `backend` 'onnx', got 'bfloat16'"):
+        Reranker(tiny_folders["bert"], backend="onnx", dtype="bfloat16")
+
+
+def test_an_export_is_made_once_for_each_network_and_plan(runtime, tmp_path, cache, monkeypatch):
+    first = write_tiny_checkpoint(tmp_path / "first", "bert")
+    Reranker(first, backend=runtime)
+    (entry,) = cache.iterdir()
+    assert sorted(path.name for path in entry.iterdir()) == ["passage.onnx", "query.onnx"]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(selection, "GRAPHS", {})  # nothing could be exported now
+        Reranker(first, backend=runtime)
+        Reranker(write_tiny_checkpoint(tmp_path / "same", "bert"), backend=runtime)
+        with pytest.raises(KeyError):
+            Reranker(first, backend=runtime, plan="joint")
+    assert [path.name for path in cache.iterdir()] == [entry.name]  # a failed export leaves nothing behind
+
+    Reranker(first, backend=runtime, plan="joint")
+    Reranker(write_tiny_checkpoint(tmp_path / "other", "bert", query_attention_start=1), backend=runtime)
+    changed = tiny_checkpoint("bert").model
+    with torch.no_grad():
+        changed.encoder_model.encoder.layer[1].output.dense.bias[3] += 1
+    build_backend(changed, plan="shared_query", backend=runtime)
+    assert len(list(cache.iterdir())) == 4
+
+
+def test_one_of_several_processes_that_export_at_once_wins(tmp_path):
+    def build(folder):
+        (folder / "graph").write_text("ours")
+        # Another process finishes first.
+        graph_cache.cached_graphs(tmp_path, "key", lambda other: (other / "graph").write_text("theirs"))
+
+    entry = graph_cache.cached_graphs(tmp_path, "key", build)
+
+    assert (entry / "graph").read_text() == "theirs"
+    assert list(tmp_path.iterdir()) == [entry]
+
+
+def test_a_broken_export_and_a_cache_that_cannot_be_written_are_said(
+    runtime, tiny_folders, cache, tmp_path, monkeypatch
+):
+    Reranker(tiny_folders["bert"], backend=runtime)
+    (entry,) = cache.iterdir()
+    (entry / "passage.onnx").write_bytes(b"not a graph")
+    with pytest.raises(BackendError, match=r"could not load `.*passage\.onnx`"):
+        Reranker(tiny_folders["bert"], backend=runtime)
+
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(selection, "default_cache_folder", lambda: tmp_path / "file")
+    with pytest.raises(BackendError, match=r"the exported model could not be kept in `.*file`"):
+        Reranker(tiny_folders["bert"], backend=runtime)
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES.keys() - {"bert"}))
+def test_a_backbone_that_cannot_be_exported_is_refused(tiny_folders, name):
+    with pytest.raises(ConfigError, match=f"only backbones of the type `bert` can be exported so far, got '{name}'"):
+        Reranker(tiny_folders[name], backend="onnx")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backend": "tensorrt"}, "`backend` must be one of `auto`, `onnx`, `openvino`, `torch`, got 'tensorrt'"),
+        ({"backend": "onnx", "dtype": "float16"}, "`dtype` must be one of `float32` for the `backend` 'onnx'"),
+        ({"backend": "openvino", "device": "meta"}, "the backend 'openvino' runs on the CPU only, got `device` 'meta'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(tiny_folders, options, message):
+    with pytest.raises(ConfigError, match=message):
+        Reranker(tiny_folders["bert"], **options)
+
+
+def test_a_missing_runtime_names_its_extra(tiny_folders, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+
+    with pytest.raises(MissingDependencyError, match=r"pip install 'gliclass-rerank\[openvino\]'"):
+        Reranker(tiny_folders["bert"], backend="openvino")
+
+
+def test_the_backend_is_among_the_settings_and_in_a_pickle(runtime, tiny_folders):
+    reranker = Reranker(str(tiny_folders["bert"]), backend=runtime)
+
+    copy = pickle.loads(pickle.dumps(reranker))
+
+    assert copy.settings["backend"] == runtime
+    assert copy.rank("oil", ["chain", "rust"]) == reranker.rank("oil", ["chain", "rust"])
+    assert Reranker(tiny_folders["bert"], backend="auto", device="cpu").rank("oil", ["chain"])
+
+
+def test_an_engine_runs_both_plans_of_requests(runtime):
+    checkpoint = tiny_checkpoint("bert")
+    _, exported = both(checkpoint, runtime, "shared_query")
+
+    rows = Engine(exported, batch_tokens=64).run([blocks(checkpoint, 3, 90, 5), blocks(checkpoint, 1)])
+
+    assert [len(row) for row in rows] == [3, 1]
