@@ -19,7 +19,7 @@ import typer
 from typer.exceptions import TyperException
 
 from gliclass_rerank._version import __version__
-from gliclass_rerank.errors import GLiClassRerankError
+from gliclass_rerank.errors import ConfigError, GLiClassRerankError
 from gliclass_rerank.mining.command import mine, teach
 from gliclass_rerank.preparation.command import pseudo_label, rac_data
 from gliclass_rerank.training.command import average, calibrate, train
@@ -41,7 +41,7 @@ _Model = Annotated[str | None, typer.Option("--model", help="Folder or hub name.
 _Plan = Annotated[str | None, typer.Option("--plan", help="joint or shared_query.  [default: the model's]")]
 _Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps.  [default: the best one]")]
 _Dtype = Annotated[
-    str | None, typer.Option("--dtype", help="float32, float16 or bfloat16.  [default: the device's best]")
+    str | None, typer.Option("--dtype", help="float32, float16, bfloat16 or int8.  [default: the device's best]")
 ]
 _Backend = Annotated[
     str | None, typer.Option("--backend", help="torch, onnx or openvino (on a CPU).  [default: torch]")
@@ -156,6 +156,25 @@ def evaluate_command(
         _print_json(_report_fields(report, reranker.name))
     else:
         _print_report(report, reranker.name)
+
+
+@app.command("optimize")
+def optimize_command(
+    backend: Annotated[str, typer.Option("--backend", help="onnx or openvino.")],
+    model: _Model = None,
+    plan: _Plan = None,
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="float32, int8, or with openvino bfloat16.  [default: float32]")
+    ] = None,
+    revision: _Revision = None,
+) -> None:
+    """Export a model for a CPU backend, which its first use would do otherwise."""
+    from gliclass_rerank.engine.graph_cache import default_cache_folder
+
+    if backend in {"auto", "torch"}:
+        raise ConfigError(f"`backend` must be `onnx` or `openvino`, got {backend!r}; torch needs no export")
+    _load_reranker(model, device=None, dtype=dtype, plan=plan, backend=backend, revision=revision)
+    typer.echo(f"exported to {default_cache_folder()}")
 
 
 def _load_reranker(

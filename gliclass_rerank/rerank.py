@@ -44,8 +44,8 @@ class Reranker:
             first, and what was cut is reported. None leaves them all that the query does not need.
         batch_tokens: Tokens of one forward pass; None takes 2,048 on the CPU and 65,536 elsewhere.
         backend: What runs the transformer layers: `"torch"`, `"onnx"` or `"openvino"`; None or `"auto"` take torch. The
-            last two run BERT backbones on the CPU, in a `dtype` of `"float32"`, with openvino also `"bfloat16"`,
-            from an export that is made at the first use and kept beside the hub's cache.
+            last two run BERT backbones on the CPU, in a `dtype` of `"float32"` or `"int8"`, with openvino also
+            `"bfloat16"`, from an export that is made at the first use and kept beside the hub's cache.
         example_store: Where judged examples are found for each query: the path of an `ExampleStore`, made if it does
             not exist and filled by the default encoder, or any `ExampleSource`. In one process all rerankers and
             classifiers that name a path share the store.

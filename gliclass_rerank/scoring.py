@@ -24,10 +24,11 @@ from gliclass_rerank.inputs.planner import (
     WindowPlanner,
     Yielding,
 )
+from gliclass_rerank.inputs.sample import sample_rankings
 from gliclass_rerank.model.blocks.registry import unsupported_reason
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.model.cost import optimal_window_tokens
-from gliclass_rerank.types import Example
+from gliclass_rerank.types import Blocks, Example, Window
 
 # What public checkpoints were trained with; upstream's default too.
 _MAX_WINDOW_TOKENS: Final = 1024
@@ -94,9 +95,10 @@ class Scorer:
             device=device,
             dtype=dtype,
             batch_tokens=batch_tokens,
+            sample=self._sample,
         )
         self.device, self.dtype = placement.device, placement.dtype
-        self._engine = Engine(chosen, batch_tokens=placement.batch_tokens)
+        self._engine = Engine(chosen, batch_tokens=placement.batch_tokens, length_step=placement.length_step)
 
     def ask(
         self,
@@ -139,6 +141,10 @@ class Scorer:
         for ask, plan in zip(asks, plans, strict=True):
             results.append((candidate_logits(plan, rows, len(ask.candidates)), plan))
         return results
+
+    def _sample(self) -> list[Window | Blocks]:
+        asks = [self.ask(query, passages) for query, passages in sample_rankings()]
+        return [request for ask in asks for request in self._planner.plan(ask, yielding="candidates").requests]
 
     def relevance(self, logit: float) -> float:
         """A passage's score in [0, 1]: the sigmoid of its logit, calibrated if the checkpoint is."""

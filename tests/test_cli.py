@@ -8,6 +8,7 @@ import pytest
 import gliclass_rerank
 from gliclass_rerank import cli
 from gliclass_rerank._version import __version__
+from gliclass_rerank.engine import graph_cache, selection
 from gliclass_rerank.types import Hit, Ranking, Truncation
 
 
@@ -249,3 +250,21 @@ def test_evaluate_with_the_bundled_model(collection, capsys):
     assert report["reranked"] == {"ndcg@10": 1.0, "mrr@10": 1.0}
     assert (report["queries"], report["passages"]) == (2, 6)
     assert report["passages_per_second"] > 0
+
+
+def test_optimize_exports_a_model_once(capsys, tiny_folders, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    for module in (selection, graph_cache):
+        monkeypatch.setattr(module, "default_cache_folder", lambda: tmp_path / "graphs")
+    command = ["optimize", "--model", str(tiny_folders["bert"]), "--backend", "onnx", "--dtype", "int8"]
+
+    assert cli.main(command) == cli.main(command) == 0
+
+    (entry,) = (tmp_path / "graphs").iterdir()
+    assert sorted(path.name for path in entry.iterdir()) == ["passage.onnx", "query.onnx"]
+    assert capsys.readouterr().out == f"exported to {tmp_path / 'graphs'}\n" * 2
+
+
+def test_optimize_refuses_a_backend_that_needs_no_export(capsys):
+    assert cli.main(["optimize", "--backend", "torch"]) == 2
+    assert capsys.readouterr().err.startswith("error: `backend` must be `onnx` or `openvino`, got 'torch'")

@@ -5,7 +5,7 @@ Embeddings, pooling and scorers stay in torch, whose share is small: a checkpoin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +37,10 @@ GRAPHS: Final[Mapping[str, Callable[[nn.Module, LayerPlan], Any]]] = {  # Any: o
 # The graphs of each plan.
 GRAPHS_OF: Final[Mapping[str, tuple[str, ...]]] = {"shared_query": (_QUERY, _PASSAGE), "joint": (_WINDOW,)}
 
+# openvino prepares itself for each number of tokens in a batch that it has not met, which takes longer (int8: half a
+# batch's time) than a few tokens more; with multiples it soon has met most.
+LENGTH_STEPS: Final[Mapping[Runtime, int]] = {"onnx": 1, "openvino": 8}
+
 # Far below any score, and within reach of half precision.
 _UNSEEN: Final = -1e4
 
@@ -56,6 +60,7 @@ class ExportedLayers(BertBlocks):
         self, backbone: nn.Module, plan: LayerPlan, folder: Path, *, runtime: Runtime, precision: Precision
     ) -> None:
         super().__init__(backbone)
+        self._length_step = LENGTH_STEPS[runtime]
         self._plan = plan
         self._sessions: dict[str, Session] = {
             path.stem: open_session(path, runtime, precision) for path in sorted(folder.glob("*.onnx"))
@@ -93,11 +98,11 @@ class ExportedLayers(BertBlocks):
         read_tokens: int | None = None,  # noqa: ARG002 - likewise
     ) -> tuple[Tensor, ...]:
         """Encode candidates, each against itself and the query; see `BlockRunner.encode_candidates`."""
-        inputs = {STATES: self._embedded(ids, embeddings, start), PADDING: _padding(ids, token_mask)}
+        inputs = self._padded(self._embedded(ids, embeddings, start), token_mask)
         for layer, shared in enumerate(memory.keys_values):
             if shared is not None:
                 inputs[key_name(layer)], inputs[value_name(layer)] = (part.numpy() for part in shared)
-        return tuple(torch.from_numpy(array) for array in self._sessions[_PASSAGE].run(inputs))
+        return _cut(self._sessions[_PASSAGE].run(inputs), ids.shape[1])
 
     def encode_windows(
         self,
@@ -107,15 +112,24 @@ class ExportedLayers(BertBlocks):
         all_layers: bool = False,  # noqa: ARG002 - in the graph
     ) -> tuple[Tensor, ...]:
         """Run full attention over padded rows; see `run_backbone`."""
-        inputs = {STATES: self._embedded(tokens.ids, embeddings), PADDING: _padding(tokens.ids, tokens.mask)}
-        return tuple(torch.from_numpy(array) for array in self._sessions[_WINDOW].run(inputs))
+        inputs = self._padded(self._embedded(tokens.ids, embeddings), tokens.mask)
+        return _cut(self._sessions[_WINDOW].run(inputs), tokens.ids.shape[1])
 
     def _embedded(self, ids: Tensor, embeddings: Tensor | None, start: int = 0) -> FloatArray:
         return self.embed(ids, embeddings, start).numpy()
 
+    def _padded(self, states: FloatArray, token_mask: Tensor | None) -> dict[str, FloatArray]:
+        """States and mask, longer by up to one step."""
+        rows, tokens, _ = states.shape
+        more = -tokens % self._length_step
+        padding = np.zeros((rows, 1, 1, tokens + more), dtype=np.float32)
+        padding[..., tokens:] = _UNSEEN
+        if token_mask is not None:
+            padding[:, 0, 0, :tokens][~token_mask.numpy()] = _UNSEEN
+        if more:
+            states = np.pad(states, ((0, 0), (0, more), (0, 0)))
+        return {STATES: states, PADDING: padding}
 
-def _padding(ids: Tensor, token_mask: Tensor | None) -> FloatArray:
-    """FloatArray [num_rows, 1, 1, seq_len], 0 on real tokens."""
-    if token_mask is None:
-        return np.zeros((ids.shape[0], 1, 1, ids.shape[1]), dtype=np.float32)
-    return torch.where(token_mask, 0.0, _UNSEEN)[:, None, None, :].numpy()
+
+def _cut(outputs: Sequence[FloatArray], tokens: int) -> tuple[Tensor, ...]:
+    return tuple(torch.from_numpy(array)[:, :tokens] for array in outputs)

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from torch import Tensor, nn
 
 from gliclass_rerank._optional import require
+from gliclass_rerank.engine.quantisation import Extremes, InputScale, input_scale, quantised_weights
 from gliclass_rerank.errors import listed
 
 STATES, PADDING = "states", "padding"
+_STATES, _CONTEXT, _ATTENDED, _INNER = "states", "context", "attended", "inner"
 _OPSET: Final = 20
 _IR_VERSION: Final = 10
 _ACTIVATIONS: Final = {"gelu": ("Gelu", {}), "gelu_new": ("Gelu", {"approximate": "tanh"}), "relu": ("Relu", {})}
@@ -68,12 +70,26 @@ class LayerPlan:
         read_tokens: How many of a passage's first tokens the last layer is finished for; None for all.
         key_bias: FloatTensor [num_layers, num_heads], added to a passage's attention scores of the query's tokens; None
             for no bias.
+        inputs: What goes into the linear layers, by the names of `watched_modules`: those named compute with 8-bit
+            integers, the others in float32. None for none.
     """
 
     start: int
     all_layers: bool
     read_tokens: int | None
     key_bias: Tensor | None
+    inputs: Mapping[str, Extremes] | None = None
+
+
+def watched_modules(backbone: nn.Module) -> dict[str, nn.Module]:
+    """The modules whose inputs `LayerPlan.inputs` describes, by name."""
+    watched = {}
+    for layer, module in enumerate(_layers(backbone)):
+        watched[_site(layer, _STATES)] = module.attention.self.query  # keys and values read the same
+        watched[_site(layer, _CONTEXT)] = module.attention.output.dense
+        watched[_site(layer, _ATTENDED)] = module.intermediate.dense
+        watched[_site(layer, _INNER)] = module.output.dense
+    return watched
 
 
 def window_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: onnx has no types
@@ -81,12 +97,12 @@ def window_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: onnx has 
 
     Args:
         backbone: A `transformers.BertModel`.
-        plan: What to compute; only `all_layers` is looked at.
+        plan: What to compute; only `all_layers` and `inputs` are looked at.
 
     Returns:
         An ONNX model as that of `passage_graph`, without keys and values.
     """
-    alone = LayerPlan(start=len(_layers(backbone)), all_layers=plan.all_layers, read_tokens=None, key_bias=None)
+    alone = replace(plan, start=len(_layers(backbone)), read_tokens=None, key_bias=None)
     return passage_graph(backbone, alone)
 
 
@@ -101,7 +117,7 @@ def query_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see window
         An ONNX model from `states`, FloatArray [1, tokens, hidden], the embeddings, to the layers' states, and keys and
         values from layer `start` on.
     """
-    graph = _Graph(backbone)
+    graph = _Graph(backbone, plan.inputs)
     states = graph.input(STATES, [1, "tokens", graph.width])
     layers = [states]
     for layer in range(graph.num_layers):
@@ -127,7 +143,7 @@ def passage_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see wind
         [rows, 1, 1, tokens], 0 on real tokens and a large negative number on padding; and the query's keys and values,
         to the layers' states, of which the last may hold fewer tokens.
     """
-    graph = _Graph(backbone)
+    graph = _Graph(backbone, plan.inputs)
     states = graph.input(STATES, ["rows", "tokens", graph.width])
     padding = graph.input(PADDING, ["rows", 1, 1, "tokens"])
     rows = graph.add("Shape", [states], start=0, end=1)
@@ -154,7 +170,9 @@ def passage_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see wind
 class _Graph:
     """Collects nodes and weights; every method that computes returns the name of its result."""
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, inputs: Mapping[str, Extremes] | None) -> None:
+        self._seen = inputs or {}
+        self._quantised: dict[str, str] = {}
         self._onnx = require("onnx", extra="onnx")
         self._layers = _layers(backbone)
         config: Any = backbone.config  # Any: a config of transformers, untyped there
@@ -184,9 +202,36 @@ class _Graph:
         self._weights.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
-    def linear(self, states: str, module: Any, scale: float = 1.0) -> str:
-        weight, bias = _array(module.weight).T * np.float32(scale), _array(module.bias) * np.float32(scale)
-        return self.add("Add", [self.add("MatMul", [states, self.constant(weight)]), self.constant(bias)])
+    def linear(self, site: str, states: str, module: Any, *companions: Any, scale: float = 1.0) -> str:
+        """A linear layer.
+
+        Args:
+            site: Name of its input in `LayerPlan.inputs`.
+            states: The input.
+            module: The layer.
+            *companions: All layers that read the same input, itself included; none if there is only itself.
+            scale: What the result is multiplied with.
+        """
+        weights, bias = _array(module.weight).T * np.float32(scale), _array(module.bias) * np.float32(scale)
+        if site not in self._seen:
+            right = self.constant(weights)
+        else:
+            read_by = [_array(each.weight).T for each in companions or (module,)]
+            chosen = input_scale(self._seen[site], np.concatenate(read_by, axis=1))
+            states = self.quantised_input(states, chosen)
+            integers, scales = quantised_weights(weights * chosen.divisor[:, None])
+            right = self.add("DequantizeLinear", [self.constant(integers), self.constant(scales)], axis=1)
+        return self.add("Add", [self.add("MatMul", [states, right]), self.constant(bias)])
+
+    def quantised_input(self, states: str, chosen: InputScale) -> str:
+        """Round an input to 8 bits, once for all layers that read it."""
+        if states not in self._quantised:
+            step = self.constant(np.array(chosen.scale, dtype=np.float32))
+            zero = self.constant(np.array(chosen.zero_point, dtype=np.uint8))
+            even = self.add("Mul", [states, self.constant(1 / chosen.divisor)])
+            integers = self.add("QuantizeLinear", [even, step, zero])
+            self._quantised[states] = self.add("DequantizeLinear", [integers, step, zero])
+        return self._quantised[states]
 
     def heads(self, states: str) -> str:
         split = self.constant(np.array([0, 0, self.num_heads, self.head_width], dtype=np.int64))
@@ -194,12 +239,16 @@ class _Graph:
 
     def queries(self, layer: int, states: str) -> str:
         # The scale of the scores goes into the weights, once.
-        projection = self._layers[layer].attention.self.query
-        return self.heads(self.linear(states, projection, 1 / math.sqrt(self.head_width)))
+        module = self._layers[layer].attention.self
+        readers = (module.query, module.key, module.value)
+        scale = 1 / math.sqrt(self.head_width)
+        return self.heads(self.linear(_site(layer, _STATES), states, module.query, *readers, scale=scale))
 
     def keys_values(self, layer: int, states: str) -> tuple[str, str]:
         module = self._layers[layer].attention.self
-        return self.heads(self.linear(states, module.key)), self.heads(self.linear(states, module.value))
+        site, readers = _site(layer, _STATES), (module.query, module.key, module.value)
+        keys, values = (self.linear(site, states, reader, *readers) for reader in readers[1:])
+        return self.heads(keys), self.heads(values)
 
     def prepend(self, shared: str, own: str, rows: str) -> str:
         shape = self.add("Concat", [rows, self.constant(np.array([1, 1, 1], dtype=np.int64))], axis=0)
@@ -243,12 +292,15 @@ class _Graph:
     def finish(self, layer: int, states: str, context: str) -> str:
         module = self._layers[layer]
         attention = module.attention.output
-        attended = self.add("Add", [self.linear(context, attention.dense), states])
+        attended = self.add("Add", [self.linear(_site(layer, _CONTEXT), context, attention.dense), states])
         attended = self.normalise(attended, attention.LayerNorm)
         kind, attributes = self._activation
-        inner = self.add(kind, [self.linear(attended, module.intermediate.dense)], **attributes)
+        inner = self.add(
+            kind, [self.linear(_site(layer, _ATTENDED), attended, module.intermediate.dense)], **attributes
+        )
         return self.normalise(
-            self.add("Add", [self.linear(inner, module.output.dense), attended]), module.output.LayerNorm
+            self.add("Add", [self.linear(_site(layer, _INNER), inner, module.output.dense), attended]),
+            module.output.LayerNorm,
         )
 
     def close(self, layers: Sequence[str], *, all_layers: bool, rows: int | str) -> Any:
@@ -265,6 +317,10 @@ class _Graph:
         )
         self._onnx.checker.check_model(model)
         return model
+
+
+def _site(layer: int, name: str) -> str:
+    return f"{layer}.{name}"
 
 
 def _layers(backbone: nn.Module) -> Any:  # Any: modules of a transformers model, untyped there

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, cast, get_args
 
@@ -9,10 +11,12 @@ import torch
 
 from gliclass_rerank._optional import require
 from gliclass_rerank.engine.backend import Backend
-from gliclass_rerank.engine.exported import GRAPHS, GRAPHS_OF, ExportedLayers
+from gliclass_rerank.engine.engine import Engine
+from gliclass_rerank.engine.exported import GRAPHS, GRAPHS_OF, LENGTH_STEPS, ExportedLayers
 from gliclass_rerank.engine.graph_cache import cached_graphs, default_cache_folder, graph_key
-from gliclass_rerank.engine.layer_graphs import LayerPlan, unsupported_backbone
+from gliclass_rerank.engine.layer_graphs import LayerPlan, unsupported_backbone, watched_modules
 from gliclass_rerank.engine.placement import Placement, resolve_placement
+from gliclass_rerank.engine.quantisation import seen_inputs
 from gliclass_rerank.engine.sessions import PRECISIONS, Precision, Runtime
 from gliclass_rerank.engine.torch_backend import TorchBackend
 from gliclass_rerank.errors import ConfigError, listed
@@ -20,6 +24,7 @@ from gliclass_rerank.model.config import AttentionPlan, ModelConfig
 from gliclass_rerank.model.gliclass import GLiClass
 from gliclass_rerank.model.head import ScoringHead
 from gliclass_rerank.model.markers import block_tokens_read
+from gliclass_rerank.types import Blocks, Window
 
 BackendName = Literal["auto", "torch", "onnx", "openvino"]
 _BACKENDS: Final = get_args(BackendName)
@@ -33,6 +38,7 @@ def build_backend(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     batch_tokens: int | None = None,
+    sample: Callable[[], Sequence[Window | Blocks]] = tuple,
     cache_folder: Path | None = None,
 ) -> tuple[Backend, Placement]:
     """Build what runs a network; an export that is not in the cache is made first.
@@ -42,8 +48,10 @@ def build_backend(
         plan: The attention plan; None for bi-encoders.
         backend: What was asked for; None and `"auto"` take torch.
         device: As for `resolve_placement`; exported models run on the CPU.
-        dtype: As for `resolve_placement`; of an exported model `float32` (None), with openvino also `bfloat16`.
+        dtype: As for `resolve_placement`; of an exported model `float32` (None) or `int8`, with openvino also
+            `bfloat16`.
         batch_tokens: As for `resolve_placement`.
+        sample: Gives the requests of typical texts, which int8 is fitted to; called when such an export is made.
         cache_folder: Where exports are kept; None for the default.
 
     Returns:
@@ -57,6 +65,8 @@ def build_backend(
     if backend is not None and backend not in _BACKENDS:
         raise ConfigError(f"`backend` must be one of {listed(_BACKENDS)}, got {backend!r}")
     if backend in {None, "auto", "torch"}:
+        if dtype == "int8":
+            raise ConfigError("`dtype` 'int8' needs the `backend` 'onnx' or 'openvino'")
         placement = resolve_placement(device, dtype, batch_tokens)
         return TorchBackend(model, placement), placement
     runtime = cast("Runtime", backend)
@@ -73,7 +83,8 @@ def build_backend(
         read_tokens=block_tokens_read(model.config),
         key_bias=model.query_key_bias,
     )
-    folder = _exported(model, plan, layers, cache_folder or default_cache_folder())
+    requests = tuple(sample()) if precision == "int8" else None
+    folder = _exported(model, plan, layers, requests, cache_folder or default_cache_folder())
     runner = ExportedLayers(model.encoder_model, layers, folder, runtime=runtime, precision=precision)
     return TorchBackend(model, placement, runner), placement
 
@@ -105,13 +116,20 @@ def _on_cpu(runtime: Runtime, device: str | torch.device | None, batch_tokens: i
     placement = resolve_placement("cpu" if device is None else device, torch.float32, batch_tokens)
     if placement.device.type != "cpu":
         raise ConfigError(f"the backend {runtime!r} runs on the CPU only, got `device` {device!r}")
-    return placement
+    return replace(placement, length_step=LENGTH_STEPS[runtime])
 
 
-def _exported(model: GLiClass, plan: AttentionPlan, layers: LayerPlan, cache: Path) -> Path:
-    """The folder with the graphs of a plan; bfloat16 is what a runtime makes of float32."""
+def _exported(
+    model: GLiClass,
+    plan: AttentionPlan,
+    layers: LayerPlan,
+    sample: tuple[Window | Blocks, ...] | None,
+    cache: Path,
+) -> Path:
+    """The folder with the graphs of a plan, in integers fitted to a sample, if there is one, else in float32."""
     settings = {
         "plan": plan,
+        "sample": None if sample is None else repr(sample),
         "encoder_config": dict(model.config.encoder_config),
         "start": layers.start,
         "all_layers": layers.all_layers,
@@ -124,7 +142,15 @@ def _exported(model: GLiClass, plan: AttentionPlan, layers: LayerPlan, cache: Pa
 
     def build(folder: Path) -> None:
         onnx = require("onnx", extra="onnx")
+        written = layers if sample is None else _fitted(model, layers, sample)
         for name in GRAPHS_OF[plan]:
-            onnx.save(GRAPHS[name](model.encoder_model, layers), folder / f"{name}.onnx")
+            onnx.save(GRAPHS[name](model.encoder_model, written), folder / f"{name}.onnx")
 
     return cached_graphs(cache, graph_key(weights, settings), build)
+
+
+def _fitted(model: GLiClass, layers: LayerPlan, sample: Sequence[Window | Blocks]) -> LayerPlan:
+    # One sequence at a time, because padding would count.
+    placement = resolve_placement("cpu", torch.float32, 1)
+    engine = Engine(TorchBackend(model, placement), batch_tokens=placement.batch_tokens)
+    return replace(layers, inputs=seen_inputs(watched_modules(model.encoder_model), lambda: engine.run(sample)))

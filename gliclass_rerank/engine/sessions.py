@@ -15,15 +15,15 @@ import torch
 from numpy.typing import NDArray
 
 from gliclass_rerank._optional import require
-from gliclass_rerank.errors import BackendError
+from gliclass_rerank.errors import BackendError, ConfigError
 
 Runtime = Literal["onnx", "openvino"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "int8"]
 FloatArray = NDArray[np.float32]
 
 PRECISIONS: Final[Mapping[Runtime, tuple[Precision, ...]]] = {
-    "onnx": ("float32",),
-    "openvino": ("float32", "bfloat16"),
+    "onnx": ("float32", "int8"),
+    "openvino": ("float32", "bfloat16", "int8"),
 }
 
 
@@ -51,13 +51,15 @@ def open_session(path: Path, runtime: Runtime, precision: Precision) -> Session:
     Args:
         path: The ONNX file.
         runtime: What runs it.
-        precision: What it computes in. The weights are in the file; of this, only bfloat16 is the runtime's doing.
+        precision: What it computes in. Integers are in the file, and onnxruntime computes the rest in float32; openvino
+            takes bfloat16 for the rest where the processor has it.
 
     Returns:
         The session.
 
     Raises:
         BackendError: The file cannot be loaded.
+        ConfigError: The processor has no bfloat16.
         MissingDependencyError: The runtime is not installed.
     """
     return _OnnxSession(path) if runtime == "onnx" else _OpenVinoSession(path, precision)
@@ -88,14 +90,17 @@ class _OnnxSession:
 class _OpenVinoSession:
     def __init__(self, path: Path, precision: Precision) -> None:
         openvino = require("openvino", extra="openvino")
+        core = openvino.Core()
+        has_bfloat16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if precision == "bfloat16" and not has_bfloat16:
+            raise ConfigError("`dtype` is 'bfloat16', which this processor does not have")
         settings = {
-            # Otherwise it takes bfloat16 wherever the processor has it, and says nothing.
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+            # Not left to openvino, which takes bfloat16 for float32 wherever the processor has it, and says nothing.
+            "INFERENCE_PRECISION_HINT": "bf16" if precision != "float32" and has_bfloat16 else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "NUM_STREAMS": 1,
         }
         try:
-            core = openvino.Core()
             self._model = core.compile_model(core.read_model(str(path)), "CPU", settings)
         except RuntimeError as error:
             raise BackendError(f"openvino could not load `{path}`: {_first_line(error)}") from error

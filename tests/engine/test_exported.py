@@ -163,8 +163,46 @@ def test_bfloat16_is_openvinos_and_agrees_roughly(tiny_folders, passages):
 
     # Enlarged random weights amplify bfloat16's 8 bits; a wrong mask is off by several units.
     assert rough == pytest.approx(exact, abs=1.0)
-    with pytest.raises(ConfigError, match="`dtype` must be one of `float32` for the `backend` 'onnx', got 'bfloat16'"):
+    with pytest.raises(
+        ConfigError, match="`dtype` must be one of `float32`, `int8` for the `backend` 'onnx', got 'bfloat16'"
+    ):
         Reranker(tiny_folders["bert"], backend="onnx", dtype="bfloat16")
+
+
+INTEGERS = {"blocks": ("shared_query", "averaged tokens"), "windows": ("joint", "first token")}
+
+
+@pytest.mark.parametrize("kind", INTEGERS)
+def test_int8_agrees_roughly_and_lets_no_companion_in(runtime, tmp_path, passages, kind):
+    plan, head = INTEGERS[kind]
+    changes = {**HEADS[head], "attention_plan": plan, "candidate_position_start": 0}
+    folder = write_tiny_checkpoint(tmp_path / "tiny", "bert", **changes)
+    exact, rough = (
+        Reranker(folder, device="cpu", window_tokens=64, **options)
+        for options in ({}, {"backend": runtime, "dtype": "int8"})
+    )
+
+    def logits(reranker, texts):
+        return {texts[hit.index]: hit.logit for hit in reranker.rank("chain slip", texts)}
+
+    expected, found = logits(exact, passages), logits(rough, passages)
+
+    pairs = torch.tensor([[expected[key], found[key]] for key in passages]).T
+    assert torch.corrcoef(pairs)[0, 1] > 0.98
+    assert found != pytest.approx(expected, abs=TOLERANCE)  # it is not float32 after all
+    if kind == "blocks":
+        assert {key: logits(rough, [key])[key] for key in passages} == pytest.approx(found, abs=0.05)
+
+
+def test_the_bundled_model_in_int8_keeps_the_order(runtime, bundled):
+    texts = ["Oil the chain.", "A chain slips when it is worn or too long.", "The capital of Peru is Lima.", "Brakes"]
+
+    found = Reranker(backend=runtime, dtype="int8").rank("why does a chain slip?", texts)
+
+    expected = bundled.rank("why does a chain slip?", texts)
+    assert [hit.index for hit in found] == [hit.index for hit in expected]
+    # Logits of this model spread over several units; the quantised ones are 0.15 off on average.
+    assert [hit.logit for hit in found] == pytest.approx([hit.logit for hit in expected], abs=0.8)
 
 
 def test_an_export_is_made_once_for_each_network_and_plan(runtime, tmp_path, cache, monkeypatch):
@@ -227,7 +265,8 @@ def test_a_backbone_that_cannot_be_exported_is_refused(tiny_folders, name):
     ("options", "message"),
     [
         ({"backend": "tensorrt"}, "`backend` must be one of `auto`, `onnx`, `openvino`, `torch`, got 'tensorrt'"),
-        ({"backend": "onnx", "dtype": "float16"}, "`dtype` must be one of `float32` for the `backend` 'onnx'"),
+        ({"backend": "onnx", "dtype": "float16"}, "`dtype` must be one of `float32`, `int8` for the `backend` 'onnx'"),
+        ({"dtype": "int8"}, "`dtype` 'int8' needs the `backend` 'onnx' or 'openvino'"),
         ({"backend": "openvino", "device": "meta"}, "the backend 'openvino' runs on the CPU only, got `device` 'meta'"),
     ],
 )
