@@ -203,15 +203,7 @@ class _Graph:
         return name
 
     def linear(self, site: str, states: str, module: Any, *companions: Any, scale: float = 1.0) -> str:
-        """A linear layer.
-
-        Args:
-            site: Name of its input in `LayerPlan.inputs`.
-            states: The input.
-            module: The layer.
-            *companions: All layers that read the same input, itself included; none if there is only itself.
-            scale: What the result is multiplied with.
-        """
+        """A linear layer, times `scale`; `site` names its input, `companions` all that read it (none: itself)."""
         weights, bias = _array(module.weight).T * np.float32(scale), _array(module.bias) * np.float32(scale)
         if site not in self._seen:
             right = self.constant(weights)
