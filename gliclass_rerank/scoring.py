@@ -98,7 +98,7 @@ class Scorer:
             sample=self._sample,
         )
         self.device, self.dtype = placement.device, placement.dtype
-        self._engine = Engine(chosen, batch_tokens=placement.batch_tokens, length_step=placement.length_step)
+        self._engine = Engine(chosen, batch_tokens=placement.batch_tokens)
 
     def ask(
         self,

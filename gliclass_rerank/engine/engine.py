@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from gliclass_rerank.engine.backend import Backend
 from gliclass_rerank.errors import BackendError, OutOfMemoryError
-from gliclass_rerank.types import Blocks, TokenIds, Window
+from gliclass_rerank.types import Blocks, Window
 
 logger = logging.getLogger(__name__)
 
@@ -27,17 +27,11 @@ class Engine:
     """Runs requests through a backend; safe to share between threads.
 
     When the device runs out of memory the budget of this call is halved and the work goes on where it stopped.
-
-    Args:
-        backend: Runs the batches.
-        batch_tokens: Tokens of one forward pass, padding included.
-        length_step: The backend pads sequences to a multiple of this.
     """
 
-    def __init__(self, backend: Backend, *, batch_tokens: int, length_step: int = 1) -> None:
+    def __init__(self, backend: Backend, *, batch_tokens: int) -> None:
         self._backend = backend
         self._batch_tokens = batch_tokens
-        self._length_step = length_step
 
     def run(self, requests: Sequence[Window | Blocks]) -> list[list[float]]:
         """Score requests.
@@ -60,7 +54,7 @@ class Engine:
         return [logits[index] for index in range(len(requests))]
 
     def _run_windows(self, windows: Mapping[int, Window]) -> dict[int, list[float]]:
-        pending = {index: self._padded(window.token_ids) for index, window in windows.items()}
+        pending = {index: len(window.token_ids) for index, window in windows.items()}
         results: dict[int, list[float]] = {}
         budget = self._batch_tokens
         while pending:
@@ -78,7 +72,7 @@ class Engine:
         return results
 
     def _run_blocks(self, blocks: Blocks) -> list[float]:
-        lengths = {index: self._padded(ids) for index, ids in enumerate(blocks.candidate_ids)}
+        lengths = {index: len(ids) for index, ids in enumerate(blocks.candidate_ids)}
         budget = self._batch_tokens
         while True:
             groups = length_groups(lengths, budget)
@@ -91,9 +85,6 @@ class Engine:
                 budget = _halved(len(largest) * lengths[largest[0]])
                 continue
             return logits
-
-    def _padded(self, token_ids: TokenIds) -> int:
-        return -(-len(token_ids) // self._length_step) * self._length_step
 
 
 def _halved(tokens: int) -> int:

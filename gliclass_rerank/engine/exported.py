@@ -5,7 +5,8 @@ Embeddings, pooling and scorers stay in torch, whose share is small: a checkpoin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,9 +38,12 @@ GRAPHS: Final[Mapping[str, Callable[[nn.Module, LayerPlan], Any]]] = {  # Any: o
 # The graphs of each plan.
 GRAPHS_OF: Final[Mapping[str, tuple[str, ...]]] = {"shared_query": (_QUERY, _PASSAGE), "joint": (_WINDOW,)}
 
-# openvino prepares itself for each number of tokens in a batch that it has not met, which takes longer (int8: half a
-# batch's time) than a few tokens more; with multiples it soon has met most.
-LENGTH_STEPS: Final[Mapping[Runtime, int]] = {"onnx": 1, "openvino": 8}
+# To what multiple batches are filled up, by their number of tokens. openvino prepares itself for each number that it
+# has not met, which takes longer (in int8 half a batch's time) than a few tokens more; so there are few to meet.
+_STEPS: Final[Mapping[Runtime, tuple[tuple[float, int], ...]]] = {
+    "onnx": ((math.inf, 1),),
+    "openvino": ((128, 32), (math.inf, 128)),
+}
 
 # Far below any score, and within reach of half precision.
 _UNSEEN: Final = -1e4
@@ -60,7 +64,7 @@ class ExportedLayers(BertBlocks):
         self, backbone: nn.Module, plan: LayerPlan, folder: Path, *, runtime: Runtime, precision: Precision
     ) -> None:
         super().__init__(backbone)
-        self._length_step = LENGTH_STEPS[runtime]
+        self._runtime = runtime
         self._plan = plan
         self._sessions: dict[str, Session] = {
             path.stem: open_session(path, runtime, precision) for path in sorted(folder.glob("*.onnx"))
@@ -75,7 +79,7 @@ class ExportedLayers(BertBlocks):
         all_layers: bool = False,  # noqa: ARG002 - likewise
     ) -> QueryMemory:
         """Encode a query on its own; see `BlockRunner.encode_query`."""
-        outputs = self._sessions[_QUERY].run({STATES: self._embedded(ids, embeddings)})
+        outputs = self._sessions[_QUERY].run(self._inputs(self.embed(ids, embeddings), None))
         num_shared = self.num_layers - self._plan.start
         shared = [torch.from_numpy(array) for array in outputs[: 2 * num_shared]]
         return QueryMemory(
@@ -98,11 +102,11 @@ class ExportedLayers(BertBlocks):
         read_tokens: int | None = None,  # noqa: ARG002 - likewise
     ) -> tuple[Tensor, ...]:
         """Encode candidates, each against itself and the query; see `BlockRunner.encode_candidates`."""
-        inputs = self._padded(self._embedded(ids, embeddings, start), token_mask)
+        inputs = self._inputs(self.embed(ids, embeddings, start), token_mask)
         for layer, shared in enumerate(memory.keys_values):
             if shared is not None:
                 inputs[key_name(layer)], inputs[value_name(layer)] = (part.numpy() for part in shared)
-        return _cut(self._sessions[_PASSAGE].run(inputs), ids.shape[1])
+        return tuple(torch.from_numpy(array) for array in self._sessions[_PASSAGE].run(inputs))
 
     def encode_windows(
         self,
@@ -112,24 +116,18 @@ class ExportedLayers(BertBlocks):
         all_layers: bool = False,  # noqa: ARG002 - in the graph
     ) -> tuple[Tensor, ...]:
         """Run full attention over padded rows; see `run_backbone`."""
-        inputs = self._padded(self._embedded(tokens.ids, embeddings), tokens.mask)
-        return _cut(self._sessions[_WINDOW].run(inputs), tokens.ids.shape[1])
+        inputs = self._inputs(self.embed(tokens.ids, embeddings), tokens.mask)
+        return tuple(torch.from_numpy(array) for array in self._sessions[_WINDOW].run(inputs))
 
-    def _embedded(self, ids: Tensor, embeddings: Tensor | None, start: int = 0) -> FloatArray:
-        return self.embed(ids, embeddings, start).numpy()
-
-    def _padded(self, states: FloatArray, token_mask: Tensor | None) -> dict[str, FloatArray]:
-        """States and mask, longer by up to one step."""
-        rows, tokens, _ = states.shape
-        more = -tokens % self._length_step
-        padding = np.zeros((rows, 1, 1, tokens + more), dtype=np.float32)
-        padding[..., tokens:] = _UNSEEN
+    def _inputs(self, embedded: Tensor, token_mask: Tensor | None) -> dict[str, FloatArray]:
+        rows, tokens, width = embedded.shape
+        padding = np.zeros((rows, 1, 1, tokens), dtype=np.float32)
         if token_mask is not None:
-            padding[:, 0, 0, :tokens][~token_mask.numpy()] = _UNSEEN
-        if more:
-            states = np.pad(states, ((0, 0), (0, more), (0, 0)))
+            padding[:, 0, 0][~token_mask.numpy()] = _UNSEEN
+        states = embedded.numpy().reshape(1, -1, width)
+        if filling := -states.shape[1] % self._step(states.shape[1]):
+            states = np.pad(states, ((0, 0), (0, filling), (0, 0)))
         return {STATES: states, PADDING: padding}
 
-
-def _cut(outputs: Sequence[FloatArray], tokens: int) -> tuple[Tensor, ...]:
-    return tuple(torch.from_numpy(array)[:, :tokens] for array in outputs)
+    def _step(self, tokens: int) -> int:
+        return next(step for up_to, step in _STEPS[self._runtime] if tokens <= up_to)

@@ -21,7 +21,7 @@ from gliclass_rerank._version import __version__
 from gliclass_rerank.errors import BackendError
 
 # Changes with what the graphs compute, so that an entry of an earlier version is not taken.
-_FORMAT: Final = 1
+_FORMAT: Final = 3
 
 
 def default_cache_folder() -> Path:

@@ -4,7 +4,8 @@ The graphs hold the layers alone. Embeddings go in and states come out; what is 
 positions, segments, pooling, scorers) stays in torch, costs next to nothing there, and so every head runs on every
 backend. They are written out by hand, because a tracer would need a package more and would fix what depends on lengths.
 
-Axes are dynamic: `rows`, `tokens`, and `query_tokens` of the query's memory.
+Axes are dynamic: `rows`, `tokens`, `query_tokens` of the query's memory, and `all_tokens`, what the linear layers see:
+a runtime that prepares itself for each length can be given the same one again and again, whatever is in it.
 """
 
 from __future__ import annotations
@@ -114,11 +115,11 @@ def query_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see window
         plan: What to compute.
 
     Returns:
-        An ONNX model from `states`, FloatArray [1, tokens, hidden], the embeddings, to the layers' states, and keys and
-        values from layer `start` on.
+        An ONNX model with the inputs of `passage_graph` (of one row, and nothing but 0 in `padding`), to the keys and
+        values from layer `start` on, and the layers' states.
     """
     graph = _Graph(backbone, plan.inputs)
-    states = graph.input(STATES, [1, "tokens", graph.width])
+    states = graph.states
     layers = [states]
     for layer in range(graph.num_layers):
         keys, values = graph.keys_values(layer, states)
@@ -126,9 +127,10 @@ def query_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see window
             shape = [1, graph.num_heads, "tokens", graph.head_width]
             graph.output(graph.add("Identity", [keys], name=key_name(layer)), shape)
             graph.output(graph.add("Identity", [values], name=value_name(layer)), shape)
-        states = graph.finish(layer, states, graph.attend(graph.queries(layer, states), keys, values, None))
+        context = graph.filled(graph.attend(graph.queries(layer, states), keys, values, None), states)
+        states = graph.finish(layer, states, context)
         layers.append(states)
-    return graph.close(layers, all_layers=plan.all_layers, rows=1)
+    return graph.close([graph.in_rows(layer) for layer in layers], all_layers=plan.all_layers)
 
 
 def passage_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see window_graph
@@ -139,16 +141,15 @@ def passage_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see wind
         plan: What to compute.
 
     Returns:
-        An ONNX model from `states`, FloatArray [rows, tokens, hidden], the embeddings; `padding`, FloatArray
+        An ONNX model from `states`, FloatArray [1, all_tokens, hidden], the embeddings of all rows after each other
+        and any filling after them (without the first axis onnxruntime would not use integers); `padding`, FloatArray
         [rows, 1, 1, tokens], 0 on real tokens and a large negative number on padding; and the query's keys and values,
-        to the layers' states, of which the last may hold fewer tokens.
+        to the layers' states, FloatArray [rows, tokens, hidden], of which the last may hold fewer tokens.
     """
     graph = _Graph(backbone, plan.inputs)
-    states = graph.input(STATES, ["rows", "tokens", graph.width])
-    padding = graph.input(PADDING, ["rows", 1, 1, "tokens"])
-    rows = graph.add("Shape", [states], start=0, end=1)
+    states, padding, rows = graph.states, graph.padding, graph.rows
     shared_shape = [1, graph.num_heads, "query_tokens", graph.head_width]
-    layers = [states]
+    outputs = [graph.in_rows(states)]
     for layer in range(graph.num_layers):
         keys, values = graph.keys_values(layer, states)
         mask = padding
@@ -159,12 +160,16 @@ def passage_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see wind
                 shared_keys, padding, rows, None if plan.key_bias is None else plan.key_bias[layer]
             )
             keys, values = graph.prepend(shared_keys, keys, rows), graph.prepend(shared_values, values, rows)
-        read = states
         if plan.read_tokens is not None and layer == graph.num_layers - 1:
-            read = graph.first_tokens(states, plan.read_tokens)
-        states = graph.finish(layer, read, graph.attend(graph.queries(layer, read), keys, values, mask))
-        layers.append(states)
-    return graph.close(layers, all_layers=plan.all_layers, rows="rows")
+            read = graph.first_tokens(outputs[-1], plan.read_tokens)
+            queries = graph.queries(layer, read, is_filled=False)
+            read = graph.finish(layer, read, graph.attend(queries, keys, values, mask))
+            outputs.append(graph.split(read, graph.width))
+        else:
+            context = graph.filled(graph.attend(graph.queries(layer, states), keys, values, mask), states)
+            states = graph.finish(layer, states, context)
+            outputs.append(graph.in_rows(states))
+    return graph.close(outputs, all_layers=plan.all_layers)
 
 
 class _Graph:
@@ -184,6 +189,11 @@ class _Graph:
         self._weights: list[Any] = []
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
+        self.states = self.input(STATES, [1, "all_tokens", self.width])
+        self.padding = self.input(PADDING, ["rows", 1, 1, "tokens"])
+        self.rows = self.add("Shape", [self.padding], start=0, end=1)
+        self._tokens = self.add("Shape", [self.padding], start=3, end=4)
+        self._used = self.add("Mul", [self.rows, self._tokens])
 
     def input(self, name: str, shape: Sequence[int | str]) -> str:
         self._inputs.append(self._onnx.helper.make_tensor_value_info(name, self._onnx.TensorProto.FLOAT, shape))
@@ -225,16 +235,36 @@ class _Graph:
             self._quantised[states] = self.add("DequantizeLinear", [integers, step, zero])
         return self._quantised[states]
 
-    def heads(self, states: str) -> str:
-        split = self.constant(np.array([0, 0, self.num_heads, self.head_width], dtype=np.int64))
-        return self.add("Transpose", [self.add("Reshape", [states, split])], perm=[0, 2, 1, 3])
+    def integers(self, *values: int) -> str:
+        return self.constant(np.array(values, dtype=np.int64))
 
-    def queries(self, layer: int, states: str) -> str:
+    def used(self, states: str) -> str:
+        """Without the filling at the end."""
+        return self.add("Slice", [states, self.integers(0), self._used, self.integers(1)])
+
+    def filled(self, states: str, filling: str) -> str:
+        """With a filling again, of any finite numbers."""
+        end = self.integers(np.iinfo(np.int64).max)
+        return self.add("Concat", [states, self.add("Slice", [filling, self._used, end, self.integers(1)])], axis=1)
+
+    def split(self, states: str, *width: int) -> str:
+        """From [1, rows * tokens, hidden] to [rows, tokens, *width]."""
+        return self.add("Reshape", [states, self.add("Concat", [self.rows, self.integers(-1, *width)], axis=0)])
+
+    def in_rows(self, states: str) -> str:
+        return self.split(self.used(states), self.width)
+
+    def heads(self, states: str, *, is_filled: bool = True) -> str:
+        used = self.used(states) if is_filled else states
+        return self.add("Transpose", [self.split(used, self.num_heads, self.head_width)], perm=[0, 2, 1, 3])
+
+    def queries(self, layer: int, states: str, *, is_filled: bool = True) -> str:
         # The scale of the scores goes into the weights, once.
         module = self._layers[layer].attention.self
         readers = (module.query, module.key, module.value)
         scale = 1 / math.sqrt(self.head_width)
-        return self.heads(self.linear(_site(layer, _STATES), states, module.query, *readers, scale=scale))
+        queries = self.linear(_site(layer, _STATES), states, module.query, *readers, scale=scale)
+        return self.heads(queries, is_filled=is_filled)
 
     def keys_values(self, layer: int, states: str) -> tuple[str, str]:
         module = self._layers[layer].attention.self
@@ -270,12 +300,12 @@ class _Graph:
         if mask is not None:
             scores = self.add("Add", [scores, mask])
         context = self.add("MatMul", [self.add("Softmax", [scores], axis=-1), values])
-        joined = self.constant(np.array([0, 0, self.width], dtype=np.int64))
-        return self.add("Reshape", [self.add("Transpose", [context], perm=[0, 2, 1, 3]), joined])
+        joined = self.add("Transpose", [context], perm=[0, 2, 1, 3])
+        return self.add("Reshape", [joined, self.integers(1, -1, self.width)])
 
     def first_tokens(self, states: str, count: int) -> str:
-        starts, ends, axes = (self.constant(np.array([value], dtype=np.int64)) for value in (0, count, 1))
-        return self.add("Slice", [states, starts, ends, axes])
+        first = self.add("Slice", [states, self.integers(0), self.integers(count), self.integers(1)])
+        return self.add("Reshape", [first, self.integers(1, -1, self.width)])
 
     def normalise(self, states: str, module: Any) -> str:
         weights = [self.constant(_array(module.weight)), self.constant(_array(module.bias))]
@@ -295,9 +325,9 @@ class _Graph:
             module.output.LayerNorm,
         )
 
-    def close(self, layers: Sequence[str], *, all_layers: bool, rows: int | str) -> Any:
+    def close(self, layers: Sequence[str], *, all_layers: bool) -> Any:
         for number in range(0 if all_layers else self.num_layers, self.num_layers + 1):
-            shape = [rows, f"tokens_{number}", self.width]
+            shape = ["rows", f"tokens_{number}", self.width]
             self.output(self.add("Identity", [layers[number]], name=layer_output(number)), shape)
         helper = self._onnx.helper
         graph = helper.make_graph(self._nodes, "layers", self._inputs, self._outputs, self._weights)

@@ -25,13 +25,11 @@ class Placement:
         device: Where the model runs.
         dtype: Precision of the backbone; the head always runs in float32.
         batch_tokens: Tokens of one forward pass, padding included.
-        length_step: Sequences are padded to a multiple of this.
     """
 
     device: torch.device
     dtype: torch.dtype
     batch_tokens: int
-    length_step: int = 1
 
 
 def resolve_placement(

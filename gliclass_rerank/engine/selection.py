@@ -12,7 +12,7 @@ import torch
 from gliclass_rerank._optional import require
 from gliclass_rerank.engine.backend import Backend
 from gliclass_rerank.engine.engine import Engine
-from gliclass_rerank.engine.exported import GRAPHS, GRAPHS_OF, LENGTH_STEPS, ExportedLayers
+from gliclass_rerank.engine.exported import GRAPHS, GRAPHS_OF, ExportedLayers
 from gliclass_rerank.engine.graph_cache import cached_graphs, default_cache_folder, graph_key
 from gliclass_rerank.engine.layer_graphs import LayerPlan, unsupported_backbone, watched_modules
 from gliclass_rerank.engine.placement import Placement, resolve_placement
@@ -116,7 +116,7 @@ def _on_cpu(runtime: Runtime, device: str | torch.device | None, batch_tokens: i
     placement = resolve_placement("cpu" if device is None else device, torch.float32, batch_tokens)
     if placement.device.type != "cpu":
         raise ConfigError(f"the backend {runtime!r} runs on the CPU only, got `device` {device!r}")
-    return replace(placement, length_step=LENGTH_STEPS[runtime])
+    return placement
 
 
 def _exported(
