@@ -44,7 +44,8 @@ def source(tmp_path):
 
 
 def test_only_what_the_model_is_sure_of_is_kept(classifier, best):
-    threshold = sorted(score for _, score in best)[4]
+    # Between two scores, because a text's own changes by rounding with the texts it is scored with.
+    threshold = sum(sorted(score for _, score in best)[3:5]) / 2
     kept = pseudo_label(iter(TEXTS), LABELS, classifier, PseudoLabelling(threshold=threshold))
     expected = [(index, label) for index, (label, score) in enumerate(best) if score >= threshold]
     assert [(one.index, *one.labels) for one in kept] == expected
