@@ -5,9 +5,9 @@ Importing this package loads nothing heavy: names are resolved on first use.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from gliclass_rerank._lazy import lazy_names
 from gliclass_rerank._version import __version__
 
 if TYPE_CHECKING:
@@ -57,12 +57,4 @@ _HOMES = {
     **dict.fromkeys(("Example", "Hit", "LabelScore", "Ranking", "StageHit", "StageRanking", "Truncation"), "types"),
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, __all__, _HOMES, otherwise="errors")

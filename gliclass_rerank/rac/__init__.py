@@ -6,8 +6,9 @@ many examples FAISS.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from gliclass_rerank._lazy import lazy_names
 
 if TYPE_CHECKING:
     from gliclass_rerank.rac.encoders import CallableEncoder, LocalEncoder, SentenceTransformerEncoder, StoreEncoder
@@ -36,12 +37,4 @@ _HOMES = {
     "Stored": "records",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'encoders')}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, __all__, _HOMES, otherwise="encoders")
