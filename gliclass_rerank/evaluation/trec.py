@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gliclass_rerank.errors import DataError, InputError
+from gliclass_rerank.whole_file import whole_file
 
 Run = Mapping[str, Sequence[str]]
 
@@ -56,13 +57,8 @@ def write_run(path: Path, run: Run, *, tag: str = "gliclass-rerank") -> None:
         DataError: An id or the tag is empty or holds whitespace, which the format cannot express.
     """
     check_run_path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as handle:
-            handle.writelines(_lines(run, tag))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as staging, staging.open("w", encoding="utf-8", newline="\n") as handle:
+        handle.writelines(_lines(run, tag))
 
 
 def _lines(run: Run, tag: str) -> Iterator[str]:

@@ -5,7 +5,6 @@ Encoding the pool is the long part, so that it is done in shards, each a file th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -14,6 +13,7 @@ import numpy as np
 
 from gliclass_rerank.mining.progress import Progress, silent
 from gliclass_rerank.runtimes.interfaces import FloatArray, TextEncoder
+from gliclass_rerank.whole_file import whole_file
 
 _SHARD_PASSAGES: Final = 1024
 # Cosines of so many queries with the whole pool are held at once.
@@ -82,8 +82,6 @@ def _vectors(path: Path, texts: Sequence[str], encoder: TextEncoder) -> FloatArr
         cached: FloatArray = np.load(path, allow_pickle=False)
         return cached
     vectors = encoder.encode(texts, "passage").vectors
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as handle:
+    with whole_file(path) as staging, staging.open("wb") as handle:
         np.save(handle, vectors, allow_pickle=False)
-    os.replace(temporary, path)
     return vectors

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 
 from gliclass_rerank.errors import DataError
 from gliclass_rerank.preparation.labelled import Labelled
-from gliclass_rerank.rac.filters import comparable
+from gliclass_rerank.rac.judgements import text_digest
 from gliclass_rerank.training.config import Unjudged
 from gliclass_rerank.training.examples import judgement
 from gliclass_rerank.training.sources import RecordFile
@@ -53,8 +52,3 @@ class ExamplePool:
     def row_of(self, text: str) -> int | None:
         """The row of a text; None if it is no example's."""
         return self._rows.get(text_digest(text))
-
-
-def text_digest(text: str) -> bytes:
-    """A short digest that equal texts share, whatever their case and white space."""
-    return hashlib.blake2b(comparable(text).encode(), digest_size=16).digest()

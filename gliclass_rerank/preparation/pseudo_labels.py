@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
 
 import numpy as np
 
@@ -18,11 +16,12 @@ from gliclass_rerank.errors import ConfigError, DataError, InputError, listed
 from gliclass_rerank.mining.partial import check_target
 from gliclass_rerank.mining.progress import Progress, silent
 from gliclass_rerank.preparation.labelled import JsonLine
-from gliclass_rerank.preparation.pool import text_digest
 from gliclass_rerank.preparation.unlabelled import read_texts
+from gliclass_rerank.rac.judgements import text_digest
 from gliclass_rerank.rac.store import ExampleStore
 from gliclass_rerank.training.examples import example_of
 from gliclass_rerank.training.records import ClassificationRecord
+from gliclass_rerank.whole_file import whole_file
 
 _CHUNK_TEXTS: Final = 64
 _DECIMALS: Final = 6
@@ -175,7 +174,7 @@ def write_pseudo_labels(
         ClassificationRecord(f"{source}: text {one.index + 1}", text, one.labels, labels)
         for one, text in zip(kept, _chosen(source, kept), strict=True)
     ]
-    with _written_whole(target) as handle:
+    with whole_file(target) as staging, staging.open("w", encoding="utf-8") as handle:
         for record, one in zip(records, kept, strict=True):
             fields = {"text": record.text, "labels": [*record.labels], "all_labels": [*labels], "score": one.score}
             handle.write(JsonLine(fields).to_line() + "\n")
@@ -260,17 +259,3 @@ def _add_to(
     store.update([ids[i] for i in old], [examples[i] for i in old], [metadata[i] for i in old])
     store.add([examples[i] for i in new], ids=[ids[i] for i in new], metadata=[metadata[i] for i in new])
     return len(new), len(old)
-
-
-@contextmanager
-def _written_whole(target: Path) -> Iterator[TextIO]:
-    """A file that gets its name when the block is left without an error."""
-    partial = target.with_name(f"{target.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as handle:
-            yield handle
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)

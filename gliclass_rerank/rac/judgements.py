@@ -10,7 +10,7 @@ from typing import Final
 from gliclass_rerank.rac.filters import comparable
 from gliclass_rerank.types import Example
 
-_ID_DIGITS: Final = 32
+_DIGEST_BYTES: Final = 16
 
 
 def text_id(text: str) -> str:
@@ -22,7 +22,12 @@ def text_id(text: str) -> str:
     Returns:
         The same for texts that differ in case and white space only.
     """
-    return f"text-{hashlib.sha256(comparable(text).encode()).hexdigest()[:_ID_DIGITS]}"
+    return f"text-{text_digest(text).hex()}"
+
+
+def text_digest(text: str) -> bytes:
+    """A short digest that equal texts share, whatever their case and white space."""
+    return hashlib.sha256(comparable(text).encode()).digest()[:_DIGEST_BYTES]
 
 
 def are_of_one_text(one: Example, other: Example) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gliclass_rerank._optional import require
+from gliclass_rerank.whole_file import whole_file
 
 # Steps averaged into one point of the loss curve's smooth line.
 _SMOOTHED_SHARE = 0.05
@@ -30,9 +30,8 @@ class Journal:
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(map(_formatted, kept))
-        staging = path.with_name(f".{path.name}.new")
-        staging.write_text(text.getvalue(), encoding="utf-8")
-        os.replace(staging, path)
+        with whole_file(path) as staging:
+            staging.write_text(text.getvalue(), encoding="utf-8")
 
     def add(self, row: Mapping[str, float]) -> None:
         """Append a row with a value for each column."""
@@ -96,9 +95,8 @@ def draw(path: Path, train: Sequence[Mapping[str, float]], dev: Sequence[Mapping
         axes.set_ylabel("dev sets")
         axes.legend()
     [*others, loss][0].set_xlabel("step")
-    staging = path.with_name(f".{path.name}.new")
-    figure.savefig(staging, format="png", dpi=110)
-    os.replace(staging, path)
+    with whole_file(path) as staging:
+        figure.savefig(staging, format="png", dpi=110)
 
 
 def _smoothed(values: Sequence[float]) -> list[float]:

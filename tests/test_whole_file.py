@@ -1,0 +1,31 @@
+import pytest
+
+from gliclass_rerank.whole_file import whole_file
+
+
+def test_a_file_is_replaced_when_it_is_complete(tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+
+    with whole_file(path) as staging:
+        staging.write_text("new")
+        assert path.read_text() == "old"
+
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+
+    def fail_halfway():
+        with whole_file(path) as staging:
+            staging.write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_halfway()
+
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
