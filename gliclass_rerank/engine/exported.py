@@ -50,22 +50,18 @@ _UNSEEN: Final = -1e4
 
 
 class ExportedLayers(BertBlocks):
-    """Runs exported layers; what the graphs fix is not looked at again: start, key bias, layers and tokens read.
+    """Runs exported layers; what the graphs fix is not looked at again: key bias, layers and tokens read.
 
     Args:
         backbone: The backbone whose layers were exported; its embeddings are used.
-        plan: What the graphs compute.
         folder: Holds the graphs, `NAME.onnx`, of one attention plan.
         runtime: What runs them.
         precision: What they compute in.
     """
 
-    def __init__(
-        self, backbone: nn.Module, plan: LayerPlan, folder: Path, *, runtime: Runtime, precision: Precision
-    ) -> None:
+    def __init__(self, backbone: nn.Module, folder: Path, *, runtime: Runtime, precision: Precision) -> None:
         super().__init__(backbone)
         self._runtime = runtime
-        self._plan = plan
         self._sessions: dict[str, Session] = {
             path.stem: open_session(path, runtime, precision) for path in sorted(folder.glob("*.onnx"))
         }
@@ -74,17 +70,17 @@ class ExportedLayers(BertBlocks):
         self,
         ids: Tensor,
         *,
-        start: int,  # noqa: ARG002 - in the graph
+        start: int,
         embeddings: Tensor | None = None,
-        all_layers: bool = False,  # noqa: ARG002 - likewise
+        all_layers: bool = False,  # noqa: ARG002 - in the graph
     ) -> QueryMemory:
         """Encode a query on its own; see `BlockRunner.encode_query`."""
         outputs = self._sessions[_QUERY].run(self._inputs(self.embed(ids, embeddings), None))
-        num_shared = self.num_layers - self._plan.start
+        num_shared = self.num_layers - start
         shared = [torch.from_numpy(array) for array in outputs[: 2 * num_shared]]
         return QueryMemory(
             layers=tuple(torch.from_numpy(array) for array in outputs[2 * num_shared :]),
-            keys_values=(None,) * self._plan.start + tuple(zip(shared[::2], shared[1::2], strict=True)),
+            keys_values=(None,) * start + tuple(zip(shared[::2], shared[1::2], strict=True)),
             num_tokens=ids.shape[1],
             tables=(),
         )

@@ -85,7 +85,7 @@ def build_backend(
     )
     requests = tuple(sample()) if precision == "int8" else None
     folder = _exported(model, plan, layers, requests, cache_folder or default_cache_folder())
-    runner = ExportedLayers(model.encoder_model, layers, folder, runtime=runtime, precision=precision)
+    runner = ExportedLayers(model.encoder_model, folder, runtime=runtime, precision=precision)
     return TorchBackend(model, placement, runner), placement
 
 

@@ -10,7 +10,7 @@ import torch
 from gliclass_rerank.engine.placement import Placement
 from gliclass_rerank.errors import OutOfMemoryError
 from gliclass_rerank.model.batch import BlockBatch, WindowBatch
-from gliclass_rerank.model.blocks.runner import LayerRunner
+from gliclass_rerank.model.blocks.runner import BlockRunner
 from gliclass_rerank.model.head import ScoringHead
 from gliclass_rerank.types import Blocks, Window
 
@@ -24,7 +24,7 @@ class TorchBackend:
         runner: Runs the layers of a `GLiClass`; None for torch.
     """
 
-    def __init__(self, model: ScoringHead, placement: Placement, runner: LayerRunner | None = None) -> None:
+    def __init__(self, model: ScoringHead, placement: Placement, runner: BlockRunner | None = None) -> None:
         self._device = placement.device
         self._model = model.to(placement.device)
         self._options = {} if runner is None else {"runner": runner}

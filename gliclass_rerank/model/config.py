@@ -2,9 +2,9 @@
 
 Keys keep upstream's spelling because they are file format. Keys that steer only upstream's training or its other
 architectures are listed in `_IGNORED` and dropped without a word; any other unknown key is logged at debug level.
-Six keys are ours: `attention_plan` and `query_attention_start` (docs/decisions/0003-attention-plans.md),
-`query_key_bias` and `token_interaction` (docs/decisions/0009-trained-head.md), `score_calibration` and
-`default_passage_tokens`.
+Seven keys are ours: `attention_plan` and `query_attention_start` (docs/decisions/0003-attention-plans.md),
+`query_key_bias` and `token_interaction` (docs/decisions/0009-trained-head.md), `candidate_position_start`
+(docs/decisions/0015-start-from-a-cross-encoder.md), `score_calibration` and `default_passage_tokens`.
 """
 
 from __future__ import annotations

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gliclass_rerank.model.batch import TokenRows
+from gliclass_rerank.model.encoder import run_backbone
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -40,37 +41,6 @@ class QueryMemory:
     keys_values: tuple[KeyValue | None, ...]
     num_tokens: int
     tables: tuple[tuple[Tensor, ...], ...]
-
-
-class LayerRunner(Protocol):
-    """What runs a backbone's layers in place of torch: blocks as `BlockRunner` does, and whole windows."""
-
-    def encode_query(
-        self, ids: Tensor, *, start: int, embeddings: Tensor | None = None, all_layers: bool = False
-    ) -> QueryMemory:
-        """Encode a query on its own; see `BlockRunner.encode_query`."""
-        ...
-
-    def encode_candidates(
-        self,
-        ids: Tensor,
-        token_mask: Tensor | None,
-        memory: QueryMemory,
-        *,
-        key_bias: Tensor | None = None,
-        embeddings: Tensor | None = None,
-        start: int = 0,
-        all_layers: bool = False,
-        read_tokens: int | None = None,
-    ) -> tuple[Tensor, ...]:
-        """Encode candidates, each against itself and the query; see `BlockRunner.encode_candidates`."""
-        ...
-
-    def encode_windows(
-        self, tokens: TokenRows, *, embeddings: Tensor | None = None, all_layers: bool = False
-    ) -> tuple[Tensor, ...]:
-        """Run full attention over padded rows; see `run_backbone`."""
-        ...
 
 
 class BlockRunner(ABC):
@@ -248,6 +218,12 @@ class BlockRunner(ABC):
             states = self.finish(layer, states[:, :rows], context.transpose(1, 2).flatten(2))
             layers.append(states)
         return self._kept(layers, all_layers)
+
+    def encode_windows(
+        self, tokens: TokenRows, *, embeddings: Tensor | None = None, all_layers: bool = False
+    ) -> tuple[Tensor, ...]:
+        """Run full attention over padded rows; see `run_backbone`."""
+        return run_backbone(self.backbone, tokens, embeddings=embeddings, all_layers=all_layers)
 
     def _kept(self, layers: list[Tensor], all_layers: bool) -> tuple[Tensor, ...]:
         last = self.close(layers[-1])
