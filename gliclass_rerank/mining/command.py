@@ -223,7 +223,7 @@ def _name(model: str) -> str:
 
 def _print_mining(report: MiningReport, out: Path) -> None:
     dropped = report.dropped
-    _print_table(
+    print_table(
         [
             ("queries", f"{report.num_queries}  ({report.num_judged} judged)"),
             ("positives", str(report.num_positives)),
@@ -249,10 +249,11 @@ def _print_teaching(report: TeachingReport, agreement: Agreement) -> None:
         rows.append((f"nDCG@10 {teacher}", f"{value:.4f}  ({agreement.num_judged[teacher]} judged records)"))
     for pair, value in agreement.tau.items():
         rows.append((f"tau {' / '.join(pair)}", f"{value:.4f}  ({agreement.num_compared[pair]} records)"))
-    _print_table(rows)
+    print_table(rows)
 
 
-def _print_table(rows: Sequence[tuple[str, str]]) -> None:
+def print_table(rows: Sequence[tuple[str, str]]) -> None:
+    """Print titles and values in two columns."""
     width = max(len(title) for title, _ in rows)
     for title, value in rows:
         typer.echo(f"{title:{width}}  {value}")

@@ -6,7 +6,6 @@ Results go to stdout, progress to stderr; what imports much is imported inside, 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from gliclass_rerank.errors import InputError
+from gliclass_rerank.mining.command import print_table
 
 if TYPE_CHECKING:
     from gliclass_rerank.preparation.pseudo_labels import PseudoLabelReport
@@ -183,7 +183,7 @@ def pseudo_label(
 def _print_statistics(made: RacStatistics, out: Path) -> None:
     counts = ", ".join(f"{count} with {number}" for number, count in enumerate(made.num_with))
     num_similar = made.num_examples - made.num_random
-    _print_table(
+    print_table(
         [
             ("records", f"{made.num_records}  ({counts})"),
             ("examples", f"{made.num_examples}  ({num_similar} similar, {made.num_random} random)"),
@@ -205,10 +205,4 @@ def _print_report(report: PseudoLabelReport, out: Path, store: Path | None) -> N
     ]
     if store is not None:
         rows.append(("stored", f"{report.num_stored} new, {report.num_updated} updated: {store}"))
-    _print_table([*rows, ("written", str(out))])
-
-
-def _print_table(rows: Sequence[tuple[str, str]]) -> None:
-    width = max(len(title) for title, _ in rows)
-    for title, value in rows:
-        typer.echo(f"{title:{width}}  {value}")
+    print_table([*rows, ("written", str(out))])
