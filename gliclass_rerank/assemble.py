@@ -55,7 +55,7 @@ _INTERCEPT: Final = -14.76
 
 # A cross-encoder's passage follows its query. Where the passage starts at one position whatever the query's length, its
 # embeddings do not depend on the query; 32 is later than most queries end. Untrained, 9 layers of ms-marco-MiniLM-L-12
-# keep 0.86 of their teacher's order that way, 0.84 with the passage right behind the query, 0.56 from position 0 on.
+# keep 0.84 of their teacher's order there, as right behind the query, and 0.56 from position 0 on.
 _CROSS_ENCODER: Final[Mapping[str, Any]] = {  # Any: JSON
     "pooling_strategy": "first",
     "class_token_pooling": "first",
@@ -128,7 +128,7 @@ def from_cross_encoder(folder: str | Path, *, layers: Sequence[int] | None = Non
             if key.startswith(("bert.embeddings.", "bert.encoder."))  # the pooler goes into the head
         }
         _fill_backbone(model, _chosen_layers(backbone, kept), tokenizer)
-        _place_candidates(model, backbone, label_id=config.class_token_index)
+        _place_candidates(model, backbone)
         _fill_head(model, weights)
     return _checkpoint(source, config, model, tokenizer)
 
@@ -185,7 +185,7 @@ def _chosen_layers(weights: Mapping[str, Tensor], kept: Sequence[int]) -> dict[s
     return chosen
 
 
-def _place_candidates(model: GLiClass, weights: Mapping[str, Tensor], *, label_id: int) -> None:
+def _place_candidates(model: GLiClass, weights: Mapping[str, Tensor]) -> None:
     """Put candidates where a cross-encoder's second text is: later positions, token type 1, after a first token."""
     positions = model.get_parameter("encoder_model.embeddings.position_embeddings.weight")
     known = weights["embeddings.position_embeddings.weight"].shape[0]
@@ -194,7 +194,7 @@ def _place_candidates(model: GLiClass, weights: Mapping[str, Tensor], *, label_i
     segments = model.get_parameter("segment_embeddings.weight")
     segments[CANDIDATES] = second_type - first_type
     # The marker is read as [CLS] at position 0 with type 0: what is added to it elsewhere is taken off beforehand.
-    marker = model.get_parameter(f"encoder_model.{_WORDS}")[label_id]
+    marker = model.get_parameter(f"encoder_model.{_WORDS}")[model.config.class_token_index]
     marker += positions[0] - positions[model.config.candidate_position_start] - segments[CANDIDATES]
 
 
