@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -28,7 +29,7 @@ import rac_cost
 import rac_ranking
 import torch
 from harness import print_json
-from shown_examples import print_table
+from shown_examples import choose, print_table
 
 from gliclass_rerank import Reranker
 from gliclass_rerank.rac import LocalEncoder
@@ -54,11 +55,17 @@ def quality(kind: ModuleType, arguments: argparse.Namespace) -> None:
     wanted = arguments.sets or kind.SETS
     folders = {name: data / name for data in arguments.data for name in wanted if (data / name).is_dir()}
     missing = [name for name in wanted if name not in folders]
-    encoder = LocalEncoder(arguments.encoder, device=arguments.device)
+    chooser = partial(
+        choose,
+        encoder=LocalEncoder(arguments.encoder, device=arguments.device),
+        most=arguments.examples,
+        min_similarity=arguments.min_similarity,
+        seed=arguments.seed,
+    )
     facts, rows = [], []
     for name in wanted:
         if name in folders:
-            of_set, of_rows = kind.measure(folders[name], encoder, arguments)
+            of_set, of_rows = kind.measure(folders[name], chooser, arguments)
             facts.append(of_set)
             rows += of_rows
     model = Reranker(arguments.model, device=arguments.device)

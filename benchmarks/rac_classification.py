@@ -11,12 +11,12 @@ import json
 import logging
 import tempfile
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from few_shot import few_shot_config
-from shown_examples import Measured, answers, choose
+from shown_examples import Choice, Measured, answers
 
 from gliclass_rerank import Example, ZeroShotClassifier
 from gliclass_rerank.evaluation.collection import spread
@@ -24,7 +24,6 @@ from gliclass_rerank.preparation.labelled import open_labelled
 from gliclass_rerank.preparation.pool import ExamplePool
 from gliclass_rerank.preparation.pseudo_labels import PseudoLabelling, write_pseudo_labels
 from gliclass_rerank.preparation.unlabelled import read_texts
-from gliclass_rerank.rac import StoreEncoder
 from gliclass_rerank.training import DevConfig, train
 from gliclass_rerank.training.dev import classification_figures
 from gliclass_rerank.training.examples import example_of
@@ -37,9 +36,14 @@ FIGURE = "macro-F1"
 
 
 def measure(
-    folder: Path, encoder: StoreEncoder, arguments: Namespace
+    folder: Path, choose: Callable[..., Choice], arguments: Namespace
 ) -> tuple[dict[str, object], list[dict[str, object]]]:
     """Measure one set.
+
+    Args:
+        folder: The set.
+        choose: Told texts and a pool, chooses examples.
+        arguments: The command line's.
 
     Returns:
         What there is to know about it, and the rows of its regimes.
@@ -49,14 +53,7 @@ def measure(
     pool = example_pool(folder, arguments.pool, arguments.seed)
     tests = open_classification(DevConfig(path=folder, kind="classification", split="test"))
     records = [tests[position] for position in spread(len(tests), arguments.limit)]
-    choice = choose(
-        [record.text for record in records],
-        pool,
-        encoder=encoder,
-        most=arguments.examples,
-        min_similarity=arguments.min_similarity,
-        seed=arguments.seed,
-    )
+    choice = choose([record.text for record in records], pool)
 
     def is_hint(number: int, example: Example) -> bool:
         return not set(example.true_labels).isdisjoint(records[number].labels)

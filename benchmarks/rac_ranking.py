@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from ranking_sets import measured_queries, ranked
-from shown_examples import Measured, answers, choose
+from shown_examples import Choice, Measured, answers
 
 from gliclass_rerank import Example, Reranker
 from gliclass_rerank.evaluation.ranking import evaluate_queries, mean_quality
 from gliclass_rerank.mining.pool import load_pool
 from gliclass_rerank.mining.questions import Judged, Sources, load_queries
-from gliclass_rerank.rac import StoreEncoder
 from gliclass_rerank.training.examples import example_of
 from gliclass_rerank.training.records import RankingRecord
 
@@ -23,9 +22,14 @@ FIGURE = "nDCG@10"
 
 
 def measure(
-    folder: Path, encoder: StoreEncoder, arguments: Namespace
+    folder: Path, choose: Callable[..., Choice], arguments: Namespace
 ) -> tuple[dict[str, object], list[dict[str, object]]]:
     """Measure one collection.
+
+    Args:
+        folder: The collection.
+        choose: Told texts and a pool, chooses examples.
+        arguments: The command line's.
 
     Returns:
         What there is to know about it, and its rows.
@@ -34,14 +38,7 @@ def measure(
     collection = measured_queries(folder, limit=arguments.limit, depth=arguments.depth)
     names = list(collection.queries)
     passages = [[collection.passages[doc_id] for doc_id in collection.candidates[name]] for name in names]
-    choice = choose(
-        list(collection.queries.values()),
-        pool,
-        encoder=encoder,
-        most=arguments.examples,
-        min_similarity=arguments.min_similarity,
-        seed=arguments.seed,
-    )
+    choice = choose(list(collection.queries.values()), pool)
     relevant = [
         {
             passage.strip()
