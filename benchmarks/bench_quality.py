@@ -32,10 +32,10 @@ from ranking_sets import Scores, measured_queries, ranked
 from tqdm import tqdm
 
 from gliclass_rerank import Reranker
-from gliclass_rerank.checkpoint import bundled_folder
 from gliclass_rerank.evaluation.collection import Collection
 from gliclass_rerank.evaluation.ranking import evaluate_queries, mean_quality
 from gliclass_rerank.evaluation_adapters import pair_logits
+from gliclass_rerank.location import bundled_folder
 from gliclass_rerank.runtimes.interfaces import Ask, Scored, Teacher, by_ask
 from gliclass_rerank.runtimes.load import load_teacher
 from gliclass_rerank.runtimes.options import ModelOptions

@@ -27,9 +27,10 @@ from sentence_transformers import CrossEncoder
 from tokenizers import Tokenizer
 
 from gliclass_rerank import Reranker
-from gliclass_rerank.checkpoint import DEFAULT_MODEL, load_checkpoint
+from gliclass_rerank.checkpoint import load_checkpoint
 from gliclass_rerank.engine.engine import length_groups
 from gliclass_rerank.inputs.layout import Ask
+from gliclass_rerank.location import DEFAULT_MODEL
 from gliclass_rerank.types import Blocks, Window
 
 NUM_PASSAGES = 100

@@ -14,10 +14,9 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, dtype
@@ -26,18 +25,22 @@ from gliclass_rerank.errors import CheckpointError, ConfigError, listed
 from gliclass_rerank.inputs.layout import PromptLayout
 from gliclass_rerank.inputs.pieces import EXAMPLE, LABEL, SEP
 from gliclass_rerank.inputs.tokenizer import TextTokenizer, check_markers, load_tokenizer
+from gliclass_rerank.integer_weights import from_integers, to_integers
+from gliclass_rerank.location import (
+    CONFIG,
+    DEFAULT_MODEL,
+    LABEL_TOKENIZER,
+    TOKENIZER_FILES,
+    WEIGHTS_INDEX,
+    locate,
+    read_config,
+)
 from gliclass_rerank.model.build import build_model
 from gliclass_rerank.model.config import MODEL_TYPE, ModelConfig
 from gliclass_rerank.model.head import ScoringHead
 
-DEFAULT_MODEL: Final = "minilm-l6-v1"
-
-_BUNDLED: Final = Path(__file__).parent / "bundled"
-_CONFIG, _WEIGHTS, _INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-_LABEL_TOKENIZER: Final = "label_tokenizer"
+_WEIGHTS: Final = "model.safetensors"
 _PREFIX: Final = "model."
-_HUB_NAME: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_TOKENIZER_FILES: Final = ("*token*.json", "*.model", "vocab*", "merges.txt", "special_tokens_map.json")
 # Modules that no forward pass reads: upstream saves them, other files lack them.
 _UNREAD: Final = re.compile(r"(^|\.)pooler\.")
 # What older files hold beyond that: buffers that are computed now, positions of backbones that have none.
@@ -68,8 +71,8 @@ def load_checkpoint(name: str | Path | None = None, *, revision: str | None = No
     """Load a checkpoint.
 
     Args:
-        name: A local folder, else a name on the Hugging Face hub; None for the bundled model. An existing folder always
-            wins, and then nothing is asked of the network.
+        name: A local folder, which always wins, else a bundled model's name, else a name on the Hugging Face hub; None
+            for the bundled `minilm-l6-v1`.
         revision: Branch, tag or commit on the hub; pin a commit in production.
 
     Returns:
@@ -79,8 +82,12 @@ def load_checkpoint(name: str | Path | None = None, *, revision: str | None = No
         CheckpointError: Files are missing, unsafe or do not fit each other; all offending names are listed.
         ConfigError: The config asks for something unknown, such as another architecture.
     """
-    folder = bundled_folder() if name is None else _locate(name, revision)
-    values = _read_config(folder)
+    folder = locate(DEFAULT_MODEL if name is None else name, revision=revision)
+    values = read_config(folder)
+    if values.get("model_type") != MODEL_TYPE:
+        raise CheckpointError(
+            f"`{folder}` is not a GLiClass checkpoint: its `model_type` is {values.get('model_type')!r}"
+        )
     weights = {key.removeprefix(_PREFIX): tensor for key, tensor in _read_weights(folder).items()}
     config = ModelConfig.from_dict(values).with_shapes({key: tuple(t.shape) for key, t in weights.items()})
     layout = PromptLayout(load_tokenizer(folder), prompt_first=config.prompt_first)
@@ -100,11 +107,6 @@ def load_checkpoint(name: str | Path | None = None, *, revision: str | None = No
     )
 
 
-def bundled_folder() -> Path:
-    """Where the bundled model lies."""
-    return _BUNDLED / DEFAULT_MODEL
-
-
 def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, weights_dtype: dtype | None = None) -> None:
     """Write a checkpoint so that `load_checkpoint` and upstream read the same model back.
 
@@ -113,7 +115,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, weights_dtype
     Args:
         checkpoint: What to write.
         folder: Must not exist yet.
-        weights_dtype: Precision of the file; None keeps the model's.
+        weights_dtype: Precision of the file; None keeps the model's. `torch.int8` makes matrices integers with a scale
+            a row, which upstream cannot read.
 
     Raises:
         CheckpointError: The folder exists.
@@ -125,11 +128,11 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, weights_dtype
     staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
     try:
         config = json.dumps(checkpoint.config.to_dict(), indent=2, sort_keys=True)
-        (staging / _CONFIG).write_text(config + "\n", encoding="utf-8")
+        (staging / CONFIG).write_text(config + "\n", encoding="utf-8")
         save_file(_to_save(checkpoint.model, weights_dtype), staging / _WEIGHTS, metadata={"format": "pt"})
         _write_tokenizer(checkpoint.layout.tokenizer, staging, checkpoint.config.shape.pad_id)
         if checkpoint.label_tokenizer is not None:
-            label_folder = staging / _LABEL_TOKENIZER
+            label_folder = staging / LABEL_TOKENIZER
             label_folder.mkdir()
             _write_tokenizer(checkpoint.label_tokenizer, label_folder, checkpoint.config.label_shape.pad_id)
         staging.chmod(0o755)
@@ -140,37 +143,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, weights_dtype
         raise
 
 
-def _locate(name: str | Path, revision: str | None, patterns: tuple[str, ...] | None = None) -> Path:
-    folder = Path(name).expanduser()
-    if name != "" and folder.is_dir():  # an empty path is the current folder
-        return folder
-    if isinstance(name, Path) or not _HUB_NAME.fullmatch(name):
-        raise CheckpointError(f"there is no folder `{name}`, and it is not a hub name (`owner/model`)")
-    wanted = patterns or (_CONFIG, _INDEX, "*.safetensors", *_TOKENIZER_FILES, f"{_LABEL_TOKENIZER}/*")
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(wanted)))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        cause = str(error).partition("\n")[0]
-        raise CheckpointError(
-            f"`{name}` is no local folder and could not be had from the hub (revision {revision or 'main'}): {cause}"
-        ) from error
-
-
-def _read_config(folder: Path) -> dict[str, Any]:  # Any: JSON
-    try:
-        values = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"`{folder}` holds no {_CONFIG}, so it is not a checkpoint") from None
-    except ValueError as error:
-        raise CheckpointError(f"`{folder / _CONFIG}` is not JSON: {error}") from error
-    if not isinstance(values, dict) or values.get("model_type") != MODEL_TYPE:
-        found = values.get("model_type") if isinstance(values, dict) else values
-        raise CheckpointError(f"`{folder}` is not a GLiClass checkpoint: its `model_type` is {found!r}")
-    return values
-
-
 def _weight_files(folder: Path) -> list[str]:
-    index = folder / _INDEX
+    index = folder / WEIGHTS_INDEX
     if not index.is_file():
         return [_WEIGHTS]
     try:
@@ -196,7 +170,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
             weights.update(load_file(folder / file))
     except SafetensorError as error:
         raise CheckpointError(f"`{folder / file}` is not a complete safetensors file: {error}") from error
-    return weights
+    return from_integers(weights)
 
 
 def _fill(model: ScoringHead, weights: Mapping[str, Tensor], folder: Path) -> None:
@@ -230,23 +204,24 @@ def _is_surplus(model: ScoringHead, key: str) -> bool:
 
 
 def _load_label_tokenizer(folder: Path, config: ModelConfig) -> TextTokenizer:
-    if (folder / _LABEL_TOKENIZER).is_dir():
-        return load_tokenizer(folder / _LABEL_TOKENIZER)
+    if (folder / LABEL_TOKENIZER).is_dir():
+        return load_tokenizer(folder / LABEL_TOKENIZER)
     if config.label_model_name is None:
-        raise ConfigError(f"`{folder}` names no label tokenizer: neither {_LABEL_TOKENIZER}/ nor `label_model_name`")
-    return load_tokenizer(_locate(config.label_model_name, None, (*_TOKENIZER_FILES, _CONFIG)))
+        raise ConfigError(f"`{folder}` names no label tokenizer: neither {LABEL_TOKENIZER}/ nor `label_model_name`")
+    return load_tokenizer(locate(config.label_model_name, wanted=(*TOKENIZER_FILES, CONFIG)))
 
 
 def _to_save(model: ScoringHead, weights_dtype: dtype | None) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
+    float_dtype = None if weights_dtype == torch.int8 else weights_dtype
     seen: set[int] = set()
     for key, value in model.state_dict().items():
         if value.data_ptr() in seen:
             continue  # tied weights are written once; loading ties them again
         seen.add(value.data_ptr())
         name = key if key.startswith("calibrator.") else _PREFIX + key
-        tensors[name] = value.detach().cpu().to(weights_dtype or value.dtype).contiguous()
-    return tensors
+        tensors[name] = value.detach().cpu().to(float_dtype or value.dtype).contiguous()
+    return to_integers(tensors) if weights_dtype == torch.int8 else tensors
 
 
 def _write_tokenizer(tokenizer: TextTokenizer, folder: Path, pad_id: int) -> None:

@@ -22,7 +22,7 @@ from gliclass_rerank._version import __version__
 from gliclass_rerank.errors import ConfigError, GLiClassRerankError
 from gliclass_rerank.mining.command import mine, teach
 from gliclass_rerank.preparation.command import pseudo_label, rac_data
-from gliclass_rerank.training.command import average, calibrate, train
+from gliclass_rerank.training.command import average, calibrate, cascade, train
 
 if TYPE_CHECKING:
     from gliclass_rerank import Reranker
@@ -50,7 +50,7 @@ _Revision = Annotated[str | None, typer.Option("--revision", help="Revision of a
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-for _command in (train, average, calibrate, mine, teach, rac_data, pseudo_label):
+for _command in (train, average, calibrate, cascade, mine, teach, rac_data, pseudo_label):
     app.command(_command.__name__.replace("_", "-"))(_command)
 
 

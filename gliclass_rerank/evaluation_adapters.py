@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gliclass_rerank._optional import require
-from gliclass_rerank.checkpoint import bundled_folder
 from gliclass_rerank.checks import checked_count, checked_texts
 from gliclass_rerank.digests import folder_digest
 from gliclass_rerank.errors import ConfigError, InputError, listed
+from gliclass_rerank.location import bundled_folder
 from gliclass_rerank.rerank import Reranker
 
 # Bounds what is tokenised ahead of the model; far more than fills a forward pass on any device.

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from gliclass_rerank.cascade import load_ranker
 from gliclass_rerank.checks import checked_count, checked_text, checked_texts
 from gliclass_rerank.engine.selection import BackendName
 from gliclass_rerank.errors import InputError
@@ -17,7 +18,6 @@ from gliclass_rerank.inputs.planner import Plan
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.rac.retrieval import Examples, Retrieval
 from gliclass_rerank.rac.source import ExampleSource, plain_settings
-from gliclass_rerank.scoring import Scorer
 from gliclass_rerank.types import Example, Hit, Ranking, Truncation
 
 
@@ -28,7 +28,8 @@ class Reranker:
     by any number of threads.
 
     Args:
-        model: A local folder or a hub name; None for the bundled model, which needs no network.
+        model: A checkpoint or a cascade: a local folder, a bundled model's name (`"minilm-l6-v1"` alone is quicker) or
+            a hub name; None for the bundled `minilm-cascade-v1`, which needs no network.
         device: A torch device; None takes cuda, else mps, else cpu.
         dtype: Precision of the backbone, `"float32"`, `"float16"` or `"bfloat16"`; None takes bfloat16 on cuda devices
             that have it, else float32. For other backends than torch see `backend`.
@@ -87,7 +88,7 @@ class Reranker:
             example_similarity=example_similarity,
             allow_equal=allow_equal_queries,
         )
-        self._scorer = Scorer(
+        self._scorer = load_ranker(
             model,
             device=device,
             dtype=dtype,

@@ -40,7 +40,8 @@ class Scorer:
     """A checkpoint ready to score; immutable after construction, safe to share between threads.
 
     Args:
-        model: A local folder or a hub name; None for the bundled model.
+        model: See `load_checkpoint`.
+        name: What the model is called; None for what was asked for.
         device: See `Reranker`; so are the rest.
         dtype: Precision of the backbone.
         plan: Attention plan; None for the checkpoint's.
@@ -63,6 +64,7 @@ class Scorer:
         self,
         model: str | Path | None,
         *,
+        name: str | None = None,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         plan: AttentionPlan | None = None,
@@ -81,10 +83,10 @@ class Scorer:
             raise ConfigError(
                 "`example_store` has no place beside the architecture 'bi-encoder', which never reads examples"
             )
-        self.name = checkpoint.name
+        self.name = name or checkpoint.name
         self.plan = resolve_plan(checkpoint, plan)
         self._layout = checkpoint.layout
-        self._calibration = checkpoint.config.score_calibration or (1.0, 0.0)
+        self._calibration = checkpoint.config.score_calibration
         self._planner = build_planner(
             checkpoint, self.plan, max_window_tokens, window_tokens, max_example_tokens=max_example_tokens
         )
@@ -148,8 +150,12 @@ class Scorer:
 
     def relevance(self, logit: float) -> float:
         """A passage's score in [0, 1]: the sigmoid of its logit, calibrated if the checkpoint is."""
-        slope, intercept = self._calibration
-        return sigmoid(slope * logit + intercept)
+        return calibrated_score(logit, self._calibration)
+
+    def num_tokens(self, text: str) -> int:
+        """Tokens of a text, special tokens not counted."""
+        (ids,) = self._layout.tokenizer.encode([text])
+        return len(ids)
 
 
 def candidate_logits(plan: Plan, rows: Iterator[Sequence[float]], count: int) -> list[float]:
@@ -168,6 +174,12 @@ def candidate_logits(plan: Plan, rows: Iterator[Sequence[float]], count: int) ->
         for index, logit in zip(members, next(rows), strict=True):
             logits[index] = logit
     return logits
+
+
+def calibrated_score(logit: float, calibration: tuple[float, float] | None) -> float:
+    """The sigmoid of slope * logit + intercept; None stands for 1 and 0."""
+    slope, intercept = calibration or (1.0, 0.0)
+    return sigmoid(slope * logit + intercept)
 
 
 def sigmoid(logit: float) -> float:

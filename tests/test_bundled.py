@@ -6,7 +6,8 @@ import re
 import pytest
 
 from gliclass_rerank import WindowOverflowError
-from gliclass_rerank.checkpoint import bundled_folder, load_checkpoint
+from gliclass_rerank.checkpoint import load_checkpoint
+from gliclass_rerank.location import bundled_folder
 
 # Questions with the passage that answers them and four that are about the same things.
 QUESTIONS = {

@@ -115,6 +115,35 @@ def test_half_precision_is_cast_up_when_loaded(tmp_path):
     assert all(torch.equal(loaded[key], original[key].half().float()) for key in original)
 
 
+def test_integers_take_a_quarter_of_the_room_and_move_weights_by_half_a_step_at_most(tmp_path):
+    checkpoint = tiny_checkpoint("bert")
+    save_checkpoint(checkpoint, tmp_path / "int8", weights_dtype=torch.int8)
+    stored = load_file(tmp_path / "int8" / "model.safetensors")
+    assert {tensor.dtype for name, tensor in stored.items() if name.endswith(".row_scale")} == {torch.float32}
+    assert {tensor.dtype for tensor in stored.values() if tensor.ndim == 1} == {torch.float16}
+
+    loaded, original = load_checkpoint(tmp_path / "int8").model.state_dict(), checkpoint.model.state_dict()
+    assert loaded.keys() == original.keys()
+    for name, weight in original.items():
+        assert loaded[name].dtype == torch.float32
+        if weight.ndim == 2:
+            step = weight.abs().amax(dim=1, keepdim=True) / 127
+            assert ((loaded[name] - weight).abs() <= step * 0.5001).all()
+            assert not torch.equal(loaded[name], weight)
+    # Written again, nothing moves any more.
+    save_checkpoint(load_checkpoint(tmp_path / "int8"), tmp_path / "again", weights_dtype=torch.int8)
+    again = load_checkpoint(tmp_path / "again").model.state_dict()
+    assert all(torch.allclose(again[name], weight, rtol=1e-6) for name, weight in loaded.items())
+
+
+def test_integers_without_their_scale_are_refused(tmp_path):
+    save_checkpoint(tiny_checkpoint("bert"), tmp_path / "int8", weights_dtype=torch.int8)
+    change_weights(tmp_path / "int8", lambda weights: weights.pop("model.text_projector.linear_1.weight.row_scale"))
+
+    with pytest.raises(CheckpointError, match=r"integers in 'model\.text_projector\.linear_1\.weight' without a scale"):
+        load_checkpoint(tmp_path / "int8")
+
+
 def test_a_dtype_in_the_config_decides_nothing(folder):
     encoder = json.loads((folder / "config.json").read_text())["encoder_config"]
     change_config(folder, dtype="float16", encoder_config={**encoder, "dtype": "bfloat16", "torch_dtype": "float16"})

@@ -198,7 +198,7 @@ class ModelConfig:
             )
 
         if self.score_calibration is not None:
-            object.__setattr__(self, "score_calibration", _checked_calibration(self.score_calibration))
+            object.__setattr__(self, "score_calibration", checked_calibration(self.score_calibration))
 
         longest = self.default_passage_tokens
         if longest is not None and (type(longest) is not int or longest < 1):
@@ -333,7 +333,8 @@ def _check_choice(key: str, value: object) -> None:
         raise ConfigError(f"`{key}` must be one of {listed(_CHOICES[key])}, got {value!r}")
 
 
-def _checked_calibration(value: object) -> tuple[float, float]:
+def checked_calibration(value: object) -> tuple[float, float]:
+    """Slope and intercept of a calibration; anything else is refused."""
     numbers = value if isinstance(value, (list, tuple)) else ()
     is_finite = all(type(number) in {int, float} and math.isfinite(number) for number in numbers)
     if len(numbers) != 2 or not is_finite or numbers[0] <= 0:

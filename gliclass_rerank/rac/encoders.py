@@ -79,7 +79,7 @@ class LocalEncoder:
         device: str | None = None,
         prefix: str = "",
     ) -> None:
-        from gliclass_rerank.checkpoint import bundled_folder
+        from gliclass_rerank.location import bundled_folder
         from gliclass_rerank.runtimes.load import load_encoder
         from gliclass_rerank.runtimes.options import ModelOptions
 

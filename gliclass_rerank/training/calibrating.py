@@ -10,10 +10,12 @@ from pathlib import Path
 
 import torch
 
+from gliclass_rerank.cascade import Cascade, copy_cascade, load_ranker
 from gliclass_rerank.checkpoint import load_checkpoint, save_checkpoint
 from gliclass_rerank.errors import CheckpointError, DataError
 from gliclass_rerank.evaluation.calibration import expected_calibration_error, fit_calibration
 from gliclass_rerank.evaluation.collection import Collection
+from gliclass_rerank.location import locate
 from gliclass_rerank.scoring import Scorer, sigmoid
 
 Pairs = list[tuple[float, bool]]
@@ -48,7 +50,7 @@ def calibrate(
     weights_dtype: torch.dtype | None = None,
     on_ranked: Callable[[int], object] | None = None,
 ) -> CalibrationReport:
-    """Fit a calibration on judged passages and write the checkpoint with it.
+    """Fit a calibration on judged passages and write the checkpoint, or the cascade, with it.
 
     A passage without judgment counts as irrelevant, so the scores are probabilities of what the judgments call
     relevant, among candidates like these.
@@ -58,7 +60,7 @@ def calibrate(
         collections: Queries with candidates and judgments, at least two queries in all; not those that will be
             reported on.
         target: Folder to write; must not exist.
-        weights_dtype: Precision of the written file; None is float32.
+        weights_dtype: Precision of the written file; None is float32. A cascade's files are copied as they are.
         on_ranked: Called after each query with its number of candidates; for a progress bar.
 
     Returns:
@@ -70,7 +72,7 @@ def calibrate(
     """
     if Path(target).exists():  # before anything is scored
         raise CheckpointError(f"`{target}` exists already; checkpoints are never overwritten")
-    scorer = Scorer(model)
+    scorer = load_ranker(model)
     queries = [pairs for collection in collections for pairs in _judged_logits(scorer, collection, on_ranked)]
     if len(queries) < 2:
         raise DataError(f"calibration needs at least two judged queries, got {len(queries)}")
@@ -84,13 +86,18 @@ def calibrate(
         error_before=_error(everything, 1.0, 0.0),
         error_after=_crossed_error(queries),
     )
+    if isinstance(scorer, Cascade):
+        copy_cascade(locate(model), target, score_calibration=(slope, intercept))
+        return report
     checkpoint = load_checkpoint(model)
     config = dataclasses.replace(checkpoint.config, score_calibration=(slope, intercept))
     save_checkpoint(dataclasses.replace(checkpoint, config=config), target, weights_dtype=weights_dtype)
     return report
 
 
-def _judged_logits(scorer: Scorer, collection: Collection, on_ranked: Callable[[int], object] | None) -> list[Pairs]:
+def _judged_logits(
+    scorer: Scorer | Cascade, collection: Collection, on_ranked: Callable[[int], object] | None
+) -> list[Pairs]:
     queries = []
     for query_id, query in collection.queries.items():
         doc_ids = collection.candidates[query_id]

@@ -87,6 +87,34 @@ def calibrate(
     typer.echo(f"written     {target}")
 
 
+def cascade(
+    target: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
+    first: Annotated[str, typer.Option("--first", help="Scores every passage: a folder, or a bundled model.")],
+    second: Annotated[str, typer.Option("--second", help="Looks again at the best ones: likewise.")],
+    num_refined: Annotated[int, typer.Option("--refined", min=1, help="How many it looks at.")] = 20,
+    first_share: Annotated[
+        float, typer.Option("--first-share", min=0, max=1, help="Of the first one in the logits of those.")
+    ] = 0.5,
+    max_query_tokens: Annotated[
+        int | None, typer.Option("--max-query-tokens", min=1, help="Longer queries are left to the first one.")
+    ] = None,
+) -> None:
+    """Join two checkpoints: the second looks again at what the first puts on top."""
+    from gliclass_rerank.cascade import CascadeConfig, save_cascade
+    from gliclass_rerank.location import is_bundled, locate
+
+    parts = {name: locate(given) for name, given in (("first", first), ("second", second)) if not is_bundled(given)}
+    config = CascadeConfig(
+        first="first" if "first" in parts else first,
+        second="second" if "second" in parts else second,
+        num_refined=num_refined,
+        first_share=first_share,
+        max_query_tokens=max_query_tokens,
+    )
+    save_cascade(config, target, parts)
+    typer.echo(f"written     {target}")
+
+
 class _Display:
     """A progress bar on a terminal, else a line now and then; on stderr."""
 

@@ -9,9 +9,11 @@ from tiny_checkpoints import write_tiny_checkpoint
 from typer.testing import CliRunner
 
 from gliclass_rerank import Reranker, ZeroShotClassifier
+from gliclass_rerank.cascade import CascadeConfig, save_cascade
 from gliclass_rerank.checkpoint import load_checkpoint
 from gliclass_rerank.errors import CheckpointError, ConfigError, DataError
 from gliclass_rerank.evaluation.collection import Collection
+from gliclass_rerank.location import read_config
 from gliclass_rerank.training import calibrate, command
 
 PASSAGES = {"a": "oil the chain", "b": "true the wheel", "c": "ring the bell", "d": "inflate the tyre"}
@@ -44,6 +46,21 @@ def test_scores_become_what_slope_and_intercept_say_and_logits_stay(model, tmp_p
     for hit in after:
         assert hit.score == pytest.approx(1 / (1 + math.exp(-(report.slope * hit.logit + report.intercept))), rel=1e-12)
     assert [hit.score for hit in after] != [hit.score for hit in before]
+
+
+def test_a_cascade_keeps_its_parts_and_gets_a_calibration_of_its_own(model, tmp_path):
+    save_cascade(
+        CascadeConfig(first="first", second="second", num_refined=2), tmp_path / "in", {"first": model, "second": model}
+    )
+    report = calibrate(tmp_path / "in", [collection_for(tmp_path / "in")], tmp_path / "out")
+
+    assert CascadeConfig.from_dict(read_config(tmp_path / "out")) == CascadeConfig(
+        first="first", second="second", num_refined=2, score_calibration=(report.slope, report.intercept)
+    )
+    before, after = (
+        Reranker(tmp_path / name, device="cpu").rank("chain", list(PASSAGES.values())) for name in ("in", "out")
+    )
+    assert [(hit.index, hit.logit) for hit in after] == [(hit.index, hit.logit) for hit in before]
 
 
 def test_the_error_on_left_out_queries_is_less_where_scores_were_off(model, tmp_path):

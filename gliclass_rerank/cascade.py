@@ -1,0 +1,280 @@
+"""Two checkpoints as one: the first scores every passage, the second looks again at those that came out on top.
+
+A cascade is a folder, so whatever takes a checkpoint's name can rank with it:
+
+```
+config.json     {"model_type": "GLiClassCascade", "first": ..., "second": ..., and `CascadeConfig`'s other fields}
+first/, second/ the checkpoints, unless `first` or `second` name a bundled one
+```
+
+Which passages are looked at again depends on all passages of a query; on their order it does not. Examples are shown to
+the first checkpoint alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+from gliclass_rerank.errors import CheckpointError, ConfigError, listed
+from gliclass_rerank.inputs.examples import ExampleFormat
+from gliclass_rerank.inputs.layout import Ask
+from gliclass_rerank.inputs.planner import Plan, Yielding
+from gliclass_rerank.location import (
+    CONFIG,
+    DEFAULT_RANKER,
+    bundled_folder,
+    is_bundled,
+    is_folder_name,
+    locate,
+    read_config,
+)
+from gliclass_rerank.model.config import checked_calibration
+from gliclass_rerank.scoring import Scorer, calibrated_score
+from gliclass_rerank.types import Example, Truncation
+
+MODEL_TYPE: Final = "GLiClassCascade"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CascadeConfig:
+    """How two checkpoints work together.
+
+    Attributes:
+        first: Name of the one that scores every passage: a folder within the cascade's, or a bundled model.
+        second: Name of the one that looks again, likewise.
+        num_refined: How many passages of a query it looks at.
+        first_share: The first one's share in their logits, in [0, 1]; the second one's is the rest.
+        max_query_tokens: A longer query is left to the first one alone; None for any length.
+        score_calibration: Slope and intercept that turn a logit into that of a probability; None for 1 and 0.
+    """
+
+    first: str
+    second: str
+    num_refined: int = 20
+    first_share: float = 0.5
+    max_query_tokens: int | None = None
+    score_calibration: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        for field, name in (("first", self.first), ("second", self.second)):
+            if not isinstance(name, str) or not is_folder_name(name):
+                raise ConfigError(f"`{field}` of a cascade must be the name of a folder in it, got {name!r}")
+        if not _is_count(self.num_refined):
+            raise ConfigError(f"`num_refined` must be a whole number of at least 1, got {self.num_refined!r}")
+        if not _is_share(self.first_share):
+            raise ConfigError(f"`first_share` must be between 0 and 1, got {self.first_share!r}")
+        if self.max_query_tokens is not None and not _is_count(self.max_query_tokens):
+            raise ConfigError(f"`max_query_tokens` must be a whole number of at least 1, got {self.max_query_tokens!r}")
+        if self.score_calibration is not None:
+            object.__setattr__(self, "score_calibration", checked_calibration(self.score_calibration))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CascadeConfig:  # Any: JSON
+        """Read the settings of a folder.
+
+        Args:
+            values: The file's object.
+
+        Returns:
+            The settings.
+
+        Raises:
+            ConfigError: A field is missing, unknown or out of range.
+        """
+        given = {key: value for key, value in values.items() if key != "model_type"}
+        known = [field.name for field in fields(cls)]
+        if not {"first", "second"} <= given.keys() <= set(known):
+            raise ConfigError(
+                f"a cascade's config must have `first` and `second` and may have {listed(known[2:])}, "
+                f"got {listed(given)}"
+            )
+        return cls(**given)
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON
+        """The file's object."""
+        return {"model_type": MODEL_TYPE, **asdict(self)}
+
+
+def is_cascade(folder: Path) -> bool:
+    """Whether a folder that `locate` found holds a cascade."""
+    return read_config(folder).get("model_type") == MODEL_TYPE
+
+
+def load_ranker(model: str | Path | None = None, *, revision: str | None = None, **settings: Any) -> Scorer | Cascade:
+    """Load what ranks passages.
+
+    Args:
+        model: A checkpoint or a cascade: a local folder, else a bundled model's name, else a hub name; None for the
+            bundled ranker.
+        revision: Branch, tag or commit of a hub model.
+        settings: See `Scorer`.
+
+    Returns:
+        A scorer, or two of them as one.
+
+    Raises:
+        CheckpointError: It cannot be loaded.
+        ConfigError: A setting that it does not have.
+    """
+    name = DEFAULT_RANKER if model is None else model
+    folder = locate(name, revision=revision)
+    if is_cascade(folder):
+        return Cascade(str(name), folder, **settings)
+    return Scorer(folder, name=str(name), **settings)
+
+
+class Cascade:
+    """Stands in for a `Scorer` when ranking; immutable after construction, safe to share between threads.
+
+    Args:
+        name: What the caller asked for.
+        folder: The cascade's folder.
+        settings: See `Scorer`; both checkpoints get them.
+
+    Attributes:
+        name: What the caller asked for.
+    """
+
+    def __init__(self, name: str, folder: Path, **settings: Any) -> None:  # Any: settings of all types
+        self.name = name
+        self._config = CascadeConfig.from_dict(read_config(folder))
+        self._first = Scorer(_part(folder, self._config.first), name=self._config.first, **settings)
+        self._second = Scorer(_part(folder, self._config.second), name=self._config.second, **settings)
+        self.plan, self.device, self.dtype = self._first.plan, self._first.device, self._first.dtype
+
+    def ask(
+        self,
+        text: str,
+        candidates: Sequence[str],
+        *,
+        prompt: str | None = None,
+        examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
+        example_format: ExampleFormat | None = None,
+    ) -> Ask:
+        """See `Scorer.ask`."""
+        return self._first.ask(text, candidates, prompt=prompt, examples=examples, example_format=example_format)
+
+    def score(self, asks: Sequence[Ask], *, yielding: Yielding) -> list[tuple[list[float], Plan]]:
+        """See `Scorer.score`.
+
+        Passages that the second checkpoint does not look at keep the first one's order and never come before one that
+        it has looked at: their logits are moved down together where they would.
+
+        Args:
+            asks: What is asked.
+            yielding: Which side is cut when a window is too small.
+
+        Returns:
+            As `Scorer.score`; the plan is the first checkpoint's, with what the second one cut besides.
+        """
+        scored = self._first.score(asks, yielding=yielding)
+        chosen = [self._chosen(ask, logits) for ask, (logits, _) in zip(asks, scored, strict=True)]
+        again = [
+            replace(ask, candidates=[ask.candidates[index] for index in indices], examples=())
+            for ask, indices in zip(asks, chosen, strict=True)
+        ]
+        refined = self._second.score(again, yielding=yielding)
+        return [
+            (self._merged(logits, indices, second), _with_cuts(plan, indices, second_plan))
+            for (logits, plan), indices, (second, second_plan) in zip(scored, chosen, refined, strict=True)
+        ]
+
+    def relevance(self, logit: float) -> float:
+        """See `Scorer.relevance`; the calibration is the cascade's own."""
+        return calibrated_score(logit, self._config.score_calibration)
+
+    def _chosen(self, ask: Ask, logits: Sequence[float]) -> list[int]:
+        """Candidates that the second checkpoint looks at, best first."""
+        limit = self._config.max_query_tokens
+        if limit is not None and self._first.num_tokens(ask.text) > limit:
+            return []
+        return sorted(range(len(logits)), key=lambda index: (-logits[index], index))[: self._config.num_refined]
+
+    def _merged(self, first: Sequence[float], chosen: Sequence[int], second: Sequence[float]) -> list[float]:
+        share = self._config.first_share
+        refined = {
+            index: share * first[index] + (1 - share) * logit for index, logit in zip(chosen, second, strict=True)
+        }
+        others = [logit for index, logit in enumerate(first) if index not in refined]
+        down = max(0.0, max(others) - min(refined.values())) if refined and others else 0.0
+        return [refined.get(index, logit - down) for index, logit in enumerate(first)]
+
+
+def save_cascade(config: CascadeConfig, folder: str | Path, parts: Mapping[str, Path] | None = None) -> None:
+    """Write a cascade; the folder appears complete or not at all.
+
+    Args:
+        config: How the parts work together.
+        folder: Must not exist yet.
+        parts: Folders of checkpoints by the names that `config` has for them; copied. A bundled model needs none.
+
+    Raises:
+        CheckpointError: The folder exists, or a part has no folder.
+    """
+    target, given = Path(folder), parts or {}
+    if target.exists():
+        raise CheckpointError(f"`{target}` exists already; checkpoints are never overwritten")
+    for name in {config.first, config.second}:
+        if name not in given and not is_bundled(name):
+            raise CheckpointError(f"the part `{name}` is neither given nor a bundled model")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    try:
+        for name, source in given.items():
+            shutil.copytree(source, staging / name)
+        (staging / CONFIG).write_text(json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        staging.chmod(0o755)
+        os.replace(staging, target)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def copy_cascade(source: Path, folder: str | Path, *, score_calibration: tuple[float, float]) -> None:
+    """Write a cascade again with another calibration.
+
+    Args:
+        source: The cascade's folder.
+        folder: Must not exist yet.
+        score_calibration: Slope and intercept.
+
+    Raises:
+        CheckpointError: The folder exists.
+    """
+    config = CascadeConfig.from_dict(read_config(source))
+    parts = {name: source / name for name in (config.first, config.second) if (source / name).is_dir()}
+    save_cascade(replace(config, score_calibration=score_calibration), folder, parts)
+
+
+def _part(folder: Path, name: str) -> Path:
+    own = folder / name
+    if own.is_dir():
+        return own
+    if is_bundled(name):
+        return bundled_folder(name)
+    raise CheckpointError(f"the cascade in `{folder}` holds no folder `{name}`, and no bundled model has that name")
+
+
+def _with_cuts(plan: Plan, chosen: Sequence[int], second: Plan) -> Plan:
+    """A plan that also reports what the second checkpoint's plan cut; of two cuts of a passage the larger one."""
+    cuts = {cut.index: cut for cut in plan.truncated}
+    for cut in second.truncated:
+        index = chosen[cut.index]
+        if index not in cuts or cuts[index].num_lost < cut.num_lost:
+            cuts[index] = Truncation(index, cut.num_tokens, cut.num_lost)
+    return replace(plan, truncated=tuple(cuts[index] for index in sorted(cuts)))
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -1,0 +1,97 @@
+"""From a name to a checkpoint's folder and its settings: local folders first, the hub only for a hub name."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from gliclass_rerank.errors import CheckpointError
+
+DEFAULT_MODEL: Final = "minilm-l6-v1"
+DEFAULT_RANKER: Final = DEFAULT_MODEL
+
+CONFIG: Final = "config.json"
+WEIGHTS_INDEX: Final = "model.safetensors.index.json"
+LABEL_TOKENIZER: Final = "label_tokenizer"
+TOKENIZER_FILES: Final = ("*token*.json", "*.model", "vocab*", "merges.txt", "special_tokens_map.json")
+
+_BUNDLED: Final = Path(__file__).parent / "bundled"
+_FOLDER_NAME: Final = re.compile(r"\w[\w.-]*")
+_HUB_NAME: Final = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+# The parts of a cascade have their configs one folder below.
+_WANTED: Final = (CONFIG, f"*/{CONFIG}", WEIGHTS_INDEX, "*.safetensors", *TOKENIZER_FILES, f"{LABEL_TOKENIZER}/*")
+
+
+def bundled_folder(name: str = DEFAULT_MODEL) -> Path:
+    """Where a bundled model lies."""
+    return _BUNDLED / name
+
+
+def is_bundled(name: str | Path) -> bool:
+    """Whether a bundled model has this name."""
+    return isinstance(name, str) and is_folder_name(name) and bundled_folder(name).is_dir()
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a name stands for a folder within another one, and leads to no other place."""
+    return _FOLDER_NAME.fullmatch(name) is not None
+
+
+def locate(name: str | Path, *, revision: str | None = None, wanted: Sequence[str] = _WANTED) -> Path:
+    """Find the folder of a checkpoint.
+
+    Args:
+        name: A local folder, else the name of a bundled model, else a name on the Hugging Face hub. An existing folder
+            always wins; for it and for a bundled model nothing is asked of the network.
+        revision: Branch, tag or commit on the hub.
+        wanted: Patterns of the files that are fetched from the hub.
+
+    Returns:
+        The folder.
+
+    Raises:
+        CheckpointError: There is no such folder, and the hub does not give it.
+    """
+    folder = Path(name).expanduser()
+    if name != "" and folder.is_dir():  # an empty path is the current folder
+        return folder
+    if is_bundled(name):
+        return bundled_folder(str(name))
+    if isinstance(name, Path) or not _HUB_NAME.fullmatch(name):
+        raise CheckpointError(f"there is no folder `{name}`, and it is not a hub name (`owner/model`)")
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(wanted)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        cause = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"`{name}` is no local folder and could not be had from the hub (revision {revision or 'main'}): {cause}"
+        ) from error
+
+
+def read_config(folder: Path) -> dict[str, Any]:  # Any: JSON
+    """The settings in a folder.
+
+    Args:
+        folder: What `locate` found.
+
+    Returns:
+        The settings, with `model_type` among them if it is a checkpoint.
+
+    Raises:
+        CheckpointError: There are none.
+    """
+    try:
+        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"`{folder}` holds no {CONFIG}, so it is not a checkpoint") from None
+    except ValueError as error:
+        raise CheckpointError(f"`{folder / CONFIG}` is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"`{folder / CONFIG}` must hold a JSON object, got {values!r}")
+    return values

@@ -1,0 +1,199 @@
+"""Two checkpoints as one: what the second looks at, how their logits are joined, and folders that cannot be loaded."""
+
+import json
+import shutil
+
+import pytest
+from tiny_checkpoints import WORDS, words, write_tiny_checkpoint
+
+from gliclass_rerank import CheckpointError, ConfigError, Reranker, ZeroShotClassifier
+from gliclass_rerank.cascade import CascadeConfig, save_cascade
+from gliclass_rerank.checkpoint import load_checkpoint
+from gliclass_rerank.cli import main
+from gliclass_rerank.location import DEFAULT_MODEL, read_config
+
+QUERY = "chain slip"
+PASSAGES = [words(3 + index % 4, first=2 * index) for index in range(12)]
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("parts")
+    return {
+        "first": write_tiny_checkpoint(folder / "first", "modernbert", attention_plan="shared_query"),
+        "second": write_tiny_checkpoint(folder / "second", "bert", attention_plan="shared_query"),
+    }
+
+
+@pytest.fixture
+def cascade(parts, tmp_path):
+    def build(**settings):
+        folder = tmp_path / f"cascade{len(list(tmp_path.iterdir()))}"
+        save_cascade(CascadeConfig(first="first", second="second", **settings), folder, parts)
+        return folder
+
+    return build
+
+
+def logits(model, query=QUERY, passages=PASSAGES, **options):
+    return {hit.index: hit.logit for hit in Reranker(model, device="cpu").rank(query, passages, **options)}
+
+
+def test_passages_on_top_get_the_mixture_and_the_others_keep_their_order_below(parts, cascade):
+    first, second = logits(parts["first"]), logits(parts["second"])
+    mixed = logits(cascade(num_refined=5, first_share=0.25))
+
+    order = sorted(first, key=first.__getitem__, reverse=True)
+    for index in order[:5]:
+        assert mixed[index] == pytest.approx(0.25 * first[index] + 0.75 * second[index], abs=1e-5)
+    below = [mixed[index] for index in order[5:]]
+    assert below == sorted(below, reverse=True)
+    assert below[0] <= min(mixed[index] for index in order[:5])
+    # All are moved by the same amount, so their distances are the first checkpoint's.
+    assert below[0] - below[-1] == pytest.approx(first[order[5]] - first[order[-1]], abs=1e-5)
+
+
+def test_logits_below_the_refined_ones_are_left_as_they_are(parts, cascade):
+    first = logits(parts["first"])
+    # All weight on the first: nothing that was refined falls below the others.
+    assert logits(cascade(num_refined=5, first_share=1.0)) == pytest.approx(first, abs=1e-5)
+
+
+def test_the_order_of_the_passages_and_their_companions_in_a_batch_change_nothing(cascade):
+    reranker = Reranker(cascade(num_refined=4), device="cpu")
+    forwards = {PASSAGES[hit.index]: hit.logit for hit in reranker.rank(QUERY, PASSAGES)}
+    backwards = reranker.rank(QUERY, PASSAGES[::-1])
+    _, beside = reranker.rank_many(["brake squeal", QUERY], [PASSAGES[3:], PASSAGES])
+
+    assert {PASSAGES[::-1][hit.index]: hit.logit for hit in backwards} == pytest.approx(forwards, abs=1e-5)
+    assert {PASSAGES[hit.index]: hit.logit for hit in beside} == pytest.approx(forwards, abs=1e-5)
+
+
+def test_a_long_query_is_left_to_the_first_checkpoint(parts, cascade):
+    folder, long = cascade(max_query_tokens=4), words(5)
+
+    assert logits(folder, long) == pytest.approx(logits(parts["first"], long), abs=1e-5)
+    assert logits(folder) != pytest.approx(logits(parts["first"]), abs=1e-3)
+
+
+def test_examples_are_shown_to_the_first_checkpoint_alone(parts, cascade):
+    shown = [{"text": "brake squeal", "labels": ["clean pad"], "all_labels": ["clean pad", "wax"]}]
+    first, second = logits(parts["first"], examples=shown), logits(parts["second"])
+
+    assert first != pytest.approx(logits(parts["first"]), abs=1e-3)
+    assert logits(cascade(), examples=shown) == pytest.approx(
+        {index: (first[index] + second[index]) / 2 for index in first}, abs=1e-5
+    )
+
+
+def test_no_passages_and_equal_passages(cascade):
+    reranker = Reranker(cascade(num_refined=1), device="cpu")
+
+    assert reranker.rank(QUERY, []).hits == ()
+    assert len({hit.logit for hit in reranker.rank(QUERY, ["oil", "oil"])}) == 1
+
+
+def test_cuts_of_both_checkpoints_are_reported(cascade):
+    ranking = Reranker(cascade(), device="cpu", max_window_tokens=24).rank(QUERY, ["oil", words(60)])
+
+    assert [cut.index for cut in ranking.truncated] == [1]
+    assert ranking.truncated[0].num_lost > 36
+
+
+def test_scores_follow_the_cascades_own_calibration(parts, tmp_path):
+    config = CascadeConfig(first="first", second="second", score_calibration=(2.0, -1.0))
+    save_cascade(config, tmp_path / "cascade", parts)
+    plain = CascadeConfig(first="first", second="second")
+    save_cascade(plain, tmp_path / "plain", parts)
+
+    hits = Reranker(tmp_path / "cascade", device="cpu").rank(QUERY, PASSAGES)
+    for hit, raw in zip(hits, Reranker(tmp_path / "plain", device="cpu").rank(QUERY, PASSAGES), strict=True):
+        assert hit.logit == raw.logit
+        odds = hit.score / (1 - hit.score)
+        assert odds == pytest.approx((raw.score / (1 - raw.score)) ** 2 / 2.718281828, rel=1e-6)
+
+
+def test_a_bundled_model_is_a_part_by_its_name(parts, tmp_path):
+    save_cascade(CascadeConfig(first=DEFAULT_MODEL, second="second"), tmp_path / "cascade", {"second": parts["second"]})
+
+    reranker = Reranker(tmp_path / "cascade", device="cpu")
+    assert reranker.name == str(tmp_path / "cascade")
+    assert len(reranker.rank(QUERY, PASSAGES)) == len(PASSAGES)
+
+
+def test_a_bundled_model_loads_by_its_name():
+    assert load_checkpoint(DEFAULT_MODEL).name == DEFAULT_MODEL
+
+
+def test_a_folder_wins_over_a_bundled_name(parts, tmp_path, monkeypatch):
+    shutil.copytree(parts["second"], tmp_path / DEFAULT_MODEL)
+    monkeypatch.chdir(tmp_path)
+
+    assert load_checkpoint(DEFAULT_MODEL).config.shape.width == 24
+
+
+def test_a_cascade_only_ranks(cascade):
+    folder = cascade()
+
+    with pytest.raises(CheckpointError, match="is not a GLiClass checkpoint: its `model_type` is 'GLiClassCascade'"):
+        ZeroShotClassifier(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"first": "../elsewhere"}, "`first` of a cascade must be the name of a folder in it, got '../elsewhere'"),
+        ({"second": 3}, "`second` of a cascade must be the name of a folder in it, got 3"),
+        ({"num_refined": 0}, "`num_refined` must be a whole number of at least 1, got 0"),
+        ({"num_refined": True}, "`num_refined` must be a whole number of at least 1, got True"),
+        ({"first_share": 1.5}, "`first_share` must be between 0 and 1, got 1.5"),
+        ({"first_share": "half"}, "`first_share` must be between 0 and 1, got 'half'"),
+        ({"max_query_tokens": -1}, "`max_query_tokens` must be a whole number of at least 1, got -1"),
+        ({"score_calibration": [1.0]}, "`score_calibration` must be a slope above 0 and an intercept, got [1.0]"),
+        ({"third": "x"}, "a cascade's config must have `first` and `second` and may have"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(cascade, change, problem):
+    folder = cascade()
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+
+    with pytest.raises(ConfigError) as info:
+        Reranker(folder)
+    assert problem in str(info.value)
+
+
+def test_a_part_that_is_missing_is_named(cascade):
+    folder = cascade()
+    shutil.rmtree(folder / "second")
+
+    with pytest.raises(CheckpointError, match="holds no folder `second`, and no bundled model has that name"):
+        Reranker(folder)
+
+
+def test_nothing_is_overwritten_and_nothing_half_written(parts, tmp_path):
+    config = CascadeConfig(first="first", second="second")
+    with pytest.raises(CheckpointError, match="the part `second` is neither given nor a bundled model"):
+        save_cascade(config, tmp_path / "cascade", {"first": parts["first"]})
+    assert list(tmp_path.iterdir()) == []
+
+    save_cascade(config, tmp_path / "cascade", parts)
+    with pytest.raises(CheckpointError, match="exists already"):
+        save_cascade(config, tmp_path / "cascade", parts)
+
+
+def test_the_command_joins_two_checkpoints(parts, tmp_path, capsys):
+    arguments = ["--first", parts["first"], "--second", DEFAULT_MODEL, "--refined", 3, "--max-query-tokens", 9]
+    assert main(["cascade", *map(str, [tmp_path / "cascade", *arguments])]) == 0
+
+    assert capsys.readouterr().out == f"written     {tmp_path / 'cascade'}\n"
+    assert CascadeConfig.from_dict(read_config(tmp_path / "cascade")) == CascadeConfig(
+        first="first", second=DEFAULT_MODEL, num_refined=3, max_query_tokens=9
+    )
+    assert main(["cascade", str(tmp_path / "other"), "--first", "./nowhere", "--second", DEFAULT_MODEL]) == 2
+    assert capsys.readouterr().err.startswith("error: there is no folder `./nowhere`")
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_tiny_vocabulary_covers_the_passages():
+    assert {word for passage in PASSAGES for word in passage.split()} <= set(WORDS)
