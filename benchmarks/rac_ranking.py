@@ -61,7 +61,7 @@ def measure(
         return [hit.logit for hit in sorted(ranking, key=lambda hit: hit.index)]
 
     def ndcg(rows: Sequence[list[float]]) -> Measured:
-        run = ranked(collection, dict(zip(names, rows, strict=True)), arguments.depth)
+        run = ranked(collection, dict(zip(names, rows, strict=True)))
         qualities = [*evaluate_queries(collection.qrels, run).values()]
         return Measured(mean_quality(qualities).ndcg_at_10, [quality.ndcg_at_10 for quality in qualities])
 

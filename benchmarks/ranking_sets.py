@@ -23,19 +23,25 @@ def measured_queries(folder: Path, *, limit: int | None, depth: int) -> Collecti
     whole = load_collection(folder, split, qrels=full)
     names = list(whole.queries)
     chosen = [names[position] for position in spread(len(names), limit)]
-    return replace(
+    some = replace(
         whole,
         queries={name: whole.queries[name] for name in chosen},
         qrels={name: whole.qrels[name] for name in chosen},
-        candidates={name: whole.candidates[name][:depth] for name in chosen},
+        candidates={name: whole.candidates[name] for name in chosen},
     )
+    return headed(some, depth)
 
 
-def ranked(collection: Collection, scores: Scores | None, depth: int) -> dict[str, tuple[str, ...]]:
-    """The run of the first `depth` candidates; None keeps the first stage's order."""
+def headed(collection: Collection, depth: int) -> Collection:
+    """The collection with each query's first `depth` candidates."""
+    return replace(collection, candidates={name: ids[:depth] for name, ids in collection.candidates.items()})
+
+
+def ranked(collection: Collection, scores: Scores | None) -> dict[str, tuple[str, ...]]:
+    """The run of the candidates; None keeps the first stage's order. Scores of a longer list are cut to theirs."""
     run = {}
     for name, doc_ids in collection.candidates.items():
-        head = doc_ids[:depth]
-        values = [0.0] * len(head) if scores is None else scores[name][: len(head)]
-        run[name] = tuple(head[index] for index in sorted(range(len(head)), key=lambda index: (-values[index], index)))
+        values = [0.0] * len(doc_ids) if scores is None else scores[name]
+        order = sorted(range(len(doc_ids)), key=lambda index: (-values[index], index))
+        run[name] = tuple(doc_ids[index] for index in order)
     return run

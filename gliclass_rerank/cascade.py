@@ -114,7 +114,7 @@ def load_ranker(model: str | Path | None = None, *, revision: str | None = None,
         model: A checkpoint or a cascade: a local folder, else a bundled model's name, else a hub name; None for the
             bundled ranker.
         revision: Branch, tag or commit of a hub model.
-        settings: See `Scorer`.
+        **settings: See `Scorer`.
 
     Returns:
         A scorer, or two of them as one.
@@ -136,7 +136,7 @@ class Cascade:
     Args:
         name: What the caller asked for.
         folder: The cascade's folder.
-        settings: See `Scorer`; both checkpoints get them.
+        **settings: See `Scorer`; both checkpoints get them.
 
     Attributes:
         name: What the caller asked for.
