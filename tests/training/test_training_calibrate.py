@@ -125,7 +125,7 @@ def test_the_command_prints_what_it_did(model, tmp_path):
     )
     app = typer.Typer()
     app.command()(command.calibrate)
-    arguments = [tmp_path / "out", model, "--data", folder, "--half"]
+    arguments = [tmp_path / "out", model, "--data", folder, "--dtype", "float16"]
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
     assert result.exit_code == 0
     assert "queries     8\npassages    32\nslope " in result.stdout

@@ -1,7 +1,9 @@
 import re
 
 import pytest
+import torch
 import typer
+from safetensors.torch import load_file
 from tiny_checkpoints import write_tiny_checkpoint
 from training_data import ranking_records, write_lines
 from typer.testing import CliRunner
@@ -72,6 +74,7 @@ def test_fresh_throws_an_earlier_run_away(app, config):
 
 def test_average_writes_a_checkpoint(app, tmp_path):
     folders = [write_tiny_checkpoint(tmp_path / name, "bert") for name in ("a", "b")]
-    result = run(app, "average", tmp_path / "mean", *folders, "--weight", 1, "--weight", 3)
+    result = run(app, "average", tmp_path / "mean", *folders, "--weight", 1, "--weight", 3, "--dtype", "int8")
     assert result.stdout == f"{tmp_path / 'mean'}\n"
-    assert (tmp_path / "mean/model.safetensors").is_file()
+    stored = load_file(tmp_path / "mean/model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.int8, torch.float16, torch.float32}
