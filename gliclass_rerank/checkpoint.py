@@ -115,8 +115,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, weights_dtype
     Args:
         checkpoint: What to write.
         folder: Must not exist yet.
-        weights_dtype: Precision of the file; None keeps the model's. `torch.int8` makes matrices integers with a scale
-            a row, which upstream cannot read.
+        weights_dtype: Precision of the file; None keeps the model's. `torch.int8` makes matrices integers with
+            scales (integer_weights.py), which upstream cannot read.
 
     Raises:
         CheckpointError: The folder exists.

@@ -22,7 +22,7 @@ from gliclass_rerank._optional import require
 from gliclass_rerank.checks import checked_count, checked_texts
 from gliclass_rerank.digests import folder_digest
 from gliclass_rerank.errors import ConfigError, InputError, listed
-from gliclass_rerank.location import bundled_folder
+from gliclass_rerank.location import DEFAULT_RANKER, bundled_folder, is_bundled
 from gliclass_rerank.rerank import Reranker
 
 # Bounds what is tokenised ahead of the model; far more than fills a forward pass on any device.
@@ -287,9 +287,11 @@ def _description(reranker: Reranker, max_query_chars: int | None) -> dict[str, A
     if max_query_chars is not None:
         scoring["max_query_chars"] = max_query_chars
     fields = {"model_type": ["cross-encoder"], "framework": ["PyTorch"], "experiment_kwargs": scoring or None}
-    # As `load_checkpoint` decides: none is the bundled model, an existing folder wins, anything else is the hub's.
-    given = Path(settings["model"]).expanduser() if "model" in settings else None
-    folder = bundled_folder() if given is None else given
+    given = settings.get("model", DEFAULT_RANKER)
+    # As `locate` decides: an existing folder wins, then a bundled name; anything else is the hub's.
+    folder = Path(given).expanduser()
+    if not folder.is_dir() and is_bundled(given):
+        folder = bundled_folder(given)
     if not folder.is_dir():
         return {
             **fields,

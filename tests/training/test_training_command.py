@@ -77,4 +77,4 @@ def test_average_writes_a_checkpoint(app, tmp_path):
     result = run(app, "average", tmp_path / "mean", *folders, "--weight", 1, "--weight", 3, "--dtype", "int8")
     assert result.stdout == f"{tmp_path / 'mean'}\n"
     stored = load_file(tmp_path / "mean/model.safetensors")
-    assert {tensor.dtype for tensor in stored.values()} == {torch.int8, torch.float16, torch.float32}
+    assert {tensor.dtype for tensor in stored.values()} == {torch.int8, torch.float16}
