@@ -7,8 +7,7 @@ config.json     {"model_type": "GLiClassCascade", "first": ..., "second": ..., a
 first/, second/ the checkpoints, unless `first` or `second` name a bundled one
 ```
 
-Which passages are looked at again depends on all passages of a query; on their order it does not. Examples are shown to
-the first checkpoint alone.
+Which passages are looked at again depends on all passages of a query; on their order it does not.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from gliclass_rerank.errors import CheckpointError, ConfigError, listed
-from gliclass_rerank.inputs.examples import ExampleFormat
 from gliclass_rerank.inputs.layout import Ask
 from gliclass_rerank.inputs.planner import Plan, Yielding
 from gliclass_rerank.location import (
@@ -51,7 +49,8 @@ class CascadeConfig:
         second: Name of the one that looks again, likewise.
         num_refined: How many passages of a query it looks at.
         first_share: The first one's share in their logits, in [0, 1]; the second one's is the rest.
-        max_query_tokens: A longer query is left to the first one alone; None for any length.
+        max_query_tokens: A query with more tokens, its examples not counted, is left to the first one alone; None for
+            any length.
         score_calibration: Slope and intercept that turn a logit into that of a probability; None for 1 and 0.
     """
 
@@ -154,12 +153,10 @@ class Cascade:
         text: str,
         candidates: Sequence[str],
         *,
-        prompt: str | None = None,
         examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
-        example_format: ExampleFormat | None = None,
     ) -> Ask:
-        """See `Scorer.ask`."""
-        return self._first.ask(text, candidates, prompt=prompt, examples=examples, example_format=example_format)
+        """See `Scorer.ask`; each checkpoint is shown the examples in its own format."""
+        return self._first.ask(text, candidates, examples=examples)
 
     def score(self, asks: Sequence[Ask], *, yielding: Yielding) -> list[tuple[list[float], Plan]]:
         """See `Scorer.score`.
@@ -177,7 +174,7 @@ class Cascade:
         scored = self._first.score(asks, yielding=yielding)
         chosen = [self._chosen(ask, logits) for ask, (logits, _) in zip(asks, scored, strict=True)]
         again = [
-            replace(ask, candidates=[ask.candidates[index] for index in indices], examples=())
+            self._second.ask(ask.text, [ask.candidates[index] for index in indices], examples=ask.examples)
             for ask, indices in zip(asks, chosen, strict=True)
         ]
         refined = self._second.score(again, yielding=yielding)

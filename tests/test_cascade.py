@@ -76,9 +76,9 @@ def test_a_long_query_is_left_to_the_first_checkpoint(parts, cascade):
     assert logits(folder) != pytest.approx(logits(parts["first"]), abs=1e-3)
 
 
-def test_examples_are_shown_to_the_first_checkpoint_alone(parts, cascade):
+def test_both_checkpoints_are_shown_the_examples(parts, cascade):
     shown = [{"text": "brake squeal", "labels": ["clean pad"], "all_labels": ["clean pad", "wax"]}]
-    first, second = logits(parts["first"], examples=shown), logits(parts["second"])
+    first, second = (logits(parts[name], examples=shown) for name in ("first", "second"))
 
     assert first != pytest.approx(logits(parts["first"]), abs=1e-3)
     assert logits(cascade(), examples=shown) == pytest.approx(
