@@ -13,9 +13,7 @@ Which passages are looked at again depends on all passages of a query; on their 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -36,6 +34,7 @@ from gliclass_rerank.location import (
 from gliclass_rerank.model.config import checked_calibration
 from gliclass_rerank.scoring import Scorer, calibrated_score
 from gliclass_rerank.types import Example, Truncation
+from gliclass_rerank.whole_file import whole_folder
 
 MODEL_TYPE: Final = "GLiClassCascade"
 
@@ -135,17 +134,29 @@ class Cascade:
     Args:
         name: What the caller asked for.
         folder: The cascade's folder.
+        passage_cache: What the first checkpoint precomputed; the second one sees few passages.
         **settings: See `Scorer`; both checkpoints get them.
 
     Attributes:
         name: What the caller asked for.
+        plan: The first checkpoint's, as `device` and `dtype`.
+        precompute: The first checkpoint's.
     """
 
-    def __init__(self, name: str, folder: Path, **settings: Any) -> None:  # Any: settings of all types
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        *,
+        passage_cache: str | Path | None = None,
+        **settings: Any,  # Any: settings of all types
+    ) -> None:
         self.name = name
         self._config = CascadeConfig.from_dict(read_config(folder))
-        self._first = Scorer(_part(folder, self._config.first), name=self._config.first, **settings)
-        self._second = Scorer(_part(folder, self._config.second), name=self._config.second, **settings)
+        first, second = (_part(folder, part) for part in (self._config.first, self._config.second))
+        self._first = Scorer(first, passage_cache=passage_cache, **settings)
+        self._second = Scorer(second, **settings)
+        self.precompute = self._first.precompute
         self.plan, self.device, self.dtype = self._first.plan, self._first.device, self._first.dtype
 
     def ask(
@@ -222,16 +233,10 @@ def save_cascade(config: CascadeConfig, folder: str | Path, parts: Mapping[str, 
         if name not in given and not is_bundled(name):
             raise CheckpointError(f"the part `{name}` is neither given nor a bundled model")
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-    try:
+    with whole_folder(target) as staging:
         for name, source in given.items():
             shutil.copytree(source, staging / name)
         (staging / CONFIG).write_text(json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        staging.chmod(0o755)
-        os.replace(staging, target)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
 
 
 def copy_cascade(source: Path, folder: str | Path, *, score_calibration: tuple[float, float]) -> None:

@@ -7,10 +7,7 @@ only for a hub name. Loading is strict: every tensor is accounted for.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +35,7 @@ from gliclass_rerank.location import (
 from gliclass_rerank.model.build import build_model
 from gliclass_rerank.model.config import MODEL_TYPE, ModelConfig
 from gliclass_rerank.model.head import ScoringHead
+from gliclass_rerank.whole_file import whole_folder
 
 _WEIGHTS: Final = "model.safetensors"
 _PREFIX: Final = "model."
@@ -125,22 +123,16 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, weights_dtype
     if target.exists():
         raise CheckpointError(f"`{target}` exists already; checkpoints are never overwritten")
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-    try:
+    with whole_folder(target) as staging:
         config = json.dumps(checkpoint.config.to_dict(), indent=2, sort_keys=True)
         (staging / CONFIG).write_text(config + "\n", encoding="utf-8")
         save_file(_to_save(checkpoint.model, weights_dtype), staging / _WEIGHTS, metadata={"format": "pt"})
+        (staging / _WEIGHTS).chmod(0o644)  # safetensors writes it for the owner alone
         _write_tokenizer(checkpoint.layout.tokenizer, staging, checkpoint.config.shape.pad_id)
         if checkpoint.label_tokenizer is not None:
             label_folder = staging / LABEL_TOKENIZER
             label_folder.mkdir()
             _write_tokenizer(checkpoint.label_tokenizer, label_folder, checkpoint.config.label_shape.pad_id)
-        staging.chmod(0o755)
-        (staging / _WEIGHTS).chmod(0o644)  # safetensors writes it for the owner alone
-        os.replace(staging, target)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
 
 
 def _weight_files(folder: Path) -> list[str]:

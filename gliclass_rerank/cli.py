@@ -26,6 +26,7 @@ from gliclass_rerank.training.command import average, calibrate, cascade, train
 
 if TYPE_CHECKING:
     from gliclass_rerank import Reranker
+    from gliclass_rerank.engine.passage_cache import StatesDtype
     from gliclass_rerank.engine.selection import BackendName
     from gliclass_rerank.evaluation.collection import Collection
     from gliclass_rerank.evaluation.passages import Passage
@@ -175,6 +176,38 @@ def optimize_command(
         raise ConfigError(f"`backend` must be `onnx` or `openvino`, got {backend!r}; torch needs no export")
     _load_reranker(model, device=None, dtype=dtype, plan=plan, backend=backend, revision=revision)
     typer.echo(f"exported to {default_cache_folder()}")
+
+
+@app.command("precompute")
+def precompute_command(
+    passages: Annotated[
+        Path,
+        typer.Option(
+            "--passages", help="File: .txt, a passage per line; .jsonl, `text` and `title`, as a corpus.jsonl."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
+    dtype: Annotated[str, typer.Option("--dtype", help="float16, or int8: half the size.")] = "float16",
+    model: _Model = None,
+    plan: _Plan = None,
+    device: _Device = None,
+    revision: _Revision = None,
+) -> None:
+    """Compute what passages do not owe to a query, for `Reranker(passage_cache=...)`."""
+    from tqdm import tqdm
+
+    from gliclass_rerank.evaluation.passages import load_passages
+
+    texts = [passage.text for passage in load_passages(passages)]
+    reranker = _load_reranker(model, device=device, dtype="float32", plan=plan, backend=None, revision=revision)
+    with tqdm(total=len(texts), unit=" passages", file=sys.stderr, disable=None, leave=False) as bar:
+        # The cast is safe: an unknown dtype is a ConfigError.
+        cache = reranker.precompute(texts, out, dtype=cast("StatesDtype", dtype), on_computed=bar.update)
+    size = sum(file.stat().st_size for file in out.iterdir())
+    typer.echo(f"passages       {len(texts)}  ({cache.num_passages} distinct)")
+    typer.echo(f"tokens         {cache.num_tokens}")
+    typer.echo(f"bytes/passage  {size / cache.num_passages:.0f}")
+    typer.echo(f"written        {out}")
 
 
 def _load_reranker(

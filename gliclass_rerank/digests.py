@@ -1,4 +1,4 @@
-"""Tells models apart by the files in their folders."""
+"""Tells models apart, by the files in their folders or by their weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # What a model's output depends on; anything else in its folder (cards, pictures, logs) may change.
 _MODEL_FILES: Final = frozenset({".json", ".model", ".onnx", ".onnx_data", ".safetensors", ".txt"})
@@ -40,6 +43,23 @@ def folder_digest(
             for start, length in _samples(size) if is_sampled and size > _WHOLE_FILE else _blocks(size):
                 handle.seek(start)
                 digest.update(handle.read(length))
+    return digest.hexdigest()
+
+
+def weights_digest(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> str:  # Any: JSON
+    """Digest of weights, the same wherever they came from.
+
+    Args:
+        weights: Tensors by name; the order counts.
+        settings: What else the output depends on, as JSON values.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode())
+    for name, tensor in weights.items():
+        digest.update(f"\n{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

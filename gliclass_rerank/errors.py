@@ -6,7 +6,7 @@ GLiClassRerankError
 ├── InputError (ValueError)               bad call arguments
 │   └── WindowOverflowError               query and markers leave no room for a passage
 ├── CheckpointError                       missing, unexpected or mis-shaped weights; names listed
-├── DataError (ValueError)                a file that cannot be used: evaluation data (line named), a store
+├── DataError (ValueError)                a file that cannot be used: evaluation data (line named), store, cache
 ├── MissingDependencyError (ImportError)  .package, .extra
 └── BackendError (RuntimeError)           the forward pass, an encoder or an example store failed; .reason
     └── OutOfMemoryError                  the device has no memory left even for the smallest batch

@@ -36,6 +36,7 @@ _SCORING: Final = (
     "max_window_tokens",
     "window_tokens",
     "max_example_tokens",
+    "passage_cache",
     "example_store",
     "num_examples",
     "example_similarity",

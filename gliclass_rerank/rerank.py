@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 
 from gliclass_rerank.cascade import load_ranker
 from gliclass_rerank.checks import checked_count, checked_text, checked_texts
+from gliclass_rerank.engine.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.engine.selection import BackendName
 from gliclass_rerank.errors import InputError
 from gliclass_rerank.inputs.planner import Plan
@@ -47,6 +48,8 @@ class Reranker:
         backend: What runs the transformer layers: `"torch"`, `"onnx"` or `"openvino"`; None or `"auto"` take torch. The
             last two run BERT backbones on the CPU, in a `dtype` of `"float32"` or `"int8"`, with openvino also
             `"bfloat16"`, from an export that is made at the first use and kept beside the hub's cache.
+        passage_cache: Folder that `precompute` wrote: passages in it start at the layer it was made for, others are
+            computed as ever. Needs the checkpoint it was made by, the plan `"shared_query"` and torch.
         example_store: Where judged examples are found for each query: the path of an `ExampleStore`, made if it does
             not exist and filled by the default encoder, or any `ExampleSource`. In one process all rerankers and
             classifiers that name a path share the store.
@@ -56,12 +59,14 @@ class Reranker:
             space. Its judgements give the answer away: right when they are to be repeated, wrong when measuring.
 
     Raises:
-        ConfigError: An unknown setting, a plan that the backbone or a checkpoint that the backend cannot run, or a
-            store that another encoder filled.
+        ConfigError: An unknown setting, a plan that the backbone or a checkpoint that the backend cannot run, a
+            passage cache that another checkpoint made or that this one cannot have, or a store that another encoder
+            filled.
         CheckpointError: The checkpoint cannot be loaded.
         MissingDependencyError: The backend is not installed.
         BackendError: The export cannot be kept or loaded.
-        DataError: The store cannot be opened, perhaps because another process has it open.
+        DataError: The passage cache is missing or broken, or the store cannot be opened, perhaps because another
+            process has it open.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class Reranker:
         max_example_tokens: int | None = None,
         batch_tokens: int | None = None,
         backend: BackendName | None = None,
+        passage_cache: str | Path | None = None,
         example_store: str | Path | ExampleSource | None = None,
         num_examples: int = 3,
         example_similarity: float = 0.5,
@@ -100,6 +106,7 @@ class Reranker:
             batch_tokens=batch_tokens,
             backend=backend,
             has_store=example_store is not None,
+            passage_cache=passage_cache,
         )
         self._given: dict[str, Any] = {  # Any: settings of all types
             "model": model,
@@ -112,6 +119,7 @@ class Reranker:
             "max_example_tokens": max_example_tokens,
             "batch_tokens": batch_tokens,
             "backend": backend,
+            "passage_cache": passage_cache,
         }
         if example_store is not None:
             self._given |= {
@@ -268,6 +276,39 @@ class Reranker:
             As for `rank`.
         """
         return await asyncio.to_thread(self.rank, query, passages, top_k=top_k, examples=examples)
+
+    def precompute(
+        self,
+        passages: Iterable[str],
+        folder: str | Path,
+        *,
+        dtype: StatesDtype = "float16",
+        on_computed: Callable[[int], object] | None = None,
+    ) -> CacheMeta:
+        """Compute what passages do not owe to a query, once, for `Reranker(passage_cache=folder)`.
+
+        Passages are cut as this reranker cuts them; where a reranker with another window cuts a passage elsewhere, it
+        does not find it. The folder appears when all is written.
+
+        Args:
+            passages: Texts, blank ones too; equal ones are kept once. Read as they are needed.
+            folder: Must not exist yet.
+            dtype: `"float16"`, or `"int8"` with a scale for each token: half the size, and a little less exact.
+            on_computed: Called with the number of passages done since the last call.
+
+        Returns:
+            What was written: distinct passages, tokens and the layer among it.
+
+        Raises:
+            ConfigError: A checkpoint, plan or backend that cannot have a passage cache (the message says why), another
+                `dtype`, or a reranker that does not run in float32.
+            InputError: A passage is not a string.
+            DataError: The folder exists, or there is no passage.
+            BackendError: The forward pass failed, or gave numbers too large for float16.
+        """
+        if isinstance(passages, str) or not isinstance(passages, Iterable):
+            raise InputError(f"`passages` must hold strings, got {passages!r}")
+        return self._scorer.precompute(passages, folder, dtype=dtype, on_computed=on_computed)
 
     def examples_for(self, queries: Sequence[str]) -> list[tuple[Example, ...]]:
         """Find the examples that `rank` shows beside queries.

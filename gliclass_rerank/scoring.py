@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, get_args
 
 import torch
 
 from gliclass_rerank.checkpoint import Checkpoint, load_checkpoint
+from gliclass_rerank.checks import checked_text
 from gliclass_rerank.engine.engine import Engine
+from gliclass_rerank.engine.passage_cache import CacheMeta, StatesDtype
+from gliclass_rerank.engine.precomputation import open_passage_cache, precompute, uncacheable_reason
 from gliclass_rerank.engine.selection import BackendName, build_backend
+from gliclass_rerank.engine.torch_backend import TorchBackend
 from gliclass_rerank.errors import ConfigError, InputError, listed
 from gliclass_rerank.inputs.examples import ExampleFormat
 from gliclass_rerank.inputs.layout import Ask
@@ -28,10 +33,13 @@ from gliclass_rerank.inputs.sample import sample_rankings
 from gliclass_rerank.model.blocks.registry import unsupported_reason
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.model.cost import optimal_window_tokens
-from gliclass_rerank.types import Blocks, Example, Window
+from gliclass_rerank.model.gliclass import GLiClass
+from gliclass_rerank.types import Blocks, Example, TokenIds, Window
 
 # What public checkpoints were trained with; upstream's default too.
 _MAX_WINDOW_TOKENS: Final = 1024
+# The tokenizer works on several at once.
+_TOKENISED_AT_ONCE: Final = 1024
 _PLANS: Final = get_args(AttentionPlan)
 _FORMATS: Final = get_args(ExampleFormat)
 
@@ -52,6 +60,7 @@ class Scorer:
         batch_tokens: Tokens of one forward pass.
         backend: What runs the transformer layers.
         has_store: Whether there is a store of examples, which the model must be able to read.
+        passage_cache: What `precompute` wrote; None for none.
 
     Attributes:
         name: The checkpoint's name or folder, or the bundled model's name.
@@ -75,6 +84,7 @@ class Scorer:
         batch_tokens: int | None = None,
         backend: BackendName | None = None,
         has_store: bool = False,
+        passage_cache: str | Path | None = None,
     ) -> None:
         if plan is not None and plan not in _PLANS:
             raise ConfigError(f"`plan` must be one of {listed(_PLANS)}, got {plan!r}")
@@ -85,12 +95,15 @@ class Scorer:
             )
         self.name = name or checkpoint.name
         self.plan = resolve_plan(checkpoint, plan)
-        self._layout = checkpoint.layout
+        self._layout, self._model = checkpoint.layout, checkpoint.model
         self._calibration = checkpoint.config.score_calibration
         self._planner = build_planner(
             checkpoint, self.plan, max_window_tokens, window_tokens, max_example_tokens=max_example_tokens
         )
-        chosen, placement = build_backend(
+        self._uncacheable = uncacheable_reason(checkpoint.config, self.plan, backend)
+        # In front of the backend, which may change the precision of the weights.
+        cache = None if passage_cache is None else open_passage_cache(Path(passage_cache), self._cacheable())
+        self._backend, placement = build_backend(
             checkpoint.model,
             plan=self.plan,
             backend=backend,
@@ -100,7 +113,8 @@ class Scorer:
             sample=self._sample,
         )
         self.device, self.dtype = placement.device, placement.dtype
-        self._engine = Engine(chosen, batch_tokens=placement.batch_tokens)
+        self._batch_tokens = placement.batch_tokens
+        self._engine = Engine(self._backend, batch_tokens=placement.batch_tokens, passage_cache=cache)
 
     def ask(
         self,
@@ -143,6 +157,60 @@ class Scorer:
         for ask, plan in zip(asks, plans, strict=True):
             results.append((candidate_logits(plan, rows, len(ask.candidates)), plan))
         return results
+
+    def precompute(
+        self,
+        passages: Iterable[str],
+        folder: str | Path,
+        *,
+        dtype: StatesDtype = "float16",
+        layer: int | None = None,
+        on_computed: Callable[[int], object] | None = None,
+    ) -> CacheMeta:
+        """Compute what does not depend on the query and write it; see `Reranker.precompute`.
+
+        Args:
+            passages: Texts.
+            folder: Must not exist yet.
+            dtype: How states are kept.
+            layer: The layer whose input is kept; None for the first one in which passages see the query, the best.
+            on_computed: Called with the number of passages done since the last call.
+
+        Returns:
+            What was written.
+
+        Raises:
+            ConfigError: The checkpoint cannot have a passage cache, or does not run in float32.
+            InputError: A passage is not a string.
+            DataError: The folder exists, or there is no passage.
+            BackendError: The forward pass failed, or gave what cannot be kept.
+        """
+        model = self._cacheable()
+        if self.dtype != torch.float32:
+            raise ConfigError(f"passages are precomputed in the `dtype` 'float32', got {str(self.dtype)[6:]!r}")
+        assert isinstance(self._backend, TorchBackend), "others are refused above"
+        return precompute(
+            self._passage_blocks(passages),
+            Path(folder),
+            model=model,
+            backend=self._backend,
+            batch_tokens=self._batch_tokens,
+            dtype=dtype,
+            layer=model.config.query_attention_start if layer is None else layer,
+            on_computed=on_computed,
+        )
+
+    def _cacheable(self) -> GLiClass:
+        if self._uncacheable is not None:
+            raise ConfigError(self._uncacheable)
+        assert isinstance(self._model, GLiClass), "other architectures are refused above"
+        return self._model
+
+    def _passage_blocks(self, passages: Iterable[str]) -> Iterator[TokenIds]:
+        assert isinstance(self._planner, SharedQueryPlanner), "other plans are refused above"
+        texts = (checked_text(f"`passages[{index}]`", text) for index, text in enumerate(passages))
+        while taken := list(islice(texts, _TOKENISED_AT_ONCE)):
+            yield from self._planner.candidate_blocks(taken, yielding="candidates")[0]
 
     def _sample(self) -> list[Window | Blocks]:
         asks = [self.ask(query, passages) for query, passages in sample_rankings()]

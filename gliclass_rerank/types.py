@@ -1,18 +1,21 @@
 """Frozen values that cross module borders; no torch, no tokenizer.
 
 The public ones are `Hit`, `Truncation`, `Ranking`, `StageHit`, `StageRanking`, `LabelScore` and `Example`. `Window`
-and `Blocks` carry token ids from `inputs/` to the model: the border where text ends. A *candidate* is what one marker
-stands for: a passage when ranking, a label when classifying.
+and `Blocks` carry token ids from `inputs/` to the model: the border where text ends. `GroupStates` goes with `Blocks`.
+A *candidate* is what one marker stands for: a passage when ranking, a label when classifying.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from gliclass_rerank.checks import checked_text, checked_texts
 from gliclass_rerank.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 TokenIds = tuple[int, ...]
 
@@ -245,3 +248,17 @@ class Blocks:
 
     query_ids: TokenIds
     candidate_ids: tuple[TokenIds, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class GroupStates:
+    """What is known of groups of a `Blocks`' candidates before any layer has run.
+
+    Attributes:
+        layer: The layer whose input it is.
+        groups: States of all candidates of a group, by the group's number: FloatArray [num_rows, seq_len, hidden] in
+            half or single precision, padded on the right with zeros.
+    """
+
+    layer: int
+    groups: Mapping[int, NDArray[Any]]  # Any: of either precision

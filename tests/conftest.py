@@ -87,7 +87,7 @@ class ScriptedBackend:
         self.scored: list[tuple[int, ...]] = []
         self.windows: list[Window] = []
 
-    def logits(self, batch, groups=()):
+    def logits(self, batch, groups=(), states=None):
         time.sleep(self._pause_s)
         if isinstance(batch, Blocks):
             candidates = [[ids[1:-1] for ids in batch.candidate_ids]]

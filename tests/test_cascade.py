@@ -86,6 +86,20 @@ def test_both_checkpoints_are_shown_the_examples(parts, cascade):
     )
 
 
+def test_a_passage_cache_serves_the_first_checkpoint(parts, tmp_path):
+    write_tiny_checkpoint(tmp_path / "first", "bert", attention_plan="shared_query", query_attention_start=2)
+    save_cascade(
+        CascadeConfig(first="first", second="second"), tmp_path / "cascade", {**parts, "first": tmp_path / "first"}
+    )
+    plain = Reranker(tmp_path / "cascade", device="cpu")
+    assert plain.precompute(PASSAGES, tmp_path / "cache").layer == 2
+
+    cached = Reranker(tmp_path / "cascade", device="cpu", passage_cache=tmp_path / "cache")
+    assert {hit.index: hit.logit for hit in cached.rank(QUERY, PASSAGES)} == pytest.approx(
+        {hit.index: hit.logit for hit in plain.rank(QUERY, PASSAGES)}, abs=3e-3
+    )
+
+
 def test_no_passages_and_equal_passages(cascade):
     reranker = Reranker(cascade(num_refined=1), device="cpu")
 

@@ -224,7 +224,7 @@ def test_a_folder_never_appears_half_written(tmp_path, monkeypatch, step):
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(f"gliclass_rerank.checkpoint.{step}", fail)
+    monkeypatch.setattr(f"gliclass_rerank.{step}", fail)
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(tiny_checkpoint("bert"), tmp_path / "deep" / "checkpoint")
     assert list((tmp_path / "deep").iterdir()) == []

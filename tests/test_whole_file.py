@@ -1,6 +1,6 @@
 import pytest
 
-from gliclass_rerank.whole_file import whole_file
+from gliclass_rerank.whole_file import whole_file, whole_folder
 
 
 def test_a_file_is_replaced_when_it_is_complete(tmp_path):
@@ -29,3 +29,24 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
 
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_appears_when_it_is_complete(tmp_path):
+    with whole_folder(tmp_path / "out") as staging:
+        (staging / "part").write_text("all")
+        assert not (tmp_path / "out").exists()
+
+    assert (tmp_path / "out" / "part").read_text() == "all"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_error_leaves_no_folder(tmp_path):
+    def fail_halfway():
+        with whole_folder(tmp_path / "out") as staging:
+            (staging / "part").write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_halfway()
+
+    assert list(tmp_path.iterdir()) == []

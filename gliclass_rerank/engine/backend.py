@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from gliclass_rerank.types import Blocks, Window
+from gliclass_rerank.types import Blocks, GroupStates, Window
 
 
 class Backend(Protocol):
     """Runs forward passes; safe to call from several threads."""
 
-    def logits(self, batch: Sequence[Window] | Blocks, groups: Sequence[Sequence[int]] = ()) -> list[list[float]]:
+    def logits(
+        self,
+        batch: Sequence[Window] | Blocks,
+        groups: Sequence[Sequence[int]] = (),
+        states: GroupStates | None = None,
+    ) -> list[list[float]]:
         """Score one batch.
 
         Args:
             batch: Windows to run in one padded forward pass, or one query with its candidates.
             groups: For `Blocks`, which candidates to run together: positions in `candidate_ids`, each exactly once,
                 in the order in which they should run. Ignored for windows.
+            states: What is known of some of the groups, which then start at a later layer.
 
         Returns:
             For windows, the logits of each window's candidates in marker order. For `Blocks`, one list: the logits in

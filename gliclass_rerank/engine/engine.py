@@ -7,8 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from gliclass_rerank.engine.backend import Backend
+from gliclass_rerank.engine.passage_cache import PassageCache
 from gliclass_rerank.errors import BackendError, OutOfMemoryError
-from gliclass_rerank.types import Blocks, Window
+from gliclass_rerank.types import Blocks, GroupStates, Window
 
 logger = logging.getLogger(__name__)
 
@@ -27,11 +28,17 @@ class Engine:
     """Runs requests through a backend; safe to share between threads.
 
     When the device runs out of memory the budget of this call is halved and the work goes on where it stopped.
+
+    Args:
+        backend: Runs forward passes.
+        batch_tokens: Tokens of one of them, padding included.
+        passage_cache: Where states of candidates of `Blocks` are looked up; None looks nothing up.
     """
 
-    def __init__(self, backend: Backend, *, batch_tokens: int) -> None:
+    def __init__(self, backend: Backend, *, batch_tokens: int, passage_cache: PassageCache | None = None) -> None:
         self._backend = backend
         self._batch_tokens = batch_tokens
+        self._cache = passage_cache
 
     def run(self, requests: Sequence[Window | Blocks]) -> list[list[float]]:
         """Score requests.
@@ -73,11 +80,16 @@ class Engine:
 
     def _run_blocks(self, blocks: Blocks) -> list[float]:
         lengths = {index: len(ids) for index, ids in enumerate(blocks.candidate_ids)}
+        known = {} if self._cache is None else self._cache.find(blocks.candidate_ids)
         budget = self._batch_tokens
         while True:
-            groups = length_groups(lengths, budget)
+            # Apart, because a group starts at one layer.
+            groups = length_groups({index: lengths[index] for index in lengths.keys() - known.keys()}, budget)
+            found = length_groups({index: lengths[index] for index in known}, budget)
+            states = self._states(found, known, lengths, first=len(groups))
+            groups += found
             try:
-                (logits,) = self._backend.logits(blocks, groups)
+                (logits,) = self._backend.logits(blocks, groups, states)
             except OutOfMemoryError:
                 largest = max(groups, key=lambda group: len(group) * lengths[group[0]])
                 if len(largest) == 1:
@@ -85,6 +97,25 @@ class Engine:
                 budget = _halved(len(largest) * lengths[largest[0]])
                 continue
             return logits
+
+    def _states(
+        self,
+        groups: Sequence[Sequence[int]],
+        known: Mapping[int, int],
+        lengths: Mapping[int, int],
+        *,
+        first: int,
+    ) -> GroupStates | None:
+        """The states of groups that are numbered from `first` on."""
+        if self._cache is None or not groups:
+            return None
+        return GroupStates(
+            self._cache.meta.layer,
+            {
+                number: self._cache.states([(known[index], lengths[index]) for index in group])
+                for number, group in enumerate(groups, start=first)
+            },
+        )
 
 
 def _halved(tokens: int) -> int:

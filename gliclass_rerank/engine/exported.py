@@ -25,7 +25,7 @@ from gliclass_rerank.engine.layer_graphs import (
     window_graph,
 )
 from gliclass_rerank.engine.sessions import FloatArray, Precision, Runtime, Session, open_session
-from gliclass_rerank.model.batch import TokenRows
+from gliclass_rerank.model.batch import LayerInput, TokenRows
 from gliclass_rerank.model.blocks.bert import BertBlocks
 from gliclass_rerank.model.blocks.runner import QueryMemory
 
@@ -96,8 +96,10 @@ class ExportedLayers(BertBlocks):
         start: int = 0,
         all_layers: bool = False,  # noqa: ARG002 - likewise
         read_tokens: int | None = None,  # noqa: ARG002 - likewise
+        known: LayerInput | None = None,
     ) -> tuple[Tensor, ...]:
         """Encode candidates, each against itself and the query; see `BlockRunner.encode_candidates`."""
+        assert known is None, "the graph begins at the embeddings"
         inputs = self._inputs(self.embed(ids, embeddings, start), token_mask)
         for layer, shared in enumerate(memory.keys_values):
             if shared is not None:

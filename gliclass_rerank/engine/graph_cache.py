@@ -5,8 +5,6 @@ An entry appears complete or not at all, so that processes may build the same on
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -15,9 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from huggingface_hub.constants import HF_HUB_CACHE
-from torch import Tensor, nn
+from torch import nn
 
 from gliclass_rerank._version import __version__
+from gliclass_rerank.digests import weights_digest
 from gliclass_rerank.errors import BackendError
 
 # Changes with what the graphs compute, so that an entry of an earlier version is not taken.
@@ -40,11 +39,7 @@ def graph_key(weights: nn.Module, settings: Mapping[str, Any]) -> str:  # Any: J
         32 hexadecimal digits; the same wherever the checkpoint lies and whatever it is called.
     """
     described = {"format": _FORMAT, "version": __version__, **settings}
-    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
-    for name, tensor in weights.state_dict().items():
-        digest.update(f"\n{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        digest.update(_bytes(tensor))
-    return digest.hexdigest()[:32]
+    return weights_digest(weights.state_dict(), described)[:32]
 
 
 def cached_graphs(folder: Path, key: str, build: Callable[[Path], None]) -> Path:
@@ -79,7 +74,3 @@ def cached_graphs(folder: Path, key: str, build: Callable[[Path], None]) -> Path
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return entry
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().numpy().tobytes()

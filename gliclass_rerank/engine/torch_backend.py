@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gliclass_rerank.engine.placement import Placement
 from gliclass_rerank.errors import OutOfMemoryError
-from gliclass_rerank.model.batch import BlockBatch, WindowBatch
+from gliclass_rerank.model.batch import BlockBatch, TokenRows, WindowBatch
 from gliclass_rerank.model.blocks.runner import BlockRunner
+from gliclass_rerank.model.gliclass import GLiClass
 from gliclass_rerank.model.head import ScoringHead
-from gliclass_rerank.types import Blocks, Window
+from gliclass_rerank.types import Blocks, GroupStates, TokenIds, Window
 
 
 class TorchBackend:
@@ -35,10 +38,38 @@ class TorchBackend:
         self._label_pad_id = config.label_shape.pad_id if config.is_bi_encoder else config.shape.pad_id
 
     @torch.inference_mode()
-    def logits(self, batch: Sequence[Window] | Blocks, groups: Sequence[Sequence[int]] = ()) -> list[list[float]]:
+    def logits(
+        self,
+        batch: Sequence[Window] | Blocks,
+        groups: Sequence[Sequence[int]] = (),
+        states: GroupStates | None = None,
+    ) -> list[list[float]]:
         """Score one batch; see `Backend.logits`."""
         try:
-            return self._block_logits(batch, groups) if isinstance(batch, Blocks) else self._window_logits(batch)
+            if isinstance(batch, Blocks):
+                return self._block_logits(batch, groups, states)
+            return self._window_logits(batch)
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemoryError(str(error).partition("\n")[0]) from error
+
+    @torch.inference_mode()
+    def candidate_states(self, rows: Sequence[TokenIds], layer: int) -> NDArray[np.float32]:
+        """States of a uni-encoder's candidates at the input of a layer below which they do not see the query.
+
+        Args:
+            rows: Their sequences; at least one.
+            layer: The layer.
+
+        Returns:
+            FloatArray [num_rows, seq_len, hidden]. What is beyond a row's end means nothing.
+
+        Raises:
+            OutOfMemoryError: They do not fit the device; fewer may.
+        """
+        assert isinstance(self._model, GLiClass), "others have no such layer"
+        try:
+            tokens = TokenRows.of(rows, pad_id=self._label_pad_id, device=self._device)
+            return self._model.candidate_states(tokens, layer).float().cpu().numpy()
         except torch.OutOfMemoryError as error:
             raise OutOfMemoryError(str(error).partition("\n")[0]) from error
 
@@ -47,8 +78,17 @@ class TorchBackend:
         rows = self._model(batch, **self._options).float().tolist()
         return [row[: len(window.markers)] for row, window in zip(rows, windows, strict=True)]
 
-    def _block_logits(self, blocks: Blocks, groups: Sequence[Sequence[int]]) -> list[list[float]]:
-        batch = BlockBatch.of(blocks, groups, pad_id=self._pad_id, label_pad_id=self._label_pad_id, device=self._device)
+    def _block_logits(
+        self, blocks: Blocks, groups: Sequence[Sequence[int]], states: GroupStates | None
+    ) -> list[list[float]]:
+        batch = BlockBatch.of(
+            blocks,
+            groups,
+            pad_id=self._pad_id,
+            label_pad_id=self._label_pad_id,
+            device=self._device,
+            states=states,
+        )
         flat = self._model(batch, **self._options).float().tolist()
         by_index = dict(zip(chain.from_iterable(groups), flat, strict=True))
         return [[by_index[index] for index in range(len(blocks.candidate_ids))]]

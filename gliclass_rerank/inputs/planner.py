@@ -195,17 +195,30 @@ class SharedQueryPlanner:
 
     def plan(self, ask: Ask, *, yielding: Yielding) -> Plan:
         """See `Planner.plan`."""
-        tokenizer, label_id = self.layout.tokenizer, self.layout.label_id
-        assert label_id is not None, "checked when the checkpoint was loaded"
         ask, cut_examples = fit_examples(self.layout, ask, self._example_room(ask, yielding))
-        query, lost = _fit_block(self.layout.query_block(ask), tokenizer, self.max_window_tokens, yielding)
+        query, lost = _fit_block(self.layout.query_block(ask), self.layout.tokenizer, self.max_window_tokens, yielding)
+        blocks, truncated = self.candidate_blocks(ask.candidates, yielding=yielding)
+        return replace(_block_plan(query, blocks, truncated, lost, yielding), truncated_examples=cut_examples)
+
+    def candidate_blocks(
+        self, texts: Sequence[str], *, yielding: Yielding
+    ) -> tuple[tuple[TokenIds, ...], tuple[Truncation, ...]]:
+        """The blocks of candidates, which do not depend on the query.
+
+        Args:
+            texts: Passages or labels.
+            yielding: As for `plan`.
+
+        Returns:
+            One block a candidate, and those that were cut.
+        """
+        suffix, label_id = self.layout.tokenizer.suffix_ids, self.layout.label_id
+        assert label_id is not None, "checked when the checkpoint was loaded"
         longest = self.max_window_tokens
         if yielding == "candidates":
             longest = _least(longest, self.max_passage_tokens)
-        room = max(longest - 1 - len(tokenizer.suffix_ids), 0)
-        kept, truncated = _cut(self.layout.candidates(ask.candidates), room)
-        blocks = tuple((label_id, *ids, *tokenizer.suffix_ids) for ids in kept)
-        return replace(_block_plan(query, blocks, truncated, lost, yielding), truncated_examples=cut_examples)
+        kept, truncated = _cut(self.layout.candidates(texts), max(longest - 1 - len(suffix), 0))
+        return tuple((label_id, *ids, *suffix) for ids in kept), truncated
 
     def _example_room(self, ask: Ask, yielding: Yielding) -> int:
         if not ask.examples:

@@ -5,13 +5,13 @@ Padding is always on the right. `token_mask` is True on real tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from gliclass_rerank.types import Blocks, TokenIds, Window
+from gliclass_rerank.types import Blocks, GroupStates, TokenIds, Window
 
 
 @dataclass(frozen=True)
@@ -93,16 +93,31 @@ class WindowBatch:
 
 
 @dataclass(frozen=True)
+class LayerInput:
+    """States of candidates from which the network can start in mid-way.
+
+    Attributes:
+        layer: The layer whose input they are.
+        states: FloatTensor [num_rows, seq_len, hidden], of any precision. Padding is finite.
+    """
+
+    layer: int
+    states: Tensor
+
+
+@dataclass(frozen=True)
 class BlockBatch:
     """One query and its candidates, in groups of similar length.
 
     Attributes:
         query: One row: the query's sequence.
         groups: The candidates, each group padded to its own longest row.
+        known: For groups whose states need not be computed from the start, by their number.
     """
 
     query: TokenRows
     groups: tuple[TokenRows, ...]
+    known: Mapping[int, LayerInput] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -113,6 +128,7 @@ class BlockBatch:
         pad_id: int,
         label_pad_id: int,
         device: torch.device,
+        states: GroupStates | None = None,
     ) -> BlockBatch:
         """Collate one query with its candidates.
 
@@ -122,6 +138,7 @@ class BlockBatch:
             pad_id: The tokenizer's padding id.
             label_pad_id: Padding id of the tokenizer that made the candidates.
             device: Where the tensors go.
+            states: What is known of some groups.
 
         Returns:
             The batch, groups in the given order.
@@ -130,4 +147,10 @@ class BlockBatch:
         return cls(
             query=TokenRows.of([blocks.query_ids], pad_id=pad_id, device=device),
             groups=tuple(TokenRows.of(group, pad_id=label_pad_id, device=device) for group in rows),
+            known={}
+            if states is None
+            else {
+                number: LayerInput(states.layer, torch.from_numpy(array).to(device))
+                for number, array in states.groups.items()
+            },
         )

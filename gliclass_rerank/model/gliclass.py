@@ -105,16 +105,18 @@ class GLiClass(ScoringHead):
             text = self.lstm(text, query.mask)
         text = self.text_vector(self.pool(text, query.mask))
         logits = []
-        for group in batch.groups:
+        for number, group in enumerate(batch.groups):
+            known = batch.known.get(number)
             layers = runner.encode_candidates(
                 group.ids,
                 group.mask if group.is_padded else None,
                 memory,
                 key_bias=self.query_key_bias,
-                embeddings=self._embeddings(group.ids, candidate_segments),
+                embeddings=self._embeddings(group.ids, candidate_segments) if known is None else None,
                 start=config.candidate_position_start,
                 all_layers=config.reads_all_layers,
                 read_tokens=block_tokens_read(config),
+                known=known,
             )
             states = self._chosen(layers, group.mask)
             scored = self._score_alone(text, query, block_candidates(config, states, group.mask))
@@ -122,6 +124,24 @@ class GLiClass(ScoringHead):
                 scored = scored + self.token_interaction(query_states[0], states, group.mask)
             logits.append(scored)
         return torch.cat(logits)
+
+    def candidate_states(self, tokens: TokenRows, layer: int) -> Tensor:
+        """What `LayerInput` holds of candidates.
+
+        Args:
+            tokens: One candidate a row.
+            layer: The layer whose input is wanted, at most `query_attention_start`.
+
+        Returns:
+            FloatTensor [num_rows, seq_len, hidden], in the backbone's precision.
+        """
+        return block_runner(self.config.shape.model_type, self.encoder_model).encode_below(
+            tokens.ids,
+            tokens.mask if tokens.is_padded else None,
+            layer=layer,
+            embeddings=self._embeddings(tokens.ids, candidate_segments),
+            start=self.config.candidate_position_start,
+        )
 
     def _score_alone(self, text: Tensor, query: TokenRows, candidates: Tensor) -> Tensor:
         """Score each candidate as a set of one, so that no head lets companions in."""

@@ -1,9 +1,11 @@
 import logging
 import math
 
+import numpy as np
 import pytest
 
 from gliclass_rerank.engine.engine import Engine
+from gliclass_rerank.engine.passage_cache import PassageCache, write_passage_cache
 from gliclass_rerank.errors import BackendError, OutOfMemoryError
 from gliclass_rerank.types import Blocks, Window
 
@@ -15,9 +17,11 @@ class FakeBackend:
         self.capacity = capacity
         self.answer = answer
         self.calls = []  # one list of rows' lengths a forward pass that worked
+        self.states = []  # what was known of groups, one entry a request of blocks
 
-    def logits(self, batch, groups=()):
+    def logits(self, batch, groups=(), states=None):
         if isinstance(batch, Blocks):
+            self.states.append(states)
             return self._blocks(batch, groups)
         lengths = [len(window.token_ids) for window in batch]
         self._check(len(batch) * max(lengths))
@@ -122,7 +126,7 @@ def test_windows_finished_before_memory_runs_out_are_not_run_again():
     class Shrinking(FakeBackend):
         """Another process takes memory after the first batch."""
 
-        def logits(self, batch, groups=()):
+        def logits(self, batch, groups=(), states=None):
             rows = super().logits(batch, groups)
             self.capacity = 20
             return rows
@@ -174,3 +178,38 @@ def test_infinite_logits_are_kept():
     )
 
     assert found == [[-math.inf, math.inf]]
+
+
+def test_known_candidates_run_apart_with_their_states(tmp_path):
+    request = blocks(3, 17, 5, 16, 4)
+    with write_passage_cache(tmp_path / "cache", layer=2, digest="", dtype="float16", width=1) as writer:
+        for index in (0, 3, 4):
+            ids = request.candidate_ids[index]
+            writer.add(ids, np.full((len(ids), 1), index + 1, dtype=np.float32))
+    backend = FakeBackend()
+    engine = Engine(backend, batch_tokens=32, passage_cache=PassageCache(tmp_path / "cache"))
+
+    assert engine.run([request, blocks(2)]) == [[0, 1, 2, 3, 4], [0]]
+
+    assert backend.calls == [[17], [5], [16], [4, 3], [2]]
+    known, nothing = backend.states
+    assert (known.layer, nothing) == (2, None)
+    assert {number: states[:, :, 0].tolist() for number, states in known.groups.items()} == {
+        2: [[4] * 16],
+        3: [[5] * 4, [1] * 3 + [0]],
+    }
+
+
+def test_out_of_memory_halves_the_groups_of_known_candidates_too(tmp_path, caplog):
+    request = blocks(*[10] * 8)
+    with write_passage_cache(tmp_path / "cache", layer=1, digest="", dtype="int8", width=1) as writer:
+        for ids in request.candidate_ids:
+            writer.add(ids, np.ones((10, 1), dtype=np.float32))
+    backend = FakeBackend(capacity=40)
+    engine = Engine(backend, batch_tokens=80, passage_cache=PassageCache(tmp_path / "cache"))
+
+    with caplog.at_level(logging.WARNING):
+        assert engine.run([request]) == [[*range(8)]]
+
+    assert backend.calls == [[10] * 4] * 2
+    assert [states.shape for states in backend.states[-1].groups.values()] == [(4, 10, 1)] * 2

@@ -9,6 +9,7 @@ from stock_blocks import assert_same, random_ids, stock_states
 from tiny_checkpoints import BACKBONES, encoder_values, fill_at_random
 from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
+from gliclass_rerank.model.batch import LayerInput
 from gliclass_rerank.model.blocks.deberta import _log_buckets
 from gliclass_rerank.model.blocks.registry import block_runner, unsupported_reason
 from gliclass_rerank.model.encoder import build_backbone
@@ -222,3 +223,18 @@ def test_the_three_families_are_supported(backbone):
 )
 def test_an_unsupported_backbone_gets_a_sentence_that_says_why(config, reason):
     assert unsupported_reason(config) == reason
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("layer", "start"), [(0, 0), (1, 2), (2, 2), (NUM_LAYERS, NUM_LAYERS)])
+def test_candidates_go_on_from_states_that_were_computed_without_the_query(runner, layer, start):
+    ids, mask = passage_rows()
+    memory = runner.encode_query(random_ids(1, QUERY_LEN), start=start)
+    (expected,) = runner.encode_candidates(ids, mask, memory)
+
+    below = runner.encode_below(ids, mask, layer=layer)
+    (states,) = runner.encode_candidates(
+        ids, mask, memory, known=LayerInput(layer, below.masked_fill(~mask[..., None], 0))
+    )
+
+    assert_same(states[mask], expected[mask])

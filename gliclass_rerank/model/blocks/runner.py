@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gliclass_rerank.model.batch import TokenRows
+from gliclass_rerank.model.batch import LayerInput, TokenRows
 from gliclass_rerank.model.encoder import run_backbone
 
 KeyValue = tuple[Tensor, Tensor]
@@ -164,6 +164,7 @@ class BlockRunner(ABC):
         start: int = 0,
         all_layers: bool = False,
         read_tokens: int | None = None,
+        known: LayerInput | None = None,
     ) -> tuple[Tensor, ...]:
         """Encode candidates, each against itself and the query.
 
@@ -180,21 +181,74 @@ class BlockRunner(ABC):
             read_tokens: How many of each candidate's first tokens will be read from the last layer; None for all. The
                 others still give keys and values there, but their output is never computed: a seventh of a
                 six-layer network's work.
+            known: What `encode_below` gave for these candidates: embeddings and lower layers are left out. Not together
+                with `all_layers`.
 
         Returns:
             FloatTensor [num_rows, seq_len, hidden] each: the states asked for; the last layer's hold the first
-            `read_tokens` tokens only.
+            `read_tokens` tokens only, if that layer is computed.
         """
-        device = ids.device
+        first = 0
+        if known is None:
+            states = self.embed(ids, embeddings, start)
+        else:
+            assert not all_layers, "lower layers are not kept"
+            first, states = known.layer, known.states.to(memory.layers[-1].dtype)
+        layers = self._run_candidates(
+            states,
+            token_mask,
+            memory,
+            range(first, self.num_layers),
+            key_bias=key_bias,
+            read_tokens=read_tokens,
+        )
+        return self._kept(layers, all_layers)
+
+    def encode_below(
+        self,
+        ids: Tensor,
+        token_mask: Tensor | None,
+        *,
+        layer: int,
+        embeddings: Tensor | None = None,
+        start: int = 0,
+    ) -> Tensor:
+        """Run candidates through the layers below one, in which they do not see the query.
+
+        Args:
+            ids: As for `encode_candidates`.
+            token_mask: As for `encode_candidates`.
+            layer: Where to stop; at most the first layer in which candidates see the query.
+            embeddings: As for `encode_candidates`.
+            start: As for `encode_candidates`.
+
+        Returns:
+            FloatTensor [num_rows, seq_len, hidden]. The input of `layer`, whatever the query.
+        """
+        nobody = QueryMemory(layers=(), keys_values=(None,) * self.num_layers, num_tokens=0, tables=self.tables())
+        return self._run_candidates(self.embed(ids, embeddings, start), token_mask, nobody, range(layer))[-1]
+
+    def _run_candidates(
+        self,
+        states: Tensor,
+        token_mask: Tensor | None,
+        memory: QueryMemory,
+        layers: range,
+        *,
+        key_bias: Tensor | None = None,
+        read_tokens: int | None = None,
+    ) -> list[Tensor]:
+        """The input of the first of the layers, and the output of each."""
+        num_tokens, device = states.shape[1], states.device
         offset = 0 if self.positions_are_absolute else memory.num_tokens
-        own = torch.arange(offset, offset + ids.shape[1], device=device)
+        own = torch.arange(offset, offset + num_tokens, device=device)
         both = torch.cat([torch.arange(memory.num_tokens, device=device), own])
         own_mask, both_mask = _key_masks(token_mask, memory.num_tokens)
-        states = self.embed(ids, embeddings, start)
-        layers = [states]
-        for layer, shared in enumerate(memory.keys_values):
+        found = [states]
+        for layer in layers:
+            shared = memory.keys_values[layer]
             is_last = layer == self.num_layers - 1
-            rows = min(read_tokens or ids.shape[1], ids.shape[1]) if is_last else ids.shape[1]
+            rows = min(read_tokens or num_tokens, num_tokens) if is_last else num_tokens
             query, key, value = self.project(layer, states, own, rows)
             positions, mask = own, own_mask
             if shared is not None:
@@ -204,7 +258,7 @@ class BlockRunner(ABC):
             if visible is not None:
                 mask = visible if mask is None else visible & mask
             if shared is not None and key_bias is not None:
-                bias = functional.pad(key_bias[layer, :, None].expand(-1, memory.num_tokens), (0, ids.shape[1]))
+                bias = functional.pad(key_bias[layer, :, None].expand(-1, memory.num_tokens), (0, num_tokens))
                 mask = _biased(bias.to(query.dtype), mask)
             context = self.attend(
                 query,
@@ -216,8 +270,8 @@ class BlockRunner(ABC):
                 tables=memory.tables[layer],
             )
             states = self.finish(layer, states[:, :rows], context.transpose(1, 2).flatten(2))
-            layers.append(states)
-        return self._kept(layers, all_layers)
+            found.append(states)
+        return found
 
     def encode_windows(
         self, tokens: TokenRows, *, embeddings: Tensor | None = None, all_layers: bool = False
