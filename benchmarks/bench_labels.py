@@ -114,7 +114,7 @@ def main() -> None:
     start = load_checkpoint()
     text = Texts(words(Tokenizer.from_str(start.layout.tokenizer.source)), np.random.default_rng(0))
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = Path(name, "marker")
         write_checkpoint(folder, start)
         classifiers, missing = opened({f"joint, {b} {d}": partial(own, folder, b, d, "joint") for b, d in BACKENDS})
         scaled = {
@@ -124,7 +124,7 @@ def main() -> None:
         }
         scaling_rows = scaling(scaled, text, arguments.labels, arguments.repeats)
         pipeline_rows = beside_pipeline(upstream(folder), classifiers, text, arguments.texts, arguments.repeats)
-    print(f"A text of {TEXT_WORDS} words, torch float32, {arguments.threads} threads\n")
+    print(f"A text of {TEXT_WORDS} words, torch float32, threads: {arguments.threads}\n")
     print("| | labels | texts/s | kept | one by one, texts/s | |\n|---|---|---|---|---|---|")
     for row in scaling_rows:
         speed, alone = row["texts_per_second"], row["one_by_one"]

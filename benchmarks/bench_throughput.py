@@ -29,9 +29,9 @@ import numpy as np
 import torch
 from contestants import Contestant, Ours, Runner, opened, ours
 from harness import peak_resident_bytes, print_json, take_turns
-from loads import Load, Texts, collection_load, random_load
+from loads import DEPTH, Load, Texts, collection_load, random_load
 from networks import words, write_checkpoint, write_cross_encoder
-from peers import BASES, export, peers
+from peers import BASES, OpenExported, export, peers
 from ranking_sets import ranked
 from tokenizers import Tokenizer
 
@@ -96,9 +96,7 @@ def ndcg(load: Load, scores: Sequence[Sequence[float]]) -> float | None:
     if load.collection is None:
         return None
     by_query = {name: list(own) for name, own in zip(load.collection.queries, scores, strict=True)}
-    return evaluate_run(
-        load.collection.qrels, ranked(load.collection, by_query, len(load.questions[0].passages))
-    ).ndcg_at_10
+    return evaluate_run(load.collection.qrels, ranked(load.collection, by_query, DEPTH)).ndcg_at_10
 
 
 def peak_bytes(contestant: Contestant | None, load: Load, threads: int) -> int:
@@ -124,19 +122,22 @@ def memory(contestants: Sequence[Contestant], load: Load, threads: int) -> dict[
     return found
 
 
-def print_table(rows: Sequence[dict[str, Any]]) -> None:
-    """Markdown."""
+def print_header() -> None:
+    """The first two lines of the table."""
     against = " | ".join(f"x {base}" for base in SHORT_BASES)
-    print(
-        f"| load | threads | | p50 s | p95 s | passages/s | {against} | tokens | padding | nDCG@10 |\n"
-        f"|{'---|' * (9 + len(BASES))}"
-    )
+    print(f"| load | threads | | p50 s | p95 s | passages/s | {against} | tokens | padding | nDCG@10 |")
+    print(f"|{'---|' * (9 + len(BASES))}")
+
+
+def print_rows(rows: Sequence[dict[str, Any]]) -> None:
+    """One load's lines of the table, at once: a stopped run has told what it found."""
     for row in rows:
         ratios = " | ".join(f"{row['ratios'][base]:.2f}" if base in row["ratios"] else "" for base in BASES)
         quality = "" if row["ndcg_at_10"] is None else f"{row['ndcg_at_10']:.3f}"
         print(
             f"| {row['load']} | {row['threads']} | {row['name']} | {row['p50_s']:.3f} | {row['p95_s']:.3f} | "
-            f"{row['passages_per_second']:.1f} | {ratios} | {row['tokens']:.0f} | {row['padding']:.0%} | {quality} |"
+            f"{row['passages_per_second']:.1f} | {ratios} | {row['tokens']:.0f} | {row['padding']:.0%} | {quality} |",
+            flush=True,
         )
 
 
@@ -179,10 +180,11 @@ def main() -> None:
         start = load_checkpoint()
         write_checkpoint(marker, start)
         write_cross_encoder(pairs, start)
-        export(pairs)
         contestants = [*peers(pairs, arguments.peers and arguments.peers / "reranker_en"), *ours(marker)]
         if arguments.only is not None:
             contestants = [one for one in contestants if any(part in one.name for part in arguments.only)]
+        if any(isinstance(one.open, OpenExported) and one.open.folder == pairs for one in contestants):
+            export(pairs)
         loads = chosen_loads(
             arguments,
             Texts(words(Tokenizer.from_str(start.layout.tokenizer.source)), np.random.default_rng(0)),
@@ -190,14 +192,16 @@ def main() -> None:
         )
         trained = {one.name for one in contestants if one.is_trained}
         rows: list[dict[str, Any]] = []
+        print_header()
         for number in threads:
             torch.set_num_threads(number)
             runners, missing = opened({one.name: one.open for one in contestants})
             for load in loads:
-                rows += race(load, runners, trained)
+                of_load = race(load, runners, trained)
+                print_rows(of_load)
+                rows += of_load
         peaks = memory([one for one in contestants if one.name in runners], loads[0], threads[0])
-    print_table(rows)
-    print(f"\nPeak resident memory of a process that ranks {loads[0].name} only, {threads[0]} threads:\n")
+    print(f"\nPeak resident memory of a process that ranks {loads[0].name} only, threads: {threads[0]}\n")
     print("| | MiB |\n|---|---|")
     for name, size in peaks.items():
         print(f"| {name} | {size / 2**20:.0f} |")
