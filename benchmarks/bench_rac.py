@@ -1,8 +1,7 @@
-"""Judged examples: do they make answers better, and what do they cost?
+"""Judged examples: do they make answers better? What they cost, `bench_throughput.py` says.
 
     python benchmarks/bench_rac.py classification --data CLASSIFY_FOLDER [--regimes standard few_shot weak]
     python benchmarks/bench_rac.py ranking --data RERANK_FOLDER ...
-    python benchmarks/bench_rac.py cost [--threads N]
 
 Classification and ranking measure the same test texts without examples and with 1, 2 and 3 out of the set's own
 `train` split, chosen in three ways (`shown_examples.py`): similar ones, and two controls. Texts are evenly spread over
@@ -25,7 +24,6 @@ from pathlib import Path
 from types import ModuleType
 
 import rac_classification
-import rac_cost
 import rac_ranking
 import torch
 from harness import print_json
@@ -41,12 +39,7 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     arguments.threads = torch.get_num_threads()
-    if arguments.command == "cost":
-        rows = rac_cost.measure(arguments)
-        rac_cost.print_table(rows, arguments)
-        print_json({"benchmark": "rac cost", "rows": rows, "settings": settings(arguments)})
-    else:
-        quality({"classification": rac_classification, "ranking": rac_ranking}[arguments.command], arguments)
+    quality({"classification": rac_classification, "ranking": rac_ranking}[arguments.command], arguments)
 
 
 def quality(kind: ModuleType, arguments: argparse.Namespace) -> None:
@@ -91,9 +84,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = found.add_subparsers(dest="command", required=True)
-    everywhere = argparse.ArgumentParser(add_help=False)
-    everywhere.add_argument("--threads", type=int)
-    both = argparse.ArgumentParser(add_help=False, parents=[everywhere])
+    both = argparse.ArgumentParser(add_help=False)
+    both.add_argument("--threads", type=int)
     both.add_argument("--data", type=Path, nargs="+", required=True, help="folders of sets")
     both.add_argument("--sets", nargs="+", help="names of sets  [default: those that the project reports]")
     both.add_argument("--model", help="checkpoint in place of the bundled one")
@@ -112,10 +104,6 @@ def parser() -> argparse.ArgumentParser:
     classification.add_argument("--unlabelled", type=int, default=1000, help="texts that the model labels itself")
     ranking = commands.add_parser("ranking", parents=[both])
     ranking.add_argument("--depth", type=int, default=100, help="candidates of a query at most")
-    cost = commands.add_parser("cost", parents=[everywhere])
-    cost.add_argument("--passages", type=int, default=100)
-    cost.add_argument("--passage-tokens", type=int, default=128)
-    cost.add_argument("--repeats", type=int, default=5)
     return found
 
 

@@ -1,155 +1,223 @@
-"""Question: how many passages a second do both plans rank, beside a pairwise cross-encoder of the same size?
+"""Question: how many passages a second do we rank, beside what a user would pick instead?
 
-Regime: compute-bound on a CPU, torch float32, one query of 16 tokens against 100 passages of equal length (so padding
-plays no part) and against 100 passages of log-normal length (so it does). The network is a random BERT of MiniLM-L6's
-size (6 layers, 384 wide) on all sides: `sentence_transformers.CrossEncoder` scores pairs from their [CLS] states,
-`joint` packs windows, `shared_query` encodes the query once.
+Regime: compute-bound on a CPU. Everybody ranks the same passages in the same run, in turns. All but the trained models
+are random networks of MiniLM-L6's size (6 layers, 384 wide), so that only the way to run them differs: `joint` packs
+windows, `shared_query` encodes the query once, peers read it with every passage (`peers.py` says how they are made).
+A load is `NxL`, or `NxL+P`: N passages of L tokens (`mixed`: log-normal lengths) and a query of 16, behind P tokens of
+judged examples, which pairs repeat. `--data` takes real queries with their first-stage candidates, nDCG@10 beside each
+trained model. Trained models have 512 positions and take no part with a prefix.
 
 Ceiling: by arithmetic `shared_query` needs 0.88 of the pairs' operations at 128 tokens and 0.65 at 32. A head that
 reads only the marker's state, as a cross-encoder's reads [CLS], saves most of the last layer besides (a seventh of six
-layers); one that averages a passage's tokens, as the bundled model's does, cannot.
+layers); one that compares tokens, as the bundled model's does, cannot.
 
-    python benchmarks/bench_throughput.py [--threads N] [--repeats N]
+    python benchmarks/bench_throughput.py [--full] [--threads 1 2] [--loads 100x32 ...] [--data FOLDER] [--peers FOLDER]
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from harness import interleaved_medians, print_json
+from contestants import Contestant, Ours, Runner, opened, ours
+from harness import peak_resident_bytes, print_json, take_turns
+from loads import Load, Texts, collection_load, random_load
 from networks import words, write_checkpoint, write_cross_encoder
-from sentence_transformers import CrossEncoder
+from peers import BASES, OpenExported, export, peers
+from ranking_sets import ranked
 from tokenizers import Tokenizer
 
 from gliclass_rerank import Reranker
 from gliclass_rerank.checkpoint import load_checkpoint
-from gliclass_rerank.engine.engine import length_groups
-from gliclass_rerank.inputs.layout import Ask
-from gliclass_rerank.location import DEFAULT_MODEL
-from gliclass_rerank.types import Blocks, Window
+from gliclass_rerank.evaluation.ranking import evaluate_run
 
-NUM_PASSAGES = 100
-QUERY_TOKENS = 16
+REAL = "100xmixed"  # stands for real passages where there are none
+LOADS = (REAL, "20x32", "20x128+512")
+FULL_LOADS = (
+    *(f"{number}x{length}" for number in (20, 100, 1000) for length in (32, 128, "mixed")),
+    *(f"{number}x128+{prefix}" for number in (20, 100) for prefix in (256, 512)),
+)
+SHORT_BASES = ("torch", "ONNX int8", "OpenVINO int8", "single batch")
 
 
-@dataclass(frozen=True)
-class Load:
-    """What is ranked.
+def race(load: Load, runners: dict[str, Runner], trained: set[str]) -> list[dict[str, Any]]:
+    """Let everybody rank everything, in turns.
 
-    Attributes:
-        name: Row of the table.
-        query: The query.
-        passages: The passages.
+    Args:
+        load: What.
+        runners: Who, by name.
+        trained: Whose order is measured, on a collection.
+
+    Returns:
+        One row for each of them.
     """
-
-    name: str
-    query: str
-    passages: list[str]
-
-
-def make_loads(vocabulary: list[str]) -> list[Load]:
-    """Loads of random words; seeded."""
-    generator = np.random.default_rng(0)
-
-    def text(num_tokens: int) -> str:
-        return " ".join(generator.choice(vocabulary, num_tokens))
-
-    query = text(QUERY_TOKENS)
-    mixed = np.clip(generator.lognormal(4.4, 0.6, NUM_PASSAGES), 8, 400).astype(int)
-    return [
-        Load("L=128", query, [text(128) for _ in range(NUM_PASSAGES)]),
-        Load("L=32", query, [text(32) for _ in range(NUM_PASSAGES)]),
-        Load(f"mixed, mean {mixed.mean():.0f}", query, [text(int(length)) for length in mixed]),
-    ]
-
-
-def tokens_processed(reranker: Reranker, load: Load) -> tuple[int, int]:
-    """Real and processed tokens of one ranking, counted from the plan and the batches that the reranker runs."""
-    scorer = reranker._scorer
-    plan = scorer._planner.plan(Ask(text=load.query, candidates=load.passages), yielding="candidates")
-    real = processed = 0
-    for request in plan.requests:
-        if isinstance(request, Blocks):
-            lengths = {index: len(ids) for index, ids in enumerate(request.candidate_ids)}
-            real += len(request.query_ids) + sum(lengths.values())
-            processed += len(request.query_ids) + padded(lengths, scorer._engine._batch_tokens)
-    windows = {i: len(request.token_ids) for i, request in enumerate(plan.requests) if isinstance(request, Window)}
-    return real + sum(windows.values()), processed + padded(windows, scorer._engine._batch_tokens)
+    present = {name: runner for name, runner in runners.items() if not (load.prefix_tokens and name in trained)}
+    timed = take_turns({name: runner.scores for name, runner in present.items()}, load.questions, warmup=1)
+    questions = load.questions[1:]
+    seconds = {name: [taken for taken, _ in rounds] for name, rounds in timed.items()}
+    rows = []
+    for name, own in seconds.items():
+        tokens = [present[name].tokens(question) for question in questions]
+        processed = sum(one.processed for one in tokens)
+        rows.append(
+            {
+                "load": load.name,
+                "threads": torch.get_num_threads(),
+                "name": name,
+                "is_ours": isinstance(present[name], Ours),
+                "p50_s": statistics.median(own),
+                "p95_s": float(np.percentile(own, 95)),
+                "passages_per_second": statistics.median(
+                    len(question.passages) / taken for question, taken in zip(questions, own, strict=True)
+                ),
+                "tokens": processed / len(tokens),
+                "padding": processed / sum(one.real for one in tokens) - 1,
+                "ratios": {
+                    base: statistics.median(theirs / taken for theirs, taken in zip(seconds[base], own, strict=True))
+                    for base in BASES
+                    if base in seconds
+                },
+                "ndcg_at_10": ndcg(load, [scores for _, scores in timed[name]]) if name in trained else None,
+            }
+        )
+    return rows
 
 
-def padded(lengths: dict[int, int], batch_tokens: int) -> int:
-    """Tokens of the engine's batches, padding included."""
-    return sum(len(group) * max(lengths[item] for item in group) for group in length_groups(lengths, batch_tokens))
+def ndcg(load: Load, scores: Sequence[Sequence[float]]) -> float | None:
+    """nDCG@10 of a collection's queries; None for random words."""
+    if load.collection is None:
+        return None
+    by_query = {name: list(own) for name, own in zip(load.collection.queries, scores, strict=True)}
+    return evaluate_run(load.collection.qrels, ranked(load.collection, by_query)).ndcg_at_10
 
 
-def pair_tokens(cross_encoder: CrossEncoder, load: Load, batch_size: int) -> tuple[int, int]:
-    """Real and processed tokens of the pairs, in sentence-transformers' length-sorted batches."""
-    encoded = cross_encoder.tokenizer([load.query] * NUM_PASSAGES, load.passages)["input_ids"]
-    lengths = sorted((len(ids) for ids in encoded), reverse=True)
-    batches = [lengths[start : start + batch_size] for start in range(0, len(lengths), batch_size)]
-    return sum(lengths), sum(batch[0] * len(batch) for batch in batches)
+def peak_bytes(contestant: Contestant | None, load: Load, threads: int) -> int:
+    """The most memory of this process, made for it, when it loads a contestant (None: nobody) and ranks once."""
+    torch.set_num_threads(threads)
+    if contestant is not None:
+        runner = contestant.open()
+        runner.scores(load.questions[0])
+    return peak_resident_bytes()
+
+
+def memory(contestants: Sequence[Contestant], load: Load, threads: int) -> dict[str, int]:
+    """Bytes by name, each found in a process of its own; the first is that of the imports alone."""
+    context = get_context("forkserver")  # imports once; what is forked has run nothing yet
+    context.set_forkserver_preload(["bench_throughput"])
+    found = {}
+    for name, contestant in {
+        "torch and transformers, nothing loaded": None,
+        **{c.name: c for c in contestants},
+    }.items():
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            found[name] = pool.submit(peak_bytes, contestant, load, threads).result()
+    return found
+
+
+def print_header() -> None:
+    """The first two lines of the table."""
+    against = " | ".join(f"x {base}" for base in SHORT_BASES)
+    print(f"| load | threads | | p50 s | p95 s | passages/s | {against} | tokens | padding | nDCG@10 |")
+    print(f"|{'---|' * (9 + len(BASES))}")
+
+
+def print_rows(rows: Sequence[dict[str, Any]]) -> None:
+    """One load's lines of the table, at once: a stopped run has told what it found."""
+    for row in rows:
+        ratios = " | ".join(f"{row['ratios'][base]:.2f}" if base in row["ratios"] else "" for base in BASES)
+        quality = "" if row["ndcg_at_10"] is None else f"{row['ndcg_at_10']:.3f}"
+        print(
+            f"| {row['load']} | {row['threads']} | {row['name']} | {row['p50_s']:.3f} | {row['p95_s']:.3f} | "
+            f"{row['passages_per_second']:.1f} | {ratios} | {row['tokens']:.0f} | {row['padding']:.0%} | {quality} |",
+            flush=True,
+        )
+
+
+def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Bars of passages/s, one panel a load and number of threads."""
+    from matplotlib.figure import Figure
+
+    panels = list(dict.fromkeys((row["load"], row["threads"]) for row in rows))
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    figure = Figure(figsize=(11, 0.8 + len(panels) * (0.6 + 0.22 * len(names))), layout="constrained")
+    for axes, panel in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
+        own = [row for row in rows if (row["load"], row["threads"]) == panel]
+        colours = ["tab:red" if row["is_ours"] else "tab:gray" for row in own]
+        axes.barh([row["name"] for row in own], [row["passages_per_second"] for row in own], color=colours)
+        axes.invert_yaxis()
+        axes.set_xlabel("passages/s")
+        axes.set_title(f"{panel[0]}, {panel[1]} threads" if panel[1] > 1 else f"{panel[0]}, 1 thread")
+        axes.grid(axis="x", alpha=0.3)
+        axes.set_axisbelow(True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
-    """Run all loads and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--repeats", type=int, default=7)
+    """Run all loads; print the tables and one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="all loads, 1 and 2 threads: hours")
+    parser.add_argument("--threads", type=int, nargs="+")
+    parser.add_argument("--repeats", type=int, default=3, help="timed rounds of a load of random words")
+    parser.add_argument("--loads", nargs="*")
+    parser.add_argument("--only", nargs="+", help="parts of names of contestants")
+    parser.add_argument("--data", type=Path, help="folder of a collection")
+    parser.add_argument("--limit", type=int, default=10, help="queries of the collection at most")
+    parser.add_argument("--peers", type=Path, help="folder of the trained ONNX peers")
+    parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    start = load_checkpoint()
+    threads = arguments.threads or ([1, 2] if arguments.full else [1])
     with tempfile.TemporaryDirectory() as folder:
-        write_checkpoint(Path(folder, "marker"), start)
-        write_cross_encoder(Path(folder, "pairs"), start)
-        pairs = CrossEncoder(str(Path(folder, "pairs")), device="cpu", max_length=512)
-        plans = {
-            "joint": Reranker(Path(folder, "marker"), plan="joint", device="cpu"),
-            "shared_query": Reranker(Path(folder, "marker"), plan="shared_query", device="cpu"),
-            "the bundled model": Reranker(device="cpu"),
-        }
-        loads = make_loads(words(Tokenizer.from_str(start.layout.tokenizer.source)))
-        rows = [bench_load(load, pairs, plans, arguments.repeats) for load in loads]
-    print(
-        f"q={QUERY_TOKENS}, N={NUM_PASSAGES}, random BERT of {DEFAULT_MODEL}'s size, torch float32, "
-        f"{arguments.threads} threads, median of {arguments.repeats}"
-    )
-    print(
-        "| load | scorer | passages/s | against CrossEncoder | tokens processed | padding |\n|---|---|---|---|---|---|"
-    )
-    for row in rows:
-        for name, figures in row["scorers"].items():
-            print(
-                f"| {row['load']} | {name} | {figures['passages_per_second']:.0f} | {figures['ratio']:.2f}x | "
-                f"{figures['tokens']} | {figures['padding']:.1%} |"
-            )
-    print_json({"benchmark": "throughput", "query_tokens": QUERY_TOKENS, "passages": NUM_PASSAGES, "rows": rows})
+        marker, pairs = Path(folder, "marker"), Path(folder, "pairs")
+        start = load_checkpoint()
+        write_checkpoint(marker, start)
+        write_cross_encoder(pairs, start)
+        contestants = [*peers(pairs, arguments.peers and arguments.peers / "reranker_en"), *ours(marker)]
+        if arguments.only is not None:
+            contestants = [one for one in contestants if any(part in one.name for part in arguments.only)]
+        if any(isinstance(one.open, OpenExported) and one.open.folder == pairs for one in contestants):
+            export(pairs)
+        loads = chosen_loads(
+            arguments,
+            Texts(words(Tokenizer.from_str(start.layout.tokenizer.source)), np.random.default_rng(0)),
+            Reranker(marker, device="cpu"),
+        )
+        trained = {one.name for one in contestants if one.is_trained}
+        rows: list[dict[str, Any]] = []
+        print_header()
+        for number in threads:
+            torch.set_num_threads(number)
+            runners, missing = opened({one.name: one.open for one in contestants})
+            for load in loads:
+                of_load = race(load, runners, trained)
+                print_rows(of_load)
+                rows += of_load
+        peaks = memory([one for one in contestants if one.name in runners], loads[0], threads[0])
+    print(f"\nPeak resident memory of a process that ranks {loads[0].name} only, threads: {threads[0]}\n")
+    print("| | MiB |\n|---|---|")
+    for name, size in peaks.items():
+        print(f"| {name} | {size / 2**20:.0f} |")
+    print("\nNot run:", "; ".join(f"{name}: {reason}" for name, reason in missing.items()) or "nobody")
+    if arguments.plot is not None:
+        plot(rows, arguments.plot)
+    print_json({"benchmark": "throughput", "rows": rows, "peak_bytes": peaks, "missing": missing})
 
 
-def bench_load(load: Load, pairs: CrossEncoder, plans: dict[str, Reranker], repeats: int) -> dict[str, object]:
-    """Time all scorers on one load."""
-    texts = [(load.query, passage) for passage in load.passages]
-    runs = {"CrossEncoder, batch 32": lambda: pairs.predict(texts, show_progress_bar=False)}
-    counts = {"CrossEncoder, batch 32": pair_tokens(pairs, load, 32)}
-    for plan, reranker in plans.items():
-        runs[plan] = lambda reranker=reranker: reranker.rank(load.query, load.passages)
-        counts[plan] = tokens_processed(reranker, load)
-    seconds = interleaved_medians(runs, repeats=repeats)
-    base = seconds["CrossEncoder, batch 32"]
-    scorers = {
-        name: {
-            "passages_per_second": NUM_PASSAGES / median,
-            "ratio": base / median,
-            "tokens": counts[name][1],
-            "padding": counts[name][1] / counts[name][0] - 1,
-        }
-        for name, median in seconds.items()
-    }
-    return {"load": load.name, "scorers": scorers}
+def chosen_loads(arguments: argparse.Namespace, text: Texts, reader: Reranker) -> list[Load]:
+    """The loads to run, a collection first."""
+    found = [] if arguments.data is None else [collection_load(arguments.data, limit=arguments.limit)]
+    specs = arguments.loads
+    if specs is None:
+        specs = FULL_LOADS if arguments.full else [spec for spec in LOADS if not (found and spec == REAL)]
+    return found + [random_load(spec, text, reader, rounds=arguments.repeats) for spec in specs]
 
 
 if __name__ == "__main__":

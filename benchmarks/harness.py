@@ -1,4 +1,4 @@
-"""Timing shared by the benchmark scripts: interleaved repeats, medians, one JSON line at the end."""
+"""Timing shared by the benchmark scripts: competitors take turns, medians, memory, one JSON line at the end."""
 
 from __future__ import annotations
 
@@ -7,18 +7,48 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import transformers
 
 import gliclass_rerank
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+PEERS = ("sentence-transformers", "gliclass", "onnxruntime", "openvino", "nncf")
+
+
+def take_turns(
+    runs: Mapping[str, Callable[[Item], Result]], items: Iterable[Item], *, warmup: int = 0
+) -> dict[str, list[tuple[float, Result]]]:
+    """Time several functions in turn on each item, so that a slow phase of the machine hits all of them.
+
+    Args:
+        runs: What to time, by name.
+        items: Its arguments, one a round.
+        warmup: How many of the first rounds are not kept.
+
+    Returns:
+        By name, for each round that is kept, seconds and what was returned.
+    """
+    kept: dict[str, list[tuple[float, Result]]] = {name: [] for name in runs}
+    for number, item in enumerate(items):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            result = run(item)
+            seconds = time.perf_counter() - start
+            if number >= warmup:
+                kept[name].append((seconds, result))
+    return kept
+
 
 def interleaved_medians(runs: Mapping[str, Callable[[], object]], *, repeats: int, warmup: int = 1) -> dict[str, float]:
-    """Time several functions in turn, so that a slow phase of the machine hits all of them.
+    """Time functions without arguments in turn.
 
     Args:
         runs: What to time, by name.
@@ -28,14 +58,17 @@ def interleaved_medians(runs: Mapping[str, Callable[[], object]], *, repeats: in
     Returns:
         Median seconds by name.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for repeat in range(warmup + repeats):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if repeat >= warmup:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    calls = {name: lambda _, run=run: run() for name, run in runs.items()}
+    timed = take_turns(calls, range(warmup + repeats), warmup=warmup)
+    return {name: statistics.median(seconds for seconds, _ in rounds) for name, rounds in timed.items()}
+
+
+def peak_resident_bytes() -> int:
+    """The most memory that this process has had so far; on Linux only."""
+    # Not getrusage: its figure begins with what the parent had when it started this process.
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 def environment() -> dict[str, Any]:
@@ -45,6 +78,7 @@ def environment() -> dict[str, Any]:
         "commit": commit(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
+        "peers": {name: _version(name) for name in PEERS},
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
         "machine": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
@@ -59,6 +93,13 @@ def commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return found.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def print_json(result: Mapping[str, Any]) -> None:
