@@ -20,10 +20,10 @@ import numpy as np
 
 from gliclass_rerank.checks import as_number, checked_cosine, checked_count, checked_text, checked_texts
 from gliclass_rerank.errors import BackendError, ConfigError, InputError
-from gliclass_rerank.rac.filters import comparable
 from gliclass_rerank.rac.index import FloatArray
 from gliclass_rerank.rac.source import failures_named
 from gliclass_rerank.runtimes.interfaces import unit_length
+from gliclass_rerank.same_text import same_text_key
 from gliclass_rerank.types import Example
 
 if TYPE_CHECKING:
@@ -142,12 +142,12 @@ class ForeignExampleSource(ABC, Generic[DocumentT]):
 
     def _nearest(self, text: str, vector: Vector | None, k: int, *, allow_equal: bool) -> list[_Candidate[DocumentT]]:
         """The store's first `k` documents, without those of the text itself."""
-        own = None if allow_equal else comparable(text)
+        own = None if allow_equal else same_text_key(text)
         count, num_before = k if allow_equal else 2 * k, 0
         while True:
             hits = self._search(text, vector, count)
             found = [_Candidate(document, self._example(document), score) for document, score in hits]
-            others = [one for one in found if own is None or comparable(one.example.text) != own]
+            others = [one for one in found if own is None or same_text_key(one.example.text) != own]
             # A store may return fewer than it has, such as one of each kind: only standing still is the end.
             if allow_equal or len(others) >= k or len(found) <= num_before or count >= _MAX_FETCHED:
                 return others[:k]
