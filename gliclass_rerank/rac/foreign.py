@@ -109,21 +109,11 @@ class ForeignExampleSource(ABC, Generic[DocumentT]):
     def find_examples(
         self, texts: Sequence[str], k: int, min_similarity: float, *, allow_equal: bool = False
     ) -> list[list[Example]]:
-        """See `ExampleSource`. The `k` are those that the store ranks first; the threshold and the order are cosines.
+        """See `ExampleSource.find_examples`.
 
-        Args:
-            texts: Queries, or texts to classify.
-            k: How many examples to find for each at most.
-            min_similarity: The least cosine, in [-1, 1].
-            allow_equal: Whether an example may have the very text it is asked for. Without it, up to 1,000 documents
-                are fetched to find others behind it.
-
-        Returns:
-            For each text its examples, most similar first, ties in the store's order; possibly none.
-
-        Raises:
-            InputError: An argument of the wrong type or out of range.
-            BackendError: The search failed, or found a document that is no example.
+        The `k` are those that the store ranks first; threshold and order are cosines, ties in the store's order.
+        Without `allow_equal`, up to 1,000 documents are fetched to find others behind the text's own. A document that
+        is no example is a `BackendError` too.
         """
         asked, wanted = checked_texts("texts", texts), checked_count("k", k)
         least = checked_cosine("min_similarity", min_similarity)
