@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from gliclass_rerank import Example
 from gliclass_rerank.rac import ExampleStore, StoreEncoder
-from gliclass_rerank.rac.filters import comparable
+from gliclass_rerank.same_text import same_text_key
 
 WAYS = ("similar", "random", "shuffled")
 BATCH = 512
@@ -95,9 +95,9 @@ def choose(
 
 def random_positions(pool: Sequence[Example], text: str, count: int, rng: np.random.Generator) -> list[int]:
     """Positions of so many random examples, none of which has this text; texts of the pool differ."""
-    own = comparable(text)
+    own = same_text_key(text)
     drawn = rng.permutation(len(pool))[: count + 1].tolist() if count else []
-    return [position for position in drawn if comparable(pool[position].text) != own][:count]
+    return [position for position in drawn if same_text_key(pool[position].text) != own][:count]
 
 
 def shuffled_labels(pool: Sequence[Example], seed: int) -> list[Example]:

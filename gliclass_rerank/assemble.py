@@ -31,7 +31,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from gliclass_rerank.checkpoint import Checkpoint, save_checkpoint
-from gliclass_rerank.errors import CheckpointError
+from gliclass_rerank.errors import CheckpointError, GLiClassRerankError
 from gliclass_rerank.inputs.layout import PromptLayout
 from gliclass_rerank.inputs.pieces import EXAMPLE, LABEL, SEP
 from gliclass_rerank.inputs.tokenizer import TextTokenizer
@@ -268,16 +268,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Assemble a checkpoint from a BERT.")
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
-    parser.add_argument("--for-training", action="store_true", help="let passages see the query, and compare tokens")
-    parser.add_argument("--cross-encoder", action="store_true", help="the source is a cross-encoder")
-    parser.add_argument("--layers", help="which of a cross-encoder's layers to keep, such as 0,1,5; all unless given")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--for-training", action="store_true", help="let passages see the query, and compare tokens")
+    kind.add_argument("--cross-encoder", action="store_true", help="the source is a cross-encoder")
+    parser.add_argument(
+        "--layers",
+        type=_layer_numbers,
+        help="which of a cross-encoder's layers to keep, such as 0,1,5; all unless given",
+    )
     given = parser.parse_args()
-    if given.cross_encoder:
-        layers = None if given.layers is None else [int(number) for number in given.layers.split(",")]
-        checkpoint = from_cross_encoder(given.source, layers=layers)
-    else:
-        checkpoint = from_sentence_encoder(given.source, for_training=given.for_training)
-    save_checkpoint(checkpoint, given.target, weights_dtype=torch.float16)
+    if given.layers is not None and not given.cross_encoder:
+        parser.error(f"argument --layers: only allowed with argument --cross-encoder, got {given.layers}")
+    try:
+        if given.cross_encoder:
+            checkpoint = from_cross_encoder(given.source, layers=given.layers)
+        else:
+            checkpoint = from_sentence_encoder(given.source, for_training=given.for_training)
+        save_checkpoint(checkpoint, given.target, weights_dtype=torch.float16)
+    except (GLiClassRerankError, OSError) as error:
+        parser.error(str(error))
+
+
+def _layer_numbers(given: str) -> list[int]:
+    try:
+        return [int(number) for number in given.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be numbers such as 0,1,5, got {given!r}") from None
 
 
 if __name__ == "__main__":

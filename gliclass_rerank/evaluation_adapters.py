@@ -35,6 +35,7 @@ _SCORING: Final = (
     "plan",
     "max_window_tokens",
     "window_tokens",
+    "max_example_passages",
     "max_example_tokens",
     "passage_cache",
     "example_store",

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -14,12 +14,15 @@ from gliclass_rerank.cascade import load_ranker
 from gliclass_rerank.checks import checked_count, checked_text, checked_texts
 from gliclass_rerank.engine.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.engine.selection import BackendName
-from gliclass_rerank.errors import InputError
+from gliclass_rerank.errors import ConfigError, InputError
 from gliclass_rerank.inputs.planner import Plan
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.rac.retrieval import Examples, Retrieval
 from gliclass_rerank.rac.source import ExampleSource, plain_settings
 from gliclass_rerank.types import Example, Hit, Ranking, Truncation
+
+# Of a BERT's 512 positions three examples with so many passages leave each about 35 tokens, a sentence or two.
+_EXAMPLE_PASSAGES: Final = 4
 
 
 class Reranker:
@@ -42,6 +45,9 @@ class Reranker:
             query never is.
         window_tokens: Length to which the `joint` plan packs passages; None takes the cheapest for the backbone and
             the query's length.
+        max_example_passages: How many judged passages of one example to show at most: its first ones, where `feedback`
+            puts the newest. If the checkpoint reads irrelevant ones too and there are too many of both, they get half
+            of the places. What was left out is reported with what was cut. None takes 4.
         max_example_tokens: Tokens of the examples of a ranking at most, markers included; the longest parts are cut
             first, and what was cut is reported. None leaves them all that the query does not need.
         batch_tokens: Tokens of one forward pass; None takes 2,048 on the CPU and 65,536 elsewhere.
@@ -79,6 +85,7 @@ class Reranker:
         revision: str | None = None,
         max_window_tokens: int | None = None,
         window_tokens: int | None = None,
+        max_example_passages: int | None = None,
         max_example_tokens: int | None = None,
         batch_tokens: int | None = None,
         backend: BackendName | None = None,
@@ -88,6 +95,12 @@ class Reranker:
         example_similarity: float = 0.5,
         allow_equal_queries: bool = False,
     ) -> None:
+        if max_example_passages is not None:
+            try:
+                max_example_passages = checked_count("max_example_passages", max_example_passages)
+            except InputError as error:
+                raise ConfigError(str(error)) from None
+        self._max_example_passages = max_example_passages or _EXAMPLE_PASSAGES
         self._retrieval = Retrieval(
             example_store,
             num_examples=num_examples,
@@ -116,6 +129,7 @@ class Reranker:
             "revision": revision,
             "max_window_tokens": max_window_tokens,
             "window_tokens": window_tokens,
+            "max_example_passages": max_example_passages,
             "max_example_tokens": max_example_tokens,
             "batch_tokens": batch_tokens,
             "backend": backend,
@@ -246,7 +260,12 @@ class Reranker:
             self._retrieval.shown([text for text, some in zip(texts, candidates, strict=True) if some], examples)
         )
         asks = [
-            self._scorer.ask(query, unique, examples=next(found) if unique else ())
+            self._scorer.ask(
+                query,
+                unique,
+                examples=next(found) if unique else (),
+                max_example_labels=self._max_example_passages,
+            )
             for query, unique in zip(texts, candidates, strict=True)
         ]
         scored = self._scorer.score(asks, yielding="candidates")

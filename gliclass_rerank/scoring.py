@@ -124,6 +124,7 @@ class Scorer:
         prompt: str | None = None,
         examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
         example_format: ExampleFormat | None = None,
+        max_example_labels: int | None = None,
     ) -> Ask:
         """Check and freeze one question to the model; the caller's objects are read, never kept."""
         shown = Example.list_of(examples)
@@ -135,6 +136,7 @@ class Scorer:
             prompt=prompt or "",
             examples=shown,
             example_format=example_format or self._layout.default_example_format,
+            max_example_labels=max_example_labels,
         )
 
     def score(self, asks: Sequence[Ask], *, yielding: Yielding) -> list[tuple[list[float], Plan]]:

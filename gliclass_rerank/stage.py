@@ -54,6 +54,7 @@ _LOADING: Final = frozenset(
         "revision",
         "max_window_tokens",
         "window_tokens",
+        "max_example_passages",
         "max_example_tokens",
         "batch_tokens",
         "backend",

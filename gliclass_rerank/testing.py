@@ -195,7 +195,7 @@ class AdapterConformance(ABC):
         adapter = self.ready()
         expected = self._summary(self.run(adapter, QUERY, self.found()))
         with ThreadPoolExecutor(16) as threads:
-            rankings = list(threads.map(lambda _: self.run(adapter, QUERY, self.found()), range(48)))
+            rankings = list(threads.map(lambda _: self.run(adapter, QUERY, self.found()), range(32)))
         assert all(self._summary(ranked) == expected for ranked in rankings)
 
     def test_a_serialised_adapter_ranks_as_before(self) -> None:

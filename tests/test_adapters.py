@@ -21,7 +21,7 @@ LEAVES = {
 PUBLIC = {
     "gliclass_rerank": {*gliclass_rerank.__all__},
     "gliclass_rerank.rac.foreign": {*foreign.__all__},
-    "gliclass_rerank.rac.source": {"ExampleSource", "plain_settings"},
+    "gliclass_rerank.rac.source": {"ExampleSource", "plain_settings", "plain_store"},
 }
 
 by_distribution = pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=lambda path: path.name)

@@ -99,6 +99,27 @@ def test_the_command_writes_the_chosen_layers(folder, tmp_path, monkeypatch):
     assert config["candidate_position_start"] == POSITION_START
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cross-encoder", "--layers", "a,b"], "argument --layers: must be numbers such as 0,1,5, got 'a,b'"),
+        (["--cross-encoder", "--layers", ""], "argument --layers: must be numbers such as 0,1,5, got ''"),
+        (["--cross-encoder", "--layers", "0,9"], "`layers` must be ascending numbers from 0 to 2, got [0, 9]"),
+        (["--layers", "0,2"], "argument --layers: only allowed with argument --cross-encoder, got [0, 2]"),
+        (["--for-training", "--cross-encoder"], "argument --cross-encoder: not allowed with argument --for-training"),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_do_in_one_sentence(folder, tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.setattr("sys.argv", ["assemble", *options, str(folder), str(tmp_path / "start")])
+
+    with pytest.raises(SystemExit) as stop:
+        main()
+
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"error: {message}")
+    assert not (tmp_path / "start").exists()
+
+
 @pytest.mark.parametrize("layers", [[], [1, 0], [0, 0], [0, 3], [-1]])
 def test_layers_that_are_not_there_are_refused(folder, layers):
     with pytest.raises(CheckpointError, match=r"`layers` must be ascending numbers from 0 to 2, got \["):

@@ -157,6 +157,24 @@ def test_the_budget_cuts_what_was_found_from_the_end_and_says_so(store, bundled)
     assert cut == Reranker(device="cpu", max_example_tokens=14).rank(CHAIN_QUERY, PASSAGES, examples=CHAIN)
 
 
+def test_of_many_judgements_of_a_query_the_newest_are_shown_and_none_is_lost(tiny, encoder):
+    with ExampleStore(None, encoder) as store:
+        default, one, whole = (tiny(example_store=store, max_example_passages=most) for most in (None, 1, np.int64(9)))
+        for number in range(6):
+            default.feedback("my chain slips", relevant=[f"chain {number}"], irrelevant=[f"bell {number}"])
+
+        rankings = [reranker.rank(CHAIN_QUERY, PASSAGES) for reranker in (default, one, whole)]
+
+        (kept,) = store
+    newest = [f"chain {number}" for number in range(5, -1, -1)]
+    assert kept.example == Example("my chain slips", newest, [f"bell {number}" for number in range(5, -1, -1)])
+    for ranking, most in zip(rankings, (4, 1, 9), strict=True):
+        by_hand = whole.rank(CHAIN_QUERY, PASSAGES, examples=[Example("my chain slips", newest[:most])])
+        assert ranking.hits == by_hand.hits
+        assert ranking.examples == (kept.example,)
+        assert [lost.index for lost in ranking.truncated_examples] == ([0] if most < 6 else [])
+
+
 def test_sixteen_threads_are_shown_what_one_is(learned):
     queries = [CHAIN_QUERY, TYRE_QUERY, OTHER_QUERY, CHAIN[0].text] * 4
     expected = {query: learned.rank(query, PASSAGES) for query in queries}
@@ -307,7 +325,9 @@ def test_a_store_that_was_closed_is_opened_again_by_its_path(tmp_path):
 
 def test_a_pickle_carries_the_path_of_the_store(tmp_path):
     path = tmp_path / "judged.db"
-    reranker = Reranker(device="cpu", example_store=path, num_examples=2, example_similarity=0.6)
+    reranker = Reranker(
+        device="cpu", example_store=path, num_examples=2, example_similarity=0.6, max_example_passages=np.int64(2)
+    )
     reranker.feedback(CHAIN[0].text, CHAIN[0].true_labels)
     pickled = pickle.dumps(reranker)
 
@@ -316,6 +336,7 @@ def test_a_pickle_carries_the_path_of_the_store(tmp_path):
     assert copy.deepcopy(reranker) is reranker
     assert reranker.settings == {
         "device": "cpu",
+        "max_example_passages": 2,
         "example_store": str(path),
         "num_examples": 2,
         "example_similarity": 0.6,
@@ -343,6 +364,7 @@ def test_a_store_that_is_an_object_cannot_be_pickled(learned):
         ),
         ({"num_examples": 0}, "`num_examples` must be a whole number of at least 1, got 0"),
         ({"num_examples": "3"}, "`num_examples` must be a whole number of at least 1, got '3'"),
+        ({"max_example_passages": 0}, "`max_example_passages` must be a whole number of at least 1, got 0"),
         ({"example_similarity": 1.5}, "`example_similarity` must be between -1 and 1, got 1.5"),
         ({"example_similarity": float("nan")}, "`example_similarity` must be between -1 and 1, got nan"),
     ],

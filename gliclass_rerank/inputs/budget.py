@@ -1,7 +1,9 @@
 """Judged examples within a budget of tokens, so that they never cost the query or leave no room for passages.
 
-The longest parts are cut first, all to one length: an example is a query and some passages, and the passages are what
-is long. Examples that do not fit even so are left out from the end of the list, where the least similar ones are.
+Of one example's labels (passages, when ranking) no more than a number is shown: an example that grows with every
+judgement would otherwise be cut until nothing of it can be read. Then the longest parts are cut first, all to one
+length: an example is a query and some passages, and the passages are what is long. Examples that do not fit even so are
+left out from the end of the list, where the least similar ones are.
 """
 
 from __future__ import annotations
@@ -9,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gliclass_rerank.inputs.examples import ExampleFormat
 from gliclass_rerank.inputs.layout import Ask, PromptLayout
 from gliclass_rerank.types import Example, Truncation
 
@@ -23,18 +24,51 @@ def fit_examples(layout: PromptLayout, ask: Ask, max_tokens: int) -> tuple[Ask, 
         max_tokens: How many tokens the examples may take, markers included; below 1 leaves none.
 
     Returns:
-        The ask with shorter or fewer examples, and which of its examples lost how many tokens, ascending by index; one
-        that was left out has lost them all.
+        The ask with shorter or fewer examples, and which of its examples lost how many tokens, labels that were left
+        out included, ascending by index; one that was left out has lost them all.
     """
+    shown = replace(ask, examples=tuple(_with_fewer_labels(example, ask) for example in ask.examples))
+    fitted, cut = _fit_tokens(layout, shown, max_tokens)
+    if shown.examples == ask.examples:
+        return fitted, cut
+    lost = {truncation.index: truncation.num_lost for truncation in cut}
+    reported = []
+    for index, (whole, part) in enumerate(zip(ask.examples, shown.examples, strict=True)):
+        num_tokens, num_shown = (_Measured.of(layout, example, ask).num_tokens for example in (whole, part))
+        num_lost = num_tokens - num_shown + lost.get(index, 0)
+        if num_lost:
+            reported.append(Truncation(index, num_tokens, num_lost))
+    return fitted, tuple(reported)
+
+
+def _with_fewer_labels(example: Example, ask: Ask) -> Example:
+    """An example with its first labels; if there are too many of both kinds, half are false ones."""
+    if ask.max_example_labels is None:
+        return example
+    most, num_false = ask.max_example_labels, len(_shown_false_labels(example, ask))
+    kept_false = min(num_false, max(most // 2, most - len(example.true_labels)))
+    return replace(
+        example,
+        true_labels=example.true_labels[: most - kept_false],
+        false_labels=example.false_labels[:kept_false] if num_false else example.false_labels,
+    )
+
+
+def _shown_false_labels(example: Example, ask: Ask) -> tuple[str, ...]:
+    # The few-shot format never shows them.
+    return example.false_labels if ask.example_format == "rac" else ()
+
+
+def _fit_tokens(layout: PromptLayout, ask: Ask, max_tokens: int) -> tuple[Ask, tuple[Truncation, ...]]:
     if not ask.examples:
         return ask, ()
     bare = _num_tokens(layout, replace(ask, examples=()))
     if _num_tokens(layout, ask) - bare <= max_tokens:
         return ask, ()
-    measured = [_Measured.of(layout, example, ask.example_format) for example in ask.examples]
+    measured = [_Measured.of(layout, example, ask) for example in ask.examples]
     for count in range(len(measured), 0, -1):
         shown = measured[:count]
-        parts = sum(sum(example.lengths) for example in shown)
+        parts = sum(example.num_tokens for example in shown)
         whole = _num_tokens(layout, replace(ask, examples=ask.examples[:count])) - bare
         room = max_tokens - (whole - parts)
         # A cut may split a word differently, so the result is measured; what it is too long by is cut once more.
@@ -43,14 +77,14 @@ def fit_examples(layout: PromptLayout, ask: Ask, max_tokens: int) -> tuple[Ask, 
             fitted = replace(ask, examples=tuple(example.cut(layout, limit) for example in shown))
             excess = _num_tokens(layout, fitted) - bare - max_tokens
             if excess <= 0:
-                lost = [example.lost(limit) for example in shown] + [sum(m.lengths) for m in measured[count:]]
+                lost = [example.lost(limit) for example in shown] + [m.num_tokens for m in measured[count:]]
                 return fitted, tuple(
-                    Truncation(index, sum(example.lengths), num_lost)
+                    Truncation(index, example.num_tokens, num_lost)
                     for index, (example, num_lost) in enumerate(zip(measured, lost, strict=True))
                     if num_lost
                 )
             room -= excess
-    everything = tuple(Truncation(index, sum(m.lengths), sum(m.lengths)) for index, m in enumerate(measured))
+    everything = tuple(Truncation(index, m.num_tokens, m.num_tokens) for index, m in enumerate(measured))
     return replace(ask, examples=()), everything
 
 
@@ -63,11 +97,13 @@ class _Measured:
     lengths: tuple[int, ...]
 
     @classmethod
-    def of(cls, layout: PromptLayout, example: Example, example_format: ExampleFormat) -> _Measured:
-        # The few-shot format never shows false labels.
-        shown = example.false_labels if example_format == "rac" else ()
-        parts = (example.text, *example.true_labels, *shown)
+    def of(cls, layout: PromptLayout, example: Example, ask: Ask) -> _Measured:
+        parts = (example.text, *example.true_labels, *_shown_false_labels(example, ask))
         return cls(example, parts, tuple(map(len, layout.candidates(parts))))
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(self.lengths)
 
     def lost(self, limit: int) -> int:
         return sum(max(0, length - limit) for length in self.lengths)

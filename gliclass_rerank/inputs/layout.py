@@ -34,6 +34,7 @@ class Ask:
         prompt: Task description; glued to what follows it, as upstream does.
         examples: Judged examples, in the order shown.
         example_format: How they are written.
+        max_example_labels: Of one example so many labels (passages, when ranking) are shown at most; None for all.
     """
 
     text: str
@@ -41,6 +42,7 @@ class Ask:
     prompt: str = ""
     examples: tuple[Example, ...] = ()
     example_format: ExampleFormat = "rac"
+    max_example_labels: int | None = None
 
 
 @dataclass(frozen=True)

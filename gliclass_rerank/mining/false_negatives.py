@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gliclass_rerank.errors import ConfigError
+from gliclass_rerank.same_text import same_text_key
 
 # Three words in a row are rarely shared by chance, and a change of one word spoils no more than three of them.
 _SHINGLE_WORDS: Final = 3
@@ -71,7 +72,7 @@ def comparable(score: float, *, is_logit: bool) -> float:
 
 def shingles(text: str) -> Shingles:
     """The word triples of a text, case ignored; all its words as one if it has fewer than three."""
-    words = text.casefold().split()
+    words = same_text_key(text).split()
     size = min(_SHINGLE_WORDS, len(words))
     return frozenset(tuple(words[start : start + size]) for start in range(len(words) - size + 1))
 

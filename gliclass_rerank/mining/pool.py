@@ -13,6 +13,7 @@ from gliclass_rerank.errors import DataError, InputError
 from gliclass_rerank.evaluation.files import existing, read_jsonl
 from gliclass_rerank.evaluation.passages import passage_text
 from gliclass_rerank.mining.records import checked_unicode
+from gliclass_rerank.same_text import same_text_key
 
 _WORD: Final = re.compile(r"\S+")
 
@@ -21,7 +22,7 @@ _WORD: Final = re.compile(r"\S+")
 class Pool:
     """Distinct passages.
 
-    Two passages are the same if their words are, after cutting; case and spacing do not count.
+    Two passages are the same if `same_text_key` says so after cutting.
 
     Attributes:
         texts: The passages.
@@ -92,11 +93,6 @@ def cut_words(text: str, max_words: int | None) -> str:
         return text
     last = next(islice(_WORD.finditer(text), max_words - 1, None), None)
     return text if last is None else text[: last.end()]
-
-
-def same_text_key(text: str) -> str:
-    """What two texts that differ in case and spacing only have in common."""
-    return " ".join(text.casefold().split())
 
 
 def named(folders: Sequence[Path]) -> dict[str, Path]:

@@ -1,7 +1,7 @@
 """Queries to find candidates for: judged ones of collections, and files of questions that nobody has judged.
 
 A file of questions is `.txt` (one a line), `.tsv` (the first column) or `.jsonl` (`query`, else `text`), perhaps
-gzipped. Queries that differ in case and spacing only are one query with the judgments of all.
+gzipped. Queries that are the same by `same_text_key` are one query with the judgments of all.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import numpy as np
 from gliclass_rerank.errors import DataError, InputError
 from gliclass_rerank.evaluation.collection import qrels_file, read_judgments
 from gliclass_rerank.evaluation.files import GZIP_SUFFIX, read_jsonl, read_lines
-from gliclass_rerank.mining.pool import Pool, named, required, same_text_key
+from gliclass_rerank.mining.pool import Pool, named, required
 from gliclass_rerank.mining.records import checked_unicode
+from gliclass_rerank.same_text import same_text_key
 
 _QUESTION_SUFFIXES: Final = (".jsonl", ".tsv", ".txt")
 

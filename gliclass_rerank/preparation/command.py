@@ -204,5 +204,10 @@ def _print_report(report: PseudoLabelReport, out: Path, store: Path | None) -> N
         *((f"  {label}", str(count)) for label, count in report.per_label.items()),
     ]
     if store is not None:
-        rows.append(("stored", f"{report.num_stored} new, {report.num_updated} updated: {store}"))
+        rows.append(
+            (
+                "stored",
+                f"{report.num_stored} new, {report.num_updated} updated, {report.num_judged} judged already: {store}",
+            )
+        )
     print_table([*rows, ("written", str(out))])

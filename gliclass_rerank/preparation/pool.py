@@ -6,7 +6,7 @@ from array import array
 
 from gliclass_rerank.errors import DataError
 from gliclass_rerank.preparation.labelled import Labelled
-from gliclass_rerank.rac.judgements import text_digest
+from gliclass_rerank.same_text import text_digest
 from gliclass_rerank.training.config import Unjudged
 from gliclass_rerank.training.examples import judgement
 from gliclass_rerank.training.sources import RecordFile

@@ -17,8 +17,8 @@ from gliclass_rerank.mining.partial import check_target
 from gliclass_rerank.mining.progress import Progress, silent
 from gliclass_rerank.preparation.labelled import JsonLine
 from gliclass_rerank.preparation.unlabelled import read_texts
-from gliclass_rerank.rac.judgements import text_digest
 from gliclass_rerank.rac.store import ExampleStore
+from gliclass_rerank.same_text import text_digest
 from gliclass_rerank.training.examples import example_of
 from gliclass_rerank.training.records import ClassificationRecord
 from gliclass_rerank.whole_file import whole_file
@@ -82,6 +82,7 @@ class PseudoLabelReport:
         mean_score: Mean of the written texts' scores.
         num_stored: Examples that were added to the store.
         num_updated: Examples that an earlier run had added, and whose labels were replaced.
+        num_judged: Texts that the store has under another id, judged by somebody; left as they are.
     """
 
     num_texts: int = 0
@@ -92,6 +93,7 @@ class PseudoLabelReport:
     mean_score: float = 0.0
     num_stored: int = 0
     num_updated: int = 0
+    num_judged: int = 0
 
 
 def pseudo_label(
@@ -136,7 +138,7 @@ def write_pseudo_labels(
     """Label a file of texts and write classification records, which training reads.
 
     Nothing is written unless all texts could be labelled. A store's new examples are named after their texts, so that
-    doing it again replaces their labels.
+    doing it again replaces their labels. A text that the store has under another id stays as it was judged.
 
     Args:
         target: File to write, `.jsonl`; must not exist.
@@ -180,6 +182,7 @@ def write_pseudo_labels(
             handle.write(JsonLine(fields).to_line() + "\n")
         if store is not None:
             report.num_stored, report.num_updated = _add_to(store, records, kept, classifier.name, settings.seed)
+            report.num_judged = report.num_kept - report.num_stored - report.num_updated
     return report
 
 
@@ -247,15 +250,20 @@ def _chosen(source: Path, kept: Sequence[PseudoLabelled]) -> list[str]:
 def _add_to(
     store: ExampleStore, records: Sequence[ClassificationRecord], kept: Sequence[PseudoLabelled], model: str, seed: int
 ) -> tuple[int, int]:
-    """Put records into a store; how many were added, and how many were there and updated."""
-    ids = [f"pseudo-{text_digest(record.text).hex()}" for record in records]
+    """Put records into a store, but for texts judged there; how many were added, and how many updated."""
+    ids = [_pseudo_id(record.text) for record in records]
+    judged = {name for stored in store if (name := _pseudo_id(stored.example.text)) != stored.id}
     examples = [
         example_of(record, np.random.default_rng([seed, one.index])) for record, one in zip(records, kept, strict=True)
     ]
     metadata = [{"source": "pseudo-label", "model": model, "score": one.score} for one in kept]
-    is_there = [name in store for name in ids]
-    old = [place for place, there in enumerate(is_there) if there]
-    new = [place for place, there in enumerate(is_there) if not there]
+    places = [place for place, name in enumerate(ids) if name not in judged]
+    old = [place for place in places if ids[place] in store]
+    new = [place for place in places if ids[place] not in store]
     store.update([ids[i] for i in old], [examples[i] for i in old], [metadata[i] for i in old])
     store.add([examples[i] for i in new], ids=[ids[i] for i in new], metadata=[metadata[i] for i in new])
     return len(new), len(old)
+
+
+def _pseudo_id(text: str) -> str:
+    return f"pseudo-{text_digest(text).hex()}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from gliclass_rerank.checks import checked_text, checked_texts
 from gliclass_rerank.errors import InputError
 from gliclass_rerank.rac.records import Stored
+from gliclass_rerank.same_text import same_text_key
 
 Metadata = Mapping[str, Any]  # Any: JSON
 Where = Metadata | Callable[[Metadata], bool] | None
@@ -24,7 +24,7 @@ class Filter:
         where: Told an example's metadata, says whether it may be returned; None takes all.
         fragments: Texts that the metadata's JSON must contain for `where` to hold: the database can look for them.
         excluded_ids: Examples to leave out.
-        excluded_text: Examples with this text, see `comparable`, are left out.
+        excluded_text: Examples with this text, see `same_text_key`, are left out.
     """
 
     where: Callable[[Metadata], bool] | None = None
@@ -36,7 +36,7 @@ class Filter:
         """Whether an example may be returned."""
         if stored.id in self.excluded_ids:
             return False
-        if self.excluded_text is not None and comparable(stored.example.text) == self.excluded_text:
+        if self.excluded_text is not None and same_text_key(stored.example.text) == self.excluded_text:
             return False
         return self.where is None or bool(self.where(stored.metadata))
 
@@ -59,7 +59,7 @@ def make_filter(where: object, exclude_ids: object, exclude_text: object) -> Fil
         excluded_ids = frozenset(checked_texts("exclude_ids", list(exclude_ids)))
     else:
         raise InputError(f"`exclude_ids` must be a collection of strings, got {exclude_ids!r}")
-    excluded_text = None if exclude_text is None else comparable(checked_text("`exclude_text`", exclude_text))
+    excluded_text = None if exclude_text is None else same_text_key(checked_text("`exclude_text`", exclude_text))
     if where is None or callable(where):
         return Filter(where, excluded_ids=excluded_ids, excluded_text=excluded_text)
     if not isinstance(where, Mapping) or not all(isinstance(key, str) for key in where):
@@ -76,8 +76,3 @@ def make_filter(where: object, exclude_ids: object, exclude_text: object) -> Fil
         return all(key in metadata and metadata[key] == value for key, value in wanted.items())
 
     return Filter(holds, fragments, excluded_ids, excluded_text)
-
-
-def comparable(text: str) -> str:
-    """A text without what does not make it another one: case, white space, Unicode's ways of writing a letter."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

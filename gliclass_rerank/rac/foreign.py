@@ -20,10 +20,10 @@ import numpy as np
 
 from gliclass_rerank.checks import as_number, checked_cosine, checked_count, checked_text, checked_texts
 from gliclass_rerank.errors import BackendError, ConfigError, InputError
-from gliclass_rerank.rac.filters import comparable
 from gliclass_rerank.rac.index import FloatArray
 from gliclass_rerank.rac.source import failures_named
 from gliclass_rerank.runtimes.interfaces import unit_length
+from gliclass_rerank.same_text import same_text_key
 from gliclass_rerank.types import Example
 
 if TYPE_CHECKING:
@@ -109,21 +109,11 @@ class ForeignExampleSource(ABC, Generic[DocumentT]):
     def find_examples(
         self, texts: Sequence[str], k: int, min_similarity: float, *, allow_equal: bool = False
     ) -> list[list[Example]]:
-        """See `ExampleSource`. The `k` are those that the store ranks first; the threshold and the order are cosines.
+        """See `ExampleSource.find_examples`.
 
-        Args:
-            texts: Queries, or texts to classify.
-            k: How many examples to find for each at most.
-            min_similarity: The least cosine, in [-1, 1].
-            allow_equal: Whether an example may have the very text it is asked for. Without it, up to 1,000 documents
-                are fetched to find others behind it.
-
-        Returns:
-            For each text its examples, most similar first, ties in the store's order; possibly none.
-
-        Raises:
-            InputError: An argument of the wrong type or out of range.
-            BackendError: The search failed, or found a document that is no example.
+        The `k` are those that the store ranks first; threshold and order are cosines, ties in the store's order.
+        Without `allow_equal`, up to 1,000 documents are fetched to find others behind the text's own. A document that
+        is no example is a `BackendError` too.
         """
         asked, wanted = checked_texts("texts", texts), checked_count("k", k)
         least = checked_cosine("min_similarity", min_similarity)
@@ -142,12 +132,12 @@ class ForeignExampleSource(ABC, Generic[DocumentT]):
 
     def _nearest(self, text: str, vector: Vector | None, k: int, *, allow_equal: bool) -> list[_Candidate[DocumentT]]:
         """The store's first `k` documents, without those of the text itself."""
-        own = None if allow_equal else comparable(text)
+        own = None if allow_equal else same_text_key(text)
         count, num_before = k if allow_equal else 2 * k, 0
         while True:
             hits = self._search(text, vector, count)
             found = [_Candidate(document, self._example(document), score) for document, score in hits]
-            others = [one for one in found if own is None or comparable(one.example.text) != own]
+            others = [one for one in found if own is None or same_text_key(one.example.text) != own]
             # A store may return fewer than it has, such as one of each kind: only standing still is the end.
             if allow_equal or len(others) >= k or len(found) <= num_before or count >= _MAX_FETCHED:
                 return others[:k]

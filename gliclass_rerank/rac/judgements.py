@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
 
-from gliclass_rerank.rac.filters import comparable
+from gliclass_rerank.same_text import same_text_key, text_digest
 from gliclass_rerank.types import Example
-
-_DIGEST_BYTES: Final = 16
 
 
 def text_id(text: str) -> str:
@@ -25,14 +21,9 @@ def text_id(text: str) -> str:
     return f"text-{text_digest(text).hex()}"
 
 
-def text_digest(text: str) -> bytes:
-    """A short digest that equal texts share, whatever their case and white space."""
-    return hashlib.sha256(comparable(text).encode()).digest()[:_DIGEST_BYTES]
-
-
 def are_of_one_text(one: Example, other: Example) -> bool:
     """Whether two examples have the same text, whatever its case and white space."""
-    return comparable(one.text) == comparable(other.text)
+    return same_text_key(one.text) == same_text_key(other.text)
 
 
 def merged(old: Example, new: Example) -> Example:

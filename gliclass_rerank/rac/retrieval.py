@@ -8,9 +8,10 @@ from typing import Any
 
 from gliclass_rerank.checks import checked_cosine, checked_count
 from gliclass_rerank.errors import BackendError, ConfigError, InputError
-from gliclass_rerank.rac.filters import Metadata, comparable
+from gliclass_rerank.rac.filters import Metadata
 from gliclass_rerank.rac.opened import opened_store
 from gliclass_rerank.rac.source import ExampleSource, FeedbackSource, checked_store, failures_named
+from gliclass_rerank.same_text import same_text_key
 from gliclass_rerank.types import Example
 
 Examples = Sequence[Example | Mapping[str, Any]]  # Any: upstream's JSON-like examples
@@ -83,7 +84,7 @@ class Retrieval:
 
     def _may_be_shown(self, example: Example, text: str) -> bool:
         # Sources leave these out themselves; that no answer leaks must not depend on it.
-        return self._allow_equal or comparable(example.text) != comparable(text)
+        return self._allow_equal or same_text_key(example.text) != same_text_key(text)
 
     def learn(self, example: Example, *, id: str | None, metadata: Metadata | None) -> str:
         """Write what was judged into the store.

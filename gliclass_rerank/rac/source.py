@@ -82,6 +82,26 @@ def checked_store(store: object) -> str | Path | ExampleSource | None:
     raise ConfigError(f"`example_store` must be a path or have `find_examples`, as `ExampleStore` has, got {store!r}")
 
 
+def plain_store(store: object) -> str | None:
+    """An `example_store` as a JSON value.
+
+    Args:
+        store: The argument.
+
+    Returns:
+        Its path; None for none.
+
+    Raises:
+        ConfigError: It is an object, which can be neither written down nor opened twice.
+    """
+    if store is None or isinstance(store, (str, Path)):
+        return None if store is None else str(store)
+    raise ConfigError(
+        f"an `example_store` that is an object cannot be pickled or written into settings; give the store's path "
+        f"in its place, got {store!r}"
+    )
+
+
 def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:  # Any: the settings' values
     """Settings of a `Reranker` as JSON values, which a pickle can carry.
 
@@ -92,14 +112,9 @@ def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:  # Any: the s
         A new dict.
 
     Raises:
-        ConfigError: The store is an object, which can be neither written down nor opened twice.
+        ConfigError: The store is an object, see `plain_store`.
     """
-    store = settings.get("example_store")
-    if store is not None and not isinstance(store, (str, Path)):
-        raise ConfigError(
-            f"an `example_store` that is an object cannot be pickled or written into settings; give the store's path "
-            f"in its place, got {store!r}"
-        )
+    plain_store(settings.get("example_store"))
     return json_settings(settings)
 
 

@@ -232,21 +232,7 @@ class ExampleStore:
     def find_examples(
         self, texts: Sequence[str], k: int, min_similarity: float, *, allow_equal: bool = False
     ) -> list[list[Example]]:
-        """See `ExampleSource`.
-
-        Args:
-            texts: Queries, or texts to classify.
-            k: How many examples to find for each at most.
-            min_similarity: The least cosine, in [-1, 1].
-            allow_equal: Whether an example may have the very text it is asked for.
-
-        Returns:
-            For each text its examples, most similar first, ties by id.
-
-        Raises:
-            InputError: An argument of the wrong type or out of range.
-            BackendError: The encoder failed.
-        """
+        """See `ExampleSource.find_examples`; ties are ordered by id."""
         found = self.search_many(texts, k, min_similarity, exclude_texts=None if allow_equal else texts)
         return [[one.example for one in neighbours] for neighbours in found]
 

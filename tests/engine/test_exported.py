@@ -39,9 +39,21 @@ def runtime(request):
     return request.param
 
 
+@pytest.fixture(scope="module")
+def shared_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache") / "graphs"
+
+
 @pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    folder = tmp_path_factory.mktemp("cache") / "graphs"
+def shared_cache(shared_folder, monkeypatch):
+    """One for all tests, as a user has: both runtimes load the same export."""
+    monkeypatch.setattr(selection, "default_cache_folder", lambda: shared_folder)
+
+
+@pytest.fixture
+def cache(tmp_path, shared_cache, monkeypatch):
+    """An empty one."""
+    folder = tmp_path / "cache"
     monkeypatch.setattr(selection, "default_cache_folder", lambda: folder)
     return folder
 

@@ -18,8 +18,8 @@ def layout():
     return PromptLayout(TextTokenizer(tiny_tokenizer()), prompt_first=True)
 
 
-def ask_with(*examples, query=2, example_format="few_shot", candidates=("oil",)):
-    return Ask(text=words(query), candidates=candidates, examples=examples, example_format=example_format)
+def ask_with(*examples, query=2, example_format="few_shot", candidates=("oil",), **settings):
+    return Ask(text=words(query), candidates=candidates, examples=examples, example_format=example_format, **settings)
 
 
 def size(layout, ask):
@@ -60,6 +60,58 @@ def test_false_labels_are_cut_where_they_are_shown_and_kept_where_they_are_not(l
     assert rac.examples[0] == Example(words(2), (words(2),), (words(6), words(6)))
     assert few.examples[0].false_labels == (words(9),)
     assert cut[0].num_tokens == 9
+
+
+@pytest.mark.parametrize(
+    ("most", "num_true", "num_false", "expected"),
+    [
+        (4, 6, 6, (2, 2)),
+        (4, 6, 1, (3, 1)),
+        (4, 1, 6, (1, 3)),
+        (4, 0, 6, (0, 4)),
+        (4, 6, 0, (4, 0)),
+        (3, 6, 6, (2, 1)),
+        (1, 6, 6, (1, 0)),
+        (1, 0, 6, (0, 1)),
+        (4, 2, 2, (2, 2)),
+        (9, 6, 2, (6, 2)),
+        (None, 6, 6, (6, 6)),
+    ],
+)
+def test_of_many_labels_the_first_are_shown_both_kinds_alike(layout, most, num_true, num_false, expected):
+    judged = Example(
+        words(2), [words(1, first=n) for n in range(num_true)], [words(1, first=20 + n) for n in range(num_false)]
+    )
+    ask = ask_with(judged, example_format="rac", max_example_labels=most)
+
+    fitted, cut = fit_examples(layout, ask, 1000)
+
+    (shown,) = fitted.examples
+    assert shown == Example(judged.text, judged.true_labels[: expected[0]], judged.false_labels[: expected[1]])
+    num_lost = num_true + num_false - sum(expected)
+    assert cut == ((Truncation(0, 2 + num_true + num_false, num_lost),) if num_lost else ())
+    assert ask.examples == (judged,)
+
+
+def test_where_false_labels_are_not_shown_true_ones_get_all_places(layout):
+    judged = Example(words(2), [words(1, first=n) for n in range(6)], [words(1, first=20 + n) for n in range(6)])
+
+    fitted, cut = fit_examples(layout, ask_with(judged, max_example_labels=4), 1000)
+
+    assert fitted.examples == (Example(judged.text, judged.true_labels[:4], judged.false_labels),)
+    assert cut == (Truncation(0, 8, 2),)
+
+
+def test_labels_left_out_and_tokens_cut_are_reported_together(layout):
+    many, few = Example(words(2), [words(9)] * 5), Example(words(2), [words(9)] * 2)
+    ask = ask_with(few, many, max_example_labels=2)
+    short = size(layout, ask_with(few, few)) - 8
+
+    fitted, cut = fit_examples(layout, ask, short)
+
+    assert [[len(label.split()) for label in shown.true_labels] for shown in fitted.examples] == [[7, 7], [7, 7]]
+    assert cut == (Truncation(0, 20, 4), Truncation(1, 47, 31))
+    assert fit_examples(layout, ask, 0)[1] == (Truncation(0, 20, 20), Truncation(1, 47, 47))
 
 
 def test_the_last_examples_are_left_out_if_cutting_is_not_enough(layout):

@@ -19,6 +19,7 @@ def folders(tmp_path):
         "two": [
             {"id": "a", "text": "ring the BELL."},
             {"id": "b", "text": "Look for the thorn."},
+            {"id": "c", "text": "\uff32\uff49\uff4e\uff47 the bell."},  # full-width letters
         ],
     }
     for name, rows in corpora.items():
@@ -31,8 +32,8 @@ def test_corpora_are_joined_and_every_text_is_there_once(folders):
     pool = load_pool(folders, max_words=None)
     assert pool.texts == ("Rust Salt eats steel.", "Ring  the\nbell.", "Look for the thorn.")
     assert pool.ids == ("one/a", "one/b", "two/b")
-    assert pool.index_of == {"one/a": 0, "one/b": 1, "two/a": 1, "two/b": 2}
-    assert pool.num_documents == 5
+    assert pool.index_of == {"one/a": 0, "one/b": 1, "two/a": 1, "two/b": 2, "two/c": 1}
+    assert pool.num_documents == 6
 
 
 def test_passages_are_cut_before_they_are_compared(folders):
@@ -58,7 +59,7 @@ def test_cutting_keeps_spacing_and_counts_words():
 def test_errors_name_file_and_line(folders):
     path = folders[1] / "corpus.jsonl"
     path.write_text(path.read_text() + json.dumps({"id": "b", "text": "again"}) + "\n")
-    with pytest.raises(DataError, match=r"two/corpus\.jsonl:3: a second entry with the id `b`"):
+    with pytest.raises(DataError, match=r"two/corpus\.jsonl:4: a second entry with the id `b`"):
         load_pool(folders, max_words=None)
     path.write_text('{"id": "a", "text": "\\ud800"}\n')
     with pytest.raises(DataError, match=r"two/corpus\.jsonl:1: text must be valid Unicode"):

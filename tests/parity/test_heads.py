@@ -1,17 +1,17 @@
 """Every pooler with every scorer, and everything that chooses which states they read."""
 
-import itertools
-
 import pytest
+from grids import thinned
 
 POOLERS = ("first", "last", "max", "avg", "sum", "rms", "abs_max", "abs_avg")
 SCORERS = ("simple", "weighted-dot", "mlp", "hopfield")
-HEADS = [*itertools.product(POOLERS, SCORERS), ("pass", "cross-attn")]
 YES_AND_NO = (True, False)
 
 
-@pytest.mark.parametrize("extract", YES_AND_NO)
-@pytest.mark.parametrize(("pooler", "scorer"), HEADS)
+@pytest.mark.parametrize(
+    ("pooler", "scorer", "extract"),
+    [*thinned(POOLERS, SCORERS, YES_AND_NO), *(("pass", "cross-attn", extract) for extract in YES_AND_NO)],
+)
 def test_every_pooler_works_with_every_scorer(pair, pooler, scorer, extract):
     pair(pooling_strategy=pooler, scorer_type=scorer, extract_text_features=extract, prompt_first=True).check()
 

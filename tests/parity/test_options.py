@@ -8,6 +8,7 @@ import pytest
 from asks import ASKS, FEW_SHOT, RAC
 from gliclass import layers
 from gliclass import model as gliclass_model
+from grids import thinned
 from tiny import BACKBONES, LABELS, TEXT
 from upstream import TOLERANCE, build_pair
 
@@ -65,9 +66,10 @@ def test_projectors_may_be_narrower_or_wider_than_the_encoder(pair, backbone, hi
     pair(backbone, hidden_size=hidden_size, prompt_first=True, pooling_strategy="avg").check()
 
 
-@pytest.mark.parametrize("pooler", ["first", "last", "avg", "max", "sum", "rms"])
-@pytest.mark.parametrize("extract", YES_AND_NO)
-@pytest.mark.parametrize("prompt_first", YES_AND_NO)
+@pytest.mark.parametrize(
+    ("pooler", "extract", "prompt_first"),
+    thinned(["first", "last", "avg", "max", "sum", "rms"], YES_AND_NO, YES_AND_NO),
+)
 def test_an_lstm_runs_over_the_text_states(pair, pooler, extract, prompt_first):
     pair(use_lstm=True, pooling_strategy=pooler, extract_text_features=extract, prompt_first=prompt_first).check()
 
@@ -120,9 +122,10 @@ def test_any_hidden_state_can_be_read(pair, backbone, layer):
     built.check()
 
 
-@pytest.mark.parametrize("use_bias", YES_AND_NO)
-@pytest.mark.parametrize("normalize", YES_AND_NO)
-@pytest.mark.parametrize("scorer", ["simple", "weighted-dot", "mlp", "hopfield"])
+@pytest.mark.parametrize(
+    ("scorer", "normalize", "use_bias"),
+    thinned(["simple", "weighted-dot", "mlp", "hopfield"], YES_AND_NO, YES_AND_NO),
+)
 def test_a_calibrator_rescales_every_scorers_logits(pair, scorer, normalize, use_bias):
     built = pair(
         use_calibrator=True,

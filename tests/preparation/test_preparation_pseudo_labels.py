@@ -102,14 +102,14 @@ def test_equal_texts_count_once(classifier, tmp_path):
 
 def test_a_store_is_filled_and_filling_it_again_replaces_labels(classifier, source, tmp_path):
     store = ExampleStore(None, ENCODER, backend="numpy")
-    store.add([Example("judged by hand", ("sport",))], ids=["mine"])
+    store.add([Example("judged by hand", ("sport",)), Example(f"{TEXTS[0].upper()} ", ("music",))], ids=["mine", "too"])
     first = write_pseudo_labels(
         tmp_path / "a.jsonl", source, LABELS, classifier, PseudoLabelling(threshold=0), store=store
     )
-    assert (first.num_stored, first.num_updated) == (10, 0)
+    assert (first.num_stored, first.num_updated, first.num_judged) == (9, 0, 1)
     lines = {line["text"]: line for line in read_lines(tmp_path / "a.jsonl")}
     for stored in store:
-        if stored.id == "mine":
+        if stored.id in {"mine", "too"}:
             continue
         line = lines[stored.example.text]
         assert list(stored.example.true_labels) == line["labels"]
@@ -118,9 +118,10 @@ def test_a_store_is_filled_and_filling_it_again_replaces_labels(classifier, sour
     second = write_pseudo_labels(
         tmp_path / "b.jsonl", source, [*LABELS, "music"], classifier, PseudoLabelling(threshold=0), store=store
     )
-    assert (second.num_stored, second.num_updated) == (0, 10)
+    assert (second.num_stored, second.num_updated, second.num_judged) == (0, 9, 1)
     assert len(store) == 11
     assert store.get("mine").example == Example("judged by hand", ("sport",))
+    assert store.get("too").example.true_labels == ("music",)
 
 
 def test_nothing_is_left_behind_by_a_run_that_fails(classifier, source, tmp_path):

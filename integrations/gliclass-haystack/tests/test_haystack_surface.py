@@ -17,7 +17,7 @@ LEAF = Path(package.__file__).parent
 PUBLIC = {
     "gliclass_rerank": {*gliclass_rerank.__all__},
     "gliclass_rerank.rac.foreign": {*foreign.__all__},
-    "gliclass_rerank.rac.source": {"ExampleSource", "plain_settings"},
+    "gliclass_rerank.rac.source": {"ExampleSource", "plain_settings", "plain_store"},
 }
 
 

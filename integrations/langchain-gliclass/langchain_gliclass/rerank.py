@@ -16,7 +16,7 @@ from langchain_core.runnables import ensure_config
 from pydantic import ConfigDict, PrivateAttr, field_serializer, field_validator
 
 from gliclass_rerank import Example, RerankStage, StageRanking
-from gliclass_rerank.rac.source import ExampleSource, plain_settings
+from gliclass_rerank.rac.source import ExampleSource, plain_settings, plain_store
 from langchain_gliclass.documents import checked_documents, reranked, shown_text
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class GLiClassRerank(BaseDocumentCompressor):
 
     @field_serializer("example_store")
     def _plain_store(self, value: Any) -> Any:  # Any: checked by the stage
-        return plain_settings({"example_store": value}).get("example_store")
+        return plain_store(value)
 
     @field_serializer("reranker")
     def _plain_reranker(self, value: Any) -> Any:  # Any: checked by the stage

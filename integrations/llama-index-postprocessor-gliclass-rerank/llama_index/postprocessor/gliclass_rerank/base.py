@@ -27,7 +27,7 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
 
 from gliclass_rerank import Example, RerankStage, StageRanking
-from gliclass_rerank.rac.source import ExampleSource, plain_settings
+from gliclass_rerank.rac.source import ExampleSource, plain_settings, plain_store
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -171,7 +171,7 @@ class GLiClassRerank(BaseNodePostprocessor):
 
     @field_serializer("example_store")
     def _path(self, store: Any) -> Any:  # Any: a path or a source; a path
-        return plain_settings({"example_store": store}).get("example_store")
+        return plain_store(store)
 
     @field_serializer("reranker")
     def _settings(self, reranker: Any) -> dict[str, Any] | None:  # Any: a `Reranker` or a mapping; settings' values

@@ -16,7 +16,7 @@ from haystack.utils import ComponentDevice
 from haystack_integrations.components.rankers.gliclass.documents import deduplicated, reranked, shown_text
 
 from gliclass_rerank import ConfigError, Example, RerankStage
-from gliclass_rerank.rac.source import ExampleSource, plain_settings
+from gliclass_rerank.rac.source import ExampleSource, plain_settings, plain_store
 
 if TYPE_CHECKING:
     from gliclass_rerank import Reranker  # imports torch
@@ -201,7 +201,7 @@ class GLiClassRanker:
             ConfigError: The example store is an object, not a path.
         """
         kept = {name: getattr(self, name) for name in _SETTINGS}
-        kept["example_store"] = plain_settings({"example_store": self.example_store}).get("example_store")
+        kept["example_store"] = plain_store(self.example_store)
         kept["reranker"] = _saved(self.reranker)
         return default_to_dict(self, **copy.deepcopy(kept))
 
