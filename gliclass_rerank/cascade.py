@@ -165,9 +165,10 @@ class Cascade:
         candidates: Sequence[str],
         *,
         examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
+        max_example_labels: int | None = None,
     ) -> Ask:
         """See `Scorer.ask`; each checkpoint is shown the examples in its own format."""
-        return self._first.ask(text, candidates, examples=examples)
+        return self._first.ask(text, candidates, examples=examples, max_example_labels=max_example_labels)
 
     def score(self, asks: Sequence[Ask], *, yielding: Yielding) -> list[tuple[list[float], Plan]]:
         """See `Scorer.score`.
@@ -185,7 +186,12 @@ class Cascade:
         scored = self._first.score(asks, yielding=yielding)
         chosen = [self._chosen(ask, logits) for ask, (logits, _) in zip(asks, scored, strict=True)]
         again = [
-            self._second.ask(ask.text, [ask.candidates[index] for index in indices], examples=ask.examples)
+            self._second.ask(
+                ask.text,
+                [ask.candidates[index] for index in indices],
+                examples=ask.examples,
+                max_example_labels=ask.max_example_labels,
+            )
             for ask, indices in zip(asks, chosen, strict=True)
         ]
         refined = self._second.score(again, yielding=yielding)
