@@ -46,6 +46,7 @@ _Dtype = Annotated[
 _Backend = Annotated[
     str | None, typer.Option("--backend", help="torch, onnx or openvino (on a CPU).  [default: torch]")
 ]
+_Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.  [default: torch's number]")]
 _Revision = Annotated[str | None, typer.Option("--revision", help="Revision of a hub checkpoint.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -107,6 +108,7 @@ def rank_command(
     device: _Device = None,
     dtype: _Dtype = None,
     backend: _Backend = None,
+    threads: _Threads = None,
     revision: _Revision = None,
     as_json: _Json = False,
 ) -> None:
@@ -114,7 +116,9 @@ def rank_command(
     from gliclass_rerank.evaluation.passages import load_passages
 
     loaded = load_passages(passages)
-    reranker = _load_reranker(model, device=device, dtype=dtype, plan=plan, backend=backend, revision=revision)
+    reranker = _load_reranker(
+        model, device=device, dtype=dtype, plan=plan, backend=backend, threads=threads, revision=revision
+    )
     ranking = reranker.rank(query, [passage.text for passage in loaded], top_k=top_k)
     if as_json:
         _print_json(_ranking_fields(query, reranker.name, loaded, ranking))
@@ -138,6 +142,7 @@ def evaluate_command(
     device: _Device = None,
     dtype: _Dtype = None,
     backend: _Backend = None,
+    threads: _Threads = None,
     revision: _Revision = None,
     as_json: _Json = False,
 ) -> None:
@@ -148,7 +153,9 @@ def evaluate_command(
     if run_out is not None:
         check_run_path(run_out)
     collection = load_collection(data, split, qrels=qrels, candidates=candidates, limit=limit)
-    reranker = _load_reranker(model, device=device, dtype=dtype, plan=plan, backend=backend, revision=revision)
+    reranker = _load_reranker(
+        model, device=device, dtype=dtype, plan=plan, backend=backend, threads=threads, revision=revision
+    )
     report = _rerank_with_progress(collection, reranker)
     if run_out is not None:
         write_run(run_out, report.run)
@@ -185,6 +192,7 @@ def _load_reranker(
     plan: str | None,
     backend: str | None,
     revision: str | None,
+    threads: int | None = None,
 ) -> Reranker:
     from gliclass_rerank import Reranker
 
@@ -195,6 +203,7 @@ def _load_reranker(
         dtype=dtype,
         plan=cast("AttentionPlan | None", plan),
         backend=cast("BackendName | None", backend),
+        threads=threads,
         revision=revision,
     )
 

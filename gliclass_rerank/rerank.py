@@ -46,6 +46,9 @@ class Reranker:
         backend: What runs the transformer layers: `"torch"`, `"onnx"` or `"openvino"`; None or `"auto"` take torch. The
             last two run BERT backbones on the CPU, in a `dtype` of `"float32"` or `"int8"`, with openvino also
             `"bfloat16"`, from an export that is made at the first use and kept beside the hub's cache.
+        threads: CPU threads of this instance's forward passes, however many callers there are: batches of rankings at
+            the same time take turns. None takes torch's number, in each calling thread; the other backends take it
+            for all callers, when they are loaded. See docs/decisions/0018-threads.md.
         example_store: Where judged examples are found for each query: the path of an `ExampleStore`, made if it does
             not exist and filled by the default encoder, or any `ExampleSource`. In one process all rerankers and
             classifiers that name a path share the store.
@@ -76,6 +79,7 @@ class Reranker:
         max_example_tokens: int | None = None,
         batch_tokens: int | None = None,
         backend: BackendName | None = None,
+        threads: int | None = None,
         example_store: str | Path | ExampleSource | None = None,
         num_examples: int = 3,
         example_similarity: float = 0.5,
@@ -98,6 +102,7 @@ class Reranker:
             max_example_tokens=max_example_tokens,
             batch_tokens=batch_tokens,
             backend=backend,
+            threads=threads,
             has_store=example_store is not None,
         )
         self._given: dict[str, Any] = {  # Any: settings of all types
@@ -111,6 +116,7 @@ class Reranker:
             "max_example_tokens": max_example_tokens,
             "batch_tokens": batch_tokens,
             "backend": backend,
+            "threads": threads,
         }
         if example_store is not None:
             self._given |= {

@@ -50,6 +50,7 @@ class Scorer:
         max_example_tokens: Tokens of examples.
         batch_tokens: Tokens of one forward pass.
         backend: What runs the transformer layers.
+        threads: CPU threads of forward passes.
         has_store: Whether there is a store of examples, which the model must be able to read.
 
     Attributes:
@@ -72,6 +73,7 @@ class Scorer:
         max_example_tokens: int | None = None,
         batch_tokens: int | None = None,
         backend: BackendName | None = None,
+        threads: int | None = None,
         has_store: bool = False,
     ) -> None:
         if plan is not None and plan not in _PLANS:
@@ -95,6 +97,7 @@ class Scorer:
             device=device,
             dtype=dtype,
             batch_tokens=batch_tokens,
+            threads=threads,
             sample=self._sample,
         )
         self.device, self.dtype = placement.device, placement.dtype

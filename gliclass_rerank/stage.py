@@ -57,6 +57,7 @@ _LOADING: Final = frozenset(
         "max_example_tokens",
         "batch_tokens",
         "backend",
+        "threads",
         "example_store",
         "num_examples",
         "example_similarity",

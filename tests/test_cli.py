@@ -17,12 +17,13 @@ class OverlapReranker:
 
     settings = None
 
-    def __init__(self, model=None, *, device=None, dtype=None, plan=None, backend=None, revision=None):
+    def __init__(self, model=None, *, device=None, dtype=None, plan=None, backend=None, threads=None, revision=None):
         type(self).settings = {
             "model": model,
             "device": device,
             "plan": plan,
             "backend": backend,
+            "threads": threads,
             "revision": revision,
         }
         self.name = model or "overlap"
@@ -108,8 +109,8 @@ def test_rank_json_prints_one_object(fake_reranker, passages, capsys):
 
 
 def test_rank_hands_the_model_options_on(fake_reranker, passages, capsys):
-    options = {"model": "folder", "device": "cpu", "plan": "joint", "backend": "onnx", "revision": "abc"}
-    arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+    options = {"model": "folder", "device": "cpu", "plan": "joint", "backend": "onnx", "threads": 2, "revision": "abc"}
+    arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
     assert cli.main(["rank", "--query", "chain", "--passages", passages, *arguments]) == 0
     assert fake_reranker.settings == options
 
