@@ -174,14 +174,20 @@ def optimize_command(
         str | None, typer.Option("--dtype", help="float32, int8, or with openvino bfloat16.  [default: float32]")
     ] = None,
     revision: _Revision = None,
+    prune_after: Annotated[
+        int | None, typer.Option("--prune-after", min=1, help="Then remove exports that were not used for DAYS days.")
+    ] = None,
 ) -> None:
     """Export a model for a CPU backend, which its first use would do otherwise."""
-    from gliclass_rerank.engine.graph_cache import default_cache_folder
+    from gliclass_rerank.engine.graph_cache import default_cache_folder, prune_graphs
 
     if backend in {"auto", "torch"}:
         raise ConfigError(f"`backend` must be `onnx` or `openvino`, got {backend!r}; torch needs no export")
     _load_reranker(model, device=None, dtype=dtype, plan=plan, backend=backend, revision=revision)
     typer.echo(f"exported to {default_cache_folder()}")
+    if prune_after is not None:
+        removed = prune_graphs(default_cache_folder(), unused_days=prune_after)
+        typer.echo(f"removed {removed} that were not used for {prune_after} days")
 
 
 def _load_reranker(

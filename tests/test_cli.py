@@ -266,6 +266,21 @@ def test_optimize_exports_a_model_once(capsys, tiny_folders, tmp_path, monkeypat
     assert capsys.readouterr().out == f"exported to {tmp_path / 'graphs'}\n" * 2
 
 
+def test_optimize_removes_old_exports_on_request(capsys, tiny_folders, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    for module in (selection, graph_cache):
+        monkeypatch.setattr(module, "default_cache_folder", lambda: tmp_path)
+    old = tmp_path / ("0" * 32)
+    old.mkdir()
+    os.utime(old, (0, 0))
+
+    assert cli.main(["optimize", "--model", str(tiny_folders["bert"]), "--backend", "onnx", "--prune-after", "30"]) == 0
+
+    (entry,) = tmp_path.iterdir()
+    assert entry != old
+    assert capsys.readouterr().out.splitlines()[1] == "removed 1 that were not used for 30 days"
+
+
 def test_optimize_refuses_a_backend_that_needs_no_export(capsys):
     assert cli.main(["optimize", "--backend", "torch"]) == 2
     assert capsys.readouterr().err.startswith("error: `backend` must be `onnx` or `openvino`, got 'torch'")
