@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from gliclass_rerank.background import in_background
 from gliclass_rerank.checks import checked_count, checked_text, checked_texts
 from gliclass_rerank.engine.selection import BackendName
 from gliclass_rerank.errors import InputError
@@ -261,7 +261,7 @@ class Reranker:
         top_k: int | None = None,
         examples: Examples | None = None,
     ) -> Ranking:
-        """`rank` in a worker thread, so that the event loop is never blocked.
+        """`rank` in one of a few worker threads, so that the event loop is never blocked.
 
         Args:
             query: As for `rank`.
@@ -272,7 +272,7 @@ class Reranker:
         Returns:
             As for `rank`.
         """
-        return await asyncio.to_thread(self.rank, query, passages, top_k=top_k, examples=examples)
+        return await in_background(self.rank, query, passages, top_k=top_k, examples=examples)
 
     def examples_for(self, queries: Sequence[str]) -> list[tuple[Example, ...]]:
         """Find the examples that `rank` shows beside queries.
