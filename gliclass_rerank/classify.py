@@ -46,6 +46,7 @@ class ZeroShotClassifier:
         max_example_tokens: As for `Reranker`.
         batch_tokens: As for `Reranker`.
         backend: As for `Reranker`.
+        threads: As for `Reranker`.
         example_store: Where judged examples are found for each text; as for `Reranker`.
         num_examples: As for `Reranker`.
         example_similarity: As for `Reranker`.
@@ -72,6 +73,7 @@ class ZeroShotClassifier:
         max_example_tokens: int | None = None,
         batch_tokens: int | None = None,
         backend: BackendName | None = None,
+        threads: int | None = None,
         example_store: str | Path | ExampleSource | None = None,
         num_examples: int = 3,
         example_similarity: float = 0.5,
@@ -93,6 +95,7 @@ class ZeroShotClassifier:
             max_example_tokens=max_example_tokens,
             batch_tokens=batch_tokens,
             backend=backend,
+            threads=threads,
             has_store=example_store is not None,
         )
 

@@ -47,6 +47,7 @@ _Dtype = Annotated[
 _Backend = Annotated[
     str | None, typer.Option("--backend", help="torch, onnx or openvino (on a CPU).  [default: torch]")
 ]
+_Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.  [default: torch's number]")]
 _Revision = Annotated[str | None, typer.Option("--revision", help="Revision of a hub checkpoint.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -108,6 +109,7 @@ def rank_command(
     device: _Device = None,
     dtype: _Dtype = None,
     backend: _Backend = None,
+    threads: _Threads = None,
     revision: _Revision = None,
     as_json: _Json = False,
 ) -> None:
@@ -115,7 +117,9 @@ def rank_command(
     from gliclass_rerank.evaluation.passages import load_passages
 
     loaded = load_passages(passages)
-    reranker = _load_reranker(model, device=device, dtype=dtype, plan=plan, backend=backend, revision=revision)
+    reranker = _load_reranker(
+        model, device=device, dtype=dtype, plan=plan, backend=backend, threads=threads, revision=revision
+    )
     ranking = reranker.rank(query, [passage.text for passage in loaded], top_k=top_k)
     if as_json:
         _print_json(_ranking_fields(query, reranker.name, loaded, ranking))
@@ -139,6 +143,7 @@ def evaluate_command(
     device: _Device = None,
     dtype: _Dtype = None,
     backend: _Backend = None,
+    threads: _Threads = None,
     revision: _Revision = None,
     as_json: _Json = False,
 ) -> None:
@@ -149,7 +154,9 @@ def evaluate_command(
     if run_out is not None:
         check_run_path(run_out)
     collection = load_collection(data, split, qrels=qrels, candidates=candidates, limit=limit)
-    reranker = _load_reranker(model, device=device, dtype=dtype, plan=plan, backend=backend, revision=revision)
+    reranker = _load_reranker(
+        model, device=device, dtype=dtype, plan=plan, backend=backend, threads=threads, revision=revision
+    )
     report = _rerank_with_progress(collection, reranker)
     if run_out is not None:
         write_run(run_out, report.run)
@@ -168,14 +175,20 @@ def optimize_command(
         str | None, typer.Option("--dtype", help="float32, int8, or with openvino bfloat16.  [default: float32]")
     ] = None,
     revision: _Revision = None,
+    prune_after: Annotated[
+        int | None, typer.Option("--prune-after", min=1, help="Then remove exports that were not used for DAYS days.")
+    ] = None,
 ) -> None:
     """Export a model for a CPU backend, which its first use would do otherwise."""
-    from gliclass_rerank.engine.graph_cache import default_cache_folder
+    from gliclass_rerank.engine.graph_cache import default_cache_folder, prune_graphs
 
     if backend in {"auto", "torch"}:
         raise ConfigError(f"`backend` must be `onnx` or `openvino`, got {backend!r}; torch needs no export")
     _load_reranker(model, device=None, dtype=dtype, plan=plan, backend=backend, revision=revision)
     typer.echo(f"exported to {default_cache_folder()}")
+    if prune_after is not None:
+        removed = prune_graphs(default_cache_folder(), unused_days=prune_after)
+        typer.echo(f"removed {removed} that were not used for {prune_after} days")
 
 
 @app.command("precompute")
@@ -218,6 +231,7 @@ def _load_reranker(
     plan: str | None,
     backend: str | None,
     revision: str | None,
+    threads: int | None = None,
 ) -> Reranker:
     from gliclass_rerank import Reranker
 
@@ -228,6 +242,7 @@ def _load_reranker(
         dtype=dtype,
         plan=cast("AttentionPlan | None", plan),
         backend=cast("BackendName | None", backend),
+        threads=threads,
         revision=revision,
     )
 

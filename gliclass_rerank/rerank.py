@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 import torch
 
+from gliclass_rerank.background import in_background
 from gliclass_rerank.cascade import load_ranker
 from gliclass_rerank.checks import checked_count, checked_text, checked_texts
 from gliclass_rerank.engine.passage_cache import CacheMeta, StatesDtype
@@ -54,6 +54,9 @@ class Reranker:
         backend: What runs the transformer layers: `"torch"`, `"onnx"` or `"openvino"`; None or `"auto"` take torch. The
             last two run BERT backbones on the CPU, in a `dtype` of `"float32"` or `"int8"`, with openvino also
             `"bfloat16"`, from an export that is made at the first use and kept beside the hub's cache.
+        threads: CPU threads of this instance's forward passes, however many callers there are: batches of rankings at
+            the same time take turns. None takes torch's number, in each calling thread; the other backends take it
+            for all callers, when they are loaded. See docs/decisions/0018-threads.md.
         passage_cache: Folder that `precompute` wrote: passages in it start at the layer it was made for, others are
             computed as ever. Needs the checkpoint it was made by, the plan `"shared_query"` and torch.
         example_store: Where judged examples are found for each query: the path of an `ExampleStore`, made if it does
@@ -89,6 +92,7 @@ class Reranker:
         max_example_tokens: int | None = None,
         batch_tokens: int | None = None,
         backend: BackendName | None = None,
+        threads: int | None = None,
         passage_cache: str | Path | None = None,
         example_store: str | Path | ExampleSource | None = None,
         num_examples: int = 3,
@@ -118,6 +122,7 @@ class Reranker:
             max_example_tokens=max_example_tokens,
             batch_tokens=batch_tokens,
             backend=backend,
+            threads=threads,
             has_store=example_store is not None,
             passage_cache=passage_cache,
         )
@@ -133,6 +138,7 @@ class Reranker:
             "max_example_tokens": max_example_tokens,
             "batch_tokens": batch_tokens,
             "backend": backend,
+            "threads": threads,
             "passage_cache": passage_cache,
         }
         if example_store is not None:
@@ -283,7 +289,7 @@ class Reranker:
         top_k: int | None = None,
         examples: Examples | None = None,
     ) -> Ranking:
-        """`rank` in a worker thread, so that the event loop is never blocked.
+        """`rank` in one of a few worker threads, so that the event loop is never blocked.
 
         Args:
             query: As for `rank`.
@@ -294,7 +300,7 @@ class Reranker:
         Returns:
             As for `rank`.
         """
-        return await asyncio.to_thread(self.rank, query, passages, top_k=top_k, examples=examples)
+        return await in_background(self.rank, query, passages, top_k=top_k, examples=examples)
 
     def precompute(
         self,

@@ -17,7 +17,6 @@ from gliclass_rerank.engine.engine import Engine
 from gliclass_rerank.engine.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.engine.precomputation import open_passage_cache, precompute, uncacheable_reason
 from gliclass_rerank.engine.selection import BackendName, build_backend
-from gliclass_rerank.engine.torch_backend import TorchBackend
 from gliclass_rerank.errors import ConfigError, InputError, listed
 from gliclass_rerank.inputs.examples import ExampleFormat
 from gliclass_rerank.inputs.layout import Ask
@@ -59,6 +58,7 @@ class Scorer:
         max_example_tokens: Tokens of examples.
         batch_tokens: Tokens of one forward pass.
         backend: What runs the transformer layers.
+        threads: CPU threads of forward passes.
         has_store: Whether there is a store of examples, which the model must be able to read.
         passage_cache: What `precompute` wrote; None for none.
 
@@ -83,6 +83,7 @@ class Scorer:
         max_example_tokens: int | None = None,
         batch_tokens: int | None = None,
         backend: BackendName | None = None,
+        threads: int | None = None,
         has_store: bool = False,
         passage_cache: str | Path | None = None,
     ) -> None:
@@ -110,6 +111,7 @@ class Scorer:
             device=device,
             dtype=dtype,
             batch_tokens=batch_tokens,
+            threads=threads,
             sample=self._sample,
         )
         self.device, self.dtype = placement.device, placement.dtype
@@ -190,7 +192,6 @@ class Scorer:
         model = self._cacheable()
         if self.dtype != torch.float32:
             raise ConfigError(f"passages are precomputed in the `dtype` 'float32', got {str(self.dtype)[6:]!r}")
-        assert isinstance(self._backend, TorchBackend), "others are refused above"
         return precompute(
             self._passage_blocks(passages),
             Path(folder),

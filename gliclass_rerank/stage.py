@@ -5,7 +5,6 @@ Importing this module loads no torch: the model is loaded at the first use or in
 
 from __future__ import annotations
 
-import asyncio
 import math
 import threading
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+from gliclass_rerank.background import in_background
 from gliclass_rerank.checks import (
     as_number,
     checked_count,
@@ -58,6 +58,7 @@ _LOADING: Final = frozenset(
         "max_example_tokens",
         "batch_tokens",
         "backend",
+        "threads",
         "passage_cache",
         "example_store",
         "num_examples",
@@ -245,7 +246,7 @@ class RerankStage:
         score_threshold: float | None = None,
         examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
     ) -> StageRanking:
-        """`run`, and loading if it is due, in a worker thread, so that the event loop is never blocked.
+        """`run`, and loading if it is due, in one of a few worker threads, so that the event loop is never blocked.
 
         Args:
             query: As for `run`.
@@ -258,7 +259,7 @@ class RerankStage:
         Returns:
             As for `run`.
         """
-        return await asyncio.to_thread(
+        return await in_background(
             self.run,
             query,
             passages,

@@ -17,12 +17,13 @@ class OverlapReranker:
 
     settings = None
 
-    def __init__(self, model=None, *, device=None, dtype=None, plan=None, backend=None, revision=None):
+    def __init__(self, model=None, *, device=None, dtype=None, plan=None, backend=None, threads=None, revision=None):
         type(self).settings = {
             "model": model,
             "device": device,
             "plan": plan,
             "backend": backend,
+            "threads": threads,
             "revision": revision,
         }
         self.name = model or "overlap"
@@ -108,8 +109,8 @@ def test_rank_json_prints_one_object(fake_reranker, passages, capsys):
 
 
 def test_rank_hands_the_model_options_on(fake_reranker, passages, capsys):
-    options = {"model": "folder", "device": "cpu", "plan": "joint", "backend": "onnx", "revision": "abc"}
-    arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+    options = {"model": "folder", "device": "cpu", "plan": "joint", "backend": "onnx", "threads": 2, "revision": "abc"}
+    arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
     assert cli.main(["rank", "--query", "chain", "--passages", passages, *arguments]) == 0
     assert fake_reranker.settings == options
 
@@ -263,6 +264,21 @@ def test_optimize_exports_a_model_once(capsys, tiny_folders, tmp_path, monkeypat
     (entry,) = (tmp_path / "graphs").iterdir()
     assert sorted(path.name for path in entry.iterdir()) == ["passage.onnx", "query.onnx"]
     assert capsys.readouterr().out == f"exported to {tmp_path / 'graphs'}\n" * 2
+
+
+def test_optimize_removes_old_exports_on_request(capsys, tiny_folders, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    for module in (selection, graph_cache):
+        monkeypatch.setattr(module, "default_cache_folder", lambda: tmp_path)
+    old = tmp_path / ("0" * 32)
+    old.mkdir()
+    os.utime(old, (0, 0))
+
+    assert cli.main(["optimize", "--model", str(tiny_folders["bert"]), "--backend", "onnx", "--prune-after", "30"]) == 0
+
+    (entry,) = tmp_path.iterdir()
+    assert entry != old
+    assert capsys.readouterr().out.splitlines()[1] == "removed 1 that were not used for 30 days"
 
 
 def test_optimize_refuses_a_backend_that_needs_no_export(capsys):

@@ -15,7 +15,7 @@ HEAVY = ("torch", "transformers", "tokenizers", "numpy", "huggingface_hub", "saf
 
 
 def run_python(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300).stdout
 
 
 def loaded_after(statement):
@@ -51,6 +51,17 @@ def test_every_exception_has_the_common_base_and_a_builtin_one():
 
 def test_importing_the_package_loads_nothing_heavy():
     assert loaded_after("import gliclass_rerank") == "[]"
+
+
+def test_importing_the_stage_loads_nothing_heavy():
+    assert loaded_after("import gliclass_rerank.stage") == "[]"
+
+
+def test_ranking_with_the_bundled_model_imports_no_transformers():
+    """They would take longer than torch does."""
+    ranking = "from gliclass_rerank import Reranker; Reranker(device='cpu').rank('chain', ['oil it', 'a tyre'])"
+
+    assert "'transformers'" not in loaded_after(ranking)
 
 
 def test_importing_values_and_errors_loads_nothing_heavy():

@@ -77,3 +77,15 @@ def test_every_backbone_and_plan_gives_sixteen_threads_the_results_of_one(tiny_f
 
     assert len(found) == NUM_THREADS * len(calls)
     assert all(ranking == expected[call] for (_, call), ranking in found.items())
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_instance_with_threads_of_its_own_gives_sixteen_callers_the_results_of_one(tiny_folders, threads):
+    reranker = Reranker(tiny_folders["bert"], device="cpu", threads=threads)
+    calls = CALLS[:7]
+    expected = [Reranker(tiny_folders["bert"], device="cpu").rank(*call) for call in calls]
+
+    found = run_in_threads(reranker, calls)
+
+    assert all(ranking == expected[call] for (_, call), ranking in found.items())
+    assert reranker.settings["threads"] == threads

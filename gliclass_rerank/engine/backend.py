@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from gliclass_rerank.types import Blocks, GroupStates, Window
+import numpy as np
+from numpy.typing import NDArray
+
+from gliclass_rerank.types import Blocks, GroupStates, TokenIds, Window
 
 
 class Backend(Protocol):
@@ -32,5 +35,20 @@ class Backend(Protocol):
         Raises:
             OutOfMemoryError: The batch does not fit the device; a smaller one may.
             BackendError: Anything else.
+        """
+        ...
+
+    def candidate_states(self, rows: Sequence[TokenIds], layer: int) -> NDArray[np.float32]:
+        """States of a uni-encoder's candidates at the input of a layer below which they do not see the query.
+
+        Args:
+            rows: Their sequences; at least one.
+            layer: The layer.
+
+        Returns:
+            FloatArray [num_rows, seq_len, hidden]. What is beyond a row's end means nothing.
+
+        Raises:
+            OutOfMemoryError: They do not fit the device; fewer may.
         """
         ...

@@ -57,13 +57,16 @@ class ExportedLayers(BertBlocks):
         folder: Holds the graphs, `NAME.onnx`, of one attention plan.
         runtime: What runs them.
         precision: What they compute in.
+        threads: CPU threads of a graph.
     """
 
-    def __init__(self, backbone: nn.Module, folder: Path, *, runtime: Runtime, precision: Precision) -> None:
+    def __init__(
+        self, backbone: nn.Module, folder: Path, *, runtime: Runtime, precision: Precision, threads: int
+    ) -> None:
         super().__init__(backbone)
         self._runtime = runtime
         self._sessions: dict[str, Session] = {
-            path.stem: open_session(path, runtime, precision) for path in sorted(folder.glob("*.onnx"))
+            path.stem: open_session(path, runtime, precision, threads) for path in sorted(folder.glob("*.onnx"))
         }
 
     def encode_query(

@@ -1,4 +1,4 @@
-"""Where and in which precision a model runs; resolved once, when it is loaded."""
+"""Where, in which precision and on how many threads a model runs; resolved once, when it is loaded."""
 
 from __future__ import annotations
 
@@ -19,23 +19,26 @@ _DTYPES: Final = {
 
 @dataclass(frozen=True)
 class Placement:
-    """Device, precision and batch budget.
+    """Device, precision, batch budget and CPU threads.
 
     Attributes:
         device: Where the model runs.
         dtype: Precision of the backbone; the head always runs in float32.
         batch_tokens: Tokens of one forward pass, padding included.
+        threads: CPU threads of all forward passes together; None for torch's own number in each calling thread.
     """
 
     device: torch.device
     dtype: torch.dtype
     batch_tokens: int
+    threads: int | None = None
 
 
 def resolve_placement(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     batch_tokens: int | None = None,
+    threads: int | None = None,
 ) -> Placement:
     """Fill in what the caller left open.
 
@@ -43,19 +46,30 @@ def resolve_placement(
         device: A torch device; None takes cuda, else mps, else cpu.
         dtype: `float32`, `float16` or `bfloat16`; None takes bfloat16 on a cuda device that has it, else float32.
         batch_tokens: Tokens of one forward pass; None takes 2,048 on the CPU and 65,536 elsewhere.
+        threads: CPU threads of all forward passes together; None leaves the number to torch.
 
     Returns:
         The placement.
 
     Raises:
-        ConfigError: A device or precision that is unknown or not there, or a budget below 1.
+        ConfigError: A device or precision that is unknown or not there, a budget or a number of threads below 1, or
+            threads for an accelerator.
     """
     chosen = _device(device)
     if batch_tokens is not None and batch_tokens < 1:
         raise ConfigError(f"`batch_tokens` must be at least 1, got {batch_tokens}")
     if batch_tokens is None:
         batch_tokens = default_batch_tokens(on_cpu=chosen.type == "cpu")
-    return Placement(chosen, _dtype(dtype, chosen), batch_tokens)
+    if threads is not None:
+        _check_threads(threads, chosen)
+    return Placement(chosen, _dtype(dtype, chosen), batch_tokens, threads)
+
+
+def _check_threads(threads: int, device: torch.device) -> None:
+    if threads < 1:
+        raise ConfigError(f"`threads` must be at least 1, got {threads}")
+    if device.type != "cpu":
+        raise ConfigError(f"`threads` is for models on the CPU, got {threads} for the `device` {device.type!r}")
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from gliclass_rerank.digests import weights_digest
+from gliclass_rerank.engine.backend import Backend
 from gliclass_rerank.engine.engine import length_groups
 from gliclass_rerank.engine.passage_cache import CacheMeta, PassageCache, StatesDtype, write_passage_cache
-from gliclass_rerank.engine.torch_backend import TorchBackend
 from gliclass_rerank.errors import ConfigError
 from gliclass_rerank.model.blocks.registry import block_runner
 from gliclass_rerank.model.config import AttentionPlan, ModelConfig
@@ -112,7 +112,7 @@ def precompute(
     folder: Path,
     *,
     model: GLiClass,
-    backend: TorchBackend,
+    backend: Backend,
     batch_tokens: int,
     dtype: StatesDtype,
     layer: int,

@@ -15,6 +15,7 @@ from gliclass_rerank.engine.engine import Engine
 from gliclass_rerank.engine.exported import GRAPHS, GRAPHS_OF, ExportedLayers
 from gliclass_rerank.engine.graph_cache import cached_graphs, default_cache_folder, graph_key
 from gliclass_rerank.engine.layer_graphs import LayerPlan, unsupported_backbone, watched_modules
+from gliclass_rerank.engine.own_threads import OwnThreads
 from gliclass_rerank.engine.placement import Placement, resolve_placement
 from gliclass_rerank.engine.quantisation import seen_inputs
 from gliclass_rerank.engine.sessions import PRECISIONS, Precision, Runtime
@@ -38,6 +39,7 @@ def build_backend(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     batch_tokens: int | None = None,
+    threads: int | None = None,
     sample: Callable[[], Sequence[Window | Blocks]] = tuple,
     cache_folder: Path | None = None,
 ) -> tuple[Backend, Placement]:
@@ -51,6 +53,7 @@ def build_backend(
         dtype: As for `resolve_placement`; of an exported model `float32` (None) or `int8`, with openvino also
             `bfloat16`.
         batch_tokens: As for `resolve_placement`.
+        threads: As for `resolve_placement`.
         sample: Gives the requests of typical texts, which int8 is fitted to; called when such an export is made.
         cache_folder: Where exports are kept; None for the default.
 
@@ -67,11 +70,11 @@ def build_backend(
     if backend in {None, "auto", "torch"}:
         if dtype == "int8":
             raise ConfigError("`dtype` 'int8' needs the `backend` 'onnx' or 'openvino'")
-        placement = resolve_placement(device, dtype, batch_tokens)
-        return TorchBackend(model, placement), placement
+        placement = resolve_placement(device, dtype, batch_tokens, threads)
+        return _on_threads(TorchBackend(model, placement), placement), placement
     runtime = cast("Runtime", backend)
     precision = _precision(runtime, dtype)
-    placement = _on_cpu(runtime, device, batch_tokens)
+    placement = _on_cpu(runtime, device, batch_tokens, threads)
     if reason := unsupported_reason(model.config):
         raise ConfigError(f"the backend {runtime!r} cannot run this checkpoint: {reason}")
     require("onnxruntime" if runtime == "onnx" else "openvino", extra=runtime)
@@ -85,8 +88,10 @@ def build_backend(
     )
     requests = tuple(sample()) if precision == "int8" else None
     folder = _exported(model, plan, layers, requests, cache_folder or default_cache_folder())
-    runner = ExportedLayers(model.encoder_model, folder, runtime=runtime, precision=precision)
-    return TorchBackend(model, placement, runner), placement
+    runner = ExportedLayers(
+        model.encoder_model, folder, runtime=runtime, precision=precision, threads=threads or torch.get_num_threads()
+    )
+    return _on_threads(TorchBackend(model, placement, runner), placement), placement
 
 
 def unsupported_reason(config: ModelConfig) -> str | None:
@@ -112,8 +117,14 @@ def _precision(runtime: Runtime, dtype: str | torch.dtype | None) -> Precision:
     return chosen
 
 
-def _on_cpu(runtime: Runtime, device: str | torch.device | None, batch_tokens: int | None) -> Placement:
-    placement = resolve_placement("cpu" if device is None else device, torch.float32, batch_tokens)
+def _on_threads(backend: Backend, placement: Placement) -> Backend:
+    return backend if placement.threads is None else OwnThreads(backend, placement.threads)
+
+
+def _on_cpu(
+    runtime: Runtime, device: str | torch.device | None, batch_tokens: int | None, threads: int | None
+) -> Placement:
+    placement = resolve_placement("cpu" if device is None else device, torch.float32, batch_tokens, threads)
     if placement.device.type != "cpu":
         raise ConfigError(f"the backend {runtime!r} runs on the CPU only, got `device` {device!r}")
     return placement

@@ -1,6 +1,6 @@
 """Runs ONNX graphs on a CPU runtime: arrays in, arrays out.
 
-A session has its own threads, as many as torch has when it is made; nothing is set for the whole process.
+A session has its own threads; nothing is set for the whole process.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, Literal, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from gliclass_rerank._optional import require
@@ -45,7 +44,7 @@ class Session(Protocol):
         ...
 
 
-def open_session(path: Path, runtime: Runtime, precision: Precision) -> Session:
+def open_session(path: Path, runtime: Runtime, precision: Precision, threads: int) -> Session:
     """Load a graph.
 
     Args:
@@ -53,6 +52,7 @@ def open_session(path: Path, runtime: Runtime, precision: Precision) -> Session:
         runtime: What runs it.
         precision: What it computes in. Integers are in the file, and onnxruntime computes the rest in float32; openvino
             takes bfloat16 for the rest where the processor has it.
+        threads: CPU threads, shared by all callers.
 
     Returns:
         The session.
@@ -62,14 +62,14 @@ def open_session(path: Path, runtime: Runtime, precision: Precision) -> Session:
         ConfigError: The processor has no bfloat16.
         MissingDependencyError: The runtime is not installed.
     """
-    return _OnnxSession(path) if runtime == "onnx" else _OpenVinoSession(path, precision)
+    return _OnnxSession(path, threads) if runtime == "onnx" else _OpenVinoSession(path, precision, threads)
 
 
 class _OnnxSession:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int) -> None:
         ort = require("onnxruntime", extra="onnx")
         settings = ort.SessionOptions()
-        settings.intra_op_num_threads = torch.get_num_threads()
+        settings.intra_op_num_threads = threads
         settings.inter_op_num_threads = 1
         settings.log_severity_level = 3  # errors; they are raised too
         # A thread that waits would otherwise keep its core busy, which others on the machine pay for.
@@ -88,7 +88,7 @@ class _OnnxSession:
 
 
 class _OpenVinoSession:
-    def __init__(self, path: Path, precision: Precision) -> None:
+    def __init__(self, path: Path, precision: Precision, threads: int) -> None:
         openvino = require("openvino", extra="openvino")
         core = openvino.Core()
         has_bfloat16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -97,7 +97,7 @@ class _OpenVinoSession:
         settings = {
             # Not left to openvino, which takes bfloat16 for float32 wherever the processor has it, and says nothing.
             "INFERENCE_PRECISION_HINT": "bf16" if precision != "float32" and has_bfloat16 else "f32",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
         }
         try:

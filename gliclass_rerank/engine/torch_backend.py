@@ -54,18 +54,7 @@ class TorchBackend:
 
     @torch.inference_mode()
     def candidate_states(self, rows: Sequence[TokenIds], layer: int) -> NDArray[np.float32]:
-        """States of a uni-encoder's candidates at the input of a layer below which they do not see the query.
-
-        Args:
-            rows: Their sequences; at least one.
-            layer: The layer.
-
-        Returns:
-            FloatArray [num_rows, seq_len, hidden]. What is beyond a row's end means nothing.
-
-        Raises:
-            OutOfMemoryError: They do not fit the device; fewer may.
-        """
+        """States of a uni-encoder's candidates; see `Backend.candidate_states`."""
         assert isinstance(self._model, GLiClass), "others have no such layer"
         try:
             tokens = TokenRows.of(rows, pad_id=self._label_pad_id, device=self._device)

@@ -140,10 +140,10 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
     Raises:
         CheckpointError: No tokenizer there, or one without a fast implementation.
     """
+    if _is_complete_json(folder):
+        return TextTokenizer(_from_json(folder))
     from transformers import AutoTokenizer, PretrainedConfig  # here, because importing it takes a second
 
-    if not _names_a_class(folder):
-        return TextTokenizer(_from_json(folder))
     try:
         # An empty config, because the folder's own is of a type that transformers does not know and would warn about.
         loaded = AutoTokenizer.from_pretrained(
@@ -176,9 +176,17 @@ def check_markers(tokenizer: TextTokenizer, expected: Mapping[str, int], *, opti
             raise CheckpointError(f"the tokenizer gives {marker} the id {found}, the config says {index}")
 
 
-def _names_a_class(folder: Path) -> bool:
+def _is_complete_json(folder: Path) -> bool:
+    """Whether tokenizer.json says all: no class is named, or the generic one with no more than its padding token."""
     config = folder / "tokenizer_config.json"
-    return config.is_file() and "tokenizer_class" in json.loads(config.read_text(encoding="utf-8"))
+    if not config.is_file():
+        return True
+    values: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))  # Any: JSON
+    if "tokenizer_class" not in values:
+        return True
+    # As checkpoints are saved here.
+    is_generic = values["tokenizer_class"] == "PreTrainedTokenizerFast" and (folder / "tokenizer.json").is_file()
+    return is_generic and values.keys() <= {"tokenizer_class", "pad_token"}
 
 
 def _from_json(folder: Path) -> Tokenizer:

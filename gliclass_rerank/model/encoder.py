@@ -1,7 +1,8 @@
 """Builds a backbone from its config and runs it over whole sequences.
 
-The only module of `model/` that imports transformers. Backbones are stock `AutoModel` encoders (T5 without its
-decoder); nothing in them is patched.
+The only module of `model/` that imports transformers, and only when it is needed, because that takes longer than to
+import torch. Backbones are stock `AutoModel` encoders (T5 without its decoder); nothing in them is patched. BERT is
+written out in `bert.py`.
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from transformers import CONFIG_MAPPING, AutoModel, T5EncoderModel, UMT5EncoderModel
-from transformers.activations import ACT2FN
 
 from gliclass_rerank.errors import ConfigError, listed
 from gliclass_rerank.model.batch import TokenRows
+from gliclass_rerank.model.bert import ACTIVATIONS, Bert, BertConfig
 
 # Upstream runs these with bidirectional attention through the llm2vec package; AutoModel would run them causally and
 # give wrong scores without a word.
@@ -55,12 +55,16 @@ class BackboneShape:
 
 
 def _parse(values: Mapping[str, Any]) -> Any:  # Any: the config class depends on model_type
+    if (own := BertConfig.of(values)) is not None:
+        return own
     model_type = values["model_type"]
     if model_type in _NEEDS_LLM2VEC:
         raise ConfigError(
             f"the backbone {model_type!r} is a decoder that GLiClass runs bidirectionally through llm2vec; "
             "this library does not support it"
         )
+    from transformers import CONFIG_MAPPING
+
     if model_type not in CONFIG_MAPPING:
         raise ConfigError(
             f"the backbone {model_type!r} is not known to the installed transformers; remote code is never run"
@@ -126,6 +130,10 @@ def activation(name: str) -> nn.Module:
     Raises:
         ConfigError: An unknown name.
     """
+    if name in ACTIVATIONS:
+        return ACTIVATIONS[name]()
+    from transformers.activations import ACT2FN
+
     if name not in ACT2FN:
         raise ConfigError(f"`projector_hidden_act` must be one of {listed(ACT2FN)}, got {name!r}")
     module: nn.Module = ACT2FN[name]
@@ -151,12 +159,18 @@ def build_backbone(values: Mapping[str, Any], *, vocab_size: int | None = None) 
     if vocab_size is not None:
         config.vocab_size = vocab_size
     with _SkipInitialisation():
-        if config.model_type in _T5_FAMILY:
-            backbone = (UMT5EncoderModel if config.model_type == "umt5" else T5EncoderModel)(config)
-        else:
-            backbone = AutoModel.from_config(config, dtype=torch.float32)
-    built: nn.Module = backbone.eval()
-    return built
+        backbone = Bert(config) if isinstance(config, BertConfig) else _stock_backbone(config)
+    return backbone.eval()
+
+
+def _stock_backbone(config: Any) -> nn.Module:  # Any: see _parse
+    from transformers import AutoModel, T5EncoderModel, UMT5EncoderModel
+
+    if config.model_type in _T5_FAMILY:
+        stock: nn.Module = (UMT5EncoderModel if config.model_type == "umt5" else T5EncoderModel)(config)
+    else:
+        stock = AutoModel.from_config(config, dtype=torch.float32)
+    return stock
 
 
 class _SkipInitialisation(TorchFunctionMode):

@@ -11,6 +11,7 @@ from gliclass_rerank import Example, Reranker, ZeroShotClassifier
 from gliclass_rerank.engine import graph_cache, selection
 from gliclass_rerank.engine.engine import Engine
 from gliclass_rerank.engine.selection import build_backend
+from gliclass_rerank.engine.sessions import open_session
 from gliclass_rerank.errors import BackendError, ConfigError, MissingDependencyError
 from gliclass_rerank.types import Blocks, Window
 
@@ -164,6 +165,18 @@ def test_threads_share_a_backend_and_none_sees_another_ones_numbers(runtime, tin
         thread.join()
 
     assert [found[number] for number in range(len(queries))] == expected
+
+
+def test_a_session_has_the_threads_it_is_given(runtime, tiny_folders, cache):
+    torch.set_num_threads(2)
+    assert len(Reranker(tiny_folders["bert"], backend=runtime, threads=1).rank("oil", ["chain", "rust"])) == 2
+
+    session = open_session(next(cache.rglob("query.onnx")), runtime, "float32", 1)
+
+    if runtime == "onnx":
+        assert session._session.get_session_options().intra_op_num_threads == 1
+    else:  # which never takes more than there are cores
+        assert session._model.get_property("INFERENCE_NUM_THREADS") == 1
 
 
 def test_bfloat16_is_openvinos_and_agrees_roughly(tiny_folders, passages):

@@ -85,3 +85,15 @@ def test_a_budget_below_one_token_is_refused(batch_tokens):
 
 def test_a_given_budget_is_kept():
     assert resolve_placement("cpu", batch_tokens=1).batch_tokens == 1
+
+
+@pytest.mark.parametrize("threads", [0, -2])
+def test_less_than_one_thread_is_refused(threads):
+    with pytest.raises(ConfigError, match=f"`threads` must be at least 1, got {threads}"):
+        resolve_placement("cpu", threads=threads)
+
+
+def test_threads_are_for_the_cpu():
+    with pytest.raises(ConfigError, match="`threads` is for models on the CPU, got 2 for the `device` 'meta'"):
+        resolve_placement("meta", threads=2)
+    assert resolve_placement("cpu", threads=2).threads == 2

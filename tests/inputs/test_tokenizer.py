@@ -2,10 +2,14 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from tiny_checkpoints import MARKERS, SPECIAL, WORDS, byte_level_tokenizer, metaspace_tokenizer, tiny_tokenizer
+from transformers import AutoTokenizer, PretrainedConfig
 
+import gliclass_rerank
+from gliclass_rerank.checkpoint import DEFAULT_MODEL
 from gliclass_rerank.errors import CheckpointError
 from gliclass_rerank.inputs.tokenizer import TextTokenizer, check_markers, load_tokenizer
 
@@ -168,7 +172,8 @@ def test_a_folder_with_a_bare_tokenizer_file_is_loaded(tmp_path, stock, own):
 
 def test_a_folder_that_names_transformers_class_is_loaded(tmp_path, stock, own):
     stock.save(str(tmp_path / "tokenizer.json"))
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
+    values = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(values))
 
     assert load_tokenizer(tmp_path).encode(TEXTS) == own.encode(TEXTS)
 
@@ -176,3 +181,10 @@ def test_a_folder_that_names_transformers_class_is_loaded(tmp_path, stock, own):
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"holds neither tokenizer\.json nor a tokenizer_config\.json naming"):
         load_tokenizer(tmp_path)
+
+
+def test_a_checkpoint_saved_here_is_read_as_transformers_reads_it():
+    folder = Path(gliclass_rerank.__file__).parent / "bundled" / DEFAULT_MODEL
+    theirs = AutoTokenizer.from_pretrained(str(folder), config=PretrainedConfig())
+
+    assert load_tokenizer(folder).source == TextTokenizer(theirs.backend_tokenizer).source

@@ -10,7 +10,7 @@ from gliclass_rerank.model.blocks.runner import BlockRunner
 
 
 class BertBlocks(BlockRunner):
-    """Takes `transformers.BertModel` apart."""
+    """Takes a `Bert` apart."""
 
     @property
     def layers(self) -> Any:  # Any: modules of a transformers model, untyped there

@@ -1,0 +1,80 @@
+"""Forward passes in a thread of their own, with as many CPU threads as one instance may have.
+
+torch keeps its number for each thread that calls it, but what sets it for one also decides what threads get that have
+not called torch yet (docs/decisions/0018-threads.md). So nothing is set around a call: there is one thread that never
+does anything else, and it is set up once.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gliclass_rerank.engine.backend import Backend
+from gliclass_rerank.errors import ConfigError
+from gliclass_rerank.types import Blocks, GroupStates, TokenIds, Window
+
+_Result = TypeVar("_Result")
+_SETTING_UP = threading.Lock()
+
+
+class OwnThreads:
+    """Runs another backend's forward passes one after another, in the order in which callers asked for them.
+
+    Args:
+        backend: What runs them; on the CPU.
+        threads: How many CPU threads they use, however many callers there are.
+
+    Raises:
+        ConfigError: A torch that has one number for the whole process.
+    """
+
+    def __init__(self, backend: Backend, threads: int) -> None:
+        self._backend = backend
+        self._threads = threads
+        self._start()
+
+    def logits(
+        self,
+        batch: Sequence[Window] | Blocks,
+        groups: Sequence[Sequence[int]] = (),
+        states: GroupStates | None = None,
+    ) -> list[list[float]]:
+        """Score one batch; see `Backend.logits`."""
+        return self._run(self._backend.logits, batch, groups, states)
+
+    def candidate_states(self, rows: Sequence[TokenIds], layer: int) -> NDArray[np.float32]:
+        """States of a uni-encoder's candidates; see `Backend.candidate_states`."""
+        return self._run(self._backend.candidate_states, rows, layer)
+
+    def _run(self, function: Callable[..., _Result], *args: Any) -> _Result:  # Any: the function's
+        if self._process != os.getpid():  # threads do not survive a fork
+            self._start()
+        return self._worker.submit(function, *args).result()
+
+    def _start(self) -> None:
+        self._worker = ThreadPoolExecutor(1, "gliclass-rerank", _set_up, (self._threads,))
+        if (found := self._worker.submit(torch.get_num_threads).result()) != self._threads:
+            raise ConfigError(
+                f"`threads` is {self._threads}, but this torch has one number for the whole process, {found}: "
+                "set it with `torch.set_num_threads`"
+            )
+        self._process = os.getpid()
+
+
+def _set_up(threads: int) -> None:
+    with _SETTING_UP:
+        # Asked first, because a thread's first question takes over the process's number, and would do so after us.
+        everyones = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        # That was for this thread and for all that are yet to call torch; another thread takes back the latter.
+        others = threading.Thread(target=torch.set_num_threads, args=(everyones,))
+        others.start()
+        others.join()

@@ -1,0 +1,216 @@
+"""BERT as a plain module, with the names of transformers' `BertModel`.
+
+Written out because the bundled model is one: transformers' modelling code costs more time to import than torch
+(docs/decisions/0018-threads.md), and nothing else of it is needed. Layers of the same names lie in the same places, so
+checkpoints load as they are and block runners and exports find what they look for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+ACTIVATIONS: Final[Mapping[str, Callable[[], nn.Module]]] = {
+    "gelu": nn.GELU,
+    "linear": nn.Identity,
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+
+
+@dataclass(kw_only=True)
+class BertConfig:
+    """What a checkpoint says about its BERT, with transformers' defaults; named as there."""
+
+    model_type: str = "bert"
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int | None = 0
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> BertConfig | None:  # Any: JSON
+        """Read a backbone's config; None if it is for transformers: another architecture, or a BERT of a rare kind."""
+        is_plain = (
+            values["model_type"] == "bert"
+            and values.get("hidden_act", cls.hidden_act) in ACTIVATIONS
+            and not values.get("is_decoder")
+            and not values.get("add_cross_attention")
+        )
+        if not is_plain:
+            return None
+        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+
+
+class BertStates(NamedTuple):
+    """What `Bert` returns.
+
+    Attributes:
+        last_hidden_state: FloatTensor [num_rows, seq_len, hidden].
+        hidden_states: The embedding output and every layer's output.
+    """
+
+    last_hidden_state: Tensor
+    hidden_states: tuple[Tensor, ...]
+
+
+class Bert(nn.Module):
+    """The network; its pooler's weights are kept for checkpoints that have them, and never used.
+
+    Args:
+        config: Its sizes.
+    """
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = _Embeddings(config)
+        # Names of nothing but transformers' making: what has `layer`, and what has `dense`.
+        self.encoder, self.pooler = nn.Module(), nn.Module()
+        self.encoder.layer = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
+        self.pooler.dense = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The table of word embeddings."""
+        return self.embeddings.word_embeddings
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        *,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        output_hidden_states: bool = False,
+        return_dict: bool = True,  # noqa: ARG002 - as transformers' models are called
+    ) -> BertStates:
+        """Run full attention over padded rows.
+
+        Args:
+            input_ids: LongTensor [num_rows, seq_len], or None with embeddings.
+            attention_mask: LongTensor [num_rows, seq_len], 1 on real tokens; or what is added to the attention scores,
+                FloatTensor that broadcasts to [num_rows, num_heads, seq_len, seq_len]; None where all may be seen.
+            inputs_embeds: FloatTensor [num_rows, seq_len, hidden]. Word embeddings in place of the ids.
+            position_ids: LongTensor [1, seq_len]; None counts from 0.
+            output_hidden_states: Whether to keep every layer's output.
+            return_dict: Without effect.
+
+        Returns:
+            The states.
+        """
+        states = self.embeddings(input_ids=input_ids, inputs_embeds=inputs_embeds, position_ids=position_ids)
+        if attention_mask is not None and attention_mask.dim() == 2:
+            attention_mask = attention_mask.bool()[:, None, None]
+        kept = [states]
+        for layer in cast("nn.ModuleList", self.encoder.layer):
+            states = layer(states, attention_mask)
+            if output_hidden_states:
+                kept.append(states)
+        return BertStates(states, tuple(kept) if output_hidden_states else ())
+
+
+class _Embeddings(nn.Module):
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.word_embeddings = nn.Embedding(config.vocab_size, width, padding_idx=config.pad_token_id)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, width)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
+        self.LayerNorm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        position_ids: Tensor | None = None,
+    ) -> Tensor:
+        states: Tensor = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
+        if position_ids is None:
+            position_ids = torch.arange(states.shape[1], device=states.device)[None]
+        # One segment, the first. Summed in transformers' order, which the last bits depend on.
+        placed = states + self.token_type_embeddings.weight[0] + self.position_embeddings(position_ids)
+        normed: Tensor = self.dropout(self.LayerNorm(placed))
+        return normed
+
+
+class _SelfAttention(nn.Module):
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.num_attention_heads = config.num_attention_heads
+        self.attention_head_size = width // config.num_attention_heads
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.dropout = nn.Dropout(config.attention_probs_dropout_prob)
+
+    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
+        heads = (self.num_attention_heads, self.attention_head_size)
+        query, key, value = (
+            projection(states).unflatten(-1, heads).transpose(1, 2) for projection in (self.query, self.key, self.value)
+        )
+        dropout = self.dropout.p if self.training else 0.0
+        context = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+        return context.transpose(1, 2).flatten(2)
+
+
+class _Output(nn.Module):
+    """Projection, residual, normalisation."""
+
+    def __init__(self, config: BertConfig, width: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, inner: Tensor, states: Tensor) -> Tensor:
+        normed: Tensor = self.LayerNorm(self.dropout(self.dense(inner)) + states)
+        return normed
+
+
+class _Attention(nn.Module):
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.self = _SelfAttention(config)
+        self.output = _Output(config, config.hidden_size)
+
+    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
+        attended: Tensor = self.output(self.self(states, mask), states)
+        return attended
+
+
+class _Intermediate(nn.Module):
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.intermediate_act_fn = ACTIVATIONS[config.hidden_act]()
+
+    def forward(self, states: Tensor) -> Tensor:
+        wide: Tensor = self.intermediate_act_fn(self.dense(states))
+        return wide
+
+
+class _Layer(nn.Module):
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.attention = _Attention(config)
+        self.intermediate = _Intermediate(config)
+        self.output = _Output(config, config.intermediate_size)
+
+    def forward(self, states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        attended = self.attention(states, attention_mask)
+        finished: Tensor = self.output(self.intermediate(attended), attended)
+        return finished
