@@ -18,7 +18,7 @@ from gliclass_rerank.types import Window
 class Asking:
     """A backend whose logits are the number of threads that it may use."""
 
-    def logits(self, batch, groups=()):
+    def logits(self, batch, groups=(), states=None):
         return [[float(torch.get_num_threads())] for _ in batch]
 
 
@@ -70,7 +70,7 @@ class Slow:
         self.running = self.most = 0
         self.order = []
 
-    def logits(self, batch, groups=()):
+    def logits(self, batch, groups=(), states=None):
         self.running += 1
         self.most = max(self.most, self.running)
         self.order.append(batch[0].token_ids[0])
@@ -100,7 +100,7 @@ def test_rankings_at_the_same_time_take_turns_by_batch():
 
 def test_an_error_reaches_its_caller_and_the_next_call_works():
     class Full:
-        def logits(self, batch, groups=()):
+        def logits(self, batch, groups=(), states=None):
             if len(batch) > 1:
                 raise OutOfMemoryError("full")
             return [[1.0]]
