@@ -14,7 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from gliclass_rerank.errors import CheckpointError
 
 DEFAULT_MODEL: Final = "minilm-l6-v1"
-DEFAULT_RANKER: Final = DEFAULT_MODEL
+DEFAULT_RANKER: Final = "minilm-cascade-v1"
 
 CONFIG: Final = "config.json"
 WEIGHTS_INDEX: Final = "model.safetensors.index.json"

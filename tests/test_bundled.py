@@ -5,9 +5,10 @@ import re
 
 import pytest
 
-from gliclass_rerank import WindowOverflowError
+from gliclass_rerank import Reranker, WindowOverflowError
+from gliclass_rerank.cascade import CascadeConfig
 from gliclass_rerank.checkpoint import load_checkpoint
-from gliclass_rerank.location import bundled_folder
+from gliclass_rerank.location import DEFAULT_MODEL, DEFAULT_RANKER, bundled_folder, read_config
 
 # Questions with the passage that answers them and four that are about the same things.
 QUESTIONS = {
@@ -76,22 +77,34 @@ def test_a_marker_in_a_passage_does_not_disturb_the_others(bundled):
     assert {index: disturbed[index] for index in plain} == pytest.approx(plain, abs=1e-4)
 
 
-def test_it_is_the_file_the_card_speaks_of_and_small():
-    folder = bundled_folder()
-    weights = (folder / "model.safetensors").read_bytes()
+@pytest.mark.parametrize(("name", "part"), [(DEFAULT_MODEL, "."), (DEFAULT_RANKER, "second")])
+def test_it_is_the_file_the_card_speaks_of_and_small(name, part):
+    folder = bundled_folder(name)
+    weights = (folder / part / "model.safetensors").read_bytes()
 
     (recorded,) = re.findall(r"\b[0-9a-f]{64}\b", (folder / "README.md").read_text(encoding="utf-8"))
     assert hashlib.sha256(weights).hexdigest() == recorded
-    assert len(weights) < 50e6
+    assert len(weights) < 30e6
 
 
 def test_passages_see_the_query_and_scores_are_calibrated():
     config = load_checkpoint().config
+    cascade = CascadeConfig.from_dict(read_config(bundled_folder(DEFAULT_RANKER)))
 
     assert config.attention_plan == "shared_query"
     assert config.query_attention_start < config.shape.num_layers
     assert config.token_interaction
     assert config.score_calibration is not None
+    assert cascade.first == DEFAULT_MODEL
+    assert cascade.score_calibration is not None
+
+
+def test_the_first_model_alone_is_there_by_its_name():
+    query, passages = next(iter(QUESTIONS.items()))
+    alone = Reranker(DEFAULT_MODEL, device="cpu")
+
+    assert alone.name == DEFAULT_MODEL
+    assert alone.rank(query, passages)[0].index == 0
 
 
 def test_long_passages_are_cut_and_reported(bundled):
