@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gliclass_rerank import ConfigError, Example, InputError, Reranker, Truncation
+from gliclass_rerank.location import DEFAULT_RANKER
 
 QUERY = "chain slip"
 LOGITS = {"oil": 0.5, "wax": 2.0, "rust": -1.0, "pump tire": 2.0, "hill": 0.0}
@@ -205,7 +206,7 @@ def test_a_ranking_is_a_sequence_of_hits(bundled):
 
 
 def test_the_bundled_model_needs_no_argument_and_has_a_name(bundled):
-    assert bundled.name == "minilm-l6-v1"
+    assert bundled.name == DEFAULT_RANKER
     assert bundled.device.type == "cpu"
 
 
