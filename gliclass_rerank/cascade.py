@@ -123,8 +123,9 @@ def load_ranker(model: str | Path | None = None, *, revision: str | None = None,
     """
     name = DEFAULT_RANKER if model is None else model
     folder = locate(name, revision=revision)
-    if is_cascade(folder):
-        return Cascade(str(name), folder, **settings)
+    values = read_config(folder)
+    if values.get("model_type") == MODEL_TYPE:
+        return Cascade(str(name), folder, CascadeConfig.from_dict(values), **settings)
     return Scorer(folder, name=str(name), **settings)
 
 
@@ -134,6 +135,7 @@ class Cascade:
     Args:
         name: What the caller asked for.
         folder: The cascade's folder.
+        config: Its settings.
         passage_cache: What the first checkpoint precomputed; the second one sees few passages.
         **settings: See `Scorer`; both checkpoints get them.
 
@@ -147,13 +149,14 @@ class Cascade:
         self,
         name: str,
         folder: Path,
+        config: CascadeConfig,
         *,
         passage_cache: str | Path | None = None,
         **settings: Any,  # Any: settings of all types
     ) -> None:
         self.name = name
-        self._config = CascadeConfig.from_dict(read_config(folder))
-        first, second = (_part(folder, part) for part in (self._config.first, self._config.second))
+        self._config = config
+        first, second = (_part(folder, part) for part in (config.first, config.second))
         self._first = Scorer(first, passage_cache=passage_cache, **settings)
         self._second = Scorer(second, **settings)
         self.precompute = self._first.precompute

@@ -22,7 +22,7 @@ from gliclass_rerank._optional import require
 from gliclass_rerank.checks import checked_count, checked_texts
 from gliclass_rerank.digests import folder_digest
 from gliclass_rerank.errors import ConfigError, InputError, listed
-from gliclass_rerank.location import DEFAULT_RANKER, bundled_folder, is_bundled
+from gliclass_rerank.location import DEFAULT_RANKER, local_folder
 from gliclass_rerank.rerank import Reranker
 
 # Bounds what is tokenised ahead of the model; far more than fills a forward pass on any device.
@@ -289,12 +289,8 @@ def _description(reranker: Reranker, max_query_chars: int | None) -> dict[str, A
     if max_query_chars is not None:
         scoring["max_query_chars"] = max_query_chars
     fields = {"model_type": ["cross-encoder"], "framework": ["PyTorch"], "experiment_kwargs": scoring or None}
-    given = settings.get("model", DEFAULT_RANKER)
-    # As `locate` decides: an existing folder wins, then a bundled name; anything else is the hub's.
-    folder = Path(given).expanduser()
-    if not folder.is_dir() and is_bundled(given):
-        folder = bundled_folder(given)
-    if not folder.is_dir():
+    folder = local_folder(settings.get("model", DEFAULT_RANKER))
+    if folder is None:
         return {
             **fields,
             "name": _two_part(reranker.name),

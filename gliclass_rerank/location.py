@@ -43,6 +43,14 @@ def is_folder_name(name: str) -> bool:
     return _FOLDER_NAME.fullmatch(name) is not None
 
 
+def local_folder(name: str | Path) -> Path | None:
+    """The folder that needs no network: the one of this name, else that of the bundled model; None if there is none."""
+    folder = Path(name).expanduser()
+    if name != "" and folder.is_dir():  # an empty path is the current folder
+        return folder
+    return bundled_folder(str(name)) if is_bundled(name) else None
+
+
 def locate(name: str | Path, *, revision: str | None = None, wanted: Sequence[str] = _WANTED) -> Path:
     """Find the folder of a checkpoint.
 
@@ -58,11 +66,8 @@ def locate(name: str | Path, *, revision: str | None = None, wanted: Sequence[st
     Raises:
         CheckpointError: There is no such folder, and the hub does not give it.
     """
-    folder = Path(name).expanduser()
-    if name != "" and folder.is_dir():  # an empty path is the current folder
+    if (folder := local_folder(name)) is not None:
         return folder
-    if is_bundled(name):
-        return bundled_folder(str(name))
     if isinstance(name, Path) or not _HUB_NAME.fullmatch(name):
         raise CheckpointError(f"there is no folder `{name}`, and it is not a hub name (`owner/model`)")
     try:

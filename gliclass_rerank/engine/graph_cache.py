@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -22,6 +21,7 @@ from torch import nn
 from gliclass_rerank._version import __version__
 from gliclass_rerank.digests import weights_digest
 from gliclass_rerank.errors import BackendError, ConfigError
+from gliclass_rerank.whole_file import whole_folder
 
 # Changes with what the graphs compute, so that an entry of an earlier version is not taken.
 _FORMAT: Final = 3
@@ -71,18 +71,11 @@ def cached_graphs(folder: Path, key: str, build: Callable[[Path], None]) -> Path
         return entry
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(dir=folder, prefix=f".{key}-"))
-    except OSError as error:
-        raise BackendError(f"the exported model could not be kept in `{folder}`: {error}") from error
-    try:
-        build(staging)
-        staging.chmod(0o755)
-        os.replace(staging, entry)
+        with whole_folder(entry) as staging:
+            build(staging)
     except OSError as error:
         if not entry.is_dir():  # else another process was quicker, and its entry is the same
             raise BackendError(f"the exported model could not be kept in `{folder}`: {error}") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return entry
 
 
