@@ -13,17 +13,14 @@ behind the layers (texts to tokens, embeddings, head: 0.09 s for 100 passages of
 from __future__ import annotations
 
 import argparse
-import statistics
 from pathlib import Path
-from typing import Any
 
 import torch
-from harness import print_json, take_turns
+from harness import print_json
+from versions import measure, print_table
 
 from gliclass_rerank import Reranker
-from gliclass_rerank.evaluation.collection import Collection, load_collection
-from gliclass_rerank.evaluation.ranking import rerank_collection
-from gliclass_rerank.types import Ranking
+from gliclass_rerank.evaluation.collection import load_collection
 
 BASE = "torch:float32"
 BACKENDS = (
@@ -35,49 +32,6 @@ BACKENDS = (
     "openvino:bfloat16",
     "openvino:int8",
 )
-
-
-def measure(collection: Collection, rerankers: dict[str, Reranker]) -> list[dict[str, Any]]:
-    """Rank everything with everyone, in turns.
-
-    Args:
-        collection: The queries and their candidates.
-        rerankers: By name; one of them is `BASE`.
-
-    Returns:
-        One row for each of them.
-    """
-    asks = [
-        (query, [collection.passages[candidate] for candidate in collection.candidates[key]])
-        for key, query in collection.queries.items()
-    ]
-    num_passages = sum(len(passages) for _, passages in asks)
-    timed = take_turns({name: lambda ask, own=own: own.rank(*ask) for name, own in rerankers.items()}, asks)
-    seconds = {name: [taken for taken, _ in rounds] for name, rounds in timed.items()}
-    rankings: dict[str, dict[str, Ranking]] = {
-        name: {query: ranking for (query, _), (_, ranking) in zip(asks, rounds, strict=True)}
-        for name, rounds in timed.items()
-    }
-    rows = []
-    for name, found in rankings.items():
-        report = rerank_collection(collection, lambda query, _, found=found: [hit.index for hit in found[query]])
-        exact = {(query, hit.index): hit.logit for query, ranking in rankings[BASE].items() for hit in ranking}
-        errors = [hit.logit - exact[query, hit.index] for query, ranking in found.items() for hit in ranking]
-        rows.append(
-            {
-                "backend": name,
-                "ndcg_at_10": report.reranked.ndcg_at_10,
-                "rms_error": statistics.fmean(error**2 for error in errors) ** 0.5,
-                "largest_error": max(map(abs, errors)),
-                "passages_per_second": num_passages / sum(seconds[name]),
-                "p50_s": statistics.median(seconds[name]),
-                "p95_s": statistics.quantiles(seconds[name], n=20)[-1],
-                "speed_up": statistics.median(
-                    base / own for base, own in zip(seconds[BASE], seconds[name], strict=True)
-                ),
-            }
-        )
-    return rows
 
 
 def main() -> None:
@@ -98,13 +52,7 @@ def main() -> None:
         backend, _, dtype = name.partition(":")
         rerankers[name] = Reranker(arguments.model, device="cpu", backend=backend, dtype=dtype or None)
     rows = measure(collection, rerankers)
-    print(f"{collection.name}, {len(collection.queries)} queries, {collection.num_candidates} passages")
-    print("backend             nDCG@10   rms error  largest   passages/s   p50 s   p95 s  speed-up")
-    for row in rows:
-        print(
-            f"{row['backend']:18}  {row['ndcg_at_10']:.4f}  {row['rms_error']:10.2g}  {row['largest_error']:8.1g}"
-            f"  {row['passages_per_second']:10.1f}  {row['p50_s']:6.2f}  {row['p95_s']:6.2f}  {row['speed_up']:8.2f}"
-        )
+    print_table(collection, rows)
     print_json({"benchmark": "backends", "data": collection.name, "rows": rows})
 
 

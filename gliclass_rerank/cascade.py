@@ -48,6 +48,8 @@ class CascadeConfig:
         second: Name of the one that looks again, likewise.
         num_refined: How many passages of a query it looks at.
         first_share: The first one's share in their logits, in [0, 1]; the second one's is the rest.
+        first_passage_tokens: Tokens of a passage that the first one reads at most, to be quick; None for what it
+            says itself. Needs the plan `shared_query`.
         max_query_tokens: A query with more tokens, its examples not counted, is left to the first one alone; None for
             any length.
         score_calibration: Slope and intercept that turn a logit into that of a probability; None for 1 and 0.
@@ -57,6 +59,7 @@ class CascadeConfig:
     second: str
     num_refined: int = 20
     first_share: float = 0.5
+    first_passage_tokens: int | None = None
     max_query_tokens: int | None = None
     score_calibration: tuple[float, float] | None = None
 
@@ -64,12 +67,12 @@ class CascadeConfig:
         for field, name in (("first", self.first), ("second", self.second)):
             if not isinstance(name, str) or not is_folder_name(name):
                 raise ConfigError(f"`{field}` of a cascade must be the name of a folder in it, got {name!r}")
-        if not _is_count(self.num_refined):
-            raise ConfigError(f"`num_refined` must be a whole number of at least 1, got {self.num_refined!r}")
+        for field in ("num_refined", "first_passage_tokens", "max_query_tokens"):
+            count = getattr(self, field)
+            if not (_is_count(count) or (count is None and field != "num_refined")):
+                raise ConfigError(f"`{field}` must be a whole number of at least 1, got {count!r}")
         if not _is_share(self.first_share):
             raise ConfigError(f"`first_share` must be between 0 and 1, got {self.first_share!r}")
-        if self.max_query_tokens is not None and not _is_count(self.max_query_tokens):
-            raise ConfigError(f"`max_query_tokens` must be a whole number of at least 1, got {self.max_query_tokens!r}")
         if self.score_calibration is not None:
             object.__setattr__(self, "score_calibration", checked_calibration(self.score_calibration))
 
@@ -157,7 +160,9 @@ class Cascade:
         self.name = name
         self._config = config
         first, second = (_part(folder, part) for part in (config.first, config.second))
-        self._first = Scorer(first, passage_cache=passage_cache, **settings)
+        self._first = Scorer(
+            first, passage_cache=passage_cache, max_passage_tokens=config.first_passage_tokens, **settings
+        )
         self._second = Scorer(second, **settings)
         self.precompute = self._first.precompute
         self.plan, self.device, self.dtype = self._first.plan, self._first.device, self._first.dtype

@@ -48,6 +48,9 @@ _Backend = Annotated[
     str | None, typer.Option("--backend", help="torch, onnx or openvino (on a CPU).  [default: torch]")
 ]
 _Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.  [default: torch's number]")]
+_PassageCache = Annotated[
+    Path | None, typer.Option("--passage-cache", help="What `precompute` wrote.  [default: none]")
+]
 _Revision = Annotated[str | None, typer.Option("--revision", help="Revision of a hub checkpoint.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -110,6 +113,7 @@ def rank_command(
     dtype: _Dtype = None,
     backend: _Backend = None,
     threads: _Threads = None,
+    passage_cache: _PassageCache = None,
     revision: _Revision = None,
     as_json: _Json = False,
 ) -> None:
@@ -118,7 +122,14 @@ def rank_command(
 
     loaded = load_passages(passages)
     reranker = _load_reranker(
-        model, device=device, dtype=dtype, plan=plan, backend=backend, threads=threads, revision=revision
+        model,
+        device=device,
+        dtype=dtype,
+        plan=plan,
+        backend=backend,
+        threads=threads,
+        passage_cache=passage_cache,
+        revision=revision,
     )
     ranking = reranker.rank(query, [passage.text for passage in loaded], top_k=top_k)
     if as_json:
@@ -144,6 +155,7 @@ def evaluate_command(
     dtype: _Dtype = None,
     backend: _Backend = None,
     threads: _Threads = None,
+    passage_cache: _PassageCache = None,
     revision: _Revision = None,
     as_json: _Json = False,
 ) -> None:
@@ -155,7 +167,14 @@ def evaluate_command(
         check_run_path(run_out)
     collection = load_collection(data, split, qrels=qrels, candidates=candidates, limit=limit)
     reranker = _load_reranker(
-        model, device=device, dtype=dtype, plan=plan, backend=backend, threads=threads, revision=revision
+        model,
+        device=device,
+        dtype=dtype,
+        plan=plan,
+        backend=backend,
+        threads=threads,
+        passage_cache=passage_cache,
+        revision=revision,
     )
     report = _rerank_with_progress(collection, reranker)
     if run_out is not None:
@@ -232,6 +251,7 @@ def _load_reranker(
     backend: str | None,
     revision: str | None,
     threads: int | None = None,
+    passage_cache: Path | None = None,
 ) -> Reranker:
     from gliclass_rerank import Reranker
 
@@ -243,6 +263,7 @@ def _load_reranker(
         plan=cast("AttentionPlan | None", plan),
         backend=cast("BackendName | None", backend),
         threads=threads,
+        passage_cache=passage_cache,
         revision=revision,
     )
 

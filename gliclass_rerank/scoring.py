@@ -56,6 +56,7 @@ class Scorer:
         max_window_tokens: Longest sequence.
         window_tokens: Length to which windows are packed.
         max_example_tokens: Tokens of examples.
+        max_passage_tokens: Longest passage; None for what the checkpoint says. `shared_query` only.
         batch_tokens: Tokens of one forward pass.
         backend: What runs the transformer layers.
         threads: CPU threads of forward passes.
@@ -81,6 +82,7 @@ class Scorer:
         max_window_tokens: int | None = None,
         window_tokens: int | None = None,
         max_example_tokens: int | None = None,
+        max_passage_tokens: int | None = None,
         batch_tokens: int | None = None,
         backend: BackendName | None = None,
         threads: int | None = None,
@@ -99,7 +101,12 @@ class Scorer:
         self._layout, self._model = checkpoint.layout, checkpoint.model
         self._calibration = checkpoint.config.score_calibration
         self._planner = build_planner(
-            checkpoint, self.plan, max_window_tokens, window_tokens, max_example_tokens=max_example_tokens
+            checkpoint,
+            self.plan,
+            max_window_tokens,
+            window_tokens,
+            max_example_tokens=max_example_tokens,
+            max_passage_tokens=max_passage_tokens,
         )
         self._uncacheable = uncacheable_reason(checkpoint.config, self.plan, backend)
         # In front of the backend, which may change the precision of the weights.
@@ -300,6 +307,7 @@ def build_planner(
     window_tokens: int | None,
     *,
     max_example_tokens: int | None = None,
+    max_passage_tokens: int | None = None,
 ) -> Planner:
     """The planner for a checkpoint.
 
@@ -310,6 +318,7 @@ def build_planner(
             what the checkpoint says.
         window_tokens: Length to which windows are packed; None for the cheapest.
         max_example_tokens: Tokens of all examples at most; None for what the query leaves.
+        max_passage_tokens: Longest passage; None for what the checkpoint says, unless `max_window_tokens` is given.
 
     Returns:
         The planner.
@@ -318,7 +327,12 @@ def build_planner(
         ConfigError: A length that is out of range.
     """
     config, layout = checkpoint.config, checkpoint.layout
-    max_passage_tokens = config.default_passage_tokens if max_window_tokens is None else None
+    if max_passage_tokens is None:
+        max_passage_tokens = config.default_passage_tokens if max_window_tokens is None else None
+    elif plan != "shared_query":
+        raise ConfigError(
+            f"passages are cut at {max_passage_tokens} tokens under the plan 'shared_query', got {plan!r}"
+        )
     limit = config.max_window_tokens
     if max_window_tokens is None:
         max_window_tokens = min(_MAX_WINDOW_TOKENS, limit or _MAX_WINDOW_TOKENS)

@@ -76,6 +76,25 @@ def test_a_long_query_is_left_to_the_first_checkpoint(parts, cascade):
     assert logits(folder) != pytest.approx(logits(parts["first"]), abs=1e-3)
 
 
+def test_the_first_checkpoint_reads_the_beginnings_of_passages_and_the_second_all(parts, cascade):
+    long = [words(8, first=index) for index in range(6)]
+    heads = [words(3, first=index) for index in range(6)]
+    quick = Reranker(cascade(first_share=0.5, num_refined=4, first_passage_tokens=5), device="cpu")
+    ranking = quick.rank(QUERY, long)
+
+    first, second = logits(parts["first"], passages=heads), logits(parts["second"], passages=long)
+    order = sorted(first, key=first.__getitem__, reverse=True)
+    found = {hit.index: hit.logit for hit in ranking}
+    for index in order[:4]:
+        assert found[index] == pytest.approx((first[index] + second[index]) / 2, abs=1e-5)
+    assert [cut.num_lost for cut in ranking.truncated] == [5] * 6
+
+
+def test_beginnings_need_the_plan_that_reads_passages_apart(cascade):
+    with pytest.raises(ConfigError, match="passages are cut at 5 tokens under the plan 'shared_query', got 'joint'"):
+        Reranker(cascade(first_passage_tokens=5), device="cpu", plan="joint")
+
+
 def test_both_checkpoints_are_shown_the_examples(parts, cascade):
     shown = [{"text": "brake squeal", "labels": ["clean pad"], "all_labels": ["clean pad", "wax"]}]
     first, second = (logits(parts[name], examples=shown) for name in ("first", "second"))
@@ -162,6 +181,7 @@ def test_a_cascade_only_ranks(cascade):
         ({"num_refined": True}, "`num_refined` must be a whole number of at least 1, got True"),
         ({"first_share": 1.5}, "`first_share` must be between 0 and 1, got 1.5"),
         ({"first_share": "half"}, "`first_share` must be between 0 and 1, got 'half'"),
+        ({"first_passage_tokens": 0}, "`first_passage_tokens` must be a whole number of at least 1, got 0"),
         ({"max_query_tokens": -1}, "`max_query_tokens` must be a whole number of at least 1, got -1"),
         ({"score_calibration": [1.0]}, "`score_calibration` must be a slope above 0 and an intercept, got [1.0]"),
         ({"third": "x"}, "a cascade's config must have `first` and `second` and may have"),
@@ -197,12 +217,12 @@ def test_nothing_is_overwritten_and_nothing_half_written(parts, tmp_path):
 
 
 def test_the_command_joins_two_checkpoints(parts, tmp_path, capsys):
-    arguments = ["--first", parts["first"], "--second", DEFAULT_MODEL, "--refined", 3, "--max-query-tokens", 9]
-    assert main(["cascade", *map(str, [tmp_path / "cascade", *arguments])]) == 0
+    arguments = ["--first", parts["first"], "--second", DEFAULT_MODEL, "--refined", 3, "--first-passage-tokens", 40]
+    assert main(["cascade", *map(str, [tmp_path / "cascade", *arguments, "--max-query-tokens", 9])]) == 0
 
     assert capsys.readouterr().out == f"written     {tmp_path / 'cascade'}\n"
     assert CascadeConfig.from_dict(read_config(tmp_path / "cascade")) == CascadeConfig(
-        first="first", second=DEFAULT_MODEL, num_refined=3, max_query_tokens=9
+        first="first", second=DEFAULT_MODEL, num_refined=3, first_passage_tokens=40, max_query_tokens=9
     )
     assert main(["cascade", str(tmp_path / "other"), "--first", "./nowhere", "--second", DEFAULT_MODEL]) == 2
     assert capsys.readouterr().err.startswith("error: there is no folder `./nowhere`")

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,15 +18,9 @@ class OverlapReranker:
 
     settings = None
 
-    def __init__(self, model=None, *, device=None, dtype=None, plan=None, backend=None, threads=None, revision=None):
-        type(self).settings = {
-            "model": model,
-            "device": device,
-            "plan": plan,
-            "backend": backend,
-            "threads": threads,
-            "revision": revision,
-        }
+    def __init__(self, model=None, **settings):
+        given = {name: value for name, value in settings.items() if value is not None}
+        type(self).settings = {"model": model, **given}
         self.name = model or "overlap"
 
     def rank(self, query, passages, top_k=None):
@@ -109,8 +104,9 @@ def test_rank_json_prints_one_object(fake_reranker, passages, capsys):
 
 
 def test_rank_hands_the_model_options_on(fake_reranker, passages, capsys):
-    options = {"model": "folder", "device": "cpu", "plan": "joint", "backend": "onnx", "threads": 2, "revision": "abc"}
-    arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    options = {"model": "folder", "device": "cpu", "plan": "joint", "backend": "onnx", "dtype": "int8", "threads": 2}
+    options |= {"passage_cache": Path("cache"), "revision": "abc"}
+    arguments = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     assert cli.main(["rank", "--query", "chain", "--passages", passages, *arguments]) == 0
     assert fake_reranker.settings == options
 

@@ -258,5 +258,10 @@ def test_the_command_line_writes_a_cache(folders, tmp_path, capsys):
     reranker = Reranker(folders["bert"], device="cpu", passage_cache=tmp_path / "cache")
     plain = logits(Reranker(folders["bert"], device="cpu"), texts[:2])
     assert SAME < largest_difference(logits(reranker, texts[:2]), plain) < INT8
+
+    rank = ["rank", "--query", QUERY, "--passages", str(tmp_path / "corpus.jsonl.gz"), "--model", str(folders["bert"])]
+    assert cli.main([*rank, "--passage-cache", str(tmp_path / "cache"), "--device", "cpu", "--json"]) == 0
+    hits = json.loads(capsys.readouterr().out)["hits"]
+    assert [hit["logit"] for hit in hits] == [hit.logit for hit in reranker.rank(QUERY, texts)]
     assert cli.main(command) == 2
     assert capsys.readouterr().err.endswith("exists already; a passage cache is never overwritten\n")

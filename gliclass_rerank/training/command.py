@@ -103,6 +103,9 @@ def cascade(
     first_share: Annotated[
         float, typer.Option("--first-share", min=0, max=1, help="Of the first one in the logits of those.")
     ] = 0.5,
+    first_passage_tokens: Annotated[
+        int | None, typer.Option("--first-passage-tokens", min=1, help="The first one reads no more of a passage.")
+    ] = None,
     max_query_tokens: Annotated[
         int | None, typer.Option("--max-query-tokens", min=1, help="Longer queries are left to the first one.")
     ] = None,
@@ -117,6 +120,7 @@ def cascade(
         second="second" if "second" in parts else second,
         num_refined=num_refined,
         first_share=first_share,
+        first_passage_tokens=first_passage_tokens,
         max_query_tokens=max_query_tokens,
     )
     save_cascade(config, target, parts)
