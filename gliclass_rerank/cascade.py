@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+from gliclass_rerank.checks import checked_count, checked_share, of_settings
 from gliclass_rerank.errors import CheckpointError, ConfigError, listed
 from gliclass_rerank.inputs.layout import Ask
 from gliclass_rerank.inputs.planner import Plan, Yielding
@@ -67,12 +68,12 @@ class CascadeConfig:
         for field, name in (("first", self.first), ("second", self.second)):
             if not isinstance(name, str) or not is_folder_name(name):
                 raise ConfigError(f"`{field}` of a cascade must be the name of a folder in it, got {name!r}")
-        for field in ("num_refined", "first_passage_tokens", "max_query_tokens"):
-            count = getattr(self, field)
-            if not (_is_count(count) or (count is None and field != "num_refined")):
-                raise ConfigError(f"`{field}` must be a whole number of at least 1, got {count!r}")
-        if not _is_share(self.first_share):
-            raise ConfigError(f"`first_share` must be between 0 and 1, got {self.first_share!r}")
+        with of_settings():
+            checked_count("num_refined", self.num_refined)
+            checked_share("first_share", self.first_share)
+            for field in ("first_passage_tokens", "max_query_tokens"):
+                if getattr(self, field) is not None:
+                    checked_count(field, getattr(self, field))
         if self.score_calibration is not None:
             object.__setattr__(self, "score_calibration", checked_calibration(self.score_calibration))
 
@@ -286,11 +287,3 @@ def _with_cuts(plan: Plan, chosen: Sequence[int], second: Plan) -> Plan:
         if index not in cuts or cuts[index].num_lost < cut.num_lost:
             cuts[index] = Truncation(index, cut.num_tokens, cut.num_lost)
     return replace(plan, truncated=tuple(cuts[index] for index in sorted(cuts)))
-
-
-def _is_share(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

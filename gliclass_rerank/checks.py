@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
+from numbers import Integral, Real
 from typing import Any
 
-from gliclass_rerank.errors import InputError
+from gliclass_rerank.errors import ConfigError, InputError
+
+
+@contextmanager
+def of_settings() -> Iterator[None]:
+    """Checks of constructor arguments and config files: what they refuse is a `ConfigError`, in the same words."""
+    try:
+        yield
+    except InputError as error:
+        raise ConfigError(str(error)) from None
 
 
 def checked_text(name: str, value: object) -> str:
@@ -68,8 +79,12 @@ def _checked_from(least: int, name: str, value: object) -> float:
 
 def json_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """Constructor arguments as JSON values: paths, devices and dtypes by name, what is None left out."""
-    return {
-        name: value if isinstance(value, (int, float)) else str(value).removeprefix("torch.")
-        for name, value in values.items()
-        if value is not None
-    }
+    return {name: _json_value(value) for name, value in values.items() if value is not None}
+
+
+def _json_value(value: Any) -> Any:  # JSON
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Integral):  # numpy's too
+        return int(value)
+    return float(value) if isinstance(value, Real) else str(value).removeprefix("torch.")

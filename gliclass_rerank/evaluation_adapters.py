@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gliclass_rerank._optional import require
-from gliclass_rerank.checks import checked_count, checked_texts
+from gliclass_rerank.checks import checked_count, checked_texts, of_settings
 from gliclass_rerank.digests import folder_digest
 from gliclass_rerank.errors import ConfigError, InputError, listed
 from gliclass_rerank.location import DEFAULT_RANKER, local_folder
@@ -229,10 +229,8 @@ def _loaded(model: Reranker | str | Path | None, settings: Mapping[str, Any]) ->
 
 
 def _limit(max_query_chars: int | None) -> int | None:
-    try:
+    with of_settings():
         return None if max_query_chars is None else checked_count("max_query_chars", max_query_chars)
-    except InputError as error:
-        raise ConfigError(str(error)) from None
 
 
 def _by_query(queries: Sequence[str]) -> dict[str, list[int]]:

@@ -11,10 +11,10 @@ import torch
 
 from gliclass_rerank.background import in_background
 from gliclass_rerank.cascade import load_ranker
-from gliclass_rerank.checks import checked_count, checked_text, checked_texts
+from gliclass_rerank.checks import checked_count, checked_text, checked_texts, of_settings
 from gliclass_rerank.engine.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.engine.selection import BackendName
-from gliclass_rerank.errors import ConfigError, InputError
+from gliclass_rerank.errors import InputError
 from gliclass_rerank.inputs.planner import Plan
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.rac.retrieval import Examples, Retrieval
@@ -99,12 +99,10 @@ class Reranker:
         example_similarity: float = 0.5,
         allow_equal_queries: bool = False,
     ) -> None:
-        if max_example_passages is not None:
-            try:
-                max_example_passages = checked_count("max_example_passages", max_example_passages)
-            except InputError as error:
-                raise ConfigError(str(error)) from None
-        self._max_example_passages = max_example_passages or _EXAMPLE_PASSAGES
+        with of_settings():
+            self._max_example_passages = checked_count(
+                "max_example_passages", _EXAMPLE_PASSAGES if max_example_passages is None else max_example_passages
+            )
         self._retrieval = Retrieval(
             example_store,
             num_examples=num_examples,

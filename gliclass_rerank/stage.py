@@ -20,6 +20,7 @@ from gliclass_rerank.checks import (
     checked_text,
     checked_texts,
     json_settings,
+    of_settings,
 )
 from gliclass_rerank.errors import (
     BackendError,
@@ -138,15 +139,13 @@ class RerankStage:
         self._on_error = _choice("on_error", on_error, get_args(OnError))
         self._keep_retrieval_score = keep_retrieval_score
         self._report_truncation = report_truncation
-        try:
+        with of_settings():
             self._top_k = None if top_k is None else checked_count("top_k", top_k)
             self._threshold = None if score_threshold is None else checked_share("score_threshold", score_threshold)
             self._weight = checked_share("fusion_weight", fusion_weight)
             self._query_prefix = checked_text("`query_prefix`", query_prefix)
             self._passage_prefix = checked_text("`passage_prefix`", passage_prefix)
             self._examples = None if examples is None else Example.list_of(examples)
-        except InputError as error:
-            raise ConfigError(str(error)) from None
 
     def __getstate__(self) -> dict[str, Any]:
         shared = self._reranker if self._is_shared else None

@@ -2,9 +2,11 @@
 
 import asyncio
 import copy
+import json
 import math
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
@@ -212,9 +214,10 @@ def test_the_bundled_model_needs_no_argument_and_has_a_name(bundled):
 
 def test_settings_say_what_was_given_as_json_values(tiny_folders):
     folder = tiny_folders["bert"]
-    reranker = Reranker(folder, device=torch.device("cpu"), dtype=torch.float32, max_window_tokens=64)
+    reranker = Reranker(folder, device=torch.device("cpu"), dtype=torch.float32, max_window_tokens=np.int64(64))
 
-    assert reranker.settings == {"model": str(folder), "device": "cpu", "dtype": "float32", "max_window_tokens": 64}
+    settings = {"model": str(folder), "device": "cpu", "dtype": "float32", "max_window_tokens": 64}
+    assert json.loads(json.dumps(reranker.settings)) == settings
 
 
 def test_a_pickle_is_the_recipe_and_a_copy_the_same_model(tiny_folders):

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gliclass_rerank.checks import checked_cosine, checked_count
-from gliclass_rerank.errors import BackendError, ConfigError, InputError
+from gliclass_rerank.checks import checked_cosine, checked_count, of_settings
+from gliclass_rerank.errors import BackendError, ConfigError
 from gliclass_rerank.rac.filters import Metadata
 from gliclass_rerank.rac.opened import opened_store
 from gliclass_rerank.rac.source import ExampleSource, FeedbackSource, checked_store, failures_named
@@ -45,12 +45,10 @@ class Retrieval:
         allow_equal: bool,
     ) -> None:
         given = checked_store(store)
-        try:
+        with of_settings():
             self.num_examples = checked_count("num_examples", num_examples)
             self.example_similarity = checked_cosine("example_similarity", example_similarity)
             self.source = opened_store(given) if isinstance(given, (str, Path)) else given
-        except InputError as error:
-            raise ConfigError(str(error)) from None
         self._allow_equal = allow_equal
 
     def shown(self, texts: Sequence[str], by_hand: Examples | None = None) -> list[tuple[Example, ...]]:
