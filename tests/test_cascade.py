@@ -229,5 +229,14 @@ def test_the_command_joins_two_checkpoints(parts, tmp_path, capsys):
     assert not (tmp_path / "other").exists()
 
 
+def test_the_command_takes_a_folder_before_a_bundled_model(parts, tmp_path, monkeypatch):
+    shutil.copytree(parts["second"], tmp_path / DEFAULT_MODEL)
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["cascade", "joined", "--first", str(parts["first"]), "--second", DEFAULT_MODEL]) == 0
+    assert read_config(tmp_path / "joined")["second"] == "second"
+    assert (tmp_path / "joined" / "second" / "model.safetensors").is_file()
+
+
 def test_the_tiny_vocabulary_covers_the_passages():
     assert {word for passage in PASSAGES for word in passage.split()} <= set(WORDS)

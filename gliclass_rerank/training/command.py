@@ -112,9 +112,11 @@ def cascade(
 ) -> None:
     """Join two checkpoints: the second looks again at what the first puts on top."""
     from gliclass_rerank.cascade import CascadeConfig, save_cascade
-    from gliclass_rerank.location import is_bundled, locate
+    from gliclass_rerank.location import bundled_folder, locate
 
-    parts = {name: locate(given) for name, given in (("first", first), ("second", second)) if not is_bundled(given)}
+    folders = {"first": locate(first), "second": locate(second)}
+    # What is bundled is named and not copied.
+    parts = {part: folder for part, folder in folders.items() if folder.parent != bundled_folder().parent}
     config = CascadeConfig(
         first="first" if "first" in parts else first,
         second="second" if "second" in parts else second,
