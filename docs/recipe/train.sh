@@ -36,8 +36,26 @@ done
 cp "$recipe/distil.yaml" .
 gliclass-rerank train distil.yaml ${minutes:+--minutes "$minutes"}
 
+# The second model also learns from long passages, and from questions in the passages' place.
+[ -f mined-long.jsonl ] || gliclass-rerank mine "$@" --out mined-long.jsonl \
+    --negatives 9 --depth 100 --head 5 --head-share 0.5 --max-words 170 --max-queries $(((questions + 11) / 12)) --seed 6
+[ -f long.jsonl ] || gliclass-rerank teach --records mined-long.jsonl --out long.jsonl \
+    --teacher "$teacher" --name ms-marco-MiniLM-L-12 --max-tokens 256
+set --
+for file in nq_open.tsv webquestions_test.tsv query_wellformedness.tsv.gz; do
+    set -- "$@" "$data/queries/$file"
+done
+[ -d asked ] || python "$recipe/questions_as_passages.py" asked "$@"
+for file; do
+    set -- "$@" --questions "$file"
+    shift
+done
+[ -f mined-similar.jsonl ] || gliclass-rerank mine "$@" --corpus asked --out mined-similar.jsonl \
+    --negatives 16 --depth 60 --head 10 --head-share 0.6 --max-queries $(((questions + 1) / 2)) --seed 7
+[ -f similar.jsonl ] || gliclass-rerank teach --records mined-similar.jsonl --out similar.jsonl \
+    --teacher "$teacher" --name ms-marco-MiniLM-L-12
 [ -f "$teacher/model.safetensors" ] || [ -d cross-encoder ] || python "$recipe/dequantise.py" "$teacher" cross-encoder
-[ -d second-start ] || python -m gliclass_rerank.assemble --cross-encoder --layers 0,1,3,4,5,7,8,9,10 \
+[ -d second-start ] || python -m gliclass_rerank.assemble --cross-encoder \
     "$([ -d cross-encoder ] && echo cross-encoder || echo "$teacher")" second-start
 cp "$recipe/second.yaml" .
 gliclass-rerank train second.yaml ${minutes:+--minutes "$minutes"}
