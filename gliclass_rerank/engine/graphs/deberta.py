@@ -1,8 +1,8 @@
 """DeBERTa-v2/v3's layers as graphs: BERT's, with attention scores that depend on distances besides.
 
-In torch a score's position is looked up in a table by its distance's bucket, one lookup a pair of tokens. Here the
-table's rows are put in the order of distances instead, so that a pair's score lies a fixed number of places further in
-each row: slices and reshapes bring it where it belongs, which both runtimes do far quicker than lookups.
+In torch a pair's score is looked up by the bucket of its distance, which takes an index for each row, head and pair. Here
+the position tables are put in the order of distances instead, so that what a token needs lies one place earlier than
+what the token before it needs: slices and reshapes bring it where it belongs.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class DebertaLayers(BertLayers):
         graph = self.graph
         ordered = graph.add("Gather", [graph.constant(array(table)[None]), distances], axis=2)
         products = graph.across(vectors, ordered)
-        # In one piece, row after row, each row's part begins one place before the end of a row shorter by one.
+        # Row i begins `a - 1 - i` places in. Cut anew into rows shorter by one, all begin at the same place.
         length = graph.add("Shape", [vectors], start=2, end=3)
         whole = graph.add("Reshape", [products, graph.integers(0, 0, -1)])
         shifted = graph.slice(whole, graph.add("Sub", [length, graph.integers(1)]), graph.integers(-1), 2)
