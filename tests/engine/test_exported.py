@@ -203,6 +203,9 @@ def test_bfloat16_is_openvinos_and_agrees_roughly(tiny_folders, passages):
         Reranker(tiny_folders["bert"], backend="onnx", dtype="bfloat16")
 
 
+# Of exact and rounded logits. Enlarged random weights amplify the rounding, most of all ModernBERT's, whose layers
+# multiply two of their outputs; leaving any one kind of linear layer in float32 does not mend it.
+CORRELATION = {"bert": 0.98, "deberta-v2": 0.98, "modernbert": 0.93}
 INTEGERS = {"blocks": ("shared_query", "averaged tokens"), "windows": ("joint", "first token")}
 
 
@@ -222,7 +225,7 @@ def test_int8_agrees_roughly_and_lets_no_companion_in(runtime, backbone, tmp_pat
     expected, found = logits(exact, passages), logits(rough, passages)
 
     pairs = torch.tensor([[expected[key], found[key]] for key in passages]).T
-    assert torch.corrcoef(pairs)[0, 1] > 0.98
+    assert torch.corrcoef(pairs)[0, 1] > CORRELATION[backbone]
     assert found != pytest.approx(expected, abs=TOLERANCE)  # it is not float32 after all
     if kind == "blocks":
         assert {key: logits(rough, [key])[key] for key in passages} == pytest.approx(found, abs=0.05)

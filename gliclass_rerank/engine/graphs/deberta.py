@@ -1,8 +1,8 @@
 """DeBERTa-v2/v3's layers as graphs: BERT's, with attention scores that depend on distances besides.
 
-In torch a pair's score is looked up by the bucket of its distance, which takes an index for each row, head and pair. Here
-the position tables are put in the order of distances instead, so that what a token needs lies one place earlier than
-what the token before it needs: slices and reshapes bring it where it belongs.
+In torch a pair's score is looked up by the bucket of its distance, which takes an index for each row, head and pair.
+Here the position tables are put in the order of distances instead, so that what a token needs lies one place earlier
+than what the token before it needs: slices and reshapes bring it where it belongs.
 """
 
 from __future__ import annotations

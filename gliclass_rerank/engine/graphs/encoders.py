@@ -82,7 +82,7 @@ def query_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see window
         read = layers.read(layer, states)
         keys, values = layers.keys_values(layer, read)
         if layer >= plan.start:
-            shape = [1, graph.num_heads, "tokens", graph.head_width]
+            shape: list[int | str] = [1, graph.num_heads, "tokens", graph.head_width]
             graph.output(graph.add("Identity", [keys], name=key_name(layer)), shape)
             graph.output(graph.add("Identity", [values], name=value_name(layer)), shape)
         mask = layers.mask(layer, None, sees_all=True)
@@ -111,7 +111,7 @@ def passage_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see wind
     layers = layer_writer(backbone)(graph, backbone)
     num_layers = _num_layers(backbone)
     states = graph.states
-    shared_shape = [1, graph.num_heads, "query_tokens", graph.head_width]
+    shared_shape: list[int | str] = [1, graph.num_heads, "query_tokens", graph.head_width]
     outputs = [graph.in_rows(states)]
     for layer in range(num_layers):
         read = layers.read(layer, states)
@@ -145,7 +145,7 @@ def _graph(backbone: nn.Module, plan: LayerPlan) -> GraphWriter:
 def _model(graph: GraphWriter, states: Sequence[str], *, all_layers: bool) -> Any:  # Any: see window_graph
     last = len(states) - 1
     for number in range(0 if all_layers else last, last + 1):
-        shape = ["rows", f"tokens_{number}", graph.width]
+        shape: list[int | str] = ["rows", f"tokens_{number}", graph.width]
         graph.output(graph.add("Identity", [states[number]], name=layer_output(number)), shape)
     return graph.model()
 

@@ -148,7 +148,7 @@ class ModernBertLayers(LayerWriter):
 
 
 def _kinds(backbone: nn.Module) -> list[str]:
-    return sorted({module.attention_type for module in backbone.layers})  # type: ignore[union-attr, misc]
+    return sorted({module.attention_type for module in backbone.layers})  # type: ignore[union-attr]
 
 
 def _local_layer(backbone: nn.Module) -> int | None:
