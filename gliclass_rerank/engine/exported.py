@@ -14,9 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gliclass_rerank.engine.layer_graphs import (
-    PADDING,
-    STATES,
+from gliclass_rerank.engine.graphs.encoders import (
     LayerPlan,
     key_name,
     passage_graph,
@@ -24,10 +22,12 @@ from gliclass_rerank.engine.layer_graphs import (
     value_name,
     window_graph,
 )
-from gliclass_rerank.engine.sessions import FloatArray, Precision, Runtime, Session, open_session
+from gliclass_rerank.engine.graphs.registry import layer_writer
+from gliclass_rerank.engine.graphs.writer import PADDING, STATES, UNSEEN
+from gliclass_rerank.engine.sessions import Array, Precision, Runtime, Session, open_session
 from gliclass_rerank.model.batch import LayerInput, TokenRows
-from gliclass_rerank.model.blocks.bert import BertBlocks
-from gliclass_rerank.model.blocks.runner import QueryMemory
+from gliclass_rerank.model.blocks.interface import LayerRunner, QueryMemory
+from gliclass_rerank.model.blocks.registry import block_runner
 
 _QUERY, _PASSAGE, _WINDOW = "query", "passage", "window"
 GRAPHS: Final[Mapping[str, Callable[[nn.Module, LayerPlan], Any]]] = {  # Any: onnx has no types
@@ -45,11 +45,8 @@ _STEPS: Final[Mapping[Runtime, tuple[tuple[float, int], ...]]] = {
     "openvino": ((128, 32), (math.inf, 128)),
 }
 
-# Far below any score, and within reach of half precision.
-_UNSEEN: Final = -1e4
 
-
-class ExportedLayers(BertBlocks):
+class ExportedLayers(LayerRunner):
     """Runs exported layers; what the graphs fix is not looked at again: key bias, layers and tokens read.
 
     Args:
@@ -63,7 +60,10 @@ class ExportedLayers(BertBlocks):
     def __init__(
         self, backbone: nn.Module, folder: Path, *, runtime: Runtime, precision: Precision, threads: int
     ) -> None:
-        super().__init__(backbone)
+        config: Any = backbone.config  # Any: a config of transformers, untyped there
+        self._backbone = backbone
+        self._blocks = block_runner(config.model_type, backbone)
+        self._position_inputs = layer_writer(backbone).position_inputs
         self._runtime = runtime
         self._sessions: dict[str, Session] = {
             path.stem: open_session(path, runtime, precision, threads) for path in sorted(folder.glob("*.onnx"))
@@ -77,9 +77,9 @@ class ExportedLayers(BertBlocks):
         embeddings: Tensor | None = None,
         all_layers: bool = False,  # noqa: ARG002 - in the graph
     ) -> QueryMemory:
-        """Encode a query on its own; see `BlockRunner.encode_query`."""
-        outputs = self._sessions[_QUERY].run(self._inputs(self.embed(ids, embeddings), None))
-        num_shared = self.num_layers - start
+        """Encode a query on its own; see `LayerRunner.encode_query`."""
+        outputs = self._sessions[_QUERY].run(self._inputs(self._blocks.embed(ids, embeddings), None))
+        num_shared = self._blocks.num_layers - start
         shared = [torch.from_numpy(array) for array in outputs[: 2 * num_shared]]
         return QueryMemory(
             layers=tuple(torch.from_numpy(array) for array in outputs[2 * num_shared :]),
@@ -101,9 +101,9 @@ class ExportedLayers(BertBlocks):
         read_tokens: int | None = None,  # noqa: ARG002 - likewise
         known: LayerInput | None = None,
     ) -> tuple[Tensor, ...]:
-        """Encode candidates, each against itself and the query; see `BlockRunner.encode_candidates`."""
+        """Encode candidates, each against itself and the query; see `LayerRunner.encode_candidates`."""
         assert known is None, "the graph begins at the embeddings"
-        inputs = self._inputs(self.embed(ids, embeddings, start), token_mask)
+        inputs = self._inputs(self._blocks.embed(ids, embeddings, start), token_mask, memory.num_tokens)
         for layer, shared in enumerate(memory.keys_values):
             if shared is not None:
                 inputs[key_name(layer)], inputs[value_name(layer)] = (part.numpy() for part in shared)
@@ -117,18 +117,18 @@ class ExportedLayers(BertBlocks):
         all_layers: bool = False,  # noqa: ARG002 - in the graph
     ) -> tuple[Tensor, ...]:
         """Run full attention over padded rows; see `run_backbone`."""
-        inputs = self._inputs(self.embed(tokens.ids, embeddings), tokens.mask)
+        inputs = self._inputs(self._blocks.embed(tokens.ids, embeddings), tokens.mask)
         return tuple(torch.from_numpy(array) for array in self._sessions[_WINDOW].run(inputs))
 
-    def _inputs(self, embedded: Tensor, token_mask: Tensor | None) -> dict[str, FloatArray]:
+    def _inputs(self, embedded: Tensor, token_mask: Tensor | None, query_tokens: int = 0) -> dict[str, Array]:
         rows, tokens, width = embedded.shape
         padding = np.zeros((rows, 1, 1, tokens), dtype=np.float32)
         if token_mask is not None:
-            padding[:, 0, 0][~token_mask.numpy()] = _UNSEEN
+            padding[:, 0, 0][~token_mask.numpy()] = UNSEEN
         states = embedded.numpy().reshape(1, -1, width)
         if filling := -states.shape[1] % self._step(states.shape[1]):
             states = np.pad(states, ((0, 0), (0, filling), (0, 0)))
-        return {STATES: states, PADDING: padding}
+        return {STATES: states, PADDING: padding, **self._position_inputs(self._backbone, tokens, query_tokens)}
 
     def _step(self, tokens: int) -> int:
         return next(step for up_to, step in _STEPS[self._runtime] if tokens <= up_to)

@@ -1,4 +1,4 @@
-"""8-bit integers for the inputs and weights of a BERT's linear layers: which scales, and from what.
+"""8-bit integers for the inputs and weights of a backbone's linear layers: which scales, and from what.
 
 Weights have a scale for each output, inputs one for all, found once by running texts (static quantisation): a scale of
 each batch's own would let passages change each other's scores. Where some channels of an input are far larger than the
@@ -38,6 +38,19 @@ class Extremes:
 
     lowest: FloatArray
     highest: FloatArray
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Where an input can be seen.
+
+    Attributes:
+        module: A module that is called.
+        gives: Whether it is what the module returns, else what the module is given.
+    """
+
+    module: nn.Module
+    gives: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,36 +100,39 @@ def quantised_weights(weights: FloatArray) -> tuple[NDArray[np.int8], FloatArray
     return np.rint(weights / scales).astype(np.int8), scales
 
 
-def seen_inputs(modules: Mapping[str, nn.Module], run: Callable[[], object]) -> dict[str, Extremes]:
-    """Run something and watch what goes into modules.
+def seen_inputs(watched: Mapping[str, Watched], run: Callable[[], object]) -> dict[str, Extremes]:
+    """Run something and watch what goes into linear layers.
 
     Args:
-        modules: What to watch, by name.
+        watched: Where to look, by name.
         run: Runs them, without padding, which would count.
 
     Returns:
-        The extremes of each module's input, under its name.
+        The extremes of what was seen, under its name.
     """
     lowest: dict[str, Tensor] = {}
     highest: dict[str, Tensor] = {}
 
     def watcher(name: str) -> Callable[..., None]:
-        def watch(_: nn.Module, arguments: tuple[Any, ...]) -> None:  # Any: whatever the module takes
-            rows = arguments[0].detach().flatten(0, -2)
+        def watch(_: nn.Module, given: tuple[Any, ...], *returned: Any) -> None:  # Any: whatever the module takes
+            rows = (*returned, *given)[0].detach().flatten(0, -2)
             low, high = rows.amin(dim=0), rows.amax(dim=0)
             lowest[name] = low.minimum(lowest[name]) if name in lowest else low
             highest[name] = high.maximum(highest[name]) if name in highest else high
 
         return watch
 
-    with _hooked(modules, watcher):
+    with _hooked(watched, watcher):
         run()
     return {name: Extremes(lowest[name].cpu().numpy(), highest[name].cpu().numpy()) for name in lowest}
 
 
 @contextmanager
-def _hooked(modules: Mapping[str, nn.Module], hook: Callable[[str], Callable[..., None]]) -> Iterator[None]:
-    handles = [module.register_forward_pre_hook(hook(name)) for name, module in modules.items()]
+def _hooked(watched: Mapping[str, Watched], hook: Callable[[str], Callable[..., None]]) -> Iterator[None]:
+    handles = [
+        (each.module.register_forward_hook if each.gives else each.module.register_forward_pre_hook)(hook(name))
+        for name, each in watched.items()
+    ]
     try:
         yield
     finally:

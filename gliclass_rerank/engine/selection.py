@@ -14,7 +14,8 @@ from gliclass_rerank.engine.backend import Backend
 from gliclass_rerank.engine.engine import Engine
 from gliclass_rerank.engine.exported import GRAPHS, GRAPHS_OF, ExportedLayers
 from gliclass_rerank.engine.graph_cache import cached_graphs, default_cache_folder, graph_key
-from gliclass_rerank.engine.layer_graphs import LayerPlan, unsupported_backbone, watched_modules
+from gliclass_rerank.engine.graphs.encoders import LayerPlan
+from gliclass_rerank.engine.graphs.registry import layer_writer, unsupported_backbone
 from gliclass_rerank.engine.own_threads import OwnThreads
 from gliclass_rerank.engine.placement import Placement, resolve_placement
 from gliclass_rerank.engine.quantisation import seen_inputs
@@ -147,7 +148,8 @@ def _exported(
         "read_tokens": layers.read_tokens,
     }
     weights = torch.nn.Module()
-    weights.encoder = model.encoder_model.encoder  # the embeddings stay in torch
+    for name, module in layer_writer(model.encoder_model).weights(model.encoder_model).items():
+        weights.add_module(name, module)  # the embeddings stay in torch
     if layers.key_bias is not None:
         weights.key_bias = layers.key_bias
 
@@ -164,4 +166,5 @@ def _fitted(model: GLiClass, layers: LayerPlan, sample: Sequence[Window | Blocks
     # One sequence at a time, because padding would count.
     placement = resolve_placement("cpu", torch.float32, 1)
     engine = Engine(TorchBackend(model, placement), batch_tokens=placement.batch_tokens)
-    return replace(layers, inputs=seen_inputs(watched_modules(model.encoder_model), lambda: engine.run(sample)))
+    watched = layer_writer(model.encoder_model).watched(model.encoder_model)
+    return replace(layers, inputs=seen_inputs(watched, lambda: engine.run(sample)))

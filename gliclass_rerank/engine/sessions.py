@@ -19,6 +19,7 @@ from gliclass_rerank.errors import BackendError, ConfigError
 Runtime = Literal["onnx", "openvino"]
 Precision = Literal["float32", "bfloat16", "int8"]
 FloatArray = NDArray[np.float32]
+Array = FloatArray | NDArray[np.int64]
 
 PRECISIONS: Final[Mapping[Runtime, tuple[Precision, ...]]] = {
     "onnx": ("float32", "int8"),
@@ -29,11 +30,11 @@ PRECISIONS: Final[Mapping[Runtime, tuple[Precision, ...]]] = {
 class Session(Protocol):
     """A loaded graph; safe to call from several threads."""
 
-    def run(self, inputs: Mapping[str, FloatArray]) -> list[FloatArray]:
+    def run(self, inputs: Mapping[str, Array]) -> list[FloatArray]:
         """Compute the graph's outputs, in its order.
 
         Args:
-            inputs: FloatArray by name of the input.
+            inputs: Array by name of the input.
 
         Returns:
             One array an output; the caller's own.
@@ -79,7 +80,7 @@ class _OnnxSession:
         except Exception as error:  # onnxruntime's exceptions have no public base class
             raise BackendError(f"onnxruntime could not load `{path}`: {_first_line(error)}") from error
 
-    def run(self, inputs: Mapping[str, FloatArray]) -> list[FloatArray]:
+    def run(self, inputs: Mapping[str, Array]) -> list[FloatArray]:
         try:
             outputs: list[FloatArray] = self._session.run(None, dict(inputs))
         except Exception as error:  # as above
@@ -107,7 +108,7 @@ class _OpenVinoSession:
         # A request serves one caller at a time; there are as many as there were callers at once.
         self._idle: SimpleQueue[Any] = SimpleQueue()  # Any: openvino has no types
 
-    def run(self, inputs: Mapping[str, FloatArray]) -> list[FloatArray]:
+    def run(self, inputs: Mapping[str, Array]) -> list[FloatArray]:
         try:
             request = self._idle.get_nowait()
         except Empty:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gliclass_rerank.engine.placement import Placement
 from gliclass_rerank.errors import OutOfMemoryError
 from gliclass_rerank.model.batch import BlockBatch, TokenRows, WindowBatch
-from gliclass_rerank.model.blocks.runner import BlockRunner
+from gliclass_rerank.model.blocks.interface import LayerRunner
 from gliclass_rerank.model.gliclass import GLiClass
 from gliclass_rerank.model.head import ScoringHead
 from gliclass_rerank.types import Blocks, GroupStates, TokenIds, Window
@@ -27,7 +27,7 @@ class TorchBackend:
         runner: Runs the layers of a `GLiClass`; None for torch.
     """
 
-    def __init__(self, model: ScoringHead, placement: Placement, runner: BlockRunner | None = None) -> None:
+    def __init__(self, model: ScoringHead, placement: Placement, runner: LayerRunner | None = None) -> None:
         self._device = placement.device
         self._model = model.to(placement.device)
         self._options = {} if runner is None else {"runner": runner}

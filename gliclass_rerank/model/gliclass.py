@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from gliclass_rerank.errors import ConfigError
 from gliclass_rerank.model.batch import BlockBatch, TokenRows, WindowBatch
+from gliclass_rerank.model.blocks.interface import LayerRunner
 from gliclass_rerank.model.blocks.registry import block_runner
-from gliclass_rerank.model.blocks.runner import BlockRunner
 from gliclass_rerank.model.config import ModelConfig
 from gliclass_rerank.model.encoder import build_backbone, run_backbone, token_embeddings
 from gliclass_rerank.model.head import ScoringHead
@@ -51,7 +51,7 @@ class GLiClass(ScoringHead):
             (self.encoder_model,) if self.segment_embeddings is None else (self.encoder_model, self.segment_embeddings)
         )
 
-    def forward(self, batch: WindowBatch | BlockBatch, runner: BlockRunner | None = None) -> Tensor:
+    def forward(self, batch: WindowBatch | BlockBatch, runner: LayerRunner | None = None) -> Tensor:
         """Score a batch under the plan its type stands for.
 
         Args:
@@ -65,7 +65,7 @@ class GLiClass(ScoringHead):
             return self._forward_windows(batch, runner)
         return self._forward_blocks(batch, runner)
 
-    def _forward_windows(self, batch: WindowBatch, runner: BlockRunner | None) -> Tensor:
+    def _forward_windows(self, batch: WindowBatch, runner: LayerRunner | None) -> Tensor:
         tokens = batch.tokens
         encode = partial(run_backbone, self.encoder_model) if runner is None else runner.encode_windows
         layers = encode(
@@ -91,7 +91,7 @@ class GLiClass(ScoringHead):
             text_mask,
         )
 
-    def _forward_blocks(self, batch: BlockBatch, layer_runner: BlockRunner | None) -> Tensor:
+    def _forward_blocks(self, batch: BlockBatch, layer_runner: LayerRunner | None) -> Tensor:
         config, query = self.config, batch.query
         runner = layer_runner or block_runner(config.shape.model_type, self.encoder_model)
         memory = runner.encode_query(

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from gliclass_rerank.engine.quantisation import Extremes, input_scale, quantised_weights, seen_inputs
+from gliclass_rerank.engine.quantisation import Extremes, Watched, input_scale, quantised_weights, seen_inputs
 
 
 def test_weights_come_back_within_half_a_step_of_their_output():
@@ -36,11 +36,11 @@ def test_inputs_are_watched_while_it_runs_and_no_longer():
         module(torch.tensor([[[1.0, -2, 3], [4, 5, -6]]]))
         module(torch.tensor([[0.0, 9, 0]]))
 
-    seen = seen_inputs({"it": module}, run)["it"]
+    seen = seen_inputs({"it": Watched(module)}, run)["it"]
 
     assert seen.lowest.tolist() == [0, -2, -6]
     assert seen.highest.tolist() == [4, 9, 3]
     assert not module._forward_pre_hooks
     with pytest.raises(RuntimeError):
-        seen_inputs({"it": module}, lambda: module(torch.ones(1, 2)))
+        seen_inputs({"it": Watched(module)}, lambda: module(torch.ones(1, 2)))
     assert not module._forward_pre_hooks

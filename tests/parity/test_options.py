@@ -12,6 +12,8 @@ from grids import thinned
 from tiny import BACKBONES, LABELS, TEXT
 from upstream import TOLERANCE, build_pair
 
+from gliclass_rerank.engine import selection
+
 YES_AND_NO = (True, False)
 MAIN = ("bert", "deberta", "modernbert")
 EXAMPLES = ({}, {"examples": FEW_SHOT, "example_format": "few_shot"}, {"examples": RAC, "example_format": "rac"})
@@ -185,6 +187,21 @@ def test_layouts_of_published_checkpoints_agree_on_every_prompt_form(pair, name)
     built = pair(backbone, **options)
     for ask in ASKS.values():
         built.check(**ask)
+
+
+@pytest.mark.parametrize("package", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("name", sorted(PUBLISHED.keys() - {"multilang-ultra"}))  # whose backbone cannot be exported
+def test_exported_layouts_of_published_checkpoints_agree(pair, name, package, tmp_path, monkeypatch):
+    pytest.importorskip(package)
+    monkeypatch.setattr(selection, "default_cache_folder", lambda: tmp_path / "cache")
+    backbone, options = PUBLISHED[name]
+    built = pair(backbone, **options)
+    ours = built.classifier(backend=package.removesuffix("runtime"))
+    for ask in (ASKS["plain"], ASKS["a prompt and few-shot examples"], ASKS["a long text"]):
+        settings = {"text": TEXT, "labels": LABELS, **ask}
+        # Other kernels than upstream's, and logits that are dot products of vectors far longer than 1.
+        expected = built.upstream.logits(**settings)
+        assert ours.logits(**settings) == pytest.approx(expected, abs=10 * TOLERANCE)
 
 
 @pytest.mark.slow

@@ -70,13 +70,12 @@ class DebertaBlocks(BlockRunner):
     ) -> Tensor:
         """Disentangled attention."""
         attention = self.layers[0].attention.self
-        terms = 1 + ("c2p" in attention.pos_att_type) + ("p2c" in attention.pos_att_type)
-        scale = math.sqrt(query.shape[-1] * terms)
+        scale = score_divisor(attention)
         scores = query @ (key.transpose(-1, -2) / scale)
         if attention.relative_attention:
             c2p, p2c = tables
             # One table index serves both terms, because buckets are symmetric: bucket(-x) = -bucket(x).
-            index = _table_index(attention, query_positions[:, None] - key_positions[None, :])
+            index = table_index(attention, query_positions[:, None] - key_positions[None, :])
             if c2p.numel():
                 scores = scores + _gather(query @ c2p.transpose(-1, -2), index) / scale
             if p2c.numel():
@@ -86,7 +85,13 @@ class DebertaBlocks(BlockRunner):
         return scores.softmax(dim=-1) @ value
 
 
-def _table_index(attention: Any, distance: Tensor) -> Tensor:  # Any: an untyped transformers module
+def score_divisor(attention: Any) -> float:  # Any: an untyped transformers module
+    """What attention scores are divided by."""
+    terms = 1 + ("c2p" in attention.pos_att_type) + ("p2c" in attention.pos_att_type)
+    return math.sqrt(attention.attention_head_size * terms)
+
+
+def table_index(attention: Any, distance: Tensor) -> Tensor:  # Any: an untyped transformers module
     """Row of the position tables for each distance, LongTensor of the same shape."""
     if attention.position_buckets > 0:
         distance = _log_buckets(distance, attention.position_buckets, attention.max_relative_positions)

@@ -12,7 +12,6 @@ One subclass per backbone family lives beside this module.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,30 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gliclass_rerank.model.batch import LayerInput, TokenRows
+from gliclass_rerank.model.blocks.interface import LayerRunner, QueryMemory
 from gliclass_rerank.model.encoder import run_backbone
 
-KeyValue = tuple[Tensor, Tensor]
 
-
-@dataclass(frozen=True)
-class QueryMemory:
-    """What candidates need of an encoded query.
-
-    Attributes:
-        layers: FloatTensor [1, query_len, hidden] each: the states asked for, see `BlockRunner.encode_query`.
-        keys_values: For each layer its keys and values, FloatTensor [1, num_heads, query_len, head_dim] each, or None
-            where candidates do not see the query.
-        num_tokens: Length of the query's sequence.
-        tables: Per-layer tensors that depend on weights only, made once per forward pass; may be empty.
-    """
-
-    layers: tuple[Tensor, ...]
-    keys_values: tuple[KeyValue | None, ...]
-    num_tokens: int
-    tables: tuple[tuple[Tensor, ...], ...]
-
-
-class BlockRunner(ABC):
+class BlockRunner(LayerRunner, ABC):
     """Takes one backbone family apart; holds no weights of its own."""
 
     def __init__(self, backbone: nn.Module) -> None:
@@ -122,17 +102,7 @@ class BlockRunner(ABC):
     def encode_query(
         self, ids: Tensor, *, start: int, embeddings: Tensor | None = None, all_layers: bool = False
     ) -> QueryMemory:
-        """Encode a query on its own.
-
-        Args:
-            ids: LongTensor [1, query_len]. No padding.
-            start: First layer in which candidates will see the query.
-            embeddings: FloatTensor [1, query_len, hidden]. Word embeddings in place of the ids.
-            all_layers: Keep the embedding output and every layer's output instead of the last layer's only.
-
-        Returns:
-            The query's states, and its keys and values from layer `start` on.
-        """
+        """Encode a query on its own; see `LayerRunner.encode_query`."""
         positions = torch.arange(ids.shape[1], device=ids.device)
         states = self.embed(ids, embeddings)
         layers, keys_values, tables = [states], [], self.tables()
@@ -166,28 +136,7 @@ class BlockRunner(ABC):
         read_tokens: int | None = None,
         known: LayerInput | None = None,
     ) -> tuple[Tensor, ...]:
-        """Encode candidates, each against itself and the query.
-
-        Args:
-            ids: LongTensor [num_rows, seq_len]. One candidate a row.
-            token_mask: BoolTensor [num_rows, seq_len], True on real tokens, right-padded; None if no row is padded.
-            memory: The encoded query.
-            key_bias: FloatTensor [num_layers, num_heads], added to the attention scores of the query's tokens; None for
-                no bias.
-            embeddings: FloatTensor [num_rows, seq_len, hidden]. Word embeddings in place of the ids.
-            start: Position of each candidate's first token where positions are absolute; elsewhere it follows the
-                query's last one.
-            all_layers: As in `encode_query`.
-            read_tokens: How many of each candidate's first tokens will be read from the last layer; None for all. The
-                others still give keys and values there, but their output is never computed: a seventh of a
-                six-layer network's work.
-            known: What `encode_below` gave for these candidates: embeddings and lower layers are left out. Not together
-                with `all_layers`.
-
-        Returns:
-            FloatTensor [num_rows, seq_len, hidden] each: the states asked for; the last layer's hold the first
-            `read_tokens` tokens only, if that layer is computed.
-        """
+        """Encode candidates, each against itself and the query; see `LayerRunner.encode_candidates`."""
         first = 0
         if known is None:
             states = self.embed(ids, embeddings, start)

@@ -1,0 +1,112 @@
+"""BERT's layers as graphs: positions are in the embeddings, norms come last."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from torch import nn
+
+from gliclass_rerank.engine.graphs.layers import LayerWriter, site, unsupported_activation
+from gliclass_rerank.engine.graphs.writer import GraphWriter
+from gliclass_rerank.engine.quantisation import Watched
+
+_STATES: Final = "states"
+_CONTEXT: Final = "context"
+_ATTENDED: Final = "attended"
+_INNER: Final = "inner"
+
+
+class BertLayers(LayerWriter):
+    """Writes the layers of a `Bert`."""
+
+    def __init__(self, graph: GraphWriter, backbone: nn.Module) -> None:
+        super().__init__(graph, backbone)
+        self.layers: Any = _layers(backbone)
+
+    @staticmethod
+    def unsupported(encoder_config: Mapping[str, Any]) -> str | None:  # Any: JSON
+        """Why the layers of such a backbone cannot be written."""
+        return unsupported_activation(encoder_config.get("hidden_act", "gelu"))
+
+    @staticmethod
+    def weights(backbone: nn.Module) -> Mapping[str, nn.Module]:
+        """All but the embeddings."""
+        return {"encoder": backbone.encoder}  # type: ignore[dict-item]
+
+    @staticmethod
+    def watched(backbone: nn.Module) -> Mapping[str, Watched]:
+        """Where what goes into each linear layer can be seen."""
+        return watched_layers(backbone, lambda attention: attention.query)  # keys and values read the same
+
+    def projections(self, layer: int) -> tuple[Any, Any, Any]:
+        """The linear layers of queries, keys and values."""
+        attention = self.layers[layer].attention.self
+        return attention.query, attention.key, attention.value
+
+    def score_scale(self, layer: int) -> float:  # noqa: ARG002 - for layers that add up several scores
+        """What scores are multiplied with."""
+        return 1 / math.sqrt(self.graph.head_width)
+
+    def queries(self, layer: int, read: str, *, first: int | None = None) -> str:
+        """Queries of a layer; the scale of the scores goes into the weights, once."""
+        query, *_ = projections = self.projections(layer)
+        queries = self.graph.linear(
+            site(layer, _STATES),
+            read,
+            query.weight,
+            query.bias,
+            read_by=[each.weight for each in projections],
+            scale=self.score_scale(layer),
+        )
+        return self.graph.heads(queries, is_filled=first is None)
+
+    def keys_values(self, layer: int, read: str) -> tuple[str, str]:
+        """Keys and values of a layer."""
+        projections = self.projections(layer)
+        keys, values = (
+            self.graph.linear(
+                site(layer, _STATES), read, each.weight, each.bias, read_by=[other.weight for other in projections]
+            )
+            for each in projections[1:]
+        )
+        return self.graph.heads(keys), self.graph.heads(values)
+
+    def finish(self, layer: int, states: str, context: str) -> str:
+        """Output projection, residual, feed-forward."""
+        graph, module = self.graph, self.layers[layer]
+        output = module.attention.output
+        attended = self._linear(layer, _CONTEXT, context, output.dense)
+        attended = graph.normalise(graph.add("Add", [attended, states]), output.LayerNorm)
+        inner = self._linear(layer, _ATTENDED, attended, module.intermediate.dense)
+        config: Any = self.backbone.config  # Any: a config of transformers, untyped there
+        inner = graph.activate(inner, config.hidden_act)
+        finished = self._linear(layer, _INNER, inner, module.output.dense)
+        return graph.normalise(graph.add("Add", [finished, attended]), module.output.LayerNorm)
+
+    def _linear(self, layer: int, name: str, states: str, module: Any) -> str:
+        return self.graph.linear(site(layer, name), states, module.weight, module.bias)
+
+
+def watched_layers(backbone: nn.Module, reader: Callable[[Any], nn.Module]) -> Mapping[str, Watched]:
+    """Where what goes into the linear layers of a BERT's kind can be seen.
+
+    Args:
+        backbone: The backbone.
+        reader: From a layer's attention module, what reads the layer's input and nothing else.
+
+    Returns:
+        What is watched, by site.
+    """
+    seen = {}
+    for layer, module in enumerate(_layers(backbone)):
+        seen[site(layer, _STATES)] = Watched(reader(module.attention.self))
+        seen[site(layer, _CONTEXT)] = Watched(module.attention.output.dense)
+        seen[site(layer, _ATTENDED)] = Watched(module.intermediate.dense)
+        seen[site(layer, _INNER)] = Watched(module.output.dense)
+    return seen
+
+
+def _layers(backbone: nn.Module) -> Any:  # Any: modules of transformers, untyped there
+    return backbone.encoder.layer  # type: ignore[union-attr]
