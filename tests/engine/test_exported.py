@@ -13,6 +13,7 @@ from gliclass_rerank.engine.engine import Engine
 from gliclass_rerank.engine.selection import build_backend
 from gliclass_rerank.engine.sessions import open_session
 from gliclass_rerank.errors import BackendError, ConfigError, MissingDependencyError
+from gliclass_rerank.location import DEFAULT_MODEL
 from gliclass_rerank.types import Blocks, Window
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
@@ -231,12 +232,12 @@ def test_int8_agrees_roughly_and_lets_no_companion_in(runtime, backbone, tmp_pat
         assert {key: logits(rough, [key])[key] for key in passages} == pytest.approx(found, abs=0.05)
 
 
-def test_the_bundled_model_in_int8_keeps_the_order(runtime, bundled):
+def test_a_bundled_model_in_int8_keeps_the_order(runtime):
     texts = ["Oil the chain.", "A chain slips when it is worn or too long.", "The capital of Peru is Lima.", "Brakes"]
 
-    found = Reranker(backend=runtime, dtype="int8").rank("why does a chain slip?", texts)
+    found = Reranker(DEFAULT_MODEL, backend=runtime, dtype="int8").rank("why does a chain slip?", texts)
 
-    expected = bundled.rank("why does a chain slip?", texts)
+    expected = Reranker(DEFAULT_MODEL, device="cpu").rank("why does a chain slip?", texts)
     assert [hit.index for hit in found] == [hit.index for hit in expected]
     # Logits of this model spread over several units; the quantised ones are 0.15 off on average.
     assert [hit.logit for hit in found] == pytest.approx([hit.logit for hit in expected], abs=0.8)
