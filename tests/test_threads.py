@@ -47,7 +47,7 @@ def run_in_threads(reranker, calls):
     return found
 
 
-@pytest.mark.parametrize("num_calls", [7, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_calls", [4, pytest.param(50, marks=pytest.mark.slow)])
 def test_the_bundled_model_gives_sixteen_threads_the_results_of_one(bundled, num_calls):
     calls = CALLS[:num_calls]
     expected = [bundled.rank(*call) for call in calls]
