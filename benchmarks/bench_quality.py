@@ -37,7 +37,7 @@ from gliclass_rerank.cascade import is_cascade
 from gliclass_rerank.evaluation.collection import Collection
 from gliclass_rerank.evaluation.ranking import evaluate_queries, mean_quality
 from gliclass_rerank.evaluation_adapters import pair_logits
-from gliclass_rerank.location import DEFAULT_MODEL, DEFAULT_RANKER, bundled_folder
+from gliclass_rerank.location import DEFAULT_MODEL, DEFAULT_RANKER, bundled_folder, read_config
 from gliclass_rerank.runtimes.interfaces import Ask, Scored, Teacher, by_ask
 from gliclass_rerank.runtimes.load import load_teacher
 from gliclass_rerank.runtimes.options import ModelOptions
@@ -87,7 +87,7 @@ def scorers(model: Path | None, peers: Path | None) -> list[Scorer]:
     """What is compared, ours first."""
     peer = ModelOptions(max_tokens=MAX_TOKENS)
     default = model or bundled_folder(DEFAULT_RANKER)
-    found = [Scorer(OURS, default, lambda: Ours(model), sees_list=is_cascade(default))]
+    found = [Scorer(OURS, default, lambda: Ours(model), sees_list=is_cascade(read_config(default)))]
     if model is None and DEFAULT_RANKER != DEFAULT_MODEL:
         found.append(Scorer(DEFAULT_MODEL, bundled_folder(), lambda: Ours(DEFAULT_MODEL)))
     found += [

@@ -68,12 +68,13 @@ class CascadeConfig:
         for field, name in (("first", self.first), ("second", self.second)):
             if not isinstance(name, str) or not is_folder_name(name):
                 raise ConfigError(f"`{field}` of a cascade must be the name of a folder in it, got {name!r}")
+        # What is kept is what the check returns: numpy's numbers, for one, are no JSON.
         with of_settings():
-            checked_count("num_refined", self.num_refined)
-            checked_share("first_share", self.first_share)
+            object.__setattr__(self, "num_refined", checked_count("num_refined", self.num_refined))
+            object.__setattr__(self, "first_share", checked_share("first_share", self.first_share))
             for field in ("first_passage_tokens", "max_query_tokens"):
-                if getattr(self, field) is not None:
-                    checked_count(field, getattr(self, field))
+                if (count := getattr(self, field)) is not None:
+                    object.__setattr__(self, field, checked_count(field, count))
         if self.score_calibration is not None:
             object.__setattr__(self, "score_calibration", checked_calibration(self.score_calibration))
 
@@ -104,9 +105,9 @@ class CascadeConfig:
         return {"model_type": MODEL_TYPE, **asdict(self)}
 
 
-def is_cascade(folder: Path) -> bool:
-    """Whether a folder that `locate` found holds a cascade."""
-    return read_config(folder).get("model_type") == MODEL_TYPE
+def is_cascade(values: Mapping[str, Any]) -> bool:  # Any: JSON
+    """Whether the settings that `read_config` gave are a cascade's."""
+    return values.get("model_type") == MODEL_TYPE
 
 
 def load_ranker(model: str | Path | None = None, *, revision: str | None = None, **settings: Any) -> Scorer | Cascade:
@@ -128,7 +129,7 @@ def load_ranker(model: str | Path | None = None, *, revision: str | None = None,
     name = DEFAULT_RANKER if model is None else model
     folder = locate(name, revision=revision)
     values = read_config(folder)
-    if values.get("model_type") == MODEL_TYPE:
+    if is_cascade(values):
         return Cascade(str(name), folder, CascadeConfig.from_dict(values), **settings)
     return Scorer(folder, name=str(name), **settings)
 

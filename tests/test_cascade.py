@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from tiny_checkpoints import WORDS, words, write_tiny_checkpoint
 
@@ -10,7 +11,7 @@ from gliclass_rerank import CheckpointError, ConfigError, Reranker, ZeroShotClas
 from gliclass_rerank.cascade import CascadeConfig, save_cascade
 from gliclass_rerank.checkpoint import load_checkpoint
 from gliclass_rerank.cli import main
-from gliclass_rerank.location import DEFAULT_MODEL, read_config
+from gliclass_rerank.location import DEFAULT_MODEL, bundled_folder, read_config
 
 QUERY = "chain slip"
 PASSAGES = [words(3 + index % 4, first=2 * index) for index in range(12)]
@@ -227,6 +228,28 @@ def test_the_command_joins_two_checkpoints(parts, tmp_path, capsys):
     assert main(["cascade", str(tmp_path / "other"), "--first", "./nowhere", "--second", DEFAULT_MODEL]) == 2
     assert capsys.readouterr().err.startswith("error: there is no folder `./nowhere`")
     assert not (tmp_path / "other").exists()
+
+
+def test_the_command_names_a_bundled_model_also_where_its_folder_is_given(parts, tmp_path):
+    target = tmp_path / "joined"
+    assert main(["cascade", str(target), "--first", str(bundled_folder()), "--second", str(parts["second"])]) == 0
+
+    assert read_config(target)["first"] == DEFAULT_MODEL
+    assert not (target / "first").exists()
+
+
+def test_numpys_numbers_are_settings_too(parts, tmp_path):
+    given = CascadeConfig(
+        first="first",
+        second="second",
+        num_refined=np.int64(3),
+        first_share=np.float32(0.5),
+        first_passage_tokens=np.int32(40),
+        max_query_tokens=np.int64(9),
+    )
+    save_cascade(given, tmp_path / "cascade", parts)
+
+    assert CascadeConfig.from_dict(read_config(tmp_path / "cascade")) == given
 
 
 def test_the_command_takes_a_folder_before_a_bundled_model(parts, tmp_path, monkeypatch):

@@ -117,9 +117,10 @@ def cascade(
     folders = {"first": locate(first), "second": locate(second)}
     # What is bundled is named and not copied.
     parts = {part: folder for part, folder in folders.items() if folder.parent != bundled_folder().parent}
+    names = {part: part if part in parts else folder.name for part, folder in folders.items()}
     config = CascadeConfig(
-        first="first" if "first" in parts else first,
-        second="second" if "second" in parts else second,
+        first=names["first"],
+        second=names["second"],
         num_refined=num_refined,
         first_share=first_share,
         first_passage_tokens=first_passage_tokens,
