@@ -27,11 +27,9 @@ from gliclass_rerank.training.command import average, calibrate, cascade, train
 if TYPE_CHECKING:
     from gliclass_rerank import Reranker
     from gliclass_rerank.engine.passage_cache import StatesDtype
-    from gliclass_rerank.engine.selection import BackendName
     from gliclass_rerank.evaluation.collection import Collection
     from gliclass_rerank.evaluation.passages import Passage
     from gliclass_rerank.evaluation.ranking import Report
-    from gliclass_rerank.model.config import AttentionPlan
     from gliclass_rerank.types import Ranking
 
 _PROGRAM = "gliclass-rerank"
@@ -203,7 +201,7 @@ def optimize_command(
 
     if backend in {"auto", "torch"}:
         raise ConfigError(f"`backend` must be `onnx` or `openvino`, got {backend!r}; torch needs no export")
-    _load_reranker(model, device=None, dtype=dtype, plan=plan, backend=backend, revision=revision)
+    _load_reranker(model, dtype=dtype, plan=plan, backend=backend, revision=revision)
     typer.echo(f"exported to {default_cache_folder()}")
     if prune_after is not None:
         removed = prune_graphs(default_cache_folder(), unused_days=prune_after)
@@ -231,7 +229,7 @@ def precompute_command(
     from gliclass_rerank.evaluation.passages import load_passages
 
     texts = [passage.text for passage in load_passages(passages)]
-    reranker = _load_reranker(model, device=device, dtype="float32", plan=plan, backend=None, revision=revision)
+    reranker = _load_reranker(model, device=device, dtype="float32", plan=plan, revision=revision)
     with tqdm(total=len(texts), unit=" passages", file=sys.stderr, disable=None, leave=False) as bar:
         # The cast is safe: an unknown dtype is a ConfigError.
         cache = reranker.precompute(texts, out, dtype=cast("StatesDtype", dtype), on_computed=bar.update)
@@ -242,30 +240,10 @@ def precompute_command(
     typer.echo(f"written        {out}")
 
 
-def _load_reranker(
-    model: str | None,
-    *,
-    device: str | None,
-    dtype: str | None,
-    plan: str | None,
-    backend: str | None,
-    revision: str | None,
-    threads: int | None = None,
-    passage_cache: Path | None = None,
-) -> Reranker:
+def _load_reranker(model: str | None, **settings: Any) -> Reranker:  # Any: options; a bad one is a ConfigError
     from gliclass_rerank import Reranker
 
-    # The casts are safe: an unknown plan or backend is a ConfigError.
-    return Reranker(
-        model,
-        device=device,
-        dtype=dtype,
-        plan=cast("AttentionPlan | None", plan),
-        backend=cast("BackendName | None", backend),
-        threads=threads,
-        passage_cache=passage_cache,
-        revision=revision,
-    )
+    return Reranker(model, **settings)
 
 
 def _rerank_with_progress(collection: Collection, reranker: Reranker) -> Report:
