@@ -294,40 +294,23 @@ def test_a_broken_export_and_a_cache_that_cannot_be_written_are_said(
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("backbone", "changes"),
     [
-        {"share_att_key": False},
-        {"pos_att_type": ["c2p"]},
-        {"pos_att_type": ["p2c"], "share_att_key": False},
-        {"norm_rel_ebd": "none", "position_buckets": -1, "max_relative_positions": 5},
-        {"position_biased_input": True},
-        {"relative_attention": False, "position_biased_input": True},
+        ("deberta-v2", {"share_att_key": False}),
+        ("deberta-v2", {"pos_att_type": ["c2p"]}),
+        ("deberta-v2", {"pos_att_type": ["p2c"], "share_att_key": False}),
+        ("deberta-v2", {"norm_rel_ebd": "none", "position_buckets": -1, "max_relative_positions": 5}),
+        ("deberta-v2", {"position_biased_input": True}),
+        ("deberta-v2", {"relative_attention": False, "position_biased_input": True}),
+        ("modernbert", {"attention_bias": True, "mlp_bias": True, "norm_bias": True}),
+        ("modernbert", {"global_attn_every_n_layers": 1}),
+        ("modernbert", {"layer_types": ["sliding_attention"] * 3, "local_attention": 2}),
     ],
     ids=str,
 )
-def test_every_kind_of_disentangled_attention_is_that_of_torch(runtime, changes):
-    encoder = {**encoder_values("deberta-v2"), **changes}
-    checkpoint = tiny_checkpoint("deberta-v2", **head_values("averaged tokens", "deberta-v2"), encoder_config=encoder)
-    torch_backend, exported = both(checkpoint, runtime, "shared_query")
-    request = blocks(checkpoint, 3, 40, 0)
-
-    assert exported.logits(request, [[1, 0], [2]])[0] == pytest.approx(
-        torch_backend.logits(request, [[1, 0], [2]])[0], abs=TOLERANCE
-    )
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"attention_bias": True, "mlp_bias": True, "norm_bias": True},
-        {"global_attn_every_n_layers": 1},
-        {"layer_types": ["sliding_attention"] * 3, "local_attention": 2},
-    ],
-    ids=str,
-)
-def test_every_kind_of_rotary_layer_is_that_of_torch(runtime, changes):
-    encoder = {**encoder_values("modernbert"), **changes}
-    checkpoint = tiny_checkpoint("modernbert", **head_values("averaged tokens", "modernbert"), encoder_config=encoder)
+def test_every_kind_of_layer_is_that_of_torch(runtime, backbone, changes):
+    encoder = {**encoder_values(backbone), **changes}
+    checkpoint = tiny_checkpoint(backbone, **head_values("averaged tokens", backbone), encoder_config=encoder)
     torch_backend, exported = both(checkpoint, runtime, "shared_query")
     request = blocks(checkpoint, 3, 40, 0)
 

@@ -8,14 +8,11 @@ from typing import Any, Final
 
 from torch import nn
 
-from gliclass_rerank.engine.graphs.layers import LayerWriter, site, unsupported_activation
+from gliclass_rerank.engine.graphs.layers import ATTENDED, CONTEXT, INNER, LayerWriter, site, unsupported_activation
 from gliclass_rerank.engine.graphs.writer import GraphWriter
 from gliclass_rerank.engine.quantisation import Watched
 
 _STATES: Final = "states"
-_CONTEXT: Final = "context"
-_ATTENDED: Final = "attended"
-_INNER: Final = "inner"
 
 
 class BertLayers(LayerWriter):
@@ -77,16 +74,13 @@ class BertLayers(LayerWriter):
         """Output projection, residual, feed-forward."""
         graph, module = self.graph, self.layers[layer]
         output = module.attention.output
-        attended = self._linear(layer, _CONTEXT, context, output.dense)
+        attended = self.linear(layer, CONTEXT, context, output.dense)
         attended = graph.normalise(graph.add("Add", [attended, states]), output.LayerNorm)
-        inner = self._linear(layer, _ATTENDED, attended, module.intermediate.dense)
+        inner = self.linear(layer, ATTENDED, attended, module.intermediate.dense)
         config: Any = self.backbone.config  # Any: a config of transformers, untyped there
         inner = graph.activate(inner, config.hidden_act)
-        finished = self._linear(layer, _INNER, inner, module.output.dense)
+        finished = self.linear(layer, INNER, inner, module.output.dense)
         return graph.normalise(graph.add("Add", [finished, attended]), module.output.LayerNorm)
-
-    def _linear(self, layer: int, name: str, states: str, module: Any) -> str:
-        return self.graph.linear(site(layer, name), states, module.weight, module.bias)
 
 
 def watched_layers(backbone: nn.Module, reader: Callable[[Any], nn.Module]) -> Mapping[str, Watched]:
@@ -102,9 +96,9 @@ def watched_layers(backbone: nn.Module, reader: Callable[[Any], nn.Module]) -> M
     seen = {}
     for layer, module in enumerate(_layers(backbone)):
         seen[site(layer, _STATES)] = Watched(reader(module.attention.self))
-        seen[site(layer, _CONTEXT)] = Watched(module.attention.output.dense)
-        seen[site(layer, _ATTENDED)] = Watched(module.intermediate.dense)
-        seen[site(layer, _INNER)] = Watched(module.output.dense)
+        seen[site(layer, CONTEXT)] = Watched(module.attention.output.dense)
+        seen[site(layer, ATTENDED)] = Watched(module.intermediate.dense)
+        seen[site(layer, INNER)] = Watched(module.output.dense)
     return seen
 
 

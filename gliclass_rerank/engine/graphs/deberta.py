@@ -18,7 +18,7 @@ from gliclass_rerank.engine.graphs.bert import BertLayers, watched_layers
 from gliclass_rerank.engine.graphs.writer import GraphWriter, array
 from gliclass_rerank.engine.quantisation import Watched
 from gliclass_rerank.engine.sessions import Array
-from gliclass_rerank.model.blocks.deberta import DebertaBlocks, score_divisor, table_index
+from gliclass_rerank.model.blocks.deberta import DebertaBlocks, has_convolution, score_divisor, table_index
 
 # LongArray [2 * tokens + query_tokens + 1]: row of the position tables for each distance from `-tokens` on.
 _DISTANCES: Final = "distances"
@@ -37,7 +37,7 @@ class DebertaLayers(BertLayers):
     @staticmethod
     def unsupported(encoder_config: Mapping[str, Any]) -> str | None:  # Any: JSON
         """Why the layers of such a backbone cannot be written."""
-        if encoder_config.get("conv_kernel_size", 0) > 0:
+        if has_convolution(encoder_config):
             return "DeBERTa's convolution layer cannot be exported"
         return BertLayers.unsupported(encoder_config)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from torch import nn
 
@@ -12,6 +12,11 @@ from gliclass_rerank.engine.graphs.writer import ACTIVATIONS, GraphWriter
 from gliclass_rerank.engine.quantisation import Watched
 from gliclass_rerank.engine.sessions import Array
 from gliclass_rerank.errors import listed
+
+# What goes into a layer's linear layers, beside what queries, keys and values are made from.
+CONTEXT: Final = "context"
+ATTENDED: Final = "attended"
+INNER: Final = "inner"
 
 
 class LayerWriter(ABC):
@@ -96,6 +101,10 @@ class LayerWriter(ABC):
     def attend(self, layer: int, queries: str, keys: str, values: str, mask: str | None) -> str:  # noqa: ARG002
         """Attention output, [1, rows * tokens, hidden]."""
         return self.graph.context(self.graph.across(queries, keys), values, mask)
+
+    def linear(self, layer: int, name: str, states: str, module: Any) -> str:  # Any: torch's, its bias optional
+        """A linear layer that alone reads its input, whose site has this name."""
+        return self.graph.linear(site(layer, name), states, module.weight, module.bias)
 
     @abstractmethod
     def finish(self, layer: int, states: str, context: str) -> str:

@@ -9,16 +9,13 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from gliclass_rerank.engine.graphs.layers import LayerWriter, site, unsupported_activation
+from gliclass_rerank.engine.graphs.layers import ATTENDED, CONTEXT, INNER, LayerWriter, site, unsupported_activation
 from gliclass_rerank.engine.graphs.writer import UNSEEN, GraphWriter, array
 from gliclass_rerank.engine.quantisation import Watched
 from gliclass_rerank.engine.sessions import Array
 from gliclass_rerank.model.blocks.modernbert import ModernBertBlocks
 
 _NORMED: Final = "normed"
-_CONTEXT: Final = "context"
-_ATTENDED: Final = "attended"
-_INNER: Final = "inner"
 # FloatArray [1, 1, tokens, keys]: 0 on keys within a local layer's reach, `UNSEEN` on the others.
 _REACH: Final = "reach"
 
@@ -53,9 +50,9 @@ class ModernBertLayers(LayerWriter):
         for layer, module in enumerate(backbone.layers):  # type: ignore[arg-type]
             # In blocks nothing calls the module of queries, keys and values as a whole.
             seen[site(layer, _NORMED)] = Watched(module.attn_norm, gives=True)
-            seen[site(layer, _CONTEXT)] = Watched(module.attn.Wo)
-            seen[site(layer, _ATTENDED)] = Watched(module.mlp.Wi)
-            seen[site(layer, _INNER)] = Watched(module.mlp.Wo)
+            seen[site(layer, CONTEXT)] = Watched(module.attn.Wo)
+            seen[site(layer, ATTENDED)] = Watched(module.mlp.Wi)
+            seen[site(layer, INNER)] = Watched(module.mlp.Wo)
         return seen
 
     @staticmethod
@@ -100,13 +97,13 @@ class ModernBertLayers(LayerWriter):
     def finish(self, layer: int, states: str, context: str) -> str:
         """Output projection, residual, gated feed-forward."""
         graph, module = self.graph, self.layers[layer]
-        attended = graph.linear(site(layer, _CONTEXT), context, module.attn.Wo.weight, module.attn.Wo.bias)
+        attended = self.linear(layer, CONTEXT, context, module.attn.Wo)
         states = graph.add("Add", [attended, states])
         normed = graph.normalise(states, module.mlp_norm)
         config: Any = self.backbone.config  # Any: as above
-        inner, gate = (self._part(site(layer, _ATTENDED), normed, module.mlp.Wi, part, of=2) for part in (0, 1))
+        inner, gate = (self._part(site(layer, ATTENDED), normed, module.mlp.Wi, part, of=2) for part in (0, 1))
         gated = graph.add("Mul", [graph.activate(inner, config.hidden_activation), gate])
-        finished = graph.linear(site(layer, _INNER), gated, module.mlp.Wo.weight, module.mlp.Wo.bias)
+        finished = self.linear(layer, INNER, gated, module.mlp.Wo)
         return graph.add("Add", [finished, states])
 
     def close(self, states: str) -> str:

@@ -8,6 +8,7 @@ adds absolute positions to its input besides (or only those), they restart at 0.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -83,6 +84,11 @@ class DebertaBlocks(BlockRunner):
         if mask is not None:
             scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
         return scores.softmax(dim=-1) @ value
+
+
+def has_convolution(encoder_config: Mapping[str, Any]) -> bool:  # Any: JSON
+    """Whether a DeBERTa has a convolution beside its first layer, which nothing here takes apart."""
+    return bool(encoder_config.get("conv_kernel_size", 0) > 0)
 
 
 def score_divisor(attention: Any) -> float:  # Any: an untyped transformers module

@@ -9,7 +9,7 @@ from torch import nn
 
 from gliclass_rerank.errors import listed
 from gliclass_rerank.model.blocks.bert import BertBlocks
-from gliclass_rerank.model.blocks.deberta import DebertaBlocks
+from gliclass_rerank.model.blocks.deberta import DebertaBlocks, has_convolution
 from gliclass_rerank.model.blocks.modernbert import ModernBertBlocks
 from gliclass_rerank.model.blocks.runner import BlockRunner
 
@@ -32,7 +32,7 @@ def unsupported_reason(encoder_config: Mapping[str, Any]) -> str | None:
     model_type = encoder_config["model_type"]
     if model_type not in _RUNNERS:
         return f"the plan 'shared_query' needs a backbone of {listed(_RUNNERS)}, got {model_type!r}"
-    if model_type == "deberta-v2" and encoder_config.get("conv_kernel_size", 0) > 0:
+    if model_type == "deberta-v2" and has_convolution(encoder_config):
         return "the plan 'shared_query' does not support DeBERTa's convolution layer"
     return None
 
