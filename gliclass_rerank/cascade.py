@@ -146,7 +146,7 @@ class Cascade:
 
     Attributes:
         name: What the caller asked for.
-        plan: The first checkpoint's, as `device` and `dtype`.
+        plan: The first checkpoint's, as `device`, `backend` and `dtype`.
         precompute: The first checkpoint's.
     """
 
@@ -167,7 +167,8 @@ class Cascade:
         )
         self._second = Scorer(second, **settings)
         self.precompute = self._first.precompute
-        self.plan, self.device, self.dtype = self._first.plan, self._first.device, self._first.dtype
+        self.plan, self.device = self._first.plan, self._first.device
+        self.backend, self.dtype = self._first.backend, self._first.dtype
 
     def ask(
         self,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from gliclass_rerank.checks import checked_text, checked_texts
-from gliclass_rerank.engine.selection import BackendName
+from gliclass_rerank.engine.choice import BackendName
 from gliclass_rerank.errors import InputError
 from gliclass_rerank.inputs.examples import ExampleFormat
 from gliclass_rerank.inputs.layout import Ask
@@ -108,6 +108,16 @@ class ZeroShotClassifier:
     def plan(self) -> AttentionPlan | None:
         """The attention plan in use; None for bi-encoders."""
         return self._scorer.plan
+
+    @property
+    def backend(self) -> str:
+        """What runs the transformer layers: `torch`, `onnx` or `openvino`."""
+        return self._scorer.backend
+
+    @property
+    def dtype(self) -> str:
+        """The precision they run in: `float32`, `float16`, `bfloat16` or `int8`."""
+        return self._scorer.dtype
 
     @property
     def example_store(self) -> ExampleSource | None:

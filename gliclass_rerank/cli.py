@@ -43,7 +43,8 @@ _Dtype = Annotated[
     str | None, typer.Option("--dtype", help="float32, float16, bfloat16 or int8.  [default: the device's best]")
 ]
 _Backend = Annotated[
-    str | None, typer.Option("--backend", help="torch, onnx or openvino (on a CPU).  [default: torch]")
+    str | None,
+    typer.Option("--backend", help="torch, on CPUs onnx or openvino; auto: the quickest.  [default: torch]"),
 ]
 _Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.  [default: torch's number]")]
 _PassageCache = Annotated[
@@ -185,7 +186,7 @@ def evaluate_command(
 
 @app.command("optimize")
 def optimize_command(
-    backend: Annotated[str, typer.Option("--backend", help="onnx or openvino.")],
+    backend: Annotated[str, typer.Option("--backend", help="onnx, openvino, or auto, the quickest.")],
     model: _Model = None,
     plan: _Plan = None,
     dtype: Annotated[
@@ -199,10 +200,15 @@ def optimize_command(
     """Export a model for a CPU backend, which its first use would do otherwise."""
     from gliclass_rerank.engine.graph_cache import default_cache_folder, prune_graphs
 
-    if backend in {"auto", "torch"}:
-        raise ConfigError(f"`backend` must be `onnx` or `openvino`, got {backend!r}; torch needs no export")
-    _load_reranker(model, dtype=dtype, plan=plan, backend=backend, revision=revision)
-    typer.echo(f"exported to {default_cache_folder()}")
+    if backend == "torch":
+        raise ConfigError("`backend` must be `onnx`, `openvino` or `auto`, got 'torch', which needs no export")
+    reranker = _load_reranker(model, dtype=dtype, plan=plan, backend=backend, revision=revision)
+    if reranker.backend == "torch":
+        raise ConfigError(
+            "`backend` 'auto' is torch here, which needs no export; openvino is taken where it is installed "
+            "(`gliclass-rerank[openvino]`), can run the checkpoint and the processor has bfloat16"
+        )
+    typer.echo(f"exported for {reranker.backend} in {reranker.dtype} to {default_cache_folder()}")
     if prune_after is not None:
         removed = prune_graphs(default_cache_folder(), unused_days=prune_after)
         typer.echo(f"removed {removed} that were not used for {prune_after} days")

@@ -12,8 +12,8 @@ import torch
 from gliclass_rerank.background import in_background
 from gliclass_rerank.cascade import load_ranker
 from gliclass_rerank.checks import checked_count, checked_text, checked_texts, of_settings
+from gliclass_rerank.engine.choice import BackendName
 from gliclass_rerank.engine.passage_cache import CacheMeta, StatesDtype
-from gliclass_rerank.engine.selection import BackendName
 from gliclass_rerank.errors import InputError
 from gliclass_rerank.inputs.planner import Plan
 from gliclass_rerank.model.config import AttentionPlan
@@ -51,9 +51,12 @@ class Reranker:
         max_example_tokens: Tokens of the examples of a ranking at most, markers included; the longest parts are cut
             first, and what was cut is reported. None leaves them all that the query does not need.
         batch_tokens: Tokens of one forward pass; None takes 2,048 on the CPU and 65,536 elsewhere.
-        backend: What runs the transformer layers: `"torch"`, `"onnx"` or `"openvino"`; None or `"auto"` take torch. The
-            last two run BERT backbones on the CPU, in a `dtype` of `"float32"` or `"int8"`, with openvino also
-            `"bfloat16"`, from an export that is made at the first use and kept beside the hub's cache.
+        backend: What runs the transformer layers: `"torch"`, `"onnx"` or `"openvino"`; None takes torch. The last two
+            run BERT, DeBERTa-v2/v3 and ModernBERT backbones on the CPU, in a `dtype` of `"float32"` or `"int8"`, with
+            openvino also `"bfloat16"`, from an export that is made at the first use and kept beside the hub's cache.
+            `"auto"` takes the quickest one that was measured to keep the order: openvino in bfloat16 where it is
+            installed, can run the checkpoint and the processor has bfloat16, else torch; with a `dtype` the quickest
+            one that has it. The attributes `backend` and `dtype` say which it is.
         threads: CPU threads of this instance's forward passes, however many callers there are: batches of rankings at
             the same time take turns. None takes torch's number, in each calling thread; the other backends take it
             for all callers, when they are loaded. See docs/decisions/0018-threads.md.
@@ -177,6 +180,16 @@ class Reranker:
     def plan(self) -> AttentionPlan | None:
         """The attention plan in use; None for bi-encoders."""
         return self._scorer.plan
+
+    @property
+    def backend(self) -> str:
+        """What runs the transformer layers: `torch`, `onnx` or `openvino`; of a cascade the first model's."""
+        return self._scorer.backend
+
+    @property
+    def dtype(self) -> str:
+        """The precision they run in: `float32`, `float16`, `bfloat16` or `int8`."""
+        return self._scorer.dtype
 
     @property
     def device(self) -> torch.device:

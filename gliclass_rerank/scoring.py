@@ -13,10 +13,11 @@ import torch
 
 from gliclass_rerank.checkpoint import Checkpoint, load_checkpoint
 from gliclass_rerank.checks import checked_text
+from gliclass_rerank.engine.choice import BackendName, choose_backend
 from gliclass_rerank.engine.engine import Engine
 from gliclass_rerank.engine.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.engine.precomputation import open_passage_cache, precompute, uncacheable_reason
-from gliclass_rerank.engine.selection import BackendName, build_backend
+from gliclass_rerank.engine.selection import build_backend
 from gliclass_rerank.errors import ConfigError, InputError, listed
 from gliclass_rerank.inputs.examples import ExampleFormat
 from gliclass_rerank.inputs.layout import Ask
@@ -67,7 +68,8 @@ class Scorer:
         name: The checkpoint's name or folder, or the bundled model's name.
         plan: The attention plan in use; None for bi-encoders, which have none.
         device: Where the model runs.
-        dtype: Precision of what torch runs: its backbone, unless another backend runs that.
+        backend: What runs the transformer layers.
+        dtype: Their precision, such as `bfloat16`.
     """
 
     def __init__(
@@ -108,20 +110,23 @@ class Scorer:
             max_example_tokens=max_example_tokens,
             max_passage_tokens=max_passage_tokens,
         )
-        self._uncacheable = uncacheable_reason(checkpoint.config, self.plan, backend)
+        choice = choose_backend(
+            checkpoint.config, backend, device=device, dtype=dtype, needs_torch=passage_cache is not None
+        )
+        self._uncacheable = uncacheable_reason(checkpoint.config, self.plan, choice.backend)
         # In front of the backend, which may change the precision of the weights.
         cache = None if passage_cache is None else open_passage_cache(Path(passage_cache), self._cacheable())
         self._backend, placement = build_backend(
             checkpoint.model,
             plan=self.plan,
-            backend=backend,
+            choice=choice,
             device=device,
-            dtype=dtype,
             batch_tokens=batch_tokens,
             threads=threads,
             sample=self._sample,
         )
-        self.device, self.dtype = placement.device, placement.dtype
+        self.backend, self.device = choice.backend, placement.device
+        self.dtype = str(choice.dtype or placement.dtype).removeprefix("torch.")
         self._batch_tokens = placement.batch_tokens
         self._engine = Engine(self._backend, batch_tokens=placement.batch_tokens, passage_cache=cache)
 
@@ -197,8 +202,8 @@ class Scorer:
             BackendError: The forward pass failed, or gave what cannot be kept.
         """
         model = self._cacheable()
-        if self.dtype != torch.float32:
-            raise ConfigError(f"passages are precomputed in the `dtype` 'float32', got {str(self.dtype)[6:]!r}")
+        if self.dtype != "float32":
+            raise ConfigError(f"passages are precomputed in the `dtype` 'float32', got {self.dtype!r}")
         return precompute(
             self._passage_blocks(passages),
             Path(folder),

@@ -259,7 +259,7 @@ def test_optimize_exports_a_model_once(capsys, tiny_folders, tmp_path, monkeypat
 
     (entry,) = (tmp_path / "graphs").iterdir()
     assert sorted(path.name for path in entry.iterdir()) == ["passage.onnx", "query.onnx"]
-    assert capsys.readouterr().out == f"exported to {tmp_path / 'graphs'}\n" * 2
+    assert capsys.readouterr().out == f"exported for onnx in int8 to {tmp_path / 'graphs'}\n" * 2
 
 
 def test_optimize_removes_old_exports_on_request(capsys, tiny_folders, tmp_path, monkeypatch):
@@ -279,4 +279,11 @@ def test_optimize_removes_old_exports_on_request(capsys, tiny_folders, tmp_path,
 
 def test_optimize_refuses_a_backend_that_needs_no_export(capsys):
     assert cli.main(["optimize", "--backend", "torch"]) == 2
-    assert capsys.readouterr().err.startswith("error: `backend` must be `onnx` or `openvino`, got 'torch'")
+    assert capsys.readouterr().err.startswith("error: `backend` must be `onnx`, `openvino` or `auto`, got 'torch'")
+
+
+def test_optimize_says_when_the_quickest_backend_needs_no_export(capsys, tiny_folders, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+
+    assert cli.main(["optimize", "--model", str(tiny_folders["bert"]), "--backend", "auto"]) == 2
+    assert capsys.readouterr().err.startswith("error: `backend` 'auto' is torch here, which needs no export")

@@ -55,7 +55,7 @@ def resolve_placement(
         ConfigError: A device or precision that is unknown or not there, a budget or a number of threads below 1, or
             threads for an accelerator.
     """
-    chosen = _device(device)
+    chosen = resolve_device(device)
     if batch_tokens is not None and batch_tokens < 1:
         raise ConfigError(f"`batch_tokens` must be at least 1, got {batch_tokens}")
     if batch_tokens is None:
@@ -65,14 +65,18 @@ def resolve_placement(
     return Placement(chosen, _dtype(dtype, chosen), batch_tokens, threads)
 
 
-def _check_threads(threads: int, device: torch.device) -> None:
-    if threads < 1:
-        raise ConfigError(f"`threads` must be at least 1, got {threads}")
-    if device.type != "cpu":
-        raise ConfigError(f"`threads` is for models on the CPU, got {threads} for the `device` {device.type!r}")
+def resolve_device(device: str | torch.device | None = None) -> torch.device:
+    """Where a model runs.
 
+    Args:
+        device: A torch device; None takes cuda, else mps, else cpu.
 
-def _device(device: str | torch.device | None) -> torch.device:
+    Returns:
+        The device.
+
+    Raises:
+        ConfigError: It is unknown or not there.
+    """
     if device is None:
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -85,6 +89,13 @@ def _device(device: str | torch.device | None) -> torch.device:
     if missing is not None:
         raise ConfigError(f"`device` is {device!r}, but torch finds no {missing} here")
     return chosen
+
+
+def _check_threads(threads: int, device: torch.device) -> None:
+    if threads < 1:
+        raise ConfigError(f"`threads` must be at least 1, got {threads}")
+    if device.type != "cpu":
+        raise ConfigError(f"`threads` is for models on the CPU, got {threads} for the `device` {device.type!r}")
 
 
 def _missing_accelerator(kind: str) -> str | None:

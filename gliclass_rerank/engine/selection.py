@@ -1,44 +1,40 @@
-"""Which backend runs a checkpoint, and why another one cannot."""
+"""Builds the backend that was chosen for a checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal, cast, get_args
 
 import torch
 
 from gliclass_rerank._optional import require
 from gliclass_rerank.engine.backend import Backend
+from gliclass_rerank.engine.choice import Choice, unsupported_reason
 from gliclass_rerank.engine.engine import Engine
 from gliclass_rerank.engine.exported import GRAPHS, GRAPHS_OF, ExportedLayers
 from gliclass_rerank.engine.graph_cache import cached_graphs, default_cache_folder, graph_key
 from gliclass_rerank.engine.graphs.encoders import LayerPlan
-from gliclass_rerank.engine.graphs.registry import layer_writer, unsupported_backbone
+from gliclass_rerank.engine.graphs.registry import layer_writer
 from gliclass_rerank.engine.own_threads import OwnThreads
 from gliclass_rerank.engine.placement import Placement, resolve_placement
 from gliclass_rerank.engine.quantisation import seen_inputs
 from gliclass_rerank.engine.sessions import PRECISIONS, Precision, Runtime
 from gliclass_rerank.engine.torch_backend import TorchBackend
 from gliclass_rerank.errors import ConfigError, listed
-from gliclass_rerank.model.config import AttentionPlan, ModelConfig
+from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.model.gliclass import GLiClass
 from gliclass_rerank.model.head import ScoringHead
 from gliclass_rerank.model.markers import block_tokens_read
 from gliclass_rerank.types import Blocks, Window
-
-BackendName = Literal["auto", "torch", "onnx", "openvino"]
-_BACKENDS: Final = get_args(BackendName)
 
 
 def build_backend(
     model: ScoringHead,
     *,
     plan: AttentionPlan | None,
-    backend: BackendName | None = None,
+    choice: Choice,
     device: str | torch.device | None = None,
-    dtype: str | torch.dtype | None = None,
     batch_tokens: int | None = None,
     threads: int | None = None,
     sample: Callable[[], Sequence[Window | Blocks]] = tuple,
@@ -49,10 +45,9 @@ def build_backend(
     Args:
         model: The network, on the CPU.
         plan: The attention plan; None for bi-encoders.
-        backend: What was asked for; None and `"auto"` take torch.
+        choice: What `choose_backend` found: the `dtype` is as for `resolve_placement`; of an exported model `float32`
+            (None) or `int8`, with openvino also `bfloat16`.
         device: As for `resolve_placement`; exported models run on the CPU.
-        dtype: As for `resolve_placement`; of an exported model `float32` (None) or `int8`, with openvino also
-            `bfloat16`.
         batch_tokens: As for `resolve_placement`.
         threads: As for `resolve_placement`.
         sample: Gives the requests of typical texts, which int8 is fitted to; called when such an export is made.
@@ -66,15 +61,13 @@ def build_backend(
         MissingDependencyError: The backend is not installed.
         BackendError: The export cannot be kept or loaded.
     """
-    if backend is not None and backend not in _BACKENDS:
-        raise ConfigError(f"`backend` must be one of {listed(_BACKENDS)}, got {backend!r}")
-    if backend in {None, "auto", "torch"}:
-        if dtype == "int8":
+    if choice.backend == "torch":
+        if choice.dtype == "int8":
             raise ConfigError("`dtype` 'int8' needs the `backend` 'onnx' or 'openvino'")
-        placement = resolve_placement(device, dtype, batch_tokens, threads)
+        placement = resolve_placement(device, choice.dtype, batch_tokens, threads)
         return _on_threads(TorchBackend(model, placement), placement), placement
-    runtime = cast("Runtime", backend)
-    precision = _precision(runtime, dtype)
+    runtime = choice.backend
+    precision = _precision(runtime, choice.dtype)
     placement = _on_cpu(runtime, device, batch_tokens, threads)
     if reason := unsupported_reason(model.config):
         raise ConfigError(f"the backend {runtime!r} cannot run this checkpoint: {reason}")
@@ -93,20 +86,6 @@ def build_backend(
         model.encoder_model, folder, runtime=runtime, precision=precision, threads=threads or torch.get_num_threads()
     )
     return _on_threads(TorchBackend(model, placement, runner), placement), placement
-
-
-def unsupported_reason(config: ModelConfig) -> str | None:
-    """Why a checkpoint cannot be exported.
-
-    Args:
-        config: The checkpoint's.
-
-    Returns:
-        One sentence, or None if it can.
-    """
-    if config.is_bi_encoder:
-        return f"only uni-encoders can be exported so far, got {config.architecture_type!r}"
-    return unsupported_backbone(config.encoder_config)
 
 
 def _precision(runtime: Runtime, dtype: str | torch.dtype | None) -> Precision:

@@ -66,6 +66,19 @@ def open_session(path: Path, runtime: Runtime, precision: Precision, threads: in
     return _OnnxSession(path, threads) if runtime == "onnx" else _OpenVinoSession(path, precision, threads)
 
 
+def has_bfloat16() -> bool:
+    """Ask openvino what the processor can.
+
+    Returns:
+        Whether it computes in bfloat16.
+
+    Raises:
+        MissingDependencyError: openvino is not installed.
+    """
+    openvino = require("openvino", extra="openvino")
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 class _OnnxSession:
     def __init__(self, path: Path, threads: int) -> None:
         ort = require("onnxruntime", extra="onnx")
@@ -91,13 +104,12 @@ class _OnnxSession:
 class _OpenVinoSession:
     def __init__(self, path: Path, precision: Precision, threads: int) -> None:
         openvino = require("openvino", extra="openvino")
-        core = openvino.Core()
-        has_bfloat16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if precision == "bfloat16" and not has_bfloat16:
+        core, native = openvino.Core(), has_bfloat16()
+        if precision == "bfloat16" and not native:
             raise ConfigError("`dtype` is 'bfloat16', which this processor does not have")
         settings = {
             # Not left to openvino, which takes bfloat16 for float32 wherever the processor has it, and says nothing.
-            "INFERENCE_PRECISION_HINT": "bf16" if precision != "float32" and has_bfloat16 else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if precision != "float32" and native else "f32",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
         }

@@ -9,6 +9,7 @@ from tiny_checkpoints import WORDS, encoder_values, tiny_checkpoint, write_tiny_
 
 from gliclass_rerank import Example, Reranker, ZeroShotClassifier
 from gliclass_rerank.engine import graph_cache, selection
+from gliclass_rerank.engine.choice import Choice
 from gliclass_rerank.engine.engine import Engine
 from gliclass_rerank.engine.selection import build_backend
 from gliclass_rerank.engine.sessions import open_session
@@ -81,7 +82,9 @@ def head_values(head, backbone, **changes):
 
 def both(checkpoint, runtime, plan):
     """A backend in torch and an exported one."""
-    return (build_backend(checkpoint.model, plan=plan, backend=name, device="cpu")[0] for name in ("torch", runtime))
+    return (
+        build_backend(checkpoint.model, plan=plan, choice=Choice(name), device="cpu")[0] for name in ("torch", runtime)
+    )
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -262,7 +265,7 @@ def test_an_export_is_made_once_for_each_network_and_plan(runtime, tmp_path, cac
     changed = tiny_checkpoint("bert").model
     with torch.no_grad():
         changed.encoder_model.encoder.layer[1].output.dense.bias[3] += 1
-    build_backend(changed, plan="shared_query", backend=runtime)
+    build_backend(changed, plan="shared_query", choice=Choice(runtime))
     assert len(list(cache.iterdir())) == 4
 
 
@@ -337,7 +340,7 @@ def test_a_backbone_that_cannot_be_exported_is_refused(encoder, message):
     checkpoint = tiny_checkpoint("deberta-v2", encoder_config={**encoder_values("deberta-v2"), **encoder})
 
     with pytest.raises(ConfigError, match=f"the backend 'onnx' cannot run this checkpoint: {message}"):
-        build_backend(checkpoint.model, plan="joint", backend="onnx")
+        build_backend(checkpoint.model, plan="joint", choice=Choice("onnx"))
 
 
 @pytest.mark.parametrize(
@@ -368,7 +371,6 @@ def test_the_backend_is_among_the_settings_and_in_a_pickle(runtime, tiny_folders
 
     assert copy.settings["backend"] == runtime
     assert copy.rank("oil", ["chain", "rust"]) == reranker.rank("oil", ["chain", "rust"])
-    assert Reranker(tiny_folders["bert"], backend="auto", device="cpu").rank("oil", ["chain"])
 
 
 def test_an_engine_runs_both_plans_of_requests(runtime):

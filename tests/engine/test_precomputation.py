@@ -64,12 +64,11 @@ def test_a_digest_changes_with_positions_but_not_with_where_passages_begin_to_se
 @pytest.mark.parametrize(
     ("config", "plan", "backend", "message"),
     [
-        ({}, "shared_query", None, None),
-        ({}, "shared_query", "auto", None),
-        ({}, "joint", None, "a passage cache needs the plan 'shared_query', because .* under 'joint'"),
-        ({"query_attention_start": 0}, "shared_query", None, "in this checkpoint all do"),
-        ({"squeeze_layers": True}, "shared_query", None, "the head of this checkpoint reads all"),
-        ({"encoder_layer_id": 1}, "shared_query", None, "the head of this checkpoint reads all"),
+        ({}, "shared_query", "torch", None),
+        ({}, "joint", "torch", "a passage cache needs the plan 'shared_query', because .* under 'joint'"),
+        ({"query_attention_start": 0}, "shared_query", "torch", "in this checkpoint all do"),
+        ({"squeeze_layers": True}, "shared_query", "torch", "the head of this checkpoint reads all"),
+        ({"encoder_layer_id": 1}, "shared_query", "torch", "the head of this checkpoint reads all"),
         ({}, "shared_query", "onnx", "needs the `backend` 'torch', .*, got 'onnx'"),
         ({}, "shared_query", "openvino", "needs the `backend` 'torch', .*, got 'openvino'"),
         (
@@ -79,7 +78,7 @@ def test_a_digest_changes_with_positions_but_not_with_where_passages_begin_to_se
                 "attention_plan": "joint",
             },
             None,
-            None,
+            "torch",
             "holds states of a uni-encoder's layers, got 'bi-encoder'",
         ),
     ],

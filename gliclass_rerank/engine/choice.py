@@ -1,0 +1,90 @@
+"""Which backend a checkpoint gets, by what was asked for and what is installed here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Final, Literal, get_args
+
+import torch
+
+from gliclass_rerank.engine.graphs.registry import unsupported_backbone
+from gliclass_rerank.engine.placement import resolve_device
+from gliclass_rerank.engine.sessions import has_bfloat16
+from gliclass_rerank.errors import ConfigError, listed
+from gliclass_rerank.model.config import ModelConfig
+
+BackendName = Literal["auto", "torch", "onnx", "openvino"]
+_BACKENDS: Final = get_args(BackendName)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What runs the transformer layers.
+
+    Attributes:
+        backend: `torch`, `onnx` or `openvino`.
+        dtype: The precision, for torch as it was asked for (None leaves it to the device).
+    """
+
+    backend: Literal["torch", "onnx", "openvino"]
+    dtype: str | torch.dtype | None = None
+
+
+def choose_backend(
+    config: ModelConfig,
+    backend: BackendName | None = None,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    needs_torch: bool = False,
+) -> Choice:
+    """Fill in what the caller left open; whether what was asked for can be had is not looked at.
+
+    Args:
+        config: The checkpoint's.
+        backend: What was asked for; None is torch. `"auto"` is the quickest on this machine of those that were measured
+            to keep the order (docs/speed.md): openvino in bfloat16, where it is installed, can run the checkpoint and
+            the processor has bfloat16, else torch. With a `dtype` it is the quickest one that has it.
+        device: As for `resolve_placement`; exported models run on the CPU.
+        dtype: The precision that was asked for, if any.
+        needs_torch: Whether something else that was asked for needs torch.
+
+    Returns:
+        The choice.
+
+    Raises:
+        ConfigError: There is no such backend or device.
+    """
+    if backend is not None and backend not in _BACKENDS:
+        raise ConfigError(f"`backend` must be one of {listed(_BACKENDS)}, got {backend!r}")
+    if backend is None:
+        return Choice("torch", dtype)
+    if backend != "auto":
+        return Choice(backend, dtype)
+    if needs_torch or unsupported_reason(config) or resolve_device(device).type != "cpu":
+        return Choice("torch", dtype)
+    wanted = None if dtype is None else str(dtype).removeprefix("torch.")
+    if wanted == "int8":
+        return Choice("onnx" if _installed("onnxruntime") and not _installed("openvino") else "openvino", dtype)
+    if wanted in {None, "bfloat16"} and _installed("openvino") and has_bfloat16():
+        return Choice("openvino", "bfloat16")
+    return Choice("torch", dtype)
+
+
+def unsupported_reason(config: ModelConfig) -> str | None:
+    """Why a checkpoint cannot be exported.
+
+    Args:
+        config: The checkpoint's.
+
+    Returns:
+        One sentence, or None if it can.
+    """
+    if config.is_bi_encoder:
+        return f"only uni-encoders can be exported so far, got {config.architecture_type!r}"
+    return unsupported_backbone(config.encoder_config)
+
+
+def _installed(runtime: str) -> bool:
+    return all(find_spec(package) is not None for package in (runtime, "onnx"))  # the second one writes exports
