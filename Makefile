@@ -39,8 +39,9 @@ demo-integrations: $(ADAPTER_VENV)/.stamp
 	    HF_HUB_OFFLINE=1 HAYSTACK_TELEMETRY_ENABLED=false $(ADAPTER_VENV)/bin/python $$adapter/examples/handbook_rag.py; \
 	done
 
+# Tests take one torch thread each, so that a process a core is quickest; more than four would only import torch more often.
 test: $(TEST) test-adapters
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal $(ARGS)
 
 test-adapters: $(ADAPTER_VENV)/.stamp
 	$(call test_outside,$(ADAPTER_VENV))
