@@ -61,9 +61,10 @@ def quality(kind: ModuleType, arguments: argparse.Namespace) -> None:
             of_set, of_rows = kind.measure(folders[name], chooser, arguments)
             facts.append(of_set)
             rows += of_rows
-    model = Reranker(arguments.model, device=arguments.device)
-    ran = {"model": model.name, "plan": model.plan, "device": str(model.device), "store": "numpy"}
-    print(f"{model.name}, {model.plan} on {model.device}, {arguments.threads} threads, store: exact search (numpy)")
+    model = Reranker(arguments.model, device=arguments.device, backend=arguments.backend)
+    runs = f"{model.backend} {model.dtype}"
+    ran = {"model": model.name, "plan": model.plan, "device": str(model.device), "runs": runs, "store": "numpy"}
+    print(f"{model.name}, {model.plan} on {model.device}, {runs}, {arguments.threads} threads, exact search (numpy)")
     print(f"not found: {', '.join(missing) or 'nothing'}\n")
     columns = list(facts[0]) if facts else []
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
@@ -96,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
     both.add_argument("--min-similarity", type=float, default=0.5, help="the least cosine of a similar example")
     both.add_argument("--max-example-tokens", type=int, help="budget of the examples  [default: what the query leaves]")
     both.add_argument("--device")
+    both.add_argument("--backend", choices=["auto", "torch", "onnx", "openvino"], help="[default: torch]")
     both.add_argument("--seed", type=int, default=0)
     classification = commands.add_parser("classification", parents=[both])
     classification.add_argument("--regimes", nargs="+", choices=rac_classification.REGIMES, default=["standard"])

@@ -63,7 +63,10 @@ def measure(
         with tempfile.TemporaryDirectory() as scratch:
             model = fine_tuned(regime, folder, arguments, Path(scratch))
             classifier = ZeroShotClassifier(
-                model, max_example_tokens=arguments.max_example_tokens, device=arguments.device
+                model,
+                max_example_tokens=arguments.max_example_tokens,
+                device=arguments.device,
+                backend=arguments.backend,
             )
 
         def logits(
@@ -112,6 +115,6 @@ def self_labelled(folder: Path, arguments: Namespace, scratch: Path) -> Path:
     chosen = spread(len(known), arguments.unlabelled)
     texts.write_text("".join(json.dumps({"text": known[at]}) + "\n" for at in chosen), encoding="utf-8")
     believed = PseudoLabelling(threshold=0.0, per_label=arguments.shots, seed=arguments.seed)
-    classifier = ZeroShotClassifier(arguments.model, device=arguments.device)
+    classifier = ZeroShotClassifier(arguments.model, device=arguments.device, backend=arguments.backend)
     write_pseudo_labels(records, texts, known_labels(source), classifier, believed)
     return records

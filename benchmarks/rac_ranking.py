@@ -51,7 +51,12 @@ def measure(
     def is_hint(number: int, example: Example) -> bool:
         return not relevant[number].isdisjoint(example.true_labels)
 
-    reranker = Reranker(arguments.model, max_example_tokens=arguments.max_example_tokens, device=arguments.device)
+    reranker = Reranker(
+        arguments.model,
+        max_example_tokens=arguments.max_example_tokens,
+        device=arguments.device,
+        backend=arguments.backend,
+    )
     num_cut = []
 
     def logits(number: int, examples: tuple[Example, ...]) -> list[float]:
