@@ -50,7 +50,8 @@ class CascadeConfig:
         num_refined: How many passages of a query it looks at.
         first_share: The first one's share in their logits, in [0, 1]; the second one's is the rest.
         first_passage_tokens: Tokens of a passage that the first one reads at most, to be quick; None for what it
-            says itself. Needs the plan `shared_query`.
+            says itself. Passages that the second one reads on count as cut only where it cuts them. Needs the plan
+            `shared_query`.
         max_query_tokens: A query with more tokens, its examples not counted, is left to the first one alone; None for
             any length.
         score_calibration: Slope and intercept that turn a logit into that of a probability; None for 1 and 0.
@@ -207,7 +208,7 @@ class Cascade:
         ]
         refined = self._second.score(again, yielding=yielding)
         return [
-            (self._merged(logits, indices, second), _with_cuts(plan, indices, second_plan))
+            (self._merged(logits, indices, second), self._with_cuts(plan, indices, second_plan))
             for (logits, plan), indices, (second, second_plan) in zip(scored, chosen, refined, strict=True)
         ]
 
@@ -230,6 +231,19 @@ class Cascade:
         others = [logit for index, logit in enumerate(first) if index not in refined]
         down = max(0.0, max(others) - min(refined.values())) if refined and others else 0.0
         return [refined.get(index, logit - down) for index, logit in enumerate(first)]
+
+    def _with_cuts(self, plan: Plan, chosen: Sequence[int], second: Plan) -> Plan:
+        """The first checkpoint's plan with the second one's cuts; of two cuts of a passage the larger one.
+
+        Where the first one reads beginnings only, that is no cut for passages that the second one reads on.
+        """
+        read_on = frozenset() if self._config.first_passage_tokens is None else frozenset(chosen)
+        cuts = {cut.index: cut for cut in plan.truncated if cut.index not in read_on}
+        for cut in second.truncated:
+            index = chosen[cut.index]
+            if index not in cuts or cuts[index].num_lost < cut.num_lost:
+                cuts[index] = Truncation(index, cut.num_tokens, cut.num_lost)
+        return replace(plan, truncated=tuple(cuts[index] for index in sorted(cuts)))
 
 
 def save_cascade(config: CascadeConfig, folder: str | Path, parts: Mapping[str, Path] | None = None) -> None:
@@ -279,13 +293,3 @@ def _part(folder: Path, name: str) -> Path:
     if is_bundled(name):
         return bundled_folder(name)
     raise CheckpointError(f"the cascade in `{folder}` holds no folder `{name}`, and no bundled model has that name")
-
-
-def _with_cuts(plan: Plan, chosen: Sequence[int], second: Plan) -> Plan:
-    """A plan that also reports what the second checkpoint's plan cut; of two cuts of a passage the larger one."""
-    cuts = {cut.index: cut for cut in plan.truncated}
-    for cut in second.truncated:
-        index = chosen[cut.index]
-        if index not in cuts or cuts[index].num_lost < cut.num_lost:
-            cuts[index] = Truncation(index, cut.num_tokens, cut.num_lost)
-    return replace(plan, truncated=tuple(cuts[index] for index in sorted(cuts)))
