@@ -25,7 +25,6 @@ from gliclass_rerank.digests import folder_digest
 from gliclass_rerank.errors import BackendError, InputError
 from gliclass_rerank.rac.index import FloatArray
 
-BUNDLED: Final = "bundled"
 _NUM_VALUES: Final = 64
 
 
@@ -56,8 +55,8 @@ class LocalEncoder:
     """A model in a folder: the backbone of a GLiClass checkpoint, a sentence-transformers model or an ONNX encoder.
 
     Args:
-        model: A folder, or `bundled` for the backbone of the model that comes with the package, which needs nothing
-            beyond it: the mean of its tokens' states.
+        model: A folder, or the name of a bundled model, or `bundled` for the single checkpoint among them, of which
+            nothing beyond the package is needed: the mean of its tokens' states.
         max_tokens: Longest text; what is longer is cut.
         batch_tokens: Tokens of one forward pass, padding included; None for 2,048 on a CPU, else 65,536.
         device: A torch device; None for the best there is.
@@ -72,15 +71,14 @@ class LocalEncoder:
 
     def __init__(
         self,
-        model: str | Path = BUNDLED,
+        model: str | Path = "bundled",
         *,
         max_tokens: int = 256,
         batch_tokens: int | None = None,
         device: str | None = None,
         prefix: str = "",
     ) -> None:
-        from gliclass_rerank.location import bundled_folder
-        from gliclass_rerank.runtimes.load import load_encoder
+        from gliclass_rerank.runtimes.load import load_encoder, model_folder
         from gliclass_rerank.runtimes.options import ModelOptions
 
         options = ModelOptions(
@@ -91,10 +89,9 @@ class LocalEncoder:
         )
         self._encoder = load_encoder(str(model), options)
         self._turn = threading.Lock()  # sentence-transformers' tokenizers hold settings of the call
-        is_folder = Path(model).expanduser().is_dir()
-        folder = Path(model).expanduser() if is_folder else bundled_folder()
         # Sampled, because a store is opened often; its probe vector notices what lies between the samples.
-        digest = folder_digest(folder, settings={"max_tokens": max_tokens, "prefix": prefix}, is_sampled=True)
+        settings = {"max_tokens": max_tokens, "prefix": prefix}
+        digest = folder_digest(model_folder(model), settings=settings, is_sampled=True)
         self.fingerprint: Final = f"folder:{digest}"
 
     def encode(self, texts: Sequence[str]) -> FloatArray:

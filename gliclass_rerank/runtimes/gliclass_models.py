@@ -37,7 +37,7 @@ class GLiClassTeacher:
     `max_tokens` limits the window that they share.
 
     Args:
-        model: A folder, or None for the bundled model.
+        model: Its folder.
         options: How to run it.
 
     Raises:
@@ -47,7 +47,7 @@ class GLiClassTeacher:
 
     is_logit: Final = True
 
-    def __init__(self, model: Path | None, options: ModelOptions) -> None:
+    def __init__(self, model: Path, options: ModelOptions) -> None:
         set_torch_threads(options.threads)
         self._options = options
         self._scorer = Scorer(
@@ -88,7 +88,7 @@ class GLiClassEncoder:
     less this is worth.
 
     Args:
-        model: A folder, or None for the bundled model.
+        model: Its folder.
         options: How to run it.
 
     Raises:
@@ -96,7 +96,7 @@ class GLiClassEncoder:
         ConfigError: It is a bi-encoder.
     """
 
-    def __init__(self, model: Path | None, options: ModelOptions) -> None:
+    def __init__(self, model: Path, options: ModelOptions) -> None:
         set_torch_threads(options.threads)
         checkpoint = load_checkpoint(model)
         if checkpoint.config.is_bi_encoder:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gliclass_rerank.errors import CheckpointError, ConfigError
+from gliclass_rerank.location import bundled_folder, local_folder
 from gliclass_rerank.runtimes.cosine import CosineTeacher
 from gliclass_rerank.runtimes.interfaces import Teacher, TextEncoder
 from gliclass_rerank.runtimes.onnx_models import (
@@ -30,7 +31,7 @@ def load_teacher(model: str, options: ModelOptions) -> Teacher:
     """Load a teacher.
 
     Args:
-        model: A folder, or `bundled`. It holds an ONNX model (`model.onnx`, `tokenizer.json`), a sentence-transformers
+        model: See `model_folder`. It holds an ONNX model (`model.onnx`, `tokenizer.json`), a sentence-transformers
             model or a GLiClass checkpoint.
         options: How to run it. An ONNX model that is no cross-encoder needs its `kind`, and late interaction needs an
             ONNX model.
@@ -43,11 +44,11 @@ def load_teacher(model: str, options: ModelOptions) -> Teacher:
         CheckpointError: The folder is missing or cannot be loaded.
         MissingDependencyError: The runtime is not installed.
     """
-    folder = _folder(model)
-    if folder is not None and _is_onnx(folder):
+    folder = model_folder(model)
+    if _is_onnx(folder):
         return _onnx_teacher(OnnxModel(folder, _on_cpu(options)), options)
     kind = options.kind or _kind(folder)
-    if kind == "cross-encoder" and folder is not None:
+    if kind == "cross-encoder":
         from gliclass_rerank.runtimes.sentence_models import SentenceCrossEncoder
 
         return SentenceCrossEncoder(folder, options)
@@ -64,8 +65,8 @@ def load_encoder(model: str, options: ModelOptions) -> TextEncoder:
     """Load an encoder.
 
     Args:
-        model: A folder, or `bundled`. It holds an ONNX model, a sentence-transformers model or a GLiClass checkpoint,
-            of which the backbone is used.
+        model: See `model_folder`. It holds an ONNX model, a sentence-transformers model or a GLiClass checkpoint, of
+            which the backbone is used.
         options: How to run it; its kind is not looked at.
 
     Returns:
@@ -76,26 +77,34 @@ def load_encoder(model: str, options: ModelOptions) -> TextEncoder:
         ConfigError: The checkpoint has no such backbone.
         MissingDependencyError: The runtime is not installed.
     """
-    folder = _folder(model)
-    if folder is not None and _is_onnx(folder):
+    folder = model_folder(model)
+    if _is_onnx(folder):
         return OnnxTextEncoder(OnnxModel(folder, _on_cpu(options)), options)
     if _kind(folder) == "gliclass":
         from gliclass_rerank.runtimes.gliclass_models import GLiClassEncoder
 
         return GLiClassEncoder(folder, options)
-    assert folder is not None, "the bundled model is a GLiClass checkpoint"
     from gliclass_rerank.runtimes.sentence_models import SentenceEncoder
 
     return SentenceEncoder(folder, options)
 
 
-def _folder(model: str) -> Path | None:
-    folder = Path(model).expanduser()
-    if model and folder.is_dir():
-        return folder
-    if model == BUNDLED:
-        return None
-    raise CheckpointError(f"a model must be a folder or {BUNDLED!r}, got {model!r}")
+def model_folder(model: str | Path) -> Path:
+    """Where a model lies; nothing is asked of the network.
+
+    Args:
+        model: A folder, else the name of a bundled model, or `bundled` for the single checkpoint among them.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        CheckpointError: There is no such folder.
+    """
+    folder = local_folder(model) or (bundled_folder() if model == BUNDLED else None)
+    if folder is None:
+        raise CheckpointError(f"a model must be a folder, a bundled model's name or {BUNDLED!r}, got {str(model)!r}")
+    return folder
 
 
 def _is_onnx(folder: Path) -> bool:
@@ -125,10 +134,8 @@ def _onnx_teacher(model: OnnxModel, options: ModelOptions) -> Teacher:
     raise ConfigError(f"an ONNX model cannot be of the kind {kind!r}")
 
 
-def _kind(folder: Path | None) -> Kind:
+def _kind(folder: Path) -> Kind:
     """What a folder without an ONNX model holds."""
-    if folder is None:
-        return "gliclass"
     from gliclass_rerank.model.config import MODEL_TYPE
 
     config = _json(folder / "config.json")

@@ -13,6 +13,7 @@ from gliclass_rerank import Reranker
 from gliclass_rerank.assemble import from_sentence_encoder
 from gliclass_rerank.checkpoint import save_checkpoint
 from gliclass_rerank.errors import BackendError, CheckpointError, ConfigError, MissingDependencyError
+from gliclass_rerank.location import DEFAULT_MODEL
 from gliclass_rerank.runtimes.interfaces import by_ask
 from gliclass_rerank.runtimes.load import load_encoder, load_teacher
 from gliclass_rerank.runtimes.options import ModelOptions
@@ -188,7 +189,8 @@ def test_our_own_checkpoints_teach_with_their_logits(tmp_path):
 
 def test_the_bundled_model_needs_no_folder():
     assert load_encoder("bundled", options()).encode(["oil"], "query").vectors.shape[0] == 1
-    assert len(load_teacher("bundled", options()).score([("oil", ["chain"])]).scores[0]) == 1
+    by_name = [load_teacher(name, options()).score([("oil", ["chain"])]).scores for name in ("bundled", DEFAULT_MODEL)]
+    assert by_name[0] == by_name[1]
 
 
 def test_scores_that_are_no_numbers_are_an_error():
@@ -243,7 +245,9 @@ def test_an_onnx_model_that_does_not_fit_is_refused(cross_encoder, token_states,
 
 
 def test_a_folder_that_holds_no_model_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="a model must be a folder or 'bundled', got 'absent/model'"):
+    with pytest.raises(
+        CheckpointError, match="a model must be a folder, a bundled model's name or 'bundled', got 'absent/model'"
+    ):
         load_teacher("absent/model", options())
     with pytest.raises(CheckpointError, match="holds neither an ONNX model nor"):
         load_teacher(str(tmp_path), options())

@@ -110,7 +110,9 @@ def test_other_weights_or_settings_have_another_fingerprint(folder, tmp_path):
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match=r"a model must be a folder or 'bundled', got '.*missing'"):
+    with pytest.raises(
+        CheckpointError, match=r"a model must be a folder, a bundled model's name or 'bundled', got '.*missing'"
+    ):
         LocalEncoder(tmp_path / "missing")
     with pytest.raises(ConfigError, match="`max_tokens` must be at least 1, got 0"):
         LocalEncoder(tmp_path, max_tokens=0)
