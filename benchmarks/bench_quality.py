@@ -50,17 +50,21 @@ MAX_TOKENS = 256  # of a pair or a passage, for every peer: what the small ones 
 
 @dataclass(frozen=True)
 class Scorer:
-    """One row of the table: name, place of the weights, how it is loaded, whether scores depend on the whole list."""
+    """One row of the table: name, place of the weights, how it is loaded, whether scores depend on the whole list.
+
+    `runs` says what changes scores beside the weights.
+    """
 
     name: str
     weights: Path
     load: Callable[[], Teacher]
     sees_list: bool = False
+    runs: str = ""
 
     @cached_property
     def key(self) -> str:
         """Changes with the weights and with everything else that lies beside them."""
-        digest = hashlib.sha256(self.name.encode())
+        digest = hashlib.sha256((self.name + self.runs).encode())
         for path in sorted(self.weights.rglob("*")):
             if path.suffix in {".safetensors", ".onnx", ".json"}:
                 digest.update(path.name.encode())
@@ -73,8 +77,8 @@ class Ours:
 
     is_logit = True
 
-    def __init__(self, model: str | Path | None) -> None:
-        self._reranker = Reranker(model)
+    def __init__(self, model: str | Path | None, runs: Mapping[str, str]) -> None:
+        self._reranker = Reranker(model, **runs)
 
     def score(self, asks: Sequence[Ask]) -> Scored:
         """One logit a passage; tokens are not counted."""
@@ -83,13 +87,14 @@ class Ours:
         return Scored(by_ask(logits, asks), num_tokens=0)
 
 
-def scorers(model: Path | None, peers: Path | None) -> list[Scorer]:
-    """What is compared, ours first."""
+def scorers(model: Path | None, peers: Path | None, runs: Mapping[str, str]) -> list[Scorer]:
+    """What is compared, ours first; `runs` are settings of ours."""
     peer = ModelOptions(max_tokens=MAX_TOKENS)
     default = model or bundled_folder(DEFAULT_RANKER)
-    found = [Scorer(OURS, default, lambda: Ours(model), sees_list=is_cascade(read_config(default)))]
+    sees_list, variant = is_cascade(read_config(default)), " ".join(runs.values())
+    found = [Scorer(OURS, default, lambda: Ours(model, runs), sees_list, variant)]
     if model is None and DEFAULT_RANKER != DEFAULT_MODEL:
-        found.append(Scorer(DEFAULT_MODEL, bundled_folder(), lambda: Ours(DEFAULT_MODEL)))
+        found.append(Scorer(DEFAULT_MODEL, bundled_folder(), lambda: Ours(DEFAULT_MODEL, runs), runs=variant))
     found += [
         Scorer("all-MiniLM-L6-v2, cosine", MINILM, lambda: load_teacher(str(MINILM), replace(peer, kind="encoder"))),
     ]
@@ -211,6 +216,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of collections")
     parser.add_argument("--sets", nargs="+", help="names of collections  [default: all]")
     parser.add_argument("--model", type=Path, help="checkpoint folder in place of the bundled one")
+    parser.add_argument("--backend", choices=["torch", "onnx", "openvino"], help="of ours  [default: torch]")
+    parser.add_argument("--dtype", help="of ours, as `Reranker` has it")
     parser.add_argument("--peers", type=Path, help="folder of the ONNX peers")
     parser.add_argument("--scorers", nargs="+", help="parts of names of scorers beside ours  [default: all]")
     parser.add_argument("--limit", type=int, help="queries of a collection at most")
@@ -222,7 +229,9 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     arguments.cache.mkdir(parents=True, exist_ok=True)
-    ours, *others = scorers(arguments.model, arguments.peers)
+    given = {"backend": arguments.backend, "dtype": arguments.dtype}
+    runs = {name: value for name, value in given.items() if value is not None}
+    ours, *others = scorers(arguments.model, arguments.peers, runs)
     if arguments.scorers is not None:
         others = [scorer for scorer in others if any(part in scorer.name for part in arguments.scorers)]
     compared, depths = [ours, *others], sorted(arguments.depths)
@@ -235,7 +244,8 @@ def main() -> None:
     if arguments.plot is not None:
         plot(rows, depths[-1], arguments.plot)
     seconds = round(time.monotonic() - started)
-    print_json({"rows": rows, "limit": arguments.limit, "max_tokens_of_peers": MAX_TOKENS, "seconds": seconds})
+    facts = {"rows": rows, "limit": arguments.limit, "ours": runs, "max_tokens_of_peers": MAX_TOKENS}
+    print_json({**facts, "seconds": seconds})
 
 
 if __name__ == "__main__":
