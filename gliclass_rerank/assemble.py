@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -276,6 +277,12 @@ def main() -> None:
         type=_layer_numbers,
         help="which of a cross-encoder's layers to keep, such as 0,1,5; all unless given",
     )
+    parser.add_argument(
+        "--passage-tokens",
+        type=int,
+        metavar="N",
+        help="cut longer passages, in training and later, unless a caller sets a window; at the positions unless given",
+    )
     given = parser.parse_args()
     if given.layers is not None and not given.cross_encoder:
         parser.error(f"argument --layers: only allowed with argument --cross-encoder, got {given.layers}")
@@ -284,7 +291,8 @@ def main() -> None:
             checkpoint = from_cross_encoder(given.source, layers=given.layers)
         else:
             checkpoint = from_sentence_encoder(given.source, for_training=given.for_training)
-        save_checkpoint(checkpoint, given.target, weights_dtype=torch.float16)
+        config = replace(checkpoint.config, default_passage_tokens=given.passage_tokens)
+        save_checkpoint(replace(checkpoint, config=config), given.target, weights_dtype=torch.float16)
     except (GLiClassRerankError, OSError) as error:
         parser.error(str(error))
 

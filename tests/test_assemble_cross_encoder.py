@@ -89,14 +89,14 @@ def test_another_plan_would_put_candidates_elsewhere_and_is_refused(folder, tmp_
 
 
 def test_the_command_writes_the_chosen_layers(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "sys.argv", ["assemble", "--cross-encoder", "--layers", "0,2", str(folder), str(tmp_path / "start")]
-    )
+    options = ["--cross-encoder", "--layers", "0,2", "--passage-tokens", "40"]
+    monkeypatch.setattr("sys.argv", ["assemble", *options, str(folder), str(tmp_path / "start")])
     main()
 
     config = json.loads((tmp_path / "start" / "config.json").read_text())
     assert config["encoder_config"]["num_hidden_layers"] == 2
     assert config["candidate_position_start"] == POSITION_START
+    assert config["default_passage_tokens"] == 40
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,10 @@ def test_the_command_writes_the_chosen_layers(folder, tmp_path, monkeypatch):
         (["--cross-encoder", "--layers", ""], "argument --layers: must be numbers such as 0,1,5, got ''"),
         (["--cross-encoder", "--layers", "0,9"], "`layers` must be ascending numbers from 0 to 2, got [0, 9]"),
         (["--layers", "0,2"], "argument --layers: only allowed with argument --cross-encoder, got [0, 2]"),
+        (
+            ["--cross-encoder", "--passage-tokens", "0"],
+            "`default_passage_tokens` must be a whole number above 0, got 0",
+        ),
         (["--for-training", "--cross-encoder"], "argument --cross-encoder: not allowed with argument --for-training"),
     ],
 )
