@@ -92,5 +92,5 @@ gliclass-rerank train mixture.yaml ${minutes:+--minutes "$minutes"}
 
 rm -rf second cascade ranker
 gliclass-rerank average second mixture-run/last --dtype int8
-gliclass-rerank cascade cascade --first first --second second --refined 20 --first-share 0.6
+gliclass-rerank cascade cascade --first first --second second --refined 20
 gliclass-rerank calibrate ranker cascade --data "$data/rerank/train/selqa:train" --limit 250
