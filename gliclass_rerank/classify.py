@@ -16,6 +16,7 @@ from gliclass_rerank.engine.choice import BackendName
 from gliclass_rerank.errors import InputError
 from gliclass_rerank.inputs.examples import ExampleFormat
 from gliclass_rerank.inputs.layout import Ask
+from gliclass_rerank.loaded import Loaded
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.rac.retrieval import Examples, Retrieval
 from gliclass_rerank.rac.source import ExampleSource
@@ -29,7 +30,7 @@ Labels = Sequence[str] | Mapping[str, Any]  # Any: a hierarchy of any depth
 _SEPARATOR = "."
 
 
-class ZeroShotClassifier:
+class ZeroShotClassifier(Loaded):
     """Classifies texts with a GLiClass checkpoint.
 
     One instance holds one model, does not change after construction and may be shared by any number of threads. Long
@@ -85,7 +86,7 @@ class ZeroShotClassifier:
             example_similarity=example_similarity,
             allow_equal=allow_equal_texts,
         )
-        self._scorer = Scorer(
+        self._scorer: Scorer = Scorer(
             model,
             device=device,
             dtype=dtype,
@@ -98,31 +99,6 @@ class ZeroShotClassifier:
             threads=threads,
             has_store=example_store is not None,
         )
-
-    @property
-    def name(self) -> str:
-        """The checkpoint's name or folder, or the bundled model's name."""
-        return self._scorer.name
-
-    @property
-    def plan(self) -> AttentionPlan | None:
-        """The attention plan in use; None for bi-encoders."""
-        return self._scorer.plan
-
-    @property
-    def backend(self) -> str:
-        """What runs the transformer layers: `torch`, `onnx` or `openvino`."""
-        return self._scorer.backend
-
-    @property
-    def dtype(self) -> str:
-        """The precision they run in: `float32`, `float16`, `bfloat16` or `int8`."""
-        return self._scorer.dtype
-
-    @property
-    def example_store(self) -> ExampleSource | None:
-        """Where examples come from: the `ExampleStore` of the path that was given, or the source itself."""
-        return self._retrieval.source
 
     def logits(
         self,

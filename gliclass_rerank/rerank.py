@@ -16,6 +16,7 @@ from gliclass_rerank.engine.choice import BackendName
 from gliclass_rerank.engine.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.errors import InputError
 from gliclass_rerank.inputs.planner import Plan
+from gliclass_rerank.loaded import Loaded
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.rac.retrieval import Examples, Retrieval
 from gliclass_rerank.rac.source import ExampleSource, plain_settings
@@ -25,7 +26,7 @@ from gliclass_rerank.types import Example, Hit, Ranking, Truncation
 _EXAMPLE_PASSAGES: Final = 4
 
 
-class Reranker:
+class Reranker(Loaded):
     """Ranks passages with a GLiClass checkpoint.
 
     One instance holds one model, does not change after construction, but for what its store learns, and may be shared
@@ -172,34 +173,9 @@ class Reranker:
         return plain_settings(self._given)
 
     @property
-    def name(self) -> str:
-        """The checkpoint's name or folder, or the bundled model's name."""
-        return self._scorer.name
-
-    @property
-    def plan(self) -> AttentionPlan | None:
-        """The attention plan in use; None for bi-encoders."""
-        return self._scorer.plan
-
-    @property
-    def backend(self) -> str:
-        """What runs the transformer layers: `torch`, `onnx` or `openvino`; of a cascade the first model's."""
-        return self._scorer.backend
-
-    @property
-    def dtype(self) -> str:
-        """The precision they run in: `float32`, `float16`, `bfloat16` or `int8`."""
-        return self._scorer.dtype
-
-    @property
     def device(self) -> torch.device:
         """Where the model runs."""
         return self._scorer.device
-
-    @property
-    def example_store(self) -> ExampleSource | None:
-        """Where examples come from: the `ExampleStore` of the path that was given, or the source itself."""
-        return self._retrieval.source
 
     def rank(
         self,
