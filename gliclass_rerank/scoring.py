@@ -16,6 +16,7 @@ from gliclass_rerank.checks import checked_text
 from gliclass_rerank.engine.choice import BackendName, choose_backend
 from gliclass_rerank.engine.engine import Engine
 from gliclass_rerank.engine.passage_cache import CacheMeta, StatesDtype
+from gliclass_rerank.engine.placement import dtype_name
 from gliclass_rerank.engine.precomputation import open_passage_cache, precompute, uncacheable_reason
 from gliclass_rerank.engine.selection import build_backend
 from gliclass_rerank.errors import ConfigError, InputError, listed
@@ -126,7 +127,7 @@ class Scorer:
             sample=self._sample,
         )
         self.backend, self.device = choice.backend, placement.device
-        self.dtype = str(choice.dtype or placement.dtype).removeprefix("torch.")
+        self.dtype = dtype_name(choice.dtype or placement.dtype)
         self._batch_tokens = placement.batch_tokens
         self._engine = Engine(self._backend, batch_tokens=placement.batch_tokens, passage_cache=cache)
 

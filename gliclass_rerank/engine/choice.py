@@ -9,7 +9,7 @@ from typing import Final, Literal, get_args
 import torch
 
 from gliclass_rerank.engine.graphs.registry import unsupported_backbone
-from gliclass_rerank.engine.placement import resolve_device
+from gliclass_rerank.engine.placement import dtype_name, resolve_device
 from gliclass_rerank.engine.sessions import has_bfloat16
 from gliclass_rerank.errors import ConfigError, listed
 from gliclass_rerank.model.config import ModelConfig
@@ -64,7 +64,7 @@ def choose_backend(
         return Choice(backend, dtype)
     if needs_torch or unsupported_reason(config) or resolve_device(device).type != "cpu":
         return Choice("torch", dtype)
-    wanted = None if dtype is None else str(dtype).removeprefix("torch.")
+    wanted = None if dtype is None else dtype_name(dtype)
     if wanted == "int8":
         return Choice("onnx" if _installed("onnxruntime") and not _installed("openvino") else "openvino", dtype)
     if wanted in {None, "bfloat16"} and _installed("openvino") and has_bfloat16():

@@ -91,6 +91,11 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
     return chosen
 
 
+def dtype_name(dtype: str | torch.dtype) -> str:
+    """The name of a precision, such as `float32`, whether it is given as text or as torch's object."""
+    return str(dtype).removeprefix("torch.")
+
+
 def _check_threads(threads: int, device: torch.device) -> None:
     if threads < 1:
         raise ConfigError(f"`threads` must be at least 1, got {threads}")
@@ -112,7 +117,7 @@ def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype
     if dtype is None:
         has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if has_bf16 else torch.float32
-    chosen = _DTYPES.get(str(dtype).removeprefix("torch."))
+    chosen = _DTYPES.get(dtype_name(dtype))
     if chosen is None:
         raise ConfigError(f"`dtype` must be one of {listed(_DTYPES)}, got {dtype!r}")
     return chosen

@@ -17,7 +17,7 @@ from gliclass_rerank.engine.graph_cache import cached_graphs, default_cache_fold
 from gliclass_rerank.engine.graphs.encoders import LayerPlan
 from gliclass_rerank.engine.graphs.registry import layer_writer
 from gliclass_rerank.engine.own_threads import OwnThreads
-from gliclass_rerank.engine.placement import Placement, resolve_placement
+from gliclass_rerank.engine.placement import Placement, dtype_name, resolve_placement
 from gliclass_rerank.engine.quantisation import seen_inputs
 from gliclass_rerank.engine.sessions import PRECISIONS, Precision, Runtime
 from gliclass_rerank.engine.torch_backend import TorchBackend
@@ -89,7 +89,7 @@ def build_backend(
 
 
 def _precision(runtime: Runtime, dtype: str | torch.dtype | None) -> Precision:
-    chosen = "float32" if dtype is None else str(dtype).removeprefix("torch.")
+    chosen = "float32" if dtype is None else dtype_name(dtype)
     if chosen not in PRECISIONS[runtime]:
         raise ConfigError(
             f"`dtype` must be one of {listed(PRECISIONS[runtime])} for the `backend` {runtime!r}, got {dtype!r}"

@@ -6,6 +6,7 @@ A session has its own threads; nothing is set for the whole process.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Literal, Protocol
@@ -66,6 +67,7 @@ def open_session(path: Path, runtime: Runtime, precision: Precision, threads: in
     return _OnnxSession(path, threads) if runtime == "onnx" else _OpenVinoSession(path, precision, threads)
 
 
+@cache
 def has_bfloat16() -> bool:
     """Ask openvino what the processor can.
 
