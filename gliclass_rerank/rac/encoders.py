@@ -87,11 +87,12 @@ class LocalEncoder:
             device=device,
             query_prefix=checked_text("`prefix`", prefix),
         )
-        self._encoder = load_encoder(str(model), options)
+        folder = model_folder(model)
+        self._encoder = load_encoder(str(folder), options)
         self._turn = threading.Lock()  # sentence-transformers' tokenizers hold settings of the call
         # Sampled, because a store is opened often; its probe vector notices what lies between the samples.
         settings = {"max_tokens": max_tokens, "prefix": prefix}
-        digest = folder_digest(model_folder(model), settings=settings, is_sampled=True)
+        digest = folder_digest(folder, settings=settings, is_sampled=True)
         self.fingerprint: Final = f"folder:{digest}"
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
