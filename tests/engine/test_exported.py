@@ -11,8 +11,11 @@ from gliclass_rerank import Example, Reranker, ZeroShotClassifier
 from gliclass_rerank.engine import graph_cache, selection
 from gliclass_rerank.engine.choice import Choice
 from gliclass_rerank.engine.engine import Engine
+from gliclass_rerank.engine.graphs.registry import layer_writer
+from gliclass_rerank.engine.placement import resolve_placement
 from gliclass_rerank.engine.selection import build_backend
 from gliclass_rerank.engine.sessions import open_session
+from gliclass_rerank.engine.torch_backend import TorchBackend
 from gliclass_rerank.errors import BackendError, ConfigError, MissingDependencyError
 from gliclass_rerank.location import DEFAULT_MODEL
 from gliclass_rerank.types import Blocks, Window
@@ -233,6 +236,28 @@ def test_int8_agrees_roughly_and_lets_no_companion_in(runtime, backbone, tmp_pat
     assert found != pytest.approx(expected, abs=TOLERANCE)  # it is not float32 after all
     if kind == "blocks":
         assert {key: logits(rough, [key])[key] for key in passages} == pytest.approx(found, abs=0.05)
+
+
+def test_what_keys_are_made_from_is_watched_whole_where_the_last_layer_reads_markers_alone(backbone):
+    checkpoint = tiny_checkpoint(backbone, **head_values("first token", backbone))
+    request = blocks(checkpoint, 4, 9)
+    last = checkpoint.model.encoder_model.config.num_hidden_layers - 1
+    seen_tokens = {}
+
+    def count(site, rows):
+        seen_tokens[site] = seen_tokens.get(site, 0) + rows.flatten(0, -2).shape[0]
+
+    for site, each in layer_writer(checkpoint.model.encoder_model).watched(checkpoint.model.encoder_model).items():
+        if each.gives:
+            each.module.register_forward_hook(lambda _, given, rows, site=site: count(site, rows))
+        else:
+            each.module.register_forward_pre_hook(lambda _, given, site=site: count(site, given[0]))
+    placement = resolve_placement("cpu", torch.float32, 1)  # a sequence at a time: no padding
+
+    Engine(TorchBackend(checkpoint.model, placement), batch_tokens=placement.batch_tokens).run([request])
+
+    num_tokens = len(request.query_ids) + sum(map(len, request.candidate_ids))
+    assert max(number for site, number in seen_tokens.items() if site.startswith(f"{last}.")) >= num_tokens
 
 
 def test_a_bundled_model_in_int8_keeps_the_order(runtime):

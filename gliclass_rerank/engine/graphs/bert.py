@@ -35,7 +35,7 @@ class BertLayers(LayerWriter):
     @staticmethod
     def watched(backbone: nn.Module) -> Mapping[str, Watched]:
         """Where what goes into each linear layer can be seen."""
-        return watched_layers(backbone, lambda attention: attention.query)  # keys and values read the same
+        return watched_layers(backbone, lambda attention: attention.key)  # in a last layer queries read a part
 
     def projections(self, layer: int) -> tuple[Any, Any, Any]:
         """The linear layers of queries, keys and values."""
