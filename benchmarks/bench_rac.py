@@ -4,8 +4,9 @@
     python benchmarks/bench_rac.py ranking --data RERANK_FOLDER ...
 
 Classification and ranking measure the same test texts without examples and with 1, 2 and 3 out of the set's own
-`train` split, chosen in three ways (`shown_examples.py`): similar ones, and two controls. Texts are evenly spread over
-a file, everything random follows from `--seed`. p: two-sided paired randomisation test against no examples (of nDCG@10;
+`train` split (`ranking --judged others`: out of the other queries of the split that is measured), chosen in three ways
+(`shown_examples.py`): similar ones, and two controls. Texts are evenly spread over a file, everything random follows
+from `--seed`. p: two-sided paired randomisation test against no examples (of nDCG@10;
 in classification of the accuracy, because macro-F1 is no mean over texts).
 
 A "hint" is an example that names a label of the very text that is asked about, or a passage that is relevant to it:
@@ -105,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
     classification.add_argument("--shots", type=int, default=8, help="texts a label for fine-tuning")
     classification.add_argument("--unlabelled", type=int, default=1000, help="texts that the model labels itself")
     ranking = commands.add_parser("ranking", parents=[both])
+    ranking.add_argument("--judged", choices=rac_ranking.JUDGED, default="train", help="whose judgements are shown")
     ranking.add_argument("--depth", type=int, default=100, help="candidates of a query at most")
     return found
 

@@ -1,4 +1,8 @@
-"""nDCG@10 with judged queries of a collection's `train` split as examples, on its test split (else dev)."""
+"""nDCG@10 with judged queries as examples, on a collection's test split (else dev).
+
+They are those of its `train` split, or the measured split's others: what feedback on the very passages that are ranked
+has gathered. A query is never shown itself, but a question that asks for the same passage in other words is.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from ranking_sets import measured_queries, ranked
+from ranking_sets import measured_queries, measured_split, ranked
 from shown_examples import Choice, Measured, answers
 
 from gliclass_rerank import Example, Reranker
@@ -19,6 +23,7 @@ from gliclass_rerank.training.records import RankingRecord
 
 SETS = ("wikiqa", "medquad", "squad")
 FIGURE = "nDCG@10"
+JUDGED = ("train", "others")
 
 
 def measure(
@@ -34,7 +39,8 @@ def measure(
     Returns:
         What there is to know about it, and its rows.
     """
-    pool = example_pool(folder, arguments.pool, arguments.seed)
+    split = "train" if arguments.judged == "train" else measured_split(folder)
+    pool = example_pool(folder, split, arguments.pool, arguments.seed)
     collection = measured_queries(folder, limit=arguments.limit, depth=arguments.depth)
     names = list(collection.queries)
     passages = [[collection.passages[doc_id] for doc_id in collection.candidates[name]] for name in names]
@@ -75,6 +81,7 @@ def measure(
         "set": folder.name,
         "measured": len(names),
         "candidates": collection.num_candidates / len(names),
+        "judged": arguments.judged,
         "pool": len(pool),
         **choice.statistics(is_hint),
         "prompts_with_cut_examples": float(np.mean(num_cut)) if num_cut else 0.0,
@@ -82,13 +89,13 @@ def measure(
     return facts, [{"set": folder.name, "regime": "standard", **row} for row in found]
 
 
-def example_pool(folder: Path, limit: int | None, seed: int) -> list[Example]:
-    """Training queries that have a relevant passage, each with one of these and, if there is any, an irrelevant one.
+def example_pool(folder: Path, split: str, limit: int | None, seed: int) -> list[Example]:
+    """A split's queries that have a relevant passage, each with one of these and, if there is any, an irrelevant one.
 
     That is what training shows (`example_of`). Queries that differ in case and white space only are one.
     """
     documents = load_pool([folder], max_words=None)
-    queries = load_queries(Sources(collections=(Judged(folder, "train"),)), documents, limit=limit, seed=seed)
+    queries = load_queries(Sources(collections=(Judged(folder, split),)), documents, limit=limit, seed=seed)
     examples = []
     for number, query in enumerate(queries):
         passages = tuple(documents.texts[position] for position in query.grades)

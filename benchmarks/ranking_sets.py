@@ -14,11 +14,17 @@ FULL_QRELS = "qrels_full.tsv"
 Scores = dict[str, list[float]]
 
 
-def measured_queries(folder: Path, *, limit: int | None, depth: int) -> Collection:
-    """A collection's test split (else dev), some of its queries, evenly spread, with their first `depth` candidates."""
+def measured_split(folder: Path) -> str:
+    """The split of a collection that is measured: test, else dev."""
     split = next((split for split in ("test", "dev") if any(folder.glob(f"qrels.{split}.tsv*"))), None)
     if split is None:
         raise DataError(f"{folder}: neither a test nor a dev split")
+    return split
+
+
+def measured_queries(folder: Path, *, limit: int | None, depth: int) -> Collection:
+    """Some queries of a collection's measured split, evenly spread, with their first `depth` candidates."""
+    split = measured_split(folder)
     full = FULL_QRELS if (folder / FULL_QRELS).is_file() else None
     whole = load_collection(folder, split, qrels=full)
     names = list(whole.queries)

@@ -20,12 +20,17 @@ POOL = [Example(f"text {number}", (f"true {number}",), (f"false {number}",)) for
 
 
 @pytest.fixture
-def shown():
+def benchmark_module():
     sys.path.insert(0, str(BENCHMARKS))
     try:
-        yield importlib.import_module("shown_examples")
+        yield importlib.import_module
     finally:
         sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.fixture
+def shown(benchmark_module):
+    return benchmark_module("shown_examples")
 
 
 def encoder():
@@ -92,3 +97,21 @@ def test_p_value_is_that_of_all_swaps(shown):
     assert shown.p_value([1, 2, 3], [1, 2, 3]) == 1.0
     assert shown.p_value([1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]) == pytest.approx(2 / 16)
     assert shown.p_value([1.0, 0.0, 0.0], [0.0, 0.0, 0.0]) == 1.0
+
+
+def test_judged_queries_come_from_the_training_split_or_from_the_one_that_is_measured(benchmark_module, tmp_path):
+    files = {
+        "queries.jsonl": '{"id": "q1", "text": "flat tyre"}\n{"id": "q2", "text": "loud bell"}\n'
+        '{"id": "q3", "text": "puncture"}\n',
+        "corpus.jsonl": '{"id": "d1", "text": "Patch it."}\n{"id": "d2", "text": "Ring it."}\n',
+        "qrels.train.tsv": "q1\td1\t1\nq1\td2\t0\n",
+        "qrels.dev.tsv": "q2\td2\t1\nq3\td1\t1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    rac_ranking = benchmark_module("rac_ranking")
+    split = benchmark_module("ranking_sets").measured_split(tmp_path)
+    assert split == "dev"
+    assert rac_ranking.example_pool(tmp_path, "train", None, 0) == [Example("flat tyre", ("Patch it.",), ("Ring it.",))]
+    others = {example.text: example.true_labels for example in rac_ranking.example_pool(tmp_path, split, None, 0)}
+    assert others == {"loud bell": ("Ring it.",), "puncture": ("Patch it.",)}
