@@ -52,6 +52,8 @@ class CascadeConfig:
         first_passage_tokens: Tokens of a passage that the first one reads at most, to be quick; None for what it
             says itself. Passages that the second one reads on count as cut only where it cuts them. Needs the plan
             `shared_query`.
+        first_reads_examples: Whether the first one is shown the examples too. One that was not trained with examples
+            may take passages for relevant that only look like them.
         max_query_tokens: A query with more tokens, its examples not counted, is left to the first one alone; None for
             any length.
         score_calibration: Slope and intercept that turn a logit into that of a probability; None for 1 and 0.
@@ -62,6 +64,7 @@ class CascadeConfig:
     num_refined: int = 20
     first_share: float = 0.5
     first_passage_tokens: int | None = None
+    first_reads_examples: bool = True
     max_query_tokens: int | None = None
     score_calibration: tuple[float, float] | None = None
 
@@ -76,6 +79,8 @@ class CascadeConfig:
             for field in ("first_passage_tokens", "max_query_tokens"):
                 if (count := getattr(self, field)) is not None:
                     object.__setattr__(self, field, checked_count(field, count))
+        if not isinstance(self.first_reads_examples, bool):
+            raise ConfigError(f"`first_reads_examples` must be true or false, got {self.first_reads_examples!r}")
         if self.score_calibration is not None:
             object.__setattr__(self, "score_calibration", checked_calibration(self.score_calibration))
 
@@ -179,7 +184,7 @@ class Cascade:
         examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
         max_example_labels: int | None = None,
     ) -> Ask:
-        """See `Scorer.ask`; each checkpoint is shown the examples in its own format."""
+        """See `Scorer.ask`; a checkpoint that is shown the examples has them in its own format."""
         return self._first.ask(text, candidates, examples=examples, max_example_labels=max_example_labels)
 
     def score(self, asks: Sequence[Ask], *, yielding: Yielding) -> list[tuple[list[float], Plan]]:
@@ -195,7 +200,8 @@ class Cascade:
         Returns:
             As `Scorer.score`; the plan is the first checkpoint's, with what the second one cut besides.
         """
-        scored = self._first.score(asks, yielding=yielding)
+        both = self._config.first_reads_examples
+        scored = self._first.score(asks if both else [replace(ask, examples=()) for ask in asks], yielding=yielding)
         chosen = [self._chosen(ask, logits) for ask, (logits, _) in zip(asks, scored, strict=True)]
         again = [
             self._second.ask(
@@ -235,7 +241,8 @@ class Cascade:
     def _with_cuts(self, plan: Plan, chosen: Sequence[int], second: Plan) -> Plan:
         """The first checkpoint's plan with the second one's cuts; of two cuts of a passage the larger one.
 
-        Where the first one reads beginnings only, that is no cut for passages that the second one reads on.
+        Where the first one reads beginnings only, that is no cut for passages that the second one reads on; where it
+        reads no examples, the second one says what was cut of them.
         """
         read_on = frozenset() if self._config.first_passage_tokens is None else frozenset(chosen)
         cuts = {cut.index: cut for cut in plan.truncated if cut.index not in read_on}
@@ -243,7 +250,12 @@ class Cascade:
             index = chosen[cut.index]
             if index not in cuts or cuts[index].num_lost < cut.num_lost:
                 cuts[index] = Truncation(index, cut.num_tokens, cut.num_lost)
-        return replace(plan, truncated=tuple(cuts[index] for index in sorted(cuts)))
+        read = plan if self._config.first_reads_examples else second
+        return replace(
+            plan,
+            truncated=tuple(cuts[index] for index in sorted(cuts)),
+            truncated_examples=read.truncated_examples,
+        )
 
 
 def save_cascade(config: CascadeConfig, folder: str | Path, parts: Mapping[str, Path] | None = None) -> None:

@@ -106,6 +106,22 @@ def test_both_checkpoints_are_shown_the_examples(parts, cascade):
     )
 
 
+def test_examples_can_be_kept_from_the_first_checkpoint(parts, cascade):
+    shown = [{"text": "brake squeal", "labels": [words(60)], "all_labels": [words(60)]}]
+    folder = cascade(first_reads_examples=False)
+    first, second = logits(parts["first"]), logits(parts["second"], examples=shown)
+
+    assert logits(folder, examples=shown) == pytest.approx(
+        {index: (first[index] + second[index]) / 2 for index in first}, abs=1e-5
+    )
+    # What was cut of them is what the second one lost.
+    cut, alone = (
+        Reranker(name, device="cpu", max_window_tokens=48).rank(QUERY, PASSAGES, examples=shown).truncated_examples
+        for name in (folder, parts["second"])
+    )
+    assert cut == alone != ()
+
+
 def test_a_passage_cache_serves_the_first_checkpoint(parts, tmp_path):
     write_tiny_checkpoint(tmp_path / "first", "bert", attention_plan="shared_query", query_attention_start=2)
     save_cascade(
@@ -183,6 +199,7 @@ def test_a_cascade_only_ranks(cascade):
         ({"first_share": 1.5}, "`first_share` must be between 0 and 1, got 1.5"),
         ({"first_share": "half"}, "`first_share` must be between 0 and 1, got 'half'"),
         ({"first_passage_tokens": 0}, "`first_passage_tokens` must be a whole number of at least 1, got 0"),
+        ({"first_reads_examples": 0}, "`first_reads_examples` must be true or false, got 0"),
         ({"max_query_tokens": -1}, "`max_query_tokens` must be a whole number of at least 1, got -1"),
         ({"score_calibration": [1.0]}, "`score_calibration` must be a slope above 0 and an intercept, got [1.0]"),
         ({"third": "x"}, "a cascade's config must have `first` and `second` and may have"),
@@ -219,11 +236,17 @@ def test_nothing_is_overwritten_and_nothing_half_written(parts, tmp_path):
 
 def test_the_command_joins_two_checkpoints(parts, tmp_path, capsys):
     arguments = ["--first", parts["first"], "--second", DEFAULT_MODEL, "--refined", 3, "--first-passage-tokens", 40]
-    assert main(["cascade", *map(str, [tmp_path / "cascade", *arguments, "--max-query-tokens", 9])]) == 0
+    arguments += ["--no-first-reads-examples", "--max-query-tokens", 9]
+    assert main(["cascade", *map(str, [tmp_path / "cascade", *arguments])]) == 0
 
     assert capsys.readouterr().out == f"written     {tmp_path / 'cascade'}\n"
     assert CascadeConfig.from_dict(read_config(tmp_path / "cascade")) == CascadeConfig(
-        first="first", second=DEFAULT_MODEL, num_refined=3, first_passage_tokens=40, max_query_tokens=9
+        first="first",
+        second=DEFAULT_MODEL,
+        num_refined=3,
+        first_passage_tokens=40,
+        first_reads_examples=False,
+        max_query_tokens=9,
     )
     assert main(["cascade", str(tmp_path / "other"), "--first", "./nowhere", "--second", DEFAULT_MODEL]) == 2
     assert capsys.readouterr().err.startswith("error: there is no folder `./nowhere`")

@@ -106,6 +106,9 @@ def cascade(
     first_passage_tokens: Annotated[
         int | None, typer.Option("--first-passage-tokens", min=1, help="The first one reads no more of a passage.")
     ] = None,
+    first_reads_examples: Annotated[
+        bool, typer.Option(help="Whether the first one is shown judged examples too.")
+    ] = True,
     max_query_tokens: Annotated[
         int | None, typer.Option("--max-query-tokens", min=1, help="Longer queries are left to the first one.")
     ] = None,
@@ -124,6 +127,7 @@ def cascade(
         num_refined=num_refined,
         first_share=first_share,
         first_passage_tokens=first_passage_tokens,
+        first_reads_examples=first_reads_examples,
         max_query_tokens=max_query_tokens,
     )
     save_cascade(config, target, parts)
