@@ -131,8 +131,10 @@ def test_equal_passages_are_kept_once_and_found_at_every_index(folders, tmp_path
     ranking = Reranker(folders["bert"], device="cpu", passage_cache=tmp_path / "cache").rank(QUERY, texts)
 
     assert meta.num_passages == 2  # the tokenizer knows no case
-    assert len({hit.logit for hit in ranking}) == 2
-    assert sorted(hit.index for hit in ranking) == [0, 1, 2, 3]
+    logits = {hit.index: hit.logit for hit in ranking}
+    assert sorted(logits) == [0, 1, 2, 3]
+    assert logits[0] == logits[2] != pytest.approx(logits[1], abs=1e-3)
+    assert logits[3] == pytest.approx(logits[0], abs=1e-5)  # another row: some processors round it differently
 
 
 def test_several_threads_share_a_cache(half_known, passages):
