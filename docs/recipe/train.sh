@@ -135,5 +135,5 @@ gliclass-rerank train mixture.yaml ${minutes:+--minutes "$minutes"}
 
 rm -rf second cascade ranker
 gliclass-rerank average second mixture-run/last --dtype int8
-gliclass-rerank cascade cascade --first first --second second --refined 20 --no-first-reads-examples
+gliclass-rerank cascade cascade --first first --second second --refined 20 --first-share 0.6 --no-first-reads-examples
 gliclass-rerank calibrate ranker cascade --data "$data/rerank/train/selqa:train" --limit 250
