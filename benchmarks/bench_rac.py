@@ -31,7 +31,6 @@ from harness import print_json
 from shown_examples import choose, print_table
 
 from gliclass_rerank import Reranker
-from gliclass_rerank.location import DEFAULT_MODEL
 from gliclass_rerank.rac import LocalEncoder
 
 
@@ -63,9 +62,7 @@ def quality(kind: ModuleType, arguments: argparse.Namespace) -> None:
             of_set, of_rows = kind.measure(folders[name], chooser, arguments)
             facts.append(of_set)
             rows += of_rows
-    # What classifies by default is the first one of what ranks.
-    named = arguments.model or (DEFAULT_MODEL if kind is rac_classification else None)
-    model = Reranker(named, device=arguments.device, backend=arguments.backend)
+    model = Reranker(arguments.model or kind.DEFAULT, device=arguments.device, backend=arguments.backend)
     runs = f"{model.backend} {model.dtype}"
     ran = {"model": model.name, "plan": model.plan, "device": str(model.device), "runs": runs, "store": "numpy"}
     print(f"{model.name}, {model.plan} on {model.device}, {runs}, {arguments.threads} threads, exact search (numpy)")

@@ -20,6 +20,7 @@ from shown_examples import Choice, Measured, answers
 
 from gliclass_rerank import Example, ZeroShotClassifier
 from gliclass_rerank.evaluation.collection import spread
+from gliclass_rerank.location import DEFAULT_MODEL
 from gliclass_rerank.preparation.labelled import open_labelled
 from gliclass_rerank.preparation.pool import ExamplePool
 from gliclass_rerank.preparation.pseudo_labels import PseudoLabelling, write_pseudo_labels
@@ -33,6 +34,7 @@ from gliclass_rerank.training.sources import data_file, open_classification
 SETS = ("ag_news", "sst5", "sst2", "tweet_emotion", "20newsgroups", "trec")
 REGIMES = ("standard", "few_shot", "weak")
 FIGURE = "macro-F1"
+DEFAULT = DEFAULT_MODEL  # where no model is named
 
 
 def measure(

@@ -16,6 +16,7 @@ from shown_examples import Choice, Measured, answers
 
 from gliclass_rerank import Example, Reranker
 from gliclass_rerank.evaluation.ranking import evaluate_queries, mean_quality
+from gliclass_rerank.location import DEFAULT_RANKER
 from gliclass_rerank.mining.pool import load_pool
 from gliclass_rerank.mining.questions import Judged, Sources, load_queries
 from gliclass_rerank.training.examples import example_of
@@ -24,6 +25,7 @@ from gliclass_rerank.training.records import RankingRecord
 SETS = ("wikiqa", "medquad", "squad")
 FIGURE = "nDCG@10"
 JUDGED = ("train", "others")
+DEFAULT = DEFAULT_RANKER  # where no model is named
 
 
 def measure(

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+LONGEST_QUESTION = 150  # characters; what is longer was taken out of a passage, or joined
 CROSS, DENSE, LATE, FIRST = "ms-marco-MiniLM-L-12", "bge-small-en", "answerai-colbert-small", "first"
 
 
@@ -63,21 +64,17 @@ with Path(source).open(encoding="utf-8") as records, Path(target).open("w", enco
     for record in map(json.loads, records):
         chosen = mixture_of(kind, record.get("query_id", ""))
         scores = {name: np.array(values) for name, values in record["teacher_scores"].items()}
-        mixture = np.full(len(record["passages"]), chosen.base if chosen.base not in scores else 0.0, dtype=float)
-        if chosen.base in scores:
-            mixture += scores[chosen.base].mean()
+        base = scores[chosen.base].mean() if isinstance(chosen.base, str) else chosen.base
+        mixture = np.full(len(record["passages"]), base)
         for name, weight in chosen.weights.items():
             mixture += weight * (scores[name] - scores[name].mean())
         shown = {label for example in record.get("examples", ()) for label in example["true_labels"]}
         for number, (passage, grade) in enumerate(zip(record["passages"], record["grades"], strict=True)):
             if grade:
                 mixture[number] += chosen.relevant + chosen.shown * (passage in shown)
-        beginning = record["query"][:120]
-        kept = [
-            number
-            for number, text in enumerate(record["passages"])
-            if len(record["query"]) <= 150 or beginning not in text
-        ]
+        query = record["query"]
+        source_of = query[:120] if len(query) > LONGEST_QUESTION else None
+        kept = [number for number, text in enumerate(record["passages"]) if source_of is None or source_of not in text]
         if len(kept) > 1:
             record["passages"] = [record["passages"][number] for number in kept]
             record["grades"] = [record["grades"][number] for number in kept]

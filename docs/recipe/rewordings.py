@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gliclass_rerank.training.augment import QUESTION_WORDS, STOP_WORDS
+from gliclass_rerank.training.augment import changed_query
+from gliclass_rerank.training.config import AugmentConfig
 from gliclass_rerank.whole_file import whole_file
 
 SHARE, MAX_OTHERS = 0.45, 2
@@ -27,21 +28,20 @@ rng = np.random.default_rng(3)
 
 def reworded(query: str) -> str:
     """The query in other words: fewer of them, others before them, another order, or some left out."""
-    words = query.rstrip("?. ").split()
-    asked = [word for word in words if word.lower() not in QUESTION_WORDS] or words
-    beginning = BEGINNINGS[rng.integers(len(BEGINNINGS))].split()
+    query = query.rstrip("?. ")
+    words = query.split()
     way = rng.integers(5)
     if way == 0:
-        words = [word for word in words if word.lower().strip("?,.") not in STOP_WORDS] or words
-    elif way in {1, 4}:
-        words = beginning + asked
-    elif len(words) > 4 and way == 2:
-        words = words[len(words) // 2 :] + words[: len(words) // 2]
+        query = changed_query(query, AugmentConfig(drop_stop_words=1), rng)
+    elif way in {1, 2}:
+        asked = changed_query(query, AugmentConfig(drop_question_words=1), rng)
+        query = f"{BEGINNINGS[rng.integers(len(BEGINNINGS))]} {asked}".strip()
+    elif len(words) > 4 and way == 3:
+        query = " ".join(words[len(words) // 2 :] + words[: len(words) // 2])
     elif len(words) > 4:
-        for _ in range(max(1, len(words) // 5)):
-            words.pop(int(rng.integers(len(words))))
-    text = " ".join(words)
-    return text.lower() if rng.random() < 0.5 else text
+        left_out = set(rng.choice(len(words), max(1, len(words) // 5), replace=False).tolist())
+        query = " ".join(word for number, word in enumerate(words) if number not in left_out)
+    return changed_query(query, AugmentConfig(lower_case=0.5), rng)
 
 
 source, target = map(Path, sys.argv[1:])
