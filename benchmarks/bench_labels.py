@@ -34,7 +34,7 @@ from tokenizers import Tokenizer
 
 from gliclass_rerank import ZeroShotClassifier
 from gliclass_rerank.checkpoint import load_checkpoint
-from gliclass_rerank.engine.selection import BackendName
+from gliclass_rerank.engine.choice import BackendName
 from gliclass_rerank.model.config import AttentionPlan
 
 NUM_LABELS = tuple(2**power for power in range(8))
