@@ -52,13 +52,13 @@ MAX_TOKENS = 256  # of a pair or a passage, for every peer: what the small ones 
 
 @dataclass(frozen=True)
 class Scorer:
-    """One row of the table: name, place of the weights, how it is loaded, whether scores depend on the whole list.
+    """One row of the table: name, where weights lie, how it is loaded, whether scores depend on the whole list.
 
     `runs` says what changes scores beside the weights.
     """
 
     name: str
-    weights: Path
+    weights: tuple[Path, ...]
     load: Callable[[], Teacher]
     sees_list: bool = False
     runs: str = ""
@@ -67,7 +67,7 @@ class Scorer:
     def key(self) -> str:
         """Changes with the weights and with everything else that lies beside them."""
         digest = hashlib.sha256((self.name + self.runs).encode())
-        for path in sorted(self.weights.rglob("*")):
+        for path in (path for folder in self.weights for path in sorted(folder.rglob("*"))):
             if path.suffix in {".safetensors", ".onnx", ".json"}:
                 digest.update(path.name.encode())
                 digest.update(path.read_bytes())
@@ -114,25 +114,27 @@ def scorers(model: Path | None, peers: Path | None, runs: Mapping[str, str]) -> 
     peer = ModelOptions(max_tokens=MAX_TOKENS)
     default = model or bundled_folder(DEFAULT_RANKER)
     sees_list, variant = is_cascade(read_config(default)), " ".join(runs.values())
-    found = [Scorer(OURS, default, lambda: Ours(model, runs), sees_list, variant)]
+    # A cascade may have a bundled model as a part, which lies elsewhere.
+    weights = (default, bundled_folder()) if sees_list else (default,)
+    found = [Scorer(OURS, weights, lambda: Ours(model, runs), sees_list, variant)]
     if model is None and DEFAULT_RANKER != DEFAULT_MODEL:
-        found.append(Scorer(DEFAULT_MODEL, bundled_folder(), lambda: Ours(DEFAULT_MODEL, runs), runs=variant))
+        found.append(Scorer(DEFAULT_MODEL, (bundled_folder(),), lambda: Ours(DEFAULT_MODEL, runs), runs=variant))
     found += [
-        Scorer("all-MiniLM-L6-v2, cosine", MINILM, lambda: cosine(MINILM, peer)),
+        Scorer("all-MiniLM-L6-v2, cosine", (MINILM,), lambda: cosine(MINILM, peer)),
     ]
     if peers is not None:
         cross, late, dense = (peers / name for name in ("reranker_en", "colbert", "bge_small_en"))
         prefix = "Represent this sentence for searching relevant passages: "
         found += [
-            Scorer("ms-marco-MiniLM-L-12-v2, int8", cross, lambda: load_teacher(str(cross), peer)),
+            Scorer("ms-marco-MiniLM-L-12-v2, int8", (cross,), lambda: load_teacher(str(cross), peer)),
             Scorer(
                 "answerai-colbert-small-v1, int8",
-                late,
+                (late,),
                 lambda: load_teacher(str(late), replace(peer, kind="late-interaction", query_prefix="[unused0]")),
             ),
             Scorer(
                 "bge-small-en-v1.5, cosine, int8",
-                dense,
+                (dense,),
                 lambda: cosine(dense, replace(peer, pooling="cls", query_prefix=prefix)),
             ),
         ]
