@@ -49,13 +49,15 @@ class CascadeConfig:
         second: Name of the one that looks again, likewise.
         num_refined: How many passages of a query it looks at.
         first_share: The first one's share in their logits, in [0, 1]; the second one's is the rest.
+        first_share_with_examples: The same for a query that is shown examples, of which the second one may make more;
+            None for `first_share`.
         first_passage_tokens: Tokens of a passage that the first one reads at most, to be quick; None for what it
             says itself. Passages that the second one reads on count as cut only where it cuts them. Needs the plan
             `shared_query`.
         first_reads_examples: Whether the first one is shown the examples too. One that was not trained with examples
             may take passages for relevant that only look like them.
-        max_query_tokens: A query with more tokens, its examples not counted, is left to the first one alone; None for
-            any length.
+        max_query_tokens: A query with more tokens, its examples not counted, is left to the first one alone, unless it
+            has examples and only the second one reads them; None for any length.
         score_calibration: Slope and intercept that turn a logit into that of a probability; None for 1 and 0.
     """
 
@@ -63,6 +65,7 @@ class CascadeConfig:
     second: str
     num_refined: int = 20
     first_share: float = 0.5
+    first_share_with_examples: float | None = None
     first_passage_tokens: int | None = None
     first_reads_examples: bool = True
     max_query_tokens: int | None = None
@@ -76,6 +79,8 @@ class CascadeConfig:
         with of_settings():
             object.__setattr__(self, "num_refined", checked_count("num_refined", self.num_refined))
             object.__setattr__(self, "first_share", checked_share("first_share", self.first_share))
+            if (share := self.first_share_with_examples) is not None:
+                object.__setattr__(self, "first_share_with_examples", checked_share("first_share_with_examples", share))
             for field in ("first_passage_tokens", "max_query_tokens"):
                 if (count := getattr(self, field)) is not None:
                     object.__setattr__(self, field, checked_count(field, count))
@@ -214,8 +219,8 @@ class Cascade:
         ]
         refined = self._second.score(again, yielding=yielding)
         return [
-            (self._merged(logits, indices, second), self._with_cuts(plan, indices, second_plan))
-            for (logits, plan), indices, (second, second_plan) in zip(scored, chosen, refined, strict=True)
+            (self._merged(ask, logits, indices, second), self._with_cuts(plan, indices, second_plan))
+            for ask, (logits, plan), indices, (second, second_plan) in zip(asks, scored, chosen, refined, strict=True)
         ]
 
     def relevance(self, logit: float) -> float:
@@ -225,12 +230,15 @@ class Cascade:
     def _chosen(self, ask: Ask, logits: Sequence[float]) -> list[int]:
         """Candidates that the second checkpoint looks at, best first."""
         limit = self._config.max_query_tokens
-        if limit is not None and self._first.num_tokens(ask.text) > limit:
+        only_second_reads = bool(ask.examples) and not self._config.first_reads_examples
+        if limit is not None and not only_second_reads and self._first.num_tokens(ask.text) > limit:
             return []
         return sorted(range(len(logits)), key=lambda index: (-logits[index], index))[: self._config.num_refined]
 
-    def _merged(self, first: Sequence[float], chosen: Sequence[int], second: Sequence[float]) -> list[float]:
-        share = self._config.first_share
+    def _merged(self, ask: Ask, first: Sequence[float], chosen: Sequence[int], second: Sequence[float]) -> list[float]:
+        share, with_examples = self._config.first_share, self._config.first_share_with_examples
+        if ask.examples and with_examples is not None:
+            share = with_examples
         refined = {
             index: share * first[index] + (1 - share) * logit for index, logit in zip(chosen, second, strict=True)
         }

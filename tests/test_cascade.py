@@ -77,6 +77,15 @@ def test_a_long_query_is_left_to_the_first_checkpoint(parts, cascade):
     assert logits(folder) != pytest.approx(logits(parts["first"]), abs=1e-3)
 
 
+def test_a_long_query_with_examples_is_not_left_to_a_first_checkpoint_that_does_not_read_them(cascade):
+    shown = [{"text": "brake squeal", "labels": ["clean pad"], "all_labels": ["clean pad"]}]
+    short_only, any_length = (cascade(first_reads_examples=False, max_query_tokens=limit) for limit in (4, None))
+
+    with_examples = logits(short_only, words(5), examples=shown)
+    assert with_examples == pytest.approx(logits(any_length, words(5), examples=shown), abs=1e-5)
+    assert with_examples != pytest.approx(logits(short_only, words(5)), abs=1e-3)
+
+
 def test_the_first_checkpoint_reads_the_beginnings_of_passages_and_the_second_all(parts, cascade):
     long = [words(8, first=index) for index in range(6)]
     heads = [words(3, first=index) for index in range(6)]
@@ -104,6 +113,16 @@ def test_both_checkpoints_are_shown_the_examples(parts, cascade):
     assert logits(cascade(), examples=shown) == pytest.approx(
         {index: (first[index] + second[index]) / 2 for index in first}, abs=1e-5
     )
+
+
+def test_the_first_checkpoint_can_have_another_share_where_examples_are_shown(parts, cascade):
+    shown = [{"text": "brake squeal", "labels": ["clean pad"], "all_labels": ["clean pad", "wax"]}]
+    folder = cascade(first_share=0.75, first_share_with_examples=0.25)
+
+    for examples, share in ((None, 0.75), (shown, 0.25)):
+        first, second = (logits(parts[name], examples=examples) for name in ("first", "second"))
+        mixed = {index: share * first[index] + (1 - share) * second[index] for index in first}
+        assert logits(folder, examples=examples) == pytest.approx(mixed, abs=1e-5)
 
 
 def test_examples_can_be_kept_from_the_first_checkpoint(parts, cascade):
@@ -197,6 +216,8 @@ def test_a_cascade_only_ranks(cascade):
         ({"num_refined": 0}, "`num_refined` must be a whole number of at least 1, got 0"),
         ({"num_refined": True}, "`num_refined` must be a whole number of at least 1, got True"),
         ({"first_share": 1.5}, "`first_share` must be between 0 and 1, got 1.5"),
+        ({"first_share_with_examples": -0.5}, "`first_share_with_examples` must be between 0 and 1, got -0.5"),
+        ({"first_share": None}, "`first_share` must be between 0 and 1, got None"),
         ({"first_share": "half"}, "`first_share` must be between 0 and 1, got 'half'"),
         ({"first_passage_tokens": 0}, "`first_passage_tokens` must be a whole number of at least 1, got 0"),
         ({"first_reads_examples": 0}, "`first_reads_examples` must be true or false, got 0"),
@@ -236,7 +257,7 @@ def test_nothing_is_overwritten_and_nothing_half_written(parts, tmp_path):
 
 def test_the_command_joins_two_checkpoints(parts, tmp_path, capsys):
     arguments = ["--first", parts["first"], "--second", DEFAULT_MODEL, "--refined", 3, "--first-passage-tokens", 40]
-    arguments += ["--no-first-reads-examples", "--max-query-tokens", 9]
+    arguments += ["--no-first-reads-examples", "--max-query-tokens", 9, "--first-share-with-examples", 0.25]
     assert main(["cascade", *map(str, [tmp_path / "cascade", *arguments])]) == 0
 
     assert capsys.readouterr().out == f"written     {tmp_path / 'cascade'}\n"
@@ -244,6 +265,7 @@ def test_the_command_joins_two_checkpoints(parts, tmp_path, capsys):
         first="first",
         second=DEFAULT_MODEL,
         num_refined=3,
+        first_share_with_examples=0.25,
         first_passage_tokens=40,
         first_reads_examples=False,
         max_query_tokens=9,

@@ -103,6 +103,10 @@ def cascade(
     first_share: Annotated[
         float, typer.Option("--first-share", min=0, max=1, help="Of the first one in the logits of those.")
     ] = 0.5,
+    first_share_with_examples: Annotated[
+        float | None,
+        typer.Option("--first-share-with-examples", min=0, max=1, help="The same where examples are shown."),
+    ] = None,
     first_passage_tokens: Annotated[
         int | None, typer.Option("--first-passage-tokens", min=1, help="The first one reads no more of a passage.")
     ] = None,
@@ -126,6 +130,7 @@ def cascade(
         second=names["second"],
         num_refined=num_refined,
         first_share=first_share,
+        first_share_with_examples=first_share_with_examples,
         first_passage_tokens=first_passage_tokens,
         first_reads_examples=first_reads_examples,
         max_query_tokens=max_query_tokens,
