@@ -2,8 +2,7 @@
 
 Regime: compute-bound on a CPU; real queries with their first-stage candidates. Python's own profiler tells the share of
 each part: texts to tokens and plans, embeddings, layers, what the head does. With openvino a second table splits the
-layers by kind of operation, as openvino's counters have it. Both slow down what they watch, by less than a tenth on
-batches of 2,048 tokens, so compare shares, not speeds.
+layers by kind of operation, as openvino's counters have it. Both slow down what they watch: compare shares, not speeds.
 
     python benchmarks/bench_profile.py --data FOLDER [--limit N] [--model NAME] [--backend openvino] [--dtype int8]
 """
@@ -29,8 +28,8 @@ PARTS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "texts to tokens, plans": (("scoring.py", "ask"), ("inputs/planner.py", "plan"), ("engine.py", "length_groups")),
     "tokens to batches": (("model/batch.py", "of"),),
     "embeddings": (("blocks/runner.py", "embed"),),
-    "layers": (),  # what the functions below take, without the embeddings
 }
+# Their cumulative times are those of the layers and the embeddings.
 LAYERS = ("encode_query", "encode_candidates", "encode_windows")
 REST = "head and everything else"
 
@@ -90,8 +89,7 @@ def parts_of(stats: pstats.Stats) -> dict[str, float]:
     # Of the classes that have these functions, one runs; an interface's own are never called.
     encoding = sum(seconds(file, name) for file in ("exported.py", "runner.py") for name in LAYERS)
     found["layers"] = encoding - found["embeddings"]
-    total = seconds("rerank.py", "rank")
-    return {**found, REST: total - sum(found.values())}
+    return {**found, REST: seconds("rerank.py", "rank") - sum(found.values())}
 
 
 def count_operations(found: Counter[str]) -> None:

@@ -119,9 +119,7 @@ def scorers(model: Path | None, peers: Path | None, runs: Mapping[str, str]) -> 
     found = [Scorer(OURS, weights, lambda: Ours(model, runs), sees_list, variant)]
     if model is None and DEFAULT_RANKER != DEFAULT_MODEL:
         found.append(Scorer(DEFAULT_MODEL, (bundled_folder(),), lambda: Ours(DEFAULT_MODEL, runs), runs=variant))
-    found += [
-        Scorer("all-MiniLM-L6-v2, cosine", (MINILM,), lambda: cosine(MINILM, peer)),
-    ]
+    found.append(Scorer("all-MiniLM-L6-v2, cosine", (MINILM,), lambda: cosine(MINILM, peer)))
     if peers is not None:
         cross, late, dense = (peers / name for name in ("reranker_en", "colbert", "bge_small_en"))
         prefix = "Represent this sentence for searching relevant passages: "
