@@ -21,7 +21,7 @@ from typing import Any
 
 from harness import print_json
 
-BACKENDS = ("torch:float32", "onnx:float32", "onnx:int8", "openvino:float32", "openvino:int8")
+BACKENDS = ("torch:float32", "onnx:float32", "onnx:int8", "openvino:float32", "openvino:bfloat16", "openvino:int8")
 NEEDS = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
 IMPORTS = {"python alone": "pass", "import gliclass_rerank": "import gliclass_rerank", "import torch": "import torch"}
 RANK = """

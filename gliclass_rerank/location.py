@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
 from gliclass_rerank.errors import CheckpointError
 
 DEFAULT_MODEL: Final = "minilm-l6-v1"
@@ -70,6 +67,10 @@ def locate(name: str | Path, *, revision: str | None = None, wanted: Sequence[st
         return folder
     if isinstance(name, Path) or not _HUB_NAME.fullmatch(name):
         raise CheckpointError(f"there is no folder `{name}`, and it is not a hub name (`owner/model`)")
+    # Here, because it brings an HTTP client along, a fifth of what `import torch` takes.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(wanted)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:

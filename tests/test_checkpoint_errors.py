@@ -171,7 +171,7 @@ def test_a_local_folder_is_loaded_without_any_socket(folder, monkeypatch):
         raise AssertionError("a local folder needs no network")
 
     monkeypatch.setattr(socket, "socket", refuse)
-    monkeypatch.setattr("gliclass_rerank.location.snapshot_download", refuse)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     assert len(ZeroShotClassifier(str(folder), device="cpu").logits("my chain slips", ["oil"])) == 1
 
 
@@ -182,7 +182,7 @@ def test_a_hub_name_is_fetched_at_its_revision_without_code_or_pickles(folder, m
         asked.update(name=name, revision=revision, patterns=set(allow_patterns))
         return str(folder)
 
-    monkeypatch.setattr("gliclass_rerank.location.snapshot_download", fetch)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
     assert Reranker("owner/model", revision="0123abc", device="cpu").name == "owner/model"
     assert (asked["name"], asked["revision"]) == ("owner/model", "0123abc")
     assert {"config.json", "*.safetensors", "model.safetensors.index.json"} < asked["patterns"]
@@ -196,7 +196,7 @@ def test_a_download_that_fails_names_the_model_and_the_revision(monkeypatch, fai
     def fetch(*args, **kwargs):
         raise failure
 
-    monkeypatch.setattr("gliclass_rerank.location.snapshot_download", fetch)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
     with pytest.raises(
         CheckpointError, match=r"`owner/model` .* could not be had from the hub \(revision v2\): "
     ) as info:
@@ -207,6 +207,6 @@ def test_a_download_that_fails_names_the_model_and_the_revision(monkeypatch, fai
 
 @pytest.mark.parametrize("name", ["./checkpoints/mine", "a/b/c", "with space", "", "~/nowhere-at-all"])
 def test_a_path_that_does_not_exist_is_not_looked_for_on_the_hub(monkeypatch, name):
-    monkeypatch.setattr("gliclass_rerank.location.snapshot_download", pytest.fail)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", pytest.fail)
     with pytest.raises(CheckpointError, match="there is no folder"):
         load_checkpoint(name)

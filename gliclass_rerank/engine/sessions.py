@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliclass_rerank._optional import require
+from gliclass_rerank.engine.compiled_models import DEVICE, compiled_model
 from gliclass_rerank.errors import BackendError, ConfigError
 
 Runtime = Literal["onnx", "openvino"]
@@ -78,7 +79,7 @@ def has_bfloat16() -> bool:
         MissingDependencyError: openvino is not installed.
     """
     openvino = require("openvino", extra="openvino")
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in openvino.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
 
 
 class _OnnxSession:
@@ -105,18 +106,13 @@ class _OnnxSession:
 
 class _OpenVinoSession:
     def __init__(self, path: Path, precision: Precision, threads: int) -> None:
-        openvino = require("openvino", extra="openvino")
-        core, native = openvino.Core(), has_bfloat16()
+        native = has_bfloat16()
         if precision == "bfloat16" and not native:
             raise ConfigError("`dtype` is 'bfloat16', which this processor does not have")
-        settings = {
-            # Not left to openvino, which takes bfloat16 for float32 wherever the processor has it, and says nothing.
-            "INFERENCE_PRECISION_HINT": "bf16" if precision != "float32" and native else "f32",
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
-        }
+        # Not left to openvino, which takes bfloat16 for float32 wherever the processor has it, and says nothing.
+        hint = "bf16" if precision != "float32" and native else "f32"
         try:
-            self._model = core.compile_model(core.read_model(str(path)), "CPU", settings)
+            self._model = compiled_model(path, hint, {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1})
         except RuntimeError as error:
             raise BackendError(f"openvino could not load `{path}`: {_first_line(error)}") from error
         # A request serves one caller at a time; there are as many as there were callers at once.

@@ -8,7 +8,7 @@ import torch
 from tiny_checkpoints import WORDS, encoder_values, tiny_checkpoint, write_tiny_checkpoint
 
 from gliclass_rerank import Example, Reranker, ZeroShotClassifier
-from gliclass_rerank.engine import graph_cache, selection
+from gliclass_rerank.engine import compiled_models, graph_cache, selection
 from gliclass_rerank.engine.choice import Choice
 from gliclass_rerank.engine.engine import Engine
 from gliclass_rerank.engine.graphs.registry import layer_writer
@@ -275,7 +275,7 @@ def test_an_export_is_made_once_for_each_network_and_plan(runtime, tmp_path, cac
     first = write_tiny_checkpoint(tmp_path / "first", "bert")
     Reranker(first, backend=runtime)
     (entry,) = cache.iterdir()
-    assert sorted(path.name for path in entry.iterdir()) == ["passage.onnx", "query.onnx"]
+    assert sorted(path.name for path in entry.glob("*.onnx")) == ["passage.onnx", "query.onnx"]
 
     with monkeypatch.context() as patched:
         patched.setattr(selection, "GRAPHS", {})  # nothing could be exported now
@@ -312,6 +312,8 @@ def test_a_broken_export_and_a_cache_that_cannot_be_written_are_said(
     Reranker(tiny_folders["bert"], backend=runtime)
     (entry,) = cache.iterdir()
     (entry / "passage.onnx").write_bytes(b"not a graph")
+    for compiled in entry.glob("*.blob"):
+        compiled.unlink()
     with pytest.raises(BackendError, match=r"could not load `.*passage\.onnx`"):
         Reranker(tiny_folders["bert"], backend=runtime)
 
@@ -319,6 +321,49 @@ def test_a_broken_export_and_a_cache_that_cannot_be_written_are_said(
     monkeypatch.setattr(selection, "default_cache_folder", lambda: tmp_path / "file")
     with pytest.raises(BackendError, match=r"the exported model could not be kept in `.*file`"):
         Reranker(tiny_folders["bert"], backend=runtime)
+
+
+def test_what_openvino_compiled_is_read_by_the_next_process_and_changes_nothing(tiny_folders, cache, monkeypatch):
+    openvino = pytest.importorskip("openvino")
+
+    def logits(threads=1):
+        ranking = Reranker(tiny_folders["bert"], backend="openvino", threads=threads).rank("oil chain", WORDS)
+        return {hit.index: hit.logit for hit in ranking}
+
+    compiled = logits()
+    assert sorted(path.name.partition(".")[0] for path in cache.rglob("*.blob")) == ["passage", "query"]
+
+    monkeypatch.setattr(openvino.Core, "compile_model", pytest.fail)
+    assert logits() == compiled
+    assert logits(threads=2) == pytest.approx(compiled, abs=TOLERANCE)  # threads are the reader's own
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b"no model", lambda whole: b""]
+)
+def test_a_damaged_compiled_graph_is_made_again(tiny_folders, cache, damage):
+    pytest.importorskip("openvino")
+    Reranker(tiny_folders["bert"], backend="openvino")
+    whole = {path: path.read_bytes() for path in cache.rglob("*.blob")}
+    for path, content in whole.items():
+        path.write_bytes(damage(content))
+
+    assert len(Reranker(tiny_folders["bert"], backend="openvino").rank("oil chain", WORDS)) == len(WORDS)
+
+    assert {path: path.stat().st_size for path in cache.rglob("*.blob")} == pytest.approx(
+        {path: len(content) for path, content in whole.items()}, abs=64
+    )
+
+
+def test_a_cache_that_cannot_be_written_to_costs_the_compiled_graphs_only(tiny_folders, cache, monkeypatch):
+    pytest.importorskip("openvino")
+
+    def full(path):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(compiled_models, "whole_file", full)
+    assert len(Reranker(tiny_folders["bert"], backend="openvino").rank("oil chain", WORDS)) == len(WORDS)
+    assert not list(cache.rglob("*.blob"))
 
 
 @pytest.mark.parametrize(
