@@ -19,6 +19,12 @@ QUERY_LEN = 7
 LENGTHS = (11, 5, 1)  # 11 + 7 tokens are more than ModernBERT's local window and DeBERTa's exact buckets
 
 
+@pytest.fixture(params=[0, 16], ids=["prepended", "beside"], autouse=True)
+def short_row(request, monkeypatch):
+    """Both ways to attend to the query; without, only long rows would go the first one."""
+    monkeypatch.setattr("gliclass_rerank.model.blocks.runner._SHORT_ROW", request.param)
+
+
 @pytest.fixture(scope="module")
 def stock_models():
     return {name: fill_at_random(build_backbone(encoder_values(name))) for name in BACKBONES}

@@ -30,6 +30,11 @@ class DebertaBlocks(BlockRunner):
         """Distances are relative; absolute positions, where there are any, are part of the embedding output."""
         return False
 
+    @property
+    def scores_are_products(self) -> bool:
+        """Distances add to them."""
+        return False
+
     def project(self, layer: int, states: Tensor, positions: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002 - positions enter in `attend`
         """Queries, keys and values of a layer."""
         attention = self.layers[layer].attention.self

@@ -12,15 +12,19 @@ One subclass per backbone family lives beside this module.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gliclass_rerank.model.batch import LayerInput, TokenRows
+from gliclass_rerank.model.blocks.beside import attend_beside
 from gliclass_rerank.model.blocks.interface import LayerRunner, QueryMemory
 from gliclass_rerank.model.encoder import run_backbone
+
+# Up to this many tokens a row `attend_beside` is quicker on a CPU, whatever the query's length; from 32 on it is not.
+_SHORT_ROW: Final = 16
 
 
 class BlockRunner(LayerRunner, ABC):
@@ -43,6 +47,11 @@ class BlockRunner(LayerRunner, ABC):
     @abstractmethod
     def positions_are_absolute(self) -> bool:
         """Whether candidates restart at position 0 (True) or go on after the query (False)."""
+
+    @property
+    def scores_are_products(self) -> bool:
+        """Whether attention scores are products of queries and keys alone, once `project` has made those."""
+        return True
 
     def embed(self, ids: Tensor, embeddings: Tensor | None, start: int = 0) -> Tensor:
         """Embedding output.
@@ -199,25 +208,27 @@ class BlockRunner(LayerRunner, ABC):
             is_last = layer == self.num_layers - 1
             rows = min(read_tokens or num_tokens, num_tokens) if is_last else num_tokens
             query, key, value = self.project(layer, states, own, rows)
-            positions, mask = own, own_mask
-            if shared is not None:
-                key, value = _prepend(shared[0], key), _prepend(shared[1], value)
-                positions, mask = both, both_mask
+            positions, mask = (own, own_mask) if shared is None else (both, both_mask)
             visible = self.visible(layer, own[:rows], positions)
             if visible is not None:
                 mask = visible if mask is None else visible & mask
             if shared is not None and key_bias is not None:
                 bias = functional.pad(key_bias[layer, :, None].expand(-1, memory.num_tokens), (0, num_tokens))
                 mask = _biased(bias.to(query.dtype), mask)
-            context = self.attend(
-                query,
-                key,
-                value,
-                mask,
-                query_positions=own[:rows],
-                key_positions=positions,
-                tables=memory.tables[layer],
-            )
+            if shared is not None and self.scores_are_products and num_tokens <= _SHORT_ROW and device.type == "cpu":
+                context = attend_beside(query, shared, (key, value), mask)
+            else:
+                if shared is not None:
+                    key, value = _prepend(shared[0], key), _prepend(shared[1], value)
+                context = self.attend(
+                    query,
+                    key,
+                    value,
+                    mask,
+                    query_positions=own[:rows],
+                    key_positions=positions,
+                    tables=memory.tables[layer],
+                )
             states = self.finish(layer, states[:, :rows], context.transpose(1, 2).flatten(2))
             found.append(states)
         return found

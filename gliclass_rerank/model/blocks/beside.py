@@ -1,0 +1,48 @@
+"""Attention of many short rows to one long sequence, whose keys and values are not copied for each of them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gliclass_rerank.model.blocks.interface import KeyValue
+
+
+def attend_beside(query: Tensor, shared: KeyValue, own: KeyValue, mask: Tensor | None) -> Tensor:
+    """Attend to [shared keys; own keys], all rows' products with the shared ones at once.
+
+    The same as `scaled_dot_product_attention` over shared keys and values put before each row's own ones. That copies
+    them for every row, which takes most of the time where a row has fewer tokens than a copied key has numbers; here
+    the scores, which that never writes down, are the cost.
+
+    Args:
+        query: FloatTensor [num_rows, num_heads, num_queries, head_dim].
+        shared: Keys and values of all rows, FloatTensor [1, num_heads, num_shared, head_dim] each.
+        own: Keys and values of each row, FloatTensor [num_rows, num_heads, num_own, head_dim] each.
+        mask: Broadcasts to [num_rows, num_heads, num_queries, num_shared + num_own]: True where a key may be seen, or
+            numbers that are added to the scores; None for nothing.
+
+    Returns:
+        FloatTensor [num_rows, num_heads, num_queries, head_dim].
+    """
+    (shared_key, shared_value), (own_key, own_value) = shared, own
+    num_rows, num_heads, num_queries, head_dim = query.shape
+    query = query / math.sqrt(head_dim)
+    at_once = _at_once(query) @ shared_key[0].transpose(1, 2)
+    seen = at_once.view(num_heads, num_rows, num_queries, -1).transpose(0, 1)
+    scores = torch.cat([seen, query @ own_key.transpose(-1, -2)], dim=-1)
+    if mask is not None:
+        # Not infinity: padding may see nothing at all, and not-a-number would spread to whom it is hidden from.
+        lowest = torch.finfo(scores.dtype).min / 2
+        scores = scores.masked_fill(~mask, lowest) if mask.dtype == torch.bool else scores + mask.clamp_min(lowest)
+    weights, num_shared = scores.softmax(dim=-1), shared_key.shape[2]
+    from_shared = _at_once(weights[..., :num_shared]) @ shared_value[0]
+    own_part: Tensor = weights[..., num_shared:] @ own_value
+    return own_part + from_shared.view(num_heads, num_rows, num_queries, head_dim).transpose(0, 1)
+
+
+def _at_once(each_row: Tensor) -> Tensor:
+    """From [num_rows, num_heads, num_queries, width] to [num_heads, num_rows * num_queries, width]."""
+    return each_row.transpose(0, 1).flatten(1, 2)
