@@ -7,9 +7,9 @@ same checkpoint.
 
 Regime: compute-bound on a CPU. The random checkpoint has the bundled model's size and the layout of upstream's.
 
-Ceiling: n labels of one token add 2n tokens (each with its marker) to the text's 256, so by tokens alone 128 labels
-keep a half under `joint`. Under `shared_query` labels are read beside the text's keys and values: the same tokens, but
-each attends to the text and itself only. A pass of its own for each of 128 labels keeps 1/128.
+Ceiling: n labels of one token add 2n tokens (each with its marker) to the text's 256 under `joint`, so by tokens alone
+128 labels keep a half. Under `shared_query` they add 3n, which keeps 40 %, read beside the text's keys and values. A
+pass of its own for each of 128 labels keeps 1/128.
 
     python benchmarks/bench_labels.py [--threads N] [--repeats N]
 """
