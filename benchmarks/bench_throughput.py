@@ -5,7 +5,8 @@ are random networks of MiniLM-L6's size (6 layers, 384 wide), so that only the w
 windows, `shared_query` encodes the query once, peers read it with every passage (`peers.py` says how they are made).
 A load is `NxL`, or `NxL+P`: N passages of L tokens (`mixed`: log-normal lengths) and a query of 16, behind P tokens of
 judged examples, which pairs repeat. `--data` takes real queries with their first-stage candidates, nDCG@10 beside each
-trained model. Trained models have 512 positions and take no part with a prefix.
+trained model. Trained models have 512 positions and take no part with a prefix, nor does the single batch where its
+attention scores alone would take more than 1 GiB: of 1,000 passages, one of them long, all it holds is over 20.
 
 Ceiling: by arithmetic `shared_query` needs 0.88 of the pairs' operations at 128 tokens and 0.65 at 32. A head that
 reads only the marker's state, as a cross-encoder's reads [CLS], saves most of the last layer besides (a seventh of six
@@ -31,7 +32,7 @@ from contestants import Contestant, Ours, Runner, opened, ours
 from harness import peak_resident_bytes, print_json, take_turns
 from loads import Load, Texts, collection_load, random_load
 from networks import words, write_checkpoint, write_cross_encoder
-from peers import BASES, OpenExported, export, peers
+from peers import BASES, ONE_BATCH, OpenExported, export, peers
 from ranking_sets import ranked
 from tokenizers import Tokenizer
 
@@ -45,6 +46,8 @@ FULL_LOADS = (
     *(f"{number}x{length}" for number in (20, 100, 1000) for length in (32, 128, "mixed")),
     *(f"{number}x128+{prefix}" for number in (20, 100) for prefix in (256, 512)),
 )
+NUM_HEADS = 12
+LARGEST_SCORES = 2**30
 SHORT_BASES = ("torch", "ONNX int8", "OpenVINO int8", "single batch")
 
 
@@ -59,7 +62,7 @@ def race(load: Load, runners: dict[str, Runner], trained: set[str]) -> list[dict
     Returns:
         One row for each of them.
     """
-    present = {name: runner for name, runner in runners.items() if not (load.prefix_tokens and name in trained)}
+    present = {name: runner for name, runner in runners.items() if takes_part(name, runner, load, trained)}
     timed = take_turns({name: runner.scores for name, runner in present.items()}, load.questions, warmup=1)
     questions = load.questions[1:]
     seconds = {name: [taken for taken, _ in rounds] for name, rounds in timed.items()}
@@ -89,6 +92,16 @@ def race(load: Load, runners: dict[str, Runner], trained: set[str]) -> list[dict
             }
         )
     return rows
+
+
+def takes_part(name: str, runner: Runner, load: Load, trained: set[str]) -> bool:
+    """Whether it has the positions and the memory for a load."""
+    if name in trained:
+        return not load.prefix_tokens
+    if name != ONE_BATCH:
+        return True
+    scores = (NUM_HEADS * runner.tokens(each).processed ** 2 / len(each.passages) for each in load.questions)
+    return max(scores) * np.float32().nbytes <= LARGEST_SCORES
 
 
 def ndcg(load: Load, scores: Sequence[Sequence[float]]) -> float | None:
