@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gliclass_rerank.model.blocks.attention import masked
 from gliclass_rerank.model.blocks.runner import BlockRunner
 
 
@@ -86,9 +87,7 @@ class DebertaBlocks(BlockRunner):
                 scores = scores + _gather(query @ c2p.transpose(-1, -2), index) / scale
             if p2c.numel():
                 scores = scores + _gather(key @ p2c.transpose(-1, -2), index.T).transpose(-1, -2) / scale
-        if mask is not None:
-            scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
-        return scores.softmax(dim=-1) @ value
+        return masked(scores, mask).softmax(dim=-1) @ value
 
 
 def has_convolution(encoder_config: Mapping[str, Any]) -> bool:  # Any: JSON

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gliclass_rerank.model.batch import LayerInput, TokenRows
-from gliclass_rerank.model.blocks.beside import attend_beside
+from gliclass_rerank.model.blocks.attention import attend_beside
 from gliclass_rerank.model.blocks.interface import LayerRunner, QueryMemory
 from gliclass_rerank.model.encoder import run_backbone
 

@@ -1,4 +1,4 @@
-"""Attention of many short rows to one long sequence, whose keys and values are not copied for each of them."""
+"""Attention written out, where `scaled_dot_product_attention` does not serve."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gliclass_rerank.model.blocks.interface import KeyValue
 
 
 def attend_beside(query: Tensor, shared: KeyValue, own: KeyValue, mask: Tensor | None) -> Tensor:
-    """Attend to [shared keys; own keys], all rows' products with the shared ones at once.
+    """Attend to [shared keys; own keys], all rows' products with the shared ones at once: for many short rows.
 
     The same as `scaled_dot_product_attention` over shared keys and values put before each row's own ones. That copies
     them for every row, which takes most of the time where a row has fewer tokens than a copied key has numbers; here
@@ -33,14 +33,27 @@ def attend_beside(query: Tensor, shared: KeyValue, own: KeyValue, mask: Tensor |
     at_once = _at_once(query) @ shared_key[0].transpose(1, 2)
     seen = at_once.view(num_heads, num_rows, num_queries, -1).transpose(0, 1)
     scores = torch.cat([seen, query @ own_key.transpose(-1, -2)], dim=-1)
-    if mask is not None:
-        # Not infinity: padding may see nothing at all, and not-a-number would spread to whom it is hidden from.
-        lowest = torch.finfo(scores.dtype).min / 2
-        scores = scores.masked_fill(~mask, lowest) if mask.dtype == torch.bool else scores + mask.clamp_min(lowest)
-    weights, num_shared = scores.softmax(dim=-1), shared_key.shape[2]
+    weights, num_shared = masked(scores, mask).softmax(dim=-1), shared_key.shape[2]
     from_shared = _at_once(weights[..., :num_shared]) @ shared_value[0]
     own_part: Tensor = weights[..., num_shared:] @ own_value
     return own_part + from_shared.view(num_heads, num_rows, num_queries, head_dim).transpose(0, 1)
+
+
+def masked(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Apply a mask, as `attend_beside` takes it, to attention scores.
+
+    Args:
+        scores: FloatTensor [num_rows, num_heads, num_queries, num_keys].
+        mask: Broadcasts to them.
+
+    Returns:
+        Scores that are very low where a key may not be seen. They are finite: padding may see nothing at all, and
+        not-a-number would spread to whom it is hidden from.
+    """
+    if mask is None:
+        return scores
+    lowest = torch.finfo(scores.dtype).min / 2
+    return scores.masked_fill(~mask, lowest) if mask.dtype == torch.bool else scores + mask.clamp_min(lowest)
 
 
 def _at_once(each_row: Tensor) -> Tensor:
