@@ -1,4 +1,4 @@
-"""Keeps what openvino makes of a graph beside the graph: compiling takes seconds, reading the result tenths of one.
+"""Keeps what openvino makes of a graph beside the graph: reading it takes a quarter (int8) to a half of the time.
 
 openvino's own `CACHE_DIR` is not used: it writes in place, so that another process can meet half a file.
 """
