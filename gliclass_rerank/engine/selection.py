@@ -15,6 +15,7 @@ from gliclass_rerank.engine.engine import Engine
 from gliclass_rerank.engine.exported import GRAPHS, GRAPHS_OF, ExportedLayers
 from gliclass_rerank.engine.graph_cache import cached_graphs, default_cache_folder, graph_key
 from gliclass_rerank.engine.graphs.encoders import LayerPlan
+from gliclass_rerank.engine.graphs.layers import float_sites
 from gliclass_rerank.engine.graphs.registry import layer_writer
 from gliclass_rerank.engine.own_threads import OwnThreads
 from gliclass_rerank.engine.placement import Placement, dtype_name, resolve_placement
@@ -145,5 +146,7 @@ def _fitted(model: GLiClass, layers: LayerPlan, sample: Sequence[Window | Blocks
     # One sequence at a time, because padding would count.
     placement = resolve_placement("cpu", torch.float32, 1)
     engine = Engine(TorchBackend(model, placement), batch_tokens=placement.batch_tokens)
-    watched = layer_writer(model.encoder_model).watched(model.encoder_model)
+    backbone = model.encoder_model
+    kept = float_sites(backbone)
+    watched = {name: each for name, each in layer_writer(backbone).watched(backbone).items() if name not in kept}
     return replace(layers, inputs=seen_inputs(watched, lambda: engine.run(sample)))

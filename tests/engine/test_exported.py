@@ -11,6 +11,7 @@ from gliclass_rerank import Example, Reranker, ZeroShotClassifier
 from gliclass_rerank.engine import compiled_models, graph_cache, selection
 from gliclass_rerank.engine.choice import Choice
 from gliclass_rerank.engine.engine import Engine
+from gliclass_rerank.engine.graphs.layers import float_sites
 from gliclass_rerank.engine.graphs.registry import layer_writer
 from gliclass_rerank.engine.placement import resolve_placement
 from gliclass_rerank.engine.selection import build_backend
@@ -236,6 +237,20 @@ def test_int8_agrees_roughly_and_lets_no_companion_in(runtime, backbone, tmp_pat
     assert found != pytest.approx(expected, abs=TOLERANCE)  # it is not float32 after all
     if kind == "blocks":
         assert {key: logits(rough, [key])[key] for key in passages} == pytest.approx(found, abs=0.05)
+
+
+def test_the_second_feed_forward_matrix_of_the_lower_half_of_the_layers_reads_no_integers(backbone, tmp_path, cache):
+    onnx = pytest.importorskip("onnx")
+    values = head_values("every layer", backbone, attention_plan="joint")
+    model = tiny_checkpoint(backbone, **values).model.encoder_model
+
+    Reranker(write_tiny_checkpoint(tmp_path / "tiny", backbone, **values), backend="onnx", dtype="int8")
+
+    (path,) = cache.rglob("*.onnx")
+    rounded = [node for node in onnx.load(path).graph.node if node.op_type == "QuantizeLinear"]
+    num_layers = model.config.num_hidden_layers
+    assert len(rounded) == 4 * num_layers - num_layers // 2
+    assert float_sites(model) == {f"{layer}.inner" for layer in range(num_layers // 2)}
 
 
 def test_what_keys_are_made_from_is_watched_whole_where_the_last_layer_reads_markers_alone(backbone):

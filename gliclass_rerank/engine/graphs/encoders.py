@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from gliclass_rerank.engine.graphs.layers import num_layers
 from gliclass_rerank.engine.graphs.registry import layer_writer
 from gliclass_rerank.engine.graphs.writer import GraphWriter, layer_output
 from gliclass_rerank.engine.quantisation import Extremes
@@ -59,7 +60,7 @@ def window_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: onnx has 
     Returns:
         An ONNX model as that of `passage_graph`, without keys and values.
     """
-    alone = replace(plan, start=_num_layers(backbone), read_tokens=None, key_bias=None)
+    alone = replace(plan, start=num_layers(backbone), read_tokens=None, key_bias=None)
     return passage_graph(backbone, alone)
 
 
@@ -78,7 +79,7 @@ def query_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see window
     layers = layer_writer(backbone)(graph, backbone)
     states = graph.states
     found = [states]
-    for layer in range(_num_layers(backbone)):
+    for layer in range(num_layers(backbone)):
         read = layers.read(layer, states)
         keys, values = layers.keys_values(layer, read)
         if layer >= plan.start:
@@ -109,11 +110,11 @@ def passage_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see wind
     """
     graph = _graph(backbone, plan)
     layers = layer_writer(backbone)(graph, backbone)
-    num_layers = _num_layers(backbone)
+    last = num_layers(backbone) - 1
     states = graph.states
     shared_shape: list[int | str] = [1, graph.num_heads, "query_tokens", graph.head_width]
     outputs = [graph.in_rows(states)]
-    for layer in range(num_layers):
+    for layer in range(last + 1):
         read = layers.read(layer, states)
         keys, values = layers.keys_values(layer, read)
         mask, sees_query = graph.padding, layer >= plan.start
@@ -122,7 +123,7 @@ def passage_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see wind
             shared_values = graph.input(value_name(layer), shared_shape)
             mask = graph.shared_mask(shared_keys, None if plan.key_bias is None else plan.key_bias[layer])
             keys, values = graph.prepend(shared_keys, keys), graph.prepend(shared_values, values)
-        first = plan.read_tokens if layer == num_layers - 1 else None
+        first = plan.read_tokens if layer == last else None
         added = layers.mask(layer, mask, sees_all=sees_query, first=first)
         if first is not None:
             states = graph.first_tokens(outputs[-1], first)
@@ -148,9 +149,3 @@ def _model(graph: GraphWriter, states: Sequence[str], *, all_layers: bool) -> An
         shape: list[int | str] = ["rows", f"tokens_{number}", graph.width]
         graph.output(graph.add("Identity", [states[number]], name=layer_output(number)), shape)
     return graph.model()
-
-
-def _num_layers(backbone: nn.Module) -> int:
-    config: Any = backbone.config  # Any: as above
-    count: int = config.num_hidden_layers
-    return count
