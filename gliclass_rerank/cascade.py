@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -173,10 +174,13 @@ class Cascade:
         self.name = name
         self._config = config
         first, second = (_part(folder, part) for part in (config.first, config.second))
-        self._first = Scorer(
-            first, passage_cache=passage_cache, max_passage_tokens=config.first_passage_tokens, **settings
-        )
-        self._second = Scorer(second, **settings)
+        # Side by side: reading weights, vocabularies and graphs leaves other threads free, and is most of a cold start.
+        with ThreadPoolExecutor(1, "gliclass-rerank-load") as pool:
+            loading = pool.submit(Scorer, second, **settings)
+            self._first = Scorer(
+                first, passage_cache=passage_cache, max_passage_tokens=config.first_passage_tokens, **settings
+            )
+            self._second = loading.result()
         self.precompute = self._first.precompute
         self.plan, self.device = self._first.plan, self._first.device
         self.backend, self.dtype = self._first.backend, self._first.dtype

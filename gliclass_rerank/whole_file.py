@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     Yields:
         Where to write. Whatever is there is gone when the block is left with an error.
     """
-    staging = path.with_name(f".{path.name}.{os.getpid()}.new")
+    staging = path.with_name(f".{path.name}.{os.getpid()}-{get_ident()}.new")
     try:
         yield staging
         _sync(staging)

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from gliclass_rerank.cascade import CascadeConfig, save_cascade
 from gliclass_rerank.checkpoint import load_checkpoint
 from gliclass_rerank.cli import main
 from gliclass_rerank.location import DEFAULT_MODEL, bundled_folder, read_config
+from gliclass_rerank.scoring import Scorer
 
 QUERY = "chain slip"
 PASSAGES = [words(3 + index % 4, first=2 * index) for index in range(12)]
@@ -188,6 +192,32 @@ def test_a_bundled_model_is_a_part_by_its_name(parts, tmp_path):
     reranker = Reranker(tmp_path / "cascade", device="cpu")
     assert reranker.name == str(tmp_path / "cascade")
     assert len(reranker.rank(QUERY, PASSAGES)) == len(PASSAGES)
+
+
+def test_both_checkpoints_are_loaded_at_the_same_time(cascade, monkeypatch):
+    meet = Barrier(2, timeout=30)
+
+    def load(*args, **settings):
+        meet.wait()
+        return Scorer(*args, **settings)
+
+    monkeypatch.setattr("gliclass_rerank.cascade.Scorer", load)
+
+    assert len(Reranker(cascade(), device="cpu").rank(QUERY, PASSAGES)) == len(PASSAGES)
+
+
+def test_a_cold_process_loads_backbones_of_two_kinds(tmp_path):
+    # transformers has to be imported for both, which two threads could not do at once.
+    parts = {
+        name: write_tiny_checkpoint(tmp_path / name, backbone, attention_plan="shared_query")
+        for name, backbone in (("first", "deberta-v2"), ("second", "modernbert"))
+    }
+    save_cascade(CascadeConfig(first="first", second="second"), tmp_path / "both", parts)
+    code = f"from gliclass_rerank import Reranker; Reranker({str(tmp_path / 'both')!r}, device='cpu')"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_bundled_model_loads_by_its_name():

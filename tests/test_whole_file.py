@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from gliclass_rerank.whole_file import whole_file, whole_folder
@@ -28,6 +30,24 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
         fail_halfway()
 
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_threads_may_write_the_same_file(tmp_path):
+    path = tmp_path / "out.txt"
+
+    def write(text):
+        with whole_file(path) as staging:
+            staging.write_text(text)
+            return staging
+
+    with whole_file(path) as outer:
+        outer.write_text("outer")
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(write, "inner").result() != outer
+        assert path.read_text() == "inner"
+
+    assert path.read_text() == "outer"
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Encoding, Tokenizer
 
+from gliclass_rerank._transformers import IMPORTING
 from gliclass_rerank.errors import CheckpointError
 from gliclass_rerank.inputs.pieces import LABEL, MARKERS
 from gliclass_rerank.types import TokenIds
@@ -142,15 +143,16 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
     """
     if _is_complete_json(folder):
         return TextTokenizer(_from_json(folder))
-    from transformers import AutoTokenizer, PretrainedConfig  # here, because importing it takes a second
+    with IMPORTING:
+        from transformers import AutoTokenizer, PretrainedConfig  # here, because importing it takes a second
 
-    try:
-        # An empty config, because the folder's own is of a type that transformers does not know and would warn about.
-        loaded = AutoTokenizer.from_pretrained(
-            str(folder), config=PretrainedConfig(), local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"`{folder}` holds no tokenizer that transformers can load: {error}") from error
+        try:
+            # An empty config: the folder's own is of a type that transformers does not know and would warn about.
+            loaded = AutoTokenizer.from_pretrained(
+                str(folder), config=PretrainedConfig(), local_files_only=True, trust_remote_code=False
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"`{folder}` holds no tokenizer that transformers can load: {error}") from error
     backend = getattr(loaded, "backend_tokenizer", None)
     if backend is None:
         raise CheckpointError(f"the tokenizer in `{folder}` has no fast implementation; convert it to tokenizer.json")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from gliclass_rerank._transformers import IMPORTING
 from gliclass_rerank.errors import ConfigError, listed
 from gliclass_rerank.model.batch import TokenRows
 from gliclass_rerank.model.bert import ACTIVATIONS, Bert, BertConfig
@@ -63,16 +64,17 @@ def _parse(values: Mapping[str, Any]) -> Any:  # Any: the config class depends o
             f"the backbone {model_type!r} is a decoder that GLiClass runs bidirectionally through llm2vec; "
             "this library does not support it"
         )
-    from transformers import CONFIG_MAPPING
+    with IMPORTING:
+        from transformers import CONFIG_MAPPING
 
-    if model_type not in CONFIG_MAPPING:
-        raise ConfigError(
-            f"the backbone {model_type!r} is not known to the installed transformers; remote code is never run"
+        if model_type not in CONFIG_MAPPING:
+            raise ConfigError(
+                f"the backbone {model_type!r} is not known to the installed transformers; remote code is never run"
+            )
+        # Copied because a config class may rewrite nested values; a saved dtype must not decide ours.
+        return CONFIG_MAPPING[model_type](
+            **{k: v for k, v in values.items() if k not in {"model_type", "dtype", "torch_dtype"}}
         )
-    # Copied because a config class may rewrite nested values; a saved dtype must not decide ours.
-    return CONFIG_MAPPING[model_type](
-        **{k: v for k, v in values.items() if k not in {"model_type", "dtype", "torch_dtype"}}
-    )
 
 
 def backbone_shape(values: Mapping[str, Any]) -> BackboneShape:
@@ -132,7 +134,8 @@ def activation(name: str) -> nn.Module:
     """
     if name in ACTIVATIONS:
         return ACTIVATIONS[name]()
-    from transformers.activations import ACT2FN
+    with IMPORTING:
+        from transformers.activations import ACT2FN
 
     if name not in ACT2FN:
         raise ConfigError(f"`projector_hidden_act` must be one of {listed(ACT2FN)}, got {name!r}")
@@ -164,12 +167,13 @@ def build_backbone(values: Mapping[str, Any], *, vocab_size: int | None = None) 
 
 
 def _stock_backbone(config: Any) -> nn.Module:  # Any: see _parse
-    from transformers import AutoModel, T5EncoderModel, UMT5EncoderModel
+    with IMPORTING:
+        from transformers import AutoModel, T5EncoderModel, UMT5EncoderModel
 
-    if config.model_type in _T5_FAMILY:
-        stock: nn.Module = (UMT5EncoderModel if config.model_type == "umt5" else T5EncoderModel)(config)
-    else:
-        stock = AutoModel.from_config(config, dtype=torch.float32)
+        if config.model_type in _T5_FAMILY:
+            stock: nn.Module = (UMT5EncoderModel if config.model_type == "umt5" else T5EncoderModel)(config)
+        else:
+            stock = AutoModel.from_config(config, dtype=torch.float32)
     return stock
 
 
