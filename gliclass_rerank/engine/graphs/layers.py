@@ -130,9 +130,8 @@ def site(layer: int, name: str) -> str:
 def float_sites(backbone: nn.Module) -> frozenset[str]:
     """The sites that stay in float where the others compute with 8-bit integers.
 
-    In the lower half of the layers a few channels of what the second feed-forward matrix reads become far larger than
-    any text that the integers are fitted to shows. Of the bundled models' error in int8 that makes a third and more
-    than a half.
+    In the lower half of the layers what the second feed-forward matrix reads becomes far larger than any text shows
+    that the integers are fitted to. Of the bundled models' error in int8 that makes three tenths and more than a half.
 
     Args:
         backbone: A backbone made by `build_backbone`.
