@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import torch
 from loads import Question
 
 from gliclass_rerank import Reranker
 from gliclass_rerank.cascade import Cascade
 from gliclass_rerank.engine.choice import BackendName
 from gliclass_rerank.engine.engine import length_groups
+from gliclass_rerank.engine.filling import filling
+from gliclass_rerank.engine.placement import has_native_bfloat16
 from gliclass_rerank.errors import ConfigError, MissingDependencyError
 from gliclass_rerank.location import DEFAULT_MODEL, DEFAULT_RANKER
 from gliclass_rerank.model.config import AttentionPlan
@@ -151,12 +152,10 @@ def _counted(scorer: Scorer, question: Question) -> Tokens:
             batched[number, 0] = len(request.token_ids)
     batches = length_groups(batched, scorer._engine._batch_tokens)
     padded = [len(batch) * batched[batch[0]] for batch in batches]
-    runner = scorer._engine._backend._options.get("runner")
-
-    def filled(num_tokens: int) -> int:
-        return num_tokens if runner is None else num_tokens + -num_tokens % runner._step(num_tokens)
-
-    return Tokens(sum(alone) + sum(batched.values()), sum(map(filled, [*alone, *padded])))
+    processed = [*alone, *padded]
+    if scorer.backend == "openvino" or scorer.dtype == "bfloat16":
+        processed = [num_tokens + filling(num_tokens) for num_tokens in processed]
+    return Tokens(sum(alone) + sum(batched.values()), sum(processed))
 
 
 def opened(openers: Mapping[str, Callable[[], Opened]]) -> tuple[dict[str, Opened], dict[str, str]]:
@@ -186,6 +185,5 @@ def _noted(missing: dict[str, str], name: str) -> Iterator[None]:
 
 def check_precision(backend: BackendName, dtype: str) -> None:
     """Refuse what torch would do, but very slowly; other runtimes refuse it themselves."""
-    found = torch.cpu.get_capabilities()
-    if (backend, dtype) == ("torch", "bfloat16") and not (found.get("avx512_bf16") or found.get("bf16")):
+    if (backend, dtype) == ("torch", "bfloat16") and not has_native_bfloat16():
         raise UnavailableError("this processor has no bfloat16")

@@ -66,8 +66,17 @@ def interleaved_medians(runs: Mapping[str, Callable[[], object]], *, repeats: in
 def peak_resident_bytes() -> int:
     """The most memory that this process has had so far; on Linux only."""
     # Not getrusage: its figure begins with what the parent had when it started this process.
+    return _status_bytes("VmHWM")
+
+
+def resident_bytes() -> int:
+    """The memory that this process has now; on Linux only."""
+    return _status_bytes("VmRSS")
+
+
+def _status_bytes(name: str) -> int:
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    (line,) = (line for line in status.splitlines() if line.startswith(name))
     return int(line.split()[1]) * 1024
 
 

@@ -55,9 +55,9 @@ class Reranker(Loaded):
         backend: What runs the transformer layers: `"torch"`, `"onnx"` or `"openvino"`; None takes torch. The last two
             run BERT, DeBERTa-v2/v3 and ModernBERT backbones on the CPU, in a `dtype` of `"float32"` or `"int8"`, with
             openvino also `"bfloat16"`, from an export that is made at the first use and kept beside the hub's cache.
-            `"auto"` takes the quickest one that was measured to keep the order: openvino in bfloat16 where it is
-            installed, can run the checkpoint and the processor has bfloat16, else torch; with a `dtype` the quickest
-            one that has it. The attributes `backend` and `dtype` say which it is.
+            `"auto"` takes the quickest one that was measured to keep the order: where the processor has bfloat16,
+            openvino in that, if it is installed and can run the checkpoint, or torch in that for a BERT; else torch;
+            with a `dtype` the quickest one that has it. The attributes `backend` and `dtype` say which it is.
         threads: CPU threads of this instance's forward passes, however many callers there are: batches of rankings at
             the same time take turns. None takes torch's number, in each calling thread; the other backends take it
             for all callers, when they are loaded. See docs/decisions/0018-threads.md.

@@ -9,7 +9,7 @@ from typing import Final, Literal, get_args
 import torch
 
 from gliclass_rerank.engine.graphs.registry import unsupported_backbone
-from gliclass_rerank.engine.placement import dtype_name, resolve_device
+from gliclass_rerank.engine.placement import dtype_name, has_native_bfloat16, resolve_device
 from gliclass_rerank.engine.sessions import has_bfloat16
 from gliclass_rerank.errors import ConfigError, listed
 from gliclass_rerank.model.config import ModelConfig
@@ -44,8 +44,9 @@ def choose_backend(
     Args:
         config: The checkpoint's.
         backend: What was asked for; None is torch. `"auto"` is the quickest on this machine of those that were measured
-            to keep the order (docs/speed.md): openvino in bfloat16, where it is installed, can run the checkpoint and
-            the processor has bfloat16, else torch. With a `dtype` it is the quickest one that has it.
+            to keep the order (docs/speed.md): bfloat16 where the processor has it, in openvino, if it is installed and
+            can run the checkpoint, or in torch for a BERT; else torch. With a `dtype` it is the quickest one that has
+            it.
         device: As for `resolve_placement`; exported models run on the CPU.
         dtype: The precision that was asked for, if any.
         needs_torch: Whether something else that was asked for needs torch.
@@ -64,11 +65,19 @@ def choose_backend(
         return Choice(backend, dtype)
     if needs_torch or unsupported_reason(config) or resolve_device(device).type != "cpu":
         return Choice("torch", dtype)
+    return _quickest(config, dtype)
+
+
+def _quickest(config: ModelConfig, dtype: str | torch.dtype | None) -> Choice:
+    """What `"auto"` is, on a CPU, for a checkpoint that can be exported."""
     wanted = None if dtype is None else dtype_name(dtype)
     if wanted == "int8":
         return Choice("onnx" if _installed("onnxruntime") and not _installed("openvino") else "openvino", dtype)
     if wanted in {None, "bfloat16"} and _installed("openvino") and has_bfloat16():
         return Choice("openvino", "bfloat16")
+    # Other backbones write their attention out, for which torch would hold more memory with each new length.
+    if wanted is None and config.shape.model_type == "bert" and has_native_bfloat16():
+        return Choice("torch", "bfloat16")
     return Choice("torch", dtype)
 
 

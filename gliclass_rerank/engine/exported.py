@@ -5,7 +5,6 @@ Embeddings, pooling and scorers stay in torch, whose share is small: a checkpoin
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gliclass_rerank.engine.filling import filling
 from gliclass_rerank.engine.graphs.encoders import (
     LayerPlan,
     key_name,
@@ -38,13 +38,6 @@ GRAPHS: Final[Mapping[str, Callable[[nn.Module, LayerPlan], Any]]] = {  # Any: o
 # The graphs of each plan.
 GRAPHS_OF: Final[Mapping[str, tuple[str, ...]]] = {"shared_query": (_QUERY, _PASSAGE), "joint": (_WINDOW,)}
 
-# To what multiple batches are filled up, by their number of tokens. openvino prepares itself for each number that it
-# has not met, which takes longer (in int8 half a batch's time) than a few tokens more; so there are few to meet.
-_STEPS: Final[Mapping[Runtime, tuple[tuple[float, int], ...]]] = {
-    "onnx": ((math.inf, 1),),
-    "openvino": ((128, 32), (math.inf, 128)),
-}
-
 
 class ExportedLayers(LayerRunner):
     """Runs exported layers; what the graphs fix is not looked at again: key bias, layers and tokens read.
@@ -64,7 +57,7 @@ class ExportedLayers(LayerRunner):
         self._backbone = backbone
         self._blocks = block_runner(config.model_type, backbone)
         self._position_inputs = layer_writer(backbone).position_inputs
-        self._runtime = runtime
+        self._is_filled = runtime == "openvino"
         self._sessions: dict[str, Session] = {
             path.stem: open_session(path, runtime, precision, threads) for path in sorted(folder.glob("*.onnx"))
         }
@@ -126,9 +119,6 @@ class ExportedLayers(LayerRunner):
         if token_mask is not None:
             padding[:, 0, 0][~token_mask.numpy()] = UNSEEN
         states = embedded.numpy().reshape(1, -1, width)
-        if filling := -states.shape[1] % self._step(states.shape[1]):
-            states = np.pad(states, ((0, 0), (0, filling), (0, 0)))
+        if self._is_filled and (missing := filling(states.shape[1])):
+            states = np.pad(states, ((0, 0), (0, missing), (0, 0)))
         return {STATES: states, PADDING: padding, **self._position_inputs(self._backbone, tokens, query_tokens)}
-
-    def _step(self, tokens: int) -> int:
-        return next(step for up_to, step in _STEPS[self._runtime] if tokens <= up_to)

@@ -91,6 +91,19 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
     return chosen
 
 
+def has_native_bfloat16() -> bool:
+    """Whether torch multiplies in bfloat16 by instructions of the processor's own.
+
+    Returns:
+        False also where it is not known: on other processors than x86, and from an old torch.
+    """
+    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not has_onednn or not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
+
+
 def dtype_name(dtype: str | torch.dtype) -> str:
     """The name of a precision, such as `float32`, whether it is given as text or as torch's object."""
     return str(dtype).removeprefix("torch.")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gliclass_rerank.engine.filling import fill_linear_layers
 from gliclass_rerank.engine.placement import Placement
 from gliclass_rerank.errors import OutOfMemoryError
 from gliclass_rerank.model.batch import BlockBatch, TokenRows, WindowBatch
@@ -31,8 +32,11 @@ class TorchBackend:
         self._device = placement.device
         self._model = model.to(placement.device)
         self._options = {} if runner is None else {"runner": runner}
+        on_cpu = placement.device.type == "cpu"
         for encoder in model.encoders:
             encoder.to(placement.dtype)
+            if on_cpu and placement.dtype != torch.float32:
+                fill_linear_layers(encoder)
         config = model.config
         self._pad_id = config.shape.pad_id
         self._label_pad_id = config.label_shape.pad_id if config.is_bi_encoder else config.shape.pad_id

@@ -7,7 +7,7 @@ import torch
 from tiny_checkpoints import encoder_values, tiny_config
 
 from gliclass_rerank import Reranker, ZeroShotClassifier
-from gliclass_rerank.engine import selection
+from gliclass_rerank.engine import choice, selection
 from gliclass_rerank.engine.choice import Choice, choose_backend
 from gliclass_rerank.engine.sessions import has_bfloat16
 from gliclass_rerank.errors import ConfigError, MissingDependencyError
@@ -43,10 +43,20 @@ def test_automatically_it_is_the_quickest_that_is_installed(quickest, backbone):
 
 
 @pytest.mark.parametrize("package", ["openvino", "onnx"])
-def test_without_its_packages_torch_is_left(without, package):
+@pytest.mark.parametrize(("native", "dtype"), [(True, "bfloat16"), (False, None)])
+def test_without_its_packages_torch_is_left(without, monkeypatch, package, native, dtype):
     without(package)
+    monkeypatch.setattr(choice, "has_native_bfloat16", lambda: native)
 
-    assert choose_backend(tiny_config("bert"), "auto", device="cpu") == Choice("torch")
+    assert choose_backend(tiny_config("bert"), "auto", device="cpu") == Choice("torch", dtype)
+
+
+@pytest.mark.parametrize("model_type", ["deberta-v2", "modernbert"])
+def test_torch_keeps_float32_where_bfloat16_would_let_it_grow(without, monkeypatch, model_type):
+    without("openvino")
+    monkeypatch.setattr(choice, "has_native_bfloat16", lambda: True)
+
+    assert choose_backend(tiny_config(model_type), "auto", device="cpu") == Choice("torch")
 
 
 @pytest.mark.parametrize(
