@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gliclass_rerank.engine.placement import Placement, resolve_placement
+from gliclass_rerank.engine.placement import Placement, has_native_bfloat16, resolve_placement
 from gliclass_rerank.errors import ConfigError
 
 
@@ -97,3 +97,29 @@ def test_threads_are_for_the_cpu():
     with pytest.raises(ConfigError, match="`threads` is for models on the CPU, got 2 for the `device` 'meta'"):
         resolve_placement("meta", threads=2)
     assert resolve_placement("cpu", threads=2).threads == 2
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"amx_bf16": True}, True),
+        ({"amx_bf16": False, "avx512_bf16": True}, True),
+        ({"avx512_f": True}, False),
+        ({"bf16": True}, False),
+    ],
+)
+def test_bfloat16_is_native_where_the_processor_says_so(monkeypatch, capabilities, expected):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+
+    assert has_native_bfloat16() is expected
+
+
+def test_an_old_torch_or_one_without_onednn_has_no_native_bfloat16(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+        assert not has_native_bfloat16()
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+
+    assert not has_native_bfloat16()
