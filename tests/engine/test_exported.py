@@ -14,6 +14,7 @@ from gliclass_rerank.engine.engine import Engine
 from gliclass_rerank.engine.graphs.layers import float_sites
 from gliclass_rerank.engine.graphs.registry import layer_writer
 from gliclass_rerank.engine.placement import resolve_placement
+from gliclass_rerank.engine.quantisation import Watched, seen_inputs
 from gliclass_rerank.engine.selection import build_backend
 from gliclass_rerank.engine.sessions import open_session
 from gliclass_rerank.engine.torch_backend import TorchBackend
@@ -273,6 +274,27 @@ def test_what_keys_are_made_from_is_watched_whole_where_the_last_layer_reads_mar
 
     num_tokens = len(request.query_ids) + sum(map(len, request.candidate_ids))
     assert max(number for site, number in seen_tokens.items() if site.startswith(f"{last}.")) >= num_tokens
+
+
+@pytest.mark.parametrize("backbone", ["bert", "deberta-v2"])
+def test_what_attention_gives_has_the_bounds_of_the_values(backbone):
+    checkpoint = tiny_checkpoint(backbone, **head_values("averaged tokens", backbone))
+    encoder = checkpoint.model.encoder_model
+    placement = resolve_placement("cpu", torch.float32, 1)
+    engine = Engine(TorchBackend(checkpoint.model, placement), batch_tokens=placement.batch_tokens)
+    read_by = {f"{layer}.context": module.attention.output.dense for layer, module in enumerate(encoder.encoder.layer)}
+
+    def seen(watched):
+        return seen_inputs(watched, lambda: engine.run([blocks(checkpoint, 4, 9)]))
+
+    bounds, given = (
+        seen(watched)
+        for watched in (layer_writer(encoder).watched(encoder), {k: Watched(v) for k, v in read_by.items()})
+    )
+    for site, found in given.items():
+        assert (bounds[site].lowest <= found.lowest + 1e-6).all()
+        assert (bounds[site].highest >= found.highest - 1e-6).all()
+        assert (bounds[site].highest > found.highest + 0.01).any()  # room for texts that attend to one token alone
 
 
 def test_a_bundled_model_in_int8_keeps_the_order(runtime):

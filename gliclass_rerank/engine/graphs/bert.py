@@ -35,7 +35,7 @@ class BertLayers(LayerWriter):
     @staticmethod
     def watched(backbone: nn.Module) -> Mapping[str, Watched]:
         """Where what goes into each linear layer can be seen."""
-        return watched_layers(backbone, lambda attention: attention.key)  # in a last layer queries read a part
+        return watched_layers(backbone, lambda attention: attention.value)
 
     def projections(self, layer: int) -> tuple[Any, Any, Any]:
         """The linear layers of queries, keys and values."""
@@ -83,20 +83,25 @@ class BertLayers(LayerWriter):
         return graph.normalise(graph.add("Add", [finished, attended]), module.output.LayerNorm)
 
 
-def watched_layers(backbone: nn.Module, reader: Callable[[Any], nn.Module]) -> Mapping[str, Watched]:
+def watched_layers(backbone: nn.Module, values: Callable[[Any], nn.Module]) -> Mapping[str, Watched]:
     """Where what goes into the linear layers of a BERT's kind can be seen.
+
+    What attention gives is a weighted mean of values, so their extremes bound it, for any text. What calibration saw
+    of it does not: a text whose attention lies on few tokens goes beyond what most show.
 
     Args:
         backbone: The backbone.
-        reader: From a layer's attention module, what reads the layer's input and nothing else.
+        values: From a layer's attention module, what makes its values: it reads the layer's whole input, and nothing
+            else, where queries may be made of a part and keys of positions besides.
 
     Returns:
         What is watched, by site.
     """
     seen = {}
     for layer, module in enumerate(_layers(backbone)):
-        seen[site(layer, _STATES)] = Watched(reader(module.attention.self))
-        seen[site(layer, CONTEXT)] = Watched(module.attention.output.dense)
+        made = values(module.attention.self)
+        seen[site(layer, _STATES)] = Watched(made)
+        seen[site(layer, CONTEXT)] = Watched(made, gives=True)
         seen[site(layer, ATTENDED)] = Watched(module.intermediate.dense)
         seen[site(layer, INNER)] = Watched(module.output.dense)
     return seen

@@ -43,7 +43,7 @@ class DebertaLayers(BertLayers):
 
     @staticmethod
     def watched(backbone: nn.Module) -> Mapping[str, Watched]:
-        """Where what goes into each linear layer can be seen; queries and keys may be made of positions too."""
+        """Where what goes into each linear layer can be seen."""
         return watched_layers(backbone, lambda attention: attention.value_proj)
 
     @staticmethod
