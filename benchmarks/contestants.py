@@ -46,7 +46,7 @@ class Tokens:
 
     Attributes:
         real: Of the texts, markers included.
-        processed: With padding.
+        processed: By the linear layers, with padding and filling.
     """
 
     real: int
@@ -151,8 +151,11 @@ def _counted(scorer: Scorer, question: Question) -> Tokens:
         else:
             batched[number, 0] = len(request.token_ids)
     batches = length_groups(batched, scorer._engine._batch_tokens)
-    padded = [len(batch) * batched[batch[0]] for batch in batches]
-    processed = [*alone, *padded]
+    if scorer.backend == "torch":
+        processed = [len(batch) * batched[batch[0]] for batch in batches]
+    else:  # padding is attended to, and goes through no linear layer
+        processed = [sum(batched[each] for each in batch) for batch in batches]
+    processed = [*alone, *processed]
     if scorer.backend == "openvino" or scorer.dtype == "bfloat16":
         processed = [num_tokens + filling(num_tokens) for num_tokens in processed]
     return Tokens(sum(alone) + sum(batched.values()), sum(processed))

@@ -23,7 +23,7 @@ from gliclass_rerank.engine.graphs.encoders import (
     window_graph,
 )
 from gliclass_rerank.engine.graphs.registry import layer_writer
-from gliclass_rerank.engine.graphs.writer import PADDING, STATES, UNSEEN
+from gliclass_rerank.engine.graphs.writer import PACKED_AT, PADDED_AT, PADDING, STATES, UNSEEN
 from gliclass_rerank.engine.sessions import Array, Precision, Runtime, Session, open_session
 from gliclass_rerank.model.batch import LayerInput, TokenRows
 from gliclass_rerank.model.blocks.interface import LayerRunner, QueryMemory
@@ -115,10 +115,16 @@ class ExportedLayers(LayerRunner):
 
     def _inputs(self, embedded: Tensor, token_mask: Tensor | None, query_tokens: int = 0) -> dict[str, Array]:
         rows, tokens, width = embedded.shape
-        padding = np.zeros((rows, 1, 1, tokens), dtype=np.float32)
-        if token_mask is not None:
-            padding[:, 0, 0][~token_mask.numpy()] = UNSEEN
-        states = embedded.numpy().reshape(1, -1, width)
-        if self._is_filled and (missing := filling(states.shape[1])):
-            states = np.pad(states, ((0, 0), (0, missing), (0, 0)))
-        return {STATES: states, PADDING: padding, **self._position_inputs(self._backbone, tokens, query_tokens)}
+        is_real = np.ones((rows, tokens), dtype=bool) if token_mask is None else token_mask.numpy()
+        padded_at = np.flatnonzero(is_real)
+        packed_at = np.where(is_real, is_real.cumsum().reshape(rows, tokens) - 1, 0)
+        states = embedded.numpy().reshape(-1, width)[padded_at]
+        if self._is_filled and (missing := filling(len(padded_at))):
+            states, padded_at = np.pad(states, ((0, missing), (0, 0))), np.pad(padded_at, (0, missing))
+        return {
+            STATES: states[None],
+            PADDING: np.where(is_real, np.float32(0), np.float32(UNSEEN))[:, None, None],
+            PACKED_AT: packed_at,
+            PADDED_AT: padded_at,
+            **self._position_inputs(self._backbone, tokens, query_tokens),
+        }

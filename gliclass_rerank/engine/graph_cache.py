@@ -24,7 +24,7 @@ from gliclass_rerank.errors import BackendError, ConfigError
 from gliclass_rerank.whole_file import whole_folder
 
 # Changes with what the graphs compute, so that an entry of an earlier version is not taken.
-_FORMAT: Final = 6
+_FORMAT: Final = 7
 
 # An entry, or one that is being built or removed; whatever else lies in the folder is not ours to remove.
 _OURS: Final = re.compile(r"[0-9a-f]{32}|\.[0-9a-f]{32}-.*")

@@ -8,7 +8,7 @@ import torch
 from tiny_checkpoints import WORDS, encoder_values, tiny_checkpoint, write_tiny_checkpoint
 
 from gliclass_rerank import Example, Reranker, ZeroShotClassifier
-from gliclass_rerank.engine import compiled_models, graph_cache, selection
+from gliclass_rerank.engine import compiled_models, exported, graph_cache, selection
 from gliclass_rerank.engine.choice import Choice
 from gliclass_rerank.engine.engine import Engine
 from gliclass_rerank.engine.graphs.layers import float_sites
@@ -114,6 +114,37 @@ def test_windows_have_the_logits_of_torch(runtime, backbone, head):
 
     for row, expected in zip(exported.logits(batch), torch_backend.logits(batch), strict=True):
         assert row == pytest.approx(expected, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("plan", ["shared_query", "joint"])
+def test_linear_layers_compute_no_padding(runtime, monkeypatch, plan):
+    checkpoint, computed = tiny_checkpoint("bert", attention_plan=plan), []
+
+    def opened(*arguments):
+        session = open_session(*arguments)
+        run = session.run
+
+        def watched(inputs):
+            computed.append((inputs["states"].shape[1], inputs["padding"].shape))
+            return run(inputs)
+
+        monkeypatch.setattr(session, "run", watched)
+        return session
+
+    monkeypatch.setattr(exported, "open_session", opened)
+    backend, _ = build_backend(checkpoint.model, plan=plan, choice=Choice(runtime), device="cpu")
+
+    if plan == "joint":
+        requests = [window(checkpoint, number) for number in (1, 9)]
+        backend.logits(requests)
+        expected = [(sum(len(each.token_ids) for each in requests), (2, 1, 1, len(requests[1].token_ids)))]
+    else:
+        request = blocks(checkpoint, 4, 19)
+        backend.logits(request, [[1, 0]])
+        expected = [(len(request.query_ids), (1, 1, 1, 5)), (6 + 21, (2, 1, 1, 21))]
+    if runtime == "openvino":
+        expected = [(32, shape) for _, shape in expected]
+    assert computed == expected
 
 
 def test_the_query_key_bias_moves_the_logits(runtime):

@@ -57,7 +57,7 @@ class BertLayers(LayerWriter):
             read_by=[each.weight for each in projections],
             scale=self.score_scale(layer),
         )
-        return self.graph.heads(queries, is_filled=first is None)
+        return self.graph.heads(queries, is_packed=first is None)
 
     def keys_values(self, layer: int, read: str) -> tuple[str, str]:
         """Keys and values of a layer."""

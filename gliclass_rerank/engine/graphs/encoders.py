@@ -87,10 +87,10 @@ def query_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see window
             graph.output(graph.add("Identity", [keys], name=key_name(layer)), shape)
             graph.output(graph.add("Identity", [values], name=value_name(layer)), shape)
         mask = layers.mask(layer, None, sees_all=True)
-        context = graph.filled(layers.attend(layer, layers.queries(layer, read), keys, values, mask), states)
+        context = graph.packed(layers.attend(layer, layers.queries(layer, read), keys, values, mask))
         states = layers.finish(layer, states, context)
         found.append(states)
-    outputs = [graph.in_rows(each) for each in found]
+    outputs = [graph.padded(each) for each in found]
     return _model(graph, [*outputs[:-1], layers.close(outputs[-1])], all_layers=plan.all_layers)
 
 
@@ -102,18 +102,19 @@ def passage_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see wind
         plan: What to compute.
 
     Returns:
-        An ONNX model from `states`, FloatArray [1, all_tokens, hidden], the embeddings of all rows after each other
-        and any filling after them (without the first axis onnxruntime would not use integers); `padding`, FloatArray
-        [rows, 1, 1, tokens], 0 on real tokens and a large negative number on padding; what `position_inputs` gives; and
-        the query's keys and values, to the layers' states, FloatArray [rows, tokens, hidden], of which the last may
-        hold fewer tokens.
+        An ONNX model from `states`, FloatArray [1, all_tokens, hidden], the embeddings of all rows after each other,
+        without padding, and any filling after them (without the first axis onnxruntime would not use integers);
+        `packed_at` and `padded_at`, where each token of the padded rows is among these and the other way round;
+        `padding`, FloatArray [rows, 1, 1, tokens], 0 on real tokens and a large negative number on padding; what
+        `position_inputs` gives; and the query's keys and values, to the layers' states, FloatArray
+        [rows, tokens, hidden], of which the last may hold fewer tokens.
     """
     graph = _graph(backbone, plan)
     layers = layer_writer(backbone)(graph, backbone)
     last = num_layers(backbone) - 1
     states = graph.states
     shared_shape: list[int | str] = [1, graph.num_heads, "query_tokens", graph.head_width]
-    outputs = [graph.in_rows(states)]
+    outputs = [graph.padded(states)]
     for layer in range(last + 1):
         read = layers.read(layer, states)
         keys, values = layers.keys_values(layer, read)
@@ -132,9 +133,9 @@ def passage_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see wind
             outputs.append(graph.split(states, graph.width))
         else:
             queries = layers.queries(layer, read)
-            context = graph.filled(layers.attend(layer, queries, keys, values, added), states)
+            context = graph.packed(layers.attend(layer, queries, keys, values, added))
             states = layers.finish(layer, states, context)
-            outputs.append(graph.in_rows(states))
+            outputs.append(graph.padded(states))
     return _model(graph, [*outputs[:-1], layers.close(outputs[-1])], all_layers=plan.all_layers)
 
 

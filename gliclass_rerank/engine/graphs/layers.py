@@ -74,7 +74,7 @@ class LayerWriter(ABC):
         Args:
             layer: The layer.
             read: What `read` gave.
-            first: How many of each row's first tokens `read` holds, without filling; None for all, with filling.
+            first: How many of each row's first tokens `read` holds; None for all, packed.
 
         Returns:
             The queries.
@@ -99,7 +99,7 @@ class LayerWriter(ABC):
         return mask
 
     def attend(self, layer: int, queries: str, keys: str, values: str, mask: str | None) -> str:  # noqa: ARG002
-        """Attention output, [1, rows * tokens, hidden]."""
+        """Attention output, [1, rows * tokens, hidden], padding included."""
         return self.graph.context(self.graph.across(queries, keys), values, mask)
 
     def linear(self, layer: int, name: str, states: str, module: Any) -> str:  # Any: torch's, its bias optional

@@ -80,7 +80,7 @@ class ModernBertLayers(LayerWriter):
     def queries(self, layer: int, read: str, *, first: int | None = None) -> str:
         """Queries of a layer, turned by their positions."""
         queries = self._projected(layer, read, 0, scale=1 / math.sqrt(self.graph.head_width))
-        return self._turned(layer, self.graph.heads(queries, is_filled=first is None), first)
+        return self._turned(layer, self.graph.heads(queries, is_packed=first is None), first)
 
     def keys_values(self, layer: int, read: str) -> tuple[str, str]:
         """Keys of a layer, turned by their positions, and values."""

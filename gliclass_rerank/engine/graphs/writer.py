@@ -1,7 +1,8 @@
 """Writes an ONNX graph over rows of tokens: what the layers of every backbone are made of.
 
-Axes are dynamic: `rows`, `tokens`, and `all_tokens`, what the linear layers see: a runtime that prepares itself for
-each length can be given the same one again and again, whatever is in it.
+Axes are dynamic: `rows` and `tokens` of what attends to each other, padded, and `all_tokens` of all else, in one row:
+no padding, and at its end any filling, so that a runtime that prepares itself for each number of tokens can be given
+the same one again and again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from gliclass_rerank.engine.quantisation import Extremes, InputScale, input_scal
 
 STATES: Final = "states"
 PADDING: Final = "padding"
+# LongArray [rows, tokens]: which of `all_tokens` it is; of padding any one.
+PACKED_AT: Final = "packed_at"
+# LongArray [all_tokens]: which of the `rows * tokens` it is; of filling any one.
+PADDED_AT: Final = "padded_at"
 # What is added to the score of a token that may not be seen: far below any score, and within reach of half precision.
 UNSEEN: Final = -1e4
 # How ONNX computes the activations that it has, by transformers' names.
@@ -62,7 +67,8 @@ class GraphWriter:
         self.padding = self.input(PADDING, ["rows", 1, 1, "tokens"])
         self.rows = self.add("Shape", [self.padding], start=0, end=1)
         self.tokens = self.add("Shape", [self.padding], start=3, end=4)
-        self._used = self.add("Mul", [self.rows, self.tokens])
+        self._packed_at = self.input(PACKED_AT, ["rows", "tokens"], "INT64")
+        self._padded_at = self.input(PADDED_AT, ["all_tokens"], "INT64")
 
     def input(self, name: str, shape: Sequence[int | str], kind: str = "FLOAT") -> str:
         """Declare an input; `kind` as ONNX names it."""
@@ -165,27 +171,23 @@ class GraphWriter:
         """From `start` to before `end` (None: to the end), each a list of one integer."""
         return self.add("Slice", [states, start, end or self.integers(_END), self.integers(axis)])
 
-    def used(self, states: str) -> str:
-        """Without the filling at the end."""
-        return self.slice(states, self.integers(0), self._used, 1)
+    def packed(self, states: str) -> str:
+        """From [1, rows * tokens, hidden] to [1, all_tokens, hidden]."""
+        return self.add("Gather", [states, self._padded_at], axis=1)
 
-    def filled(self, states: str, filling: str) -> str:
-        """With a filling again, of any finite numbers."""
-        end = self.integers(_END)
-        return self.add("Concat", [states, self.slice(filling, self._used, end, 1)], axis=1)
+    def padded(self, states: str) -> str:
+        """From [1, all_tokens, hidden] to [rows, tokens, hidden]; padding is finite."""
+        return self.split(self.add("Gather", [states, self._packed_at], axis=1), self.width)
 
     def split(self, states: str, *width: int) -> str:
-        """From [1, rows * tokens, hidden] to [rows, tokens, *width]."""
+        """From rows after each other, of as many tokens each, to [rows, tokens, *width]."""
         return self.add("Reshape", [states, self.add("Concat", [self.rows, self.integers(-1, *width)], axis=0)])
 
-    def in_rows(self, states: str) -> str:
-        """From [1, all_tokens, hidden] to [rows, tokens, hidden]."""
-        return self.split(self.used(states), self.width)
-
-    def heads(self, states: str, *, is_filled: bool = True) -> str:
-        """From [1, all_tokens, hidden] to [rows, num_heads, tokens, head_width]."""
-        used = self.used(states) if is_filled else states
-        return self.add("Transpose", [self.split(used, self.num_heads, self.head_width)], perm=[0, 2, 1, 3])
+    def heads(self, states: str, *, is_packed: bool = True) -> str:
+        """From [1, all_tokens, hidden], or from rows after each other, to [rows, num_heads, tokens, head_width]."""
+        if is_packed:
+            states = self.add("Gather", [states, self._packed_at], axis=1)
+        return self.add("Transpose", [self.split(states, self.num_heads, self.head_width)], perm=[0, 2, 1, 3])
 
     def first_tokens(self, states: str, count: int) -> str:
         """The first tokens of each of [rows, tokens, hidden], after each other."""
