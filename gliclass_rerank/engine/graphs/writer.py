@@ -196,8 +196,9 @@ class GraphWriter:
 
     def prepend(self, shared: str, own: str) -> str:
         """Keys or values of one row before those of each row."""
-        shape = self.add("Concat", [self.rows, self.integers(1, 1, 1)], axis=0)
-        return self.add("Concat", [self.add("Expand", [shared, shape]), own], axis=2)
+        times = self.add("Concat", [self.rows, self.integers(1, 1, 1)], axis=0)
+        # `Expand` would be the same; openvino multiplies with ones then, in float32.
+        return self.add("Concat", [self.add("Tile", [shared, times]), own], axis=2)
 
     def shared_mask(self, shared: str, bias: Tensor | None) -> str:
         """What is added to the scores: the bias on the query's tokens, the padding on a passage's own."""
