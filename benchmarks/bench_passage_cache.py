@@ -7,7 +7,8 @@ its size is the same at each, because all layers' states are as wide.
 Ceiling: below n / (n - k) with k of n layers left out: tokenising, the query's own layers and the head stay, and the
 layers above are the dearer ones, because passages attend to the query there.
 
-    python benchmarks/bench_passage_cache.py --data FOLDER [--limit N] [--depth N] [--repeats N] [--threads N]
+    python benchmarks/bench_passage_cache.py --data FOLDER [--limit N] [--depth N] [--repeats N] [--threads N] \
+        [--backend NAME --dtype NAME]
 """
 
 from __future__ import annotations
@@ -127,6 +128,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--model")
+    parser.add_argument("--backend", default="torch", help="what ranks; torch fills the caches")
+    parser.add_argument("--dtype", default="float32")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     collection = shortened(load_collection(arguments.data, arguments.split, limit=arguments.limit), arguments.depth)
@@ -136,18 +139,20 @@ def main() -> None:
         sizes = {
             name: sum(path.stat().st_size for path in cache.iterdir()) / num_passages for name, cache in caches.items()
         }
-        options = {"device": "cpu", "dtype": "float32"}
+        options = {"device": "cpu", "backend": arguments.backend, "dtype": arguments.dtype}
         rerankers = {BASE: Reranker(arguments.model, **options)}
         rerankers |= {name: Reranker(arguments.model, passage_cache=cache, **options) for name, cache in caches.items()}
         rows = measure(collection, rerankers, sizes, arguments.repeats)
     print(f"{collection.name}, {len(collection.queries)} queries, {collection.num_candidates} passages to rank")
+    print(f"{arguments.backend}, {arguments.dtype}, threads: {arguments.threads}")
     print("cache              passages/s  speed-up  nDCG@10  tau with no cache  largest error  bytes/passage")
     for row in rows:
         print(
             f"{row['cache']:17}  {row['passages_per_second']:10.1f}  {row['speed_up']:8.2f}  {row['ndcg_at_10']:7.4f}"
             f"  {row['kendall_tau']:17.4f}  {row['largest_error']:13.2g}  {row['bytes_per_passage']:13.0f}"
         )
-    print_json({"benchmark": "passage_cache", "data": collection.name, "depth": arguments.depth, "rows": rows})
+    ran = {"backend": arguments.backend, "dtype": arguments.dtype}
+    print_json({"benchmark": "passage_cache", "data": collection.name, "depth": arguments.depth, **ran, "rows": rows})
 
 
 if __name__ == "__main__":

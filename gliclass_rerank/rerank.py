@@ -62,7 +62,7 @@ class Reranker(Loaded):
             the same time take turns. None takes torch's number, in each calling thread; the other backends take it
             for all callers, when they are loaded. See docs/decisions/0018-threads.md.
         passage_cache: Folder that `precompute` wrote: passages in it start at the layer it was made for, others are
-            computed as ever. Needs the checkpoint it was made by, the plan `"shared_query"` and torch.
+            computed as ever. Needs the checkpoint it was made by and the plan `"shared_query"`.
         example_store: Where judged examples are found for each query: the path of an `ExampleStore`, made if it does
             not exist and filled by the default encoder, or any `ExampleSource`. In one process all rerankers and
             classifiers that name a path share the store.
@@ -312,8 +312,8 @@ class Reranker(Loaded):
             What was written: distinct passages, tokens and the layer among it.
 
         Raises:
-            ConfigError: A checkpoint, plan or backend that cannot have a passage cache (the message says why), another
-                `dtype`, or a reranker that does not run in float32.
+            ConfigError: A checkpoint or plan that cannot have a passage cache (the message says why), another `dtype`,
+                or a reranker that does not run in float32.
             InputError: A passage is not a string.
             DataError: The folder exists, or there is no passage.
             BackendError: The forward pass failed, or gave numbers too large for float16.

@@ -111,10 +111,8 @@ class Scorer:
             max_example_tokens=max_example_tokens,
             max_passage_tokens=max_passage_tokens,
         )
-        choice = choose_backend(
-            checkpoint.config, backend, device=device, dtype=dtype, needs_torch=passage_cache is not None
-        )
-        self._uncacheable = uncacheable_reason(checkpoint.config, self.plan, choice.backend)
+        choice = choose_backend(checkpoint.config, backend, device=device, dtype=dtype)
+        self._uncacheable = uncacheable_reason(checkpoint.config, self.plan)
         # In front of the backend, which may change the precision of the weights.
         cache = None if passage_cache is None else open_passage_cache(Path(passage_cache), self._cacheable())
         self._backend, placement = build_backend(
@@ -125,6 +123,7 @@ class Scorer:
             batch_tokens=batch_tokens,
             threads=threads,
             sample=self._sample,
+            known_from=None if cache is None else cache.meta.layer,
         )
         self.backend, self.device = choice.backend, placement.device
         self.dtype = dtype_name(choice.dtype or placement.dtype)

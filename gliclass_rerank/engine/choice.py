@@ -37,7 +37,6 @@ def choose_backend(
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    needs_torch: bool = False,
 ) -> Choice:
     """Fill in what the caller left open; whether what was asked for can be had is not looked at.
 
@@ -49,7 +48,6 @@ def choose_backend(
             it.
         device: As for `resolve_placement`; exported models run on the CPU.
         dtype: The precision that was asked for, if any.
-        needs_torch: Whether something else that was asked for needs torch.
 
     Returns:
         The choice.
@@ -63,7 +61,7 @@ def choose_backend(
         return Choice("torch", dtype)
     if backend != "auto":
         return Choice(backend, dtype)
-    if needs_torch or unsupported_reason(config) or resolve_device(device).type != "cpu":
+    if unsupported_reason(config) or resolve_device(device).type != "cpu":
         return Choice("torch", dtype)
     return _quickest(config, dtype)
 

@@ -17,6 +17,7 @@ from gliclass_rerank.engine.filling import filling
 from gliclass_rerank.engine.graphs.encoders import (
     LayerPlan,
     key_name,
+    known_graph,
     passage_graph,
     query_graph,
     value_name,
@@ -28,15 +29,22 @@ from gliclass_rerank.engine.sessions import Array, Precision, Runtime, Session, 
 from gliclass_rerank.model.batch import LayerInput, TokenRows
 from gliclass_rerank.model.blocks.interface import LayerRunner, QueryMemory
 from gliclass_rerank.model.blocks.registry import block_runner
+from gliclass_rerank.model.config import AttentionPlan
 
-_QUERY, _PASSAGE, _WINDOW = "query", "passage", "window"
+_QUERY, _PASSAGE, _KNOWN, _WINDOW = "query", "passage", "known", "window"
 GRAPHS: Final[Mapping[str, Callable[[nn.Module, LayerPlan], Any]]] = {  # Any: onnx has no types
     _QUERY: query_graph,
     _PASSAGE: passage_graph,
+    _KNOWN: known_graph,
     _WINDOW: window_graph,
 }
-# The graphs of each plan.
-GRAPHS_OF: Final[Mapping[str, tuple[str, ...]]] = {"shared_query": (_QUERY, _PASSAGE), "joint": (_WINDOW,)}
+
+
+def graphs_of(plan: AttentionPlan, layers: LayerPlan) -> tuple[str, ...]:
+    """Names of the graphs that a plan needs."""
+    if plan == "joint":
+        return (_WINDOW,)
+    return (_QUERY, _PASSAGE) if layers.known_from is None else (_QUERY, _PASSAGE, _KNOWN)
 
 
 class ExportedLayers(LayerRunner):
@@ -95,12 +103,15 @@ class ExportedLayers(LayerRunner):
         known: LayerInput | None = None,
     ) -> tuple[Tensor, ...]:
         """Encode candidates, each against itself and the query; see `LayerRunner.encode_candidates`."""
-        assert known is None, "the graph begins at the embeddings"
-        inputs = self._inputs(self._blocks.embed(ids, embeddings, start), token_mask, memory.num_tokens)
+        if known is None:
+            graph, states = _PASSAGE, self._blocks.embed(ids, embeddings, start)
+        else:  # of the layer at which that graph begins
+            graph, states = _KNOWN, known.states.float()
+        inputs = self._inputs(states, token_mask, memory.num_tokens)
         for layer, shared in enumerate(memory.keys_values):
             if shared is not None:
                 inputs[key_name(layer)], inputs[value_name(layer)] = (part.numpy() for part in shared)
-        return tuple(torch.from_numpy(array) for array in self._sessions[_PASSAGE].run(inputs))
+        return tuple(torch.from_numpy(array) for array in self._sessions[graph].run(inputs))
 
     def encode_windows(
         self,
@@ -113,12 +124,12 @@ class ExportedLayers(LayerRunner):
         inputs = self._inputs(self._blocks.embed(tokens.ids, embeddings), tokens.mask)
         return tuple(torch.from_numpy(array) for array in self._sessions[_WINDOW].run(inputs))
 
-    def _inputs(self, embedded: Tensor, token_mask: Tensor | None, query_tokens: int = 0) -> dict[str, Array]:
-        rows, tokens, width = embedded.shape
+    def _inputs(self, padded: Tensor, token_mask: Tensor | None, query_tokens: int = 0) -> dict[str, Array]:
+        rows, tokens, width = padded.shape
         is_real = np.ones((rows, tokens), dtype=bool) if token_mask is None else token_mask.numpy()
         padded_at = np.flatnonzero(is_real)
         packed_at = np.where(is_real, is_real.cumsum().reshape(rows, tokens) - 1, 0)
-        states = embedded.numpy().reshape(-1, width)[padded_at]
+        states = padded.numpy().reshape(-1, width)[padded_at]
         if self._is_filled and (missing := filling(len(padded_at))):
             states, padded_at = np.pad(states, ((0, missing), (0, 0))), np.pad(padded_at, (0, missing))
         return {

@@ -23,13 +23,12 @@ _VERSION: Final = 1
 _SORTED_AT_ONCE: Final = 1024
 
 
-def uncacheable_reason(config: ModelConfig, plan: AttentionPlan | None, backend: str) -> str | None:
+def uncacheable_reason(config: ModelConfig, plan: AttentionPlan | None) -> str | None:
     """Why a checkpoint cannot have a passage cache.
 
     Args:
         config: The checkpoint's.
         plan: The attention plan in use; None for bi-encoders.
-        backend: The backend in use.
 
     Returns:
         One sentence, or None if it can.
@@ -47,8 +46,6 @@ def uncacheable_reason(config: ModelConfig, plan: AttentionPlan | None, backend:
         )
     if config.reads_all_layers:
         return "a passage cache holds the states of one layer, and the head of this checkpoint reads all"
-    if backend != "torch":
-        return f"a passage cache needs the `backend` 'torch', because exported layers run as a whole, got {backend!r}"
     return None
 
 

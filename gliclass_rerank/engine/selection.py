@@ -12,7 +12,7 @@ from gliclass_rerank._optional import require
 from gliclass_rerank.engine.backend import Backend
 from gliclass_rerank.engine.choice import Choice, unsupported_reason
 from gliclass_rerank.engine.engine import Engine
-from gliclass_rerank.engine.exported import GRAPHS, GRAPHS_OF, ExportedLayers
+from gliclass_rerank.engine.exported import GRAPHS, ExportedLayers, graphs_of
 from gliclass_rerank.engine.graph_cache import cached_graphs, default_cache_folder, graph_key
 from gliclass_rerank.engine.graphs.encoders import LayerPlan
 from gliclass_rerank.engine.graphs.layers import float_sites
@@ -39,6 +39,7 @@ def build_backend(
     batch_tokens: int | None = None,
     threads: int | None = None,
     sample: Callable[[], Sequence[Window | Blocks]] = tuple,
+    known_from: int | None = None,
     cache_folder: Path | None = None,
 ) -> tuple[Backend, Placement]:
     """Build what runs a network; an export that is not in the cache is made first.
@@ -52,6 +53,7 @@ def build_backend(
         batch_tokens: As for `resolve_placement`.
         threads: As for `resolve_placement`.
         sample: Gives the requests of typical texts, which int8 is fitted to; called when such an export is made.
+        known_from: The layer at whose input candidates' states may be given; None if they never are.
         cache_folder: Where exports are kept; None for the default.
 
     Returns:
@@ -80,6 +82,7 @@ def build_backend(
         all_layers=model.config.reads_all_layers,
         read_tokens=block_tokens_read(model.config),
         key_bias=model.query_key_bias,
+        known_from=known_from,
     )
     requests = tuple(sample()) if precision == "int8" else None
     folder = _exported(model, plan, layers, requests, cache_folder or default_cache_folder())
@@ -126,6 +129,7 @@ def _exported(
         "start": layers.start,
         "all_layers": layers.all_layers,
         "read_tokens": layers.read_tokens,
+        "known_from": layers.known_from,
     }
     weights = torch.nn.Module()
     for name, module in layer_writer(model.encoder_model).weights(model.encoder_model).items():
@@ -136,7 +140,7 @@ def _exported(
     def build(folder: Path) -> None:
         onnx = require("onnx", extra="onnx")
         written = layers if sample is None else _fitted(model, layers, sample)
-        for name in GRAPHS_OF[plan]:
+        for name in graphs_of(plan, layers):
             onnx.save(GRAPHS[name](model.encoder_model, written), folder / f"{name}.onnx")
 
     return cached_graphs(cache, graph_key(weights, settings), build)

@@ -65,7 +65,6 @@ def test_torch_keeps_float32_where_bfloat16_would_let_it_grow(without, monkeypat
         (BI_ENCODER, {}),
         ({"encoder_config": {**encoder_values("bert"), "model_type": "roberta"}}, {}),
         ({}, {"device": "meta"}),
-        ({}, {"needs_torch": True}),
         ({}, {"dtype": "float16"}),
         ({}, {"dtype": torch.float32}),
     ],
@@ -106,14 +105,6 @@ def test_a_cascade_takes_it_for_both(quickest):
 
     assert (reranker.backend, reranker.settings["backend"]) == (quickest.backend, "auto")
     assert reranker.rank("oil", ["a chain", "oil for a chain"])[0].index == 1
-
-
-def test_a_passage_cache_keeps_it_on_torch(tmp_path):
-    Reranker("minilm-l6-v1", device="cpu").precompute(["a chain"], tmp_path / "cache")
-
-    cached = Reranker("minilm-l6-v1", device="cpu", backend="auto", passage_cache=tmp_path / "cache")
-
-    assert cached.backend == "torch"
 
 
 def test_a_backend_that_there_is_not_is_refused():

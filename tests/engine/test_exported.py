@@ -3,6 +3,7 @@
 import pickle
 import threading
 
+import numpy as np
 import pytest
 import torch
 from tiny_checkpoints import WORDS, encoder_values, tiny_checkpoint, write_tiny_checkpoint
@@ -20,7 +21,7 @@ from gliclass_rerank.engine.sessions import open_session
 from gliclass_rerank.engine.torch_backend import TorchBackend
 from gliclass_rerank.errors import BackendError, ConfigError, MissingDependencyError
 from gliclass_rerank.location import DEFAULT_MODEL
-from gliclass_rerank.types import Blocks, Window
+from gliclass_rerank.types import Blocks, GroupStates, Window
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 # Other kernels and another order of summation; logits are of order 1.
@@ -145,6 +146,34 @@ def test_linear_layers_compute_no_padding(runtime, monkeypatch, plan):
     if runtime == "openvino":
         expected = [(32, shape) for _, shape in expected]
     assert computed == expected
+
+
+@pytest.mark.parametrize(
+    ("head", "start", "layer"),
+    [
+        ("averaged tokens", 2, 1),
+        ("first token", 2, 2),
+        ("never sees the query", 3, 3),
+        ("token after the marker", 3, 1),
+    ],
+)
+def test_known_passages_have_the_logits_of_torch(runtime, backbone, head, start, layer):
+    checkpoint = tiny_checkpoint(
+        backbone, **head_values(head, backbone, query_attention_start=start, squeeze_layers=False)
+    )
+    in_torch, exported_layers = (
+        build_backend(checkpoint.model, plan="shared_query", choice=Choice(name), device="cpu", known_from=layer)[0]
+        for name in ("torch", runtime)
+    )
+    request = blocks(checkpoint, 4, 9, 30)
+    known = in_torch.candidate_states([request.candidate_ids[index] for index in (1, 0)], layer).astype(np.float16)
+    states = GroupStates(layer, {0: known})
+
+    found = exported_layers.logits(request, [[1, 0], [2]], states)
+
+    assert found[0] == pytest.approx(in_torch.logits(request, [[1, 0], [2]], states)[0], abs=TOLERANCE)
+    wrong = GroupStates(layer, {0: known[::-1].copy()})
+    assert exported_layers.logits(request, [[1, 0], [2]], wrong)[0] != pytest.approx(found[0], abs=TOLERANCE)
 
 
 def test_the_query_key_bias_moves_the_logits(runtime):
@@ -337,6 +366,23 @@ def test_a_bundled_model_in_int8_keeps_the_order(runtime):
     assert [hit.index for hit in found] == [hit.index for hit in expected]
     # Logits of this model spread over several units; the quantised ones are 0.15 off on average.
     assert [hit.logit for hit in found] == pytest.approx([hit.logit for hit in expected], abs=0.8)
+
+
+def test_a_passage_cache_serves_every_backend_and_any_may_make_it(runtime, tmp_path):
+    texts = ["Oil the chain.", "A chain slips when it is worn or too long.", "The capital of Peru is Lima.", "Brakes"]
+    query = "why does a chain slip?"
+    Reranker(DEFAULT_MODEL, device="cpu").precompute(texts[1:], tmp_path / "by torch")
+    Reranker(DEFAULT_MODEL, backend=runtime).precompute(texts[1:], tmp_path / "by another")
+    for path in (tmp_path / "by torch").iterdir():
+        assert path.read_bytes() == (tmp_path / "by another" / path.name).read_bytes()
+
+    def logits(cache, **options):
+        found = Reranker(DEFAULT_MODEL, device="cpu", passage_cache=cache, **options).rank(query, texts)
+        return [hit.logit for hit in sorted(found, key=lambda hit: hit.index)]
+
+    expected = logits(tmp_path / "by torch")
+    assert logits(tmp_path / "by torch", backend=runtime) == pytest.approx(expected, abs=5 * TOLERANCE)
+    assert logits(tmp_path / "by torch", backend=runtime, dtype="int8") == pytest.approx(expected, abs=0.8)
 
 
 def test_an_export_is_made_once_for_each_network_and_plan(runtime, tmp_path, cache, monkeypatch):

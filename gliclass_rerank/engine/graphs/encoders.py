@@ -41,6 +41,7 @@ class LayerPlan:
             for no bias.
         inputs: What goes into the linear layers, by the sites of `LayerWriter.watched`: those named compute with 8-bit
             integers, the others in float32. None for none.
+        known_from: The layer whose input is known of some passages, at most `start`; None if of none.
     """
 
     start: int
@@ -48,6 +49,7 @@ class LayerPlan:
     read_tokens: int | None
     key_bias: Tensor | None
     inputs: Mapping[str, Extremes] | None = None
+    known_from: int | None = None
 
 
 def window_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: onnx has no types
@@ -109,13 +111,31 @@ def passage_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see wind
         `position_inputs` gives; and the query's keys and values, to the layers' states, FloatArray
         [rows, tokens, hidden], of which the last may hold fewer tokens.
     """
+    return _passages(backbone, plan, lowest=0)
+
+
+def known_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see window_graph
+    """The graph that goes on with passages whose states are known.
+
+    Args:
+        backbone: A backbone made by `build_backbone`.
+        plan: What to compute; not `all_layers`.
+
+    Returns:
+        An ONNX model as that of `passage_graph`, of which `states` are the input of layer `known_from`.
+    """
+    assert plan.known_from is not None, "nothing is known"
+    return _passages(backbone, plan, lowest=plan.known_from)
+
+
+def _passages(backbone: nn.Module, plan: LayerPlan, *, lowest: int) -> Any:  # Any: see window_graph
     graph = _graph(backbone, plan)
     layers = layer_writer(backbone)(graph, backbone)
     last = num_layers(backbone) - 1
     states = graph.states
     shared_shape: list[int | str] = [1, graph.num_heads, "query_tokens", graph.head_width]
     outputs = [graph.padded(states)]
-    for layer in range(last + 1):
+    for layer in range(lowest, last + 1):
         read = layers.read(layer, states)
         keys, values = layers.keys_values(layer, read)
         mask, sees_query = graph.padding, layer >= plan.start
