@@ -192,6 +192,7 @@ def optimize_command(
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="float32, int8, or with openvino bfloat16.  [default: float32]")
     ] = None,
+    passage_cache: _PassageCache = None,
     revision: _Revision = None,
     prune_after: Annotated[
         int | None, typer.Option("--prune-after", min=1, help="Then remove exports that were not used for DAYS days.")
@@ -202,7 +203,9 @@ def optimize_command(
 
     if backend == "torch":
         raise ConfigError("`backend` must be `onnx`, `openvino` or `auto`, got 'torch', which needs no export")
-    reranker = _load_reranker(model, dtype=dtype, plan=plan, backend=backend, revision=revision)
+    reranker = _load_reranker(
+        model, dtype=dtype, plan=plan, backend=backend, passage_cache=passage_cache, revision=revision
+    )
     if reranker.backend == "torch":
         raise ConfigError(
             "`backend` 'auto' is torch here, which needs no export; openvino is taken where it is installed "

@@ -262,6 +262,21 @@ def test_optimize_exports_a_model_once(capsys, tiny_folders, tmp_path, monkeypat
     assert capsys.readouterr().out == f"exported for onnx in int8 to {tmp_path / 'graphs'}\n" * 2
 
 
+def test_optimize_exports_what_goes_on_from_a_passage_cache(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    for module in (selection, graph_cache):
+        monkeypatch.setattr(module, "default_cache_folder", lambda: tmp_path / "graphs")
+    settings = {"model": "minilm-l6-v1", "passage_cache": tmp_path / "cache"}
+    gliclass_rerank.Reranker("minilm-l6-v1", device="cpu").precompute(["a chain"], settings["passage_cache"])
+    command = ["optimize", "--model", settings["model"], "--passage-cache", str(settings["passage_cache"])]
+
+    assert cli.main([*command, "--backend", "onnx"]) == 0
+
+    monkeypatch.setattr(selection, "GRAPHS", {})  # nothing could be exported now
+    found = gliclass_rerank.Reranker(backend="onnx", **settings).rank("oil", ["a chain", "oil"])
+    assert [hit.index for hit in found] == [1, 0]
+
+
 def test_optimize_removes_old_exports_on_request(capsys, tiny_folders, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     for module in (selection, graph_cache):
