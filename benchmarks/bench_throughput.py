@@ -213,7 +213,8 @@ def main() -> None:
                 of_load = race(load, runners, trained)
                 print_rows(of_load)
                 rows += of_load
-        peaks = memory([one for one in contestants if one.name in runners], loads[0], threads[0])
+        ran = {row["name"] for row in rows if row["load"] == loads[0].name}  # who would need too much is not raced
+        peaks = memory([one for one in contestants if one.name in ran], loads[0], threads[0])
     print(f"\nPeak resident memory of a process that ranks {loads[0].name} only, threads: {threads[0]}\n")
     print("| | MiB |\n|---|---|")
     for name, size in peaks.items():
