@@ -125,6 +125,7 @@ class ExportedLayers(LayerRunner):
         return tuple(torch.from_numpy(array) for array in self._sessions[_WINDOW].run(inputs))
 
     def _inputs(self, padded: Tensor, token_mask: Tensor | None, query_tokens: int = 0) -> dict[str, Array]:
+        """What all graphs read, from [rows, tokens, hidden] with padding: see `passage_graph`."""
         rows, tokens, width = padded.shape
         is_real = np.ones((rows, tokens), dtype=bool) if token_mask is None else token_mask.numpy()
         padded_at = np.flatnonzero(is_real)
