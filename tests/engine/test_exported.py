@@ -342,15 +342,14 @@ def test_what_attention_gives_has_the_bounds_of_the_values(backbone):
     encoder = checkpoint.model.encoder_model
     placement = resolve_placement("cpu", torch.float32, 1)
     engine = Engine(TorchBackend(checkpoint.model, placement), batch_tokens=placement.batch_tokens)
-    read_by = {f"{layer}.context": module.attention.output.dense for layer, module in enumerate(encoder.encoder.layer)}
+    read = {
+        f"{layer}.context": Watched(module.attention.output.dense) for layer, module in enumerate(encoder.encoder.layer)
+    }
 
     def seen(watched):
         return seen_inputs(watched, lambda: engine.run([blocks(checkpoint, 4, 9)]))
 
-    bounds, given = (
-        seen(watched)
-        for watched in (layer_writer(encoder).watched(encoder), {k: Watched(v) for k, v in read_by.items()})
-    )
+    bounds, given = seen(layer_writer(encoder).watched(encoder)), seen(read)
     for site, found in given.items():
         assert (bounds[site].lowest <= found.lowest + 1e-6).all()
         assert (bounds[site].highest >= found.highest - 1e-6).all()
