@@ -26,7 +26,7 @@ THROUGHPUT := HF_HUB_CACHE=$(CURDIR)/build/bench/hub $(BIN)/python benchmarks/be
 
 RANK_DEMO := HF_HUB_OFFLINE=1 $(BIN)/gliclass-rerank rank --passages $(HANDBOOK) --top-k 3
 
-.PHONY: demo demo-integrations test test-adapters test-lowest check fix bench bench-adapters bench-quality
+.PHONY: demo demo-integrations test test-adapters test-lowest attack check fix bench bench-adapters bench-quality
 .PHONY: bench-labels bench-classification bench-rac-classification bench-rac-ranking bench-rac-cost
 .NOTPARALLEL: # pip runs into one environment
 
@@ -45,6 +45,10 @@ test: $(TEST) test-adapters
 
 test-adapters: $(ADAPTER_VENV)/.stamp
 	$(call test_outside,$(ADAPTER_VENV))
+
+# The attack suite whole, and the table of its tries; ATTACK_SCALE multiplies them.
+attack: $(TEST)
+	ATTACK_SCALE=$${ATTACK_SCALE:-25} $(BIN)/python -m pytest tests/attack -m "slow or not slow" -n logical --maxprocesses 4 $(ARGS)
 
 test-lowest: $(LOWEST_VENV)/.stamp
 	$(call test_outside,$(LOWEST_VENV))

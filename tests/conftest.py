@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from attack_ledger import attack, pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown  # noqa: F401
 from tiny_checkpoints import BACKBONES, WORDS, tiny_tokenizer, write_tiny_checkpoint
 
 import gliclass_rerank.engine.selection
