@@ -85,7 +85,7 @@ def test_shards_outside_the_folder_are_never_read(folder, tmp_path):
     assert "`../model.safetensors` not found" in problem(folder)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"weight_map": []}'])
+@pytest.mark.parametrize("content", ["[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 3}}'])
 def test_a_spoilt_index_is_refused(folder, content):
     (folder / "model.safetensors.index.json").write_text(content)
     assert "is no index of weights" in problem(folder)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
@@ -43,6 +42,7 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
 _MOST_PARTS: Final = 1024
 _LONGEST: Final = 1024
 
+_LOGITS: Final = Number(-1e9, 1e9)
 _MARKER: Final = Whole(0, 2 * MOST_TOKENS)
 _BOUNDS: Final[Mapping[str, Bound]] = {
     "label_model_name": Name(or_null=True),
@@ -419,8 +419,8 @@ def _is_plain(value: object, *, depth: int) -> bool:
 def checked_calibration(value: object) -> tuple[float, float]:
     """Slope and intercept of a calibration; anything else is refused."""
     numbers = value if isinstance(value, (list, tuple)) else ()
-    is_finite = all(type(number) in {int, float} and math.isfinite(number) for number in numbers)
-    if len(numbers) != 2 or not is_finite or numbers[0] <= 0:
+    are_numbers = all(_LOGITS.allows(number) for number in numbers)
+    if len(numbers) != 2 or not are_numbers or numbers[0] <= 0:
         raise ConfigError(f"`score_calibration` must be a slope above 0 and an intercept, got {shown(value)}")
     return float(numbers[0]), float(numbers[1])
 
