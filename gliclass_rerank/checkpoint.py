@@ -102,6 +102,7 @@ def load_checkpoint(
     layout = PromptLayout(load_tokenizer(folder), prompt_first=config.prompt_first)
     if config.architecture_type != "bi-encoder":
         _check_markers(config, layout.tokenizer)
+    _check_vocabulary(layout.tokenizer, config.shape.vocab_size if config.is_bi_encoder else config.vocab_size)
     with torch.device("meta"):
         _check_fit(build_model(config), weights, folder)
     model = build_model(config)
@@ -209,6 +210,13 @@ def _check_markers(config: ModelConfig, tokenizer: TextTokenizer) -> None:
             )
 
 
+def _check_vocabulary(tokenizer: TextTokenizer, vocab_size: int) -> None:
+    if tokenizer.highest_id >= vocab_size:
+        raise CheckpointError(
+            f"the tokenizer gives ids up to {tokenizer.highest_id}, the config's `vocab_size` is {vocab_size}"
+        )
+
+
 def _check_fit(model: ScoringHead, weights: Mapping[str, Tensor], folder: Path) -> None:
     """Compare what a network needs with what a file holds.
 
@@ -258,8 +266,14 @@ def _is_surplus(model: ScoringHead, key: str) -> bool:
 
 
 def _load_label_tokenizer(folder: Path, config: ModelConfig, *, is_fetched: bool) -> TextTokenizer:
+    tokenizer = load_tokenizer(_label_tokenizer_folder(folder, config, is_fetched=is_fetched))
+    _check_vocabulary(tokenizer, config.label_shape.vocab_size)
+    return tokenizer
+
+
+def _label_tokenizer_folder(folder: Path, config: ModelConfig, *, is_fetched: bool) -> Path:
     if (own := own_folder(folder, LABEL_TOKENIZER)) is not None:
-        return load_tokenizer(own)
+        return own
     if config.label_model_name is None:
         raise ConfigError(f"`{folder}` names no label tokenizer: neither {LABEL_TOKENIZER}/ nor `label_model_name`")
     if not is_fetched:
@@ -267,7 +281,7 @@ def _load_label_tokenizer(folder: Path, config: ModelConfig, *, is_fetched: bool
             f"`{folder}` holds no {LABEL_TOKENIZER}/, and a local folder's `label_model_name` "
             f"{shown(config.label_model_name)} is not fetched: put that model's tokenizer there"
         )
-    return load_tokenizer(fetched(config.label_model_name, wanted=TOKENIZER_FILES))
+    return fetched(config.label_model_name, wanted=TOKENIZER_FILES)
 
 
 def _to_save(model: ScoringHead, weights_dtype: dtype | None) -> dict[str, Tensor]:

@@ -34,6 +34,7 @@ class TextTokenizer:
     Attributes:
         prefix_ids: Special tokens that open a sequence, such as [CLS].
         suffix_ids: Special tokens that close it, such as [SEP].
+        highest_id: No token of any text has a higher id.
         source: The tokenizer as it was loaded, in the JSON format of the `tokenizers` library.
     """
 
@@ -61,6 +62,7 @@ class TextTokenizer:
         opening, closing = frame.index(sentinel_id), len(frame) - frame[::-1].index(sentinel_id)
         self.prefix_ids: TokenIds = tuple(frame[:opening])
         self.suffix_ids: TokenIds = tuple(frame[closing:])
+        self.highest_id = max(_highest_id(state), *self.prefix_ids, *self.suffix_ids, 0)
 
     def marker_id(self, marker: str) -> int | None:
         """Id of an added token, or None if this tokenizer does not have it."""
@@ -116,6 +118,14 @@ class TextTokenizer:
         kept = slice(0 if at_start else 1, None if at_end else -1)
         spans = [(start - len(before), end - len(before)) for start, end in encoding.offsets[kept]]
         return tuple(encoding.ids[kept]), spans
+
+
+def _highest_id(state: Mapping[str, Any]) -> int:  # Any: the tokenizers library's JSON
+    """The highest id that a text can bring about; special tokens are never read from a text."""
+    vocab = state["model"]["vocab"]
+    ids = range(len(vocab)) if isinstance(vocab, list) else vocab.values()
+    added = (token["id"] for token in state["added_tokens"] if not token["special"])
+    return max(max(ids, default=0), max(added, default=0))
 
 
 def _without_spelled_specials(state: dict[str, Any]) -> dict[str, Any]:  # Any: the tokenizers library's JSON

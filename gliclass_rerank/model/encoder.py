@@ -40,6 +40,7 @@ class BackboneShape:
         global_share: Share of layers with full attention, in (0, 1].
         local_window: Tokens that a layer with local attention sees.
         pad_id: Padding id of the embedding table.
+        vocab_size: Its rows, unless the checkpoint's config has another number.
     """
 
     model_type: str
@@ -51,6 +52,7 @@ class BackboneShape:
     global_share: float
     local_window: int
     pad_id: int
+    vocab_size: int
 
 
 def _parse(values: Mapping[str, Any]) -> Any:  # Any: the config class depends on model_type
@@ -103,6 +105,7 @@ def backbone_shape(values: Mapping[str, Any]) -> BackboneShape:
         global_share=sum(kind == "full_attention" for kind in layer_types) / len(layer_types) or 1.0,
         local_window=int(getattr(config, "local_attention", 0) or 0),
         pad_id=config.pad_token_id or 0,
+        vocab_size=config.vocab_size,
     )
 
 
