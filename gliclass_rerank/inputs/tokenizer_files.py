@@ -9,6 +9,7 @@ vocabularies and settings and nothing that could name code, another file or anot
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -79,6 +80,9 @@ _SETTINGS: Final = frozenset(
     }
 )
 _MOST_EXTRA_IDS: Final = 1000
+_MOST_TOKENS: Final = 1 << 22
+# All ids are looked at only where one may be too large: listing them takes a third of what loading takes.
+_LARGE: Final = re.compile(r"(?<![.\d])\d{7}")
 
 
 def load_tokenizer(folder: Path) -> TextTokenizer:
@@ -117,7 +121,18 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     if path is None:
         raise CheckpointError(f"`{folder}` holds neither {_JSON} nor a {_CONFIG} naming a class")
     with failures_as(lambda reason: CheckpointError(f"`{path}` is not a tokenizer: {reason}")):
-        return Tokenizer.from_file(str(path))
+        text = path.read_text(encoding="utf-8")
+        tokenizer = Tokenizer.from_str(text)
+        if _LARGE.search(text):
+            _check_ids(tokenizer)
+    return tokenizer
+
+
+def _check_ids(tokenizer: Tokenizer) -> None:
+    """Refuse ids that no table has: the library writes a vocabulary by counting up to the highest one."""
+    highest = max(tokenizer.get_vocab().values(), default=0)
+    if highest > _MOST_TOKENS:
+        raise CheckpointError(f"a tokenizer's ids must be at most {_MOST_TOKENS}, got {highest}")
 
 
 def _json_says_all(folder: Path, settings: Mapping[str, Any]) -> bool:  # Any: JSON
@@ -153,6 +168,7 @@ def _rebuilt(folder: Path, settings: Mapping[str, Any]) -> Tokenizer:  # Any: JS
     backend = getattr(loaded, "backend_tokenizer", None)
     if not isinstance(backend, Tokenizer):
         raise CheckpointError(f"the tokenizer in `{folder}` has no fast implementation; convert it to {_JSON}")
+    _check_ids(backend)
     return backend
 
 
