@@ -109,7 +109,7 @@ def read_json(folder: Path, name: str) -> Any:  # Any: JSON
         What it holds; None if there is no such file.
 
     Raises:
-        CheckpointError: See `own_file`; or it cannot be read, is larger than 32 MB or no JSON, which has no NaN.
+        CheckpointError: See `own_file`; or it cannot be read, is larger than 32 MB or no JSON.
     """
     if (path := own_file(folder, name)) is None:
         return None
@@ -121,15 +121,11 @@ def read_json(folder: Path, name: str) -> Any:  # Any: JSON
     if len(raw) > _MOST_JSON_BYTES:
         raise CheckpointError(f"`{path}` is larger than {_MOST_JSON_BYTES >> 20} MB, which no settings are")
     try:
-        return json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+        return json.loads(raw.decode("utf-8"))
     except ValueError as error:  # numbers of thousands of digits too
         raise CheckpointError(f"`{path}` is not JSON: {cause(error)}") from error
     except RecursionError:
         raise CheckpointError(f"`{path}` is not JSON that can be read: it is nested too deeply") from None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")
 
 
 def _own(folder: Path, name: str, is_right: Callable[[int], bool], wanted: str) -> Path | None:
