@@ -20,26 +20,29 @@ The markers are new rows of the embedding table, made of the special tokens in w
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from gliclass_rerank.checkpoint import Checkpoint, save_checkpoint
-from gliclass_rerank.errors import CheckpointError, GLiClassRerankError
+from gliclass_rerank.checkpoint import Checkpoint, read_weights, save_checkpoint
+from gliclass_rerank.errors import CheckpointError, GLiClassRerankError, cause, listed, shown
 from gliclass_rerank.inputs.layout import PromptLayout
 from gliclass_rerank.inputs.pieces import EXAMPLE, LABEL, SEP
 from gliclass_rerank.inputs.tokenizer import TextTokenizer
+from gliclass_rerank.inputs.tokenizer_files import read_tokenizer
+from gliclass_rerank.location import read_config
 from gliclass_rerank.model.build import build_model
 from gliclass_rerank.model.config import ModelConfig
+from gliclass_rerank.model.encoder import backbone_shape
 from gliclass_rerank.model.gliclass import GLiClass
 from gliclass_rerank.model.segments import CANDIDATES
+from gliclass_rerank.whole_file import own_file
 
 # The special token whose embedding each marker starts from.
 _STAND_INS: Final = {LABEL: "[CLS]", SEP: "[SEP]", EXAMPLE: "[SEP]"}
@@ -67,6 +70,7 @@ _CROSS_ENCODER: Final[Mapping[str, Any]] = {  # Any: JSON
 }
 _WORDS: Final = "embeddings.word_embeddings.weight"
 _LAYER: Final = "encoder.layer."
+_TABLES: Final = ("word", "position", "token_type")
 
 
 def from_sentence_encoder(folder: str | Path, *, for_training: bool = False) -> Checkpoint:
@@ -84,12 +88,13 @@ def from_sentence_encoder(folder: str | Path, *, for_training: bool = False) -> 
         CheckpointError: The folder holds another architecture or lacks a file.
     """
     source = Path(folder)
-    encoder = _bert_config(source)
-    tokenizer = _tokenizer(source)
-    config = _config(encoder, tokenizer, **_sentence_settings(encoder["num_hidden_layers"], for_training=for_training))
+    encoder, weights, tokenizer = _read(source)
+    num_layers = backbone_shape(encoder).num_layers
+    _check_tables(source, encoder, weights, num_layers)
+    config = _config(encoder, tokenizer, **_sentence_settings(num_layers, for_training=for_training))
     model = _empty(config)
-    with torch.no_grad():
-        _fill_backbone(model, load_file(source / "model.safetensors"), tokenizer)
+    with torch.no_grad(), _fitting(source):
+        _fill_backbone(model, weights, tokenizer)
         for projector in (model.text_projector, model.classes_projector):
             for linear in (projector.linear_1, projector.linear_2):
                 torch.nn.init.eye_(linear.weight)
@@ -114,20 +119,20 @@ def from_cross_encoder(folder: str | Path, *, layers: Sequence[int] | None = Non
         CheckpointError: The folder holds another architecture or lacks a file, or a layer is not there.
     """
     source = Path(folder)
-    encoder = _bert_config(source)
-    weights = load_file(source / "model.safetensors")
+    encoder, weights, tokenizer = _read(source)
     if weights.get("classifier.weight", torch.empty(0)).shape[:1] != (1,) or "bert.pooler.dense.weight" not in weights:
         raise CheckpointError(f"`{source}` is no cross-encoder: it needs a pooler and a classifier with one output")
-    kept = _checked_layers(layers, encoder["num_hidden_layers"])
-    tokenizer = _tokenizer(source)
+    num_layers = backbone_shape(encoder).num_layers
+    kept = _checked_layers(layers, num_layers)
+    backbone = {
+        key.removeprefix("bert."): tensor
+        for key, tensor in weights.items()
+        if key.startswith(("bert.embeddings.", "bert.encoder."))  # the pooler goes into the head
+    }
+    _check_tables(source, encoder, backbone, num_layers)
     config = _config({**encoder, "num_hidden_layers": len(kept)}, tokenizer, **_CROSS_ENCODER)
     model = _empty(config)
-    with torch.no_grad():
-        backbone = {
-            key.removeprefix("bert."): tensor
-            for key, tensor in weights.items()
-            if key.startswith(("bert.embeddings.", "bert.encoder."))  # the pooler goes into the head
-        }
+    with torch.no_grad(), _fitting(source):
         _fill_backbone(model, _chosen_layers(backbone, kept), tokenizer)
         _place_candidates(model, backbone)
         _fill_head(model, weights)
@@ -135,7 +140,10 @@ def from_cross_encoder(folder: str | Path, *, layers: Sequence[int] | None = Non
 
 
 def _tokenizer(source: Path) -> Tokenizer:
-    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
+    tokenizer = read_tokenizer(source)
+    lacking = {token for token in _STAND_INS.values() if tokenizer.token_to_id(token) is None}
+    if lacking:
+        raise CheckpointError(f"the tokenizer in `{source}` lacks {listed(lacking)}, whose places the markers take")
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.add_special_tokens(list(_STAND_INS))
@@ -170,7 +178,7 @@ def _fill_backbone(model: GLiClass, weights: Mapping[str, Tensor], tokenizer: To
 def _checked_layers(layers: Sequence[int] | None, num_layers: int) -> list[int]:
     kept = list(range(num_layers)) if layers is None else list(layers)
     if not kept or kept != sorted(set(kept)) or kept[0] < 0 or kept[-1] >= num_layers:
-        raise CheckpointError(f"`layers` must be ascending numbers from 0 to {num_layers - 1}, got {layers!r}")
+        raise CheckpointError(f"`layers` must be ascending numbers from 0 to {num_layers - 1}, got {shown(layers)}")
     return kept
 
 
@@ -214,14 +222,36 @@ def _fill_head(model: GLiClass, weights: Mapping[str, Tensor]) -> None:
     text.linear_2.bias.copy_(direction)
 
 
-def _bert_config(source: Path) -> dict[str, Any]:  # Any: JSON
+def _read(source: Path) -> tuple[dict[str, Any], dict[str, Tensor], Tokenizer]:  # Any: JSON
     for file in ("config.json", "model.safetensors", "tokenizer.json"):
-        if not (source / file).is_file():
+        if own_file(source, file) is None:
             raise CheckpointError(f"`{source}` holds no {file}")
-    encoder: dict[str, Any] = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    encoder = read_config(source)
     if encoder.get("model_type") != "bert":
-        raise CheckpointError(f"only a BERT can be assembled, `{source}` holds {encoder.get('model_type')!r}")
-    return encoder
+        raise CheckpointError(f"only a BERT can be assembled, `{source}` holds {shown(encoder.get('model_type'))}")
+    return encoder, read_weights(source), _tokenizer(source)
+
+
+def _check_tables(source: Path, encoder: Mapping[str, Any], weights: Mapping[str, Tensor], num_layers: int) -> None:
+    """Check that the weights are of the config's size, before a network of that size is made."""
+    shape = backbone_shape(encoder)
+    words, positions, types = (weights.get(f"embeddings.{name}_embeddings.weight") for name in _TABLES)
+    tables = [table for table in (words, positions, types) if table is not None and table.ndim == 2 and len(table)]
+    is_wide = len(tables) == len(_TABLES) and all(table.shape[1] == shape.width for table in tables)
+    has_layers = all(f"{_LAYER}{layer}.output.dense.weight" in weights for layer in range(num_layers))
+    if not (is_wide and has_layers and tables[1].shape[0] == shape.max_positions):
+        raise CheckpointError(
+            f"the weights in `{source}` do not fit its config: tables of width {shape.width}, {shape.max_positions} "
+            f"positions and {num_layers} layers are needed"
+        )
+
+
+@contextmanager
+def _fitting(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, RuntimeError) as error:  # another name, another shape
+        raise CheckpointError(f"the weights in `{source}` do not fit its config: {cause(error)}") from error
 
 
 def _prepare(model: torch.nn.Module) -> None:

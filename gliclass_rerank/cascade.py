@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gliclass_rerank.checks import checked_count, checked_share, of_settings
-from gliclass_rerank.errors import CheckpointError, ConfigError, listed
+from gliclass_rerank.errors import CheckpointError, ConfigError, listed, shown
 from gliclass_rerank.inputs.layout import Ask
 from gliclass_rerank.inputs.planner import Plan, Yielding
 from gliclass_rerank.location import (
@@ -30,13 +30,14 @@ from gliclass_rerank.location import (
     bundled_folder,
     is_bundled,
     is_folder_name,
+    local_folder,
     locate,
     read_config,
 )
 from gliclass_rerank.model.config import checked_calibration
 from gliclass_rerank.scoring import Scorer, calibrated_score
 from gliclass_rerank.types import Example, Truncation
-from gliclass_rerank.whole_file import whole_folder
+from gliclass_rerank.whole_file import own_folder, whole_folder
 
 MODEL_TYPE: Final = "GLiClassCascade"
 
@@ -75,7 +76,7 @@ class CascadeConfig:
     def __post_init__(self) -> None:
         for field, name in (("first", self.first), ("second", self.second)):
             if not isinstance(name, str) or not is_folder_name(name):
-                raise ConfigError(f"`{field}` of a cascade must be the name of a folder in it, got {name!r}")
+                raise ConfigError(f"`{field}` of a cascade must be the name of a folder in it, got {shown(name)}")
         # What is kept is what the check returns: numpy's numbers, for one, are no JSON.
         with of_settings():
             object.__setattr__(self, "num_refined", checked_count("num_refined", self.num_refined))
@@ -86,7 +87,7 @@ class CascadeConfig:
                 if (count := getattr(self, field)) is not None:
                     object.__setattr__(self, field, checked_count(field, count))
         if not isinstance(self.first_reads_examples, bool):
-            raise ConfigError(f"`first_reads_examples` must be true or false, got {self.first_reads_examples!r}")
+            raise ConfigError(f"`first_reads_examples` must be true or false, got {shown(self.first_reads_examples)}")
         if self.score_calibration is not None:
             object.__setattr__(self, "score_calibration", checked_calibration(self.score_calibration))
 
@@ -143,7 +144,7 @@ def load_ranker(model: str | Path | None = None, *, revision: str | None = None,
     values = read_config(folder)
     if is_cascade(values):
         return Cascade(str(name), folder, CascadeConfig.from_dict(values), **settings)
-    return Scorer(folder, name=str(name), **settings)
+    return Scorer(folder, name=str(name), is_fetched=local_folder(name) is None, **settings)
 
 
 class Cascade:
@@ -311,8 +312,7 @@ def copy_cascade(source: Path, folder: str | Path, *, score_calibration: tuple[f
 
 
 def _part(folder: Path, name: str) -> Path:
-    own = folder / name
-    if own.is_dir():
+    if (own := own_folder(folder, name)) is not None:
         return own
     if is_bundled(name):
         return bundled_folder(name)

@@ -1,7 +1,8 @@
 """From a name or a folder to a loaded checkpoint, and back to a folder.
 
 Safe by default: safetensors only (unpickling a `.bin` file runs its code), no remote code, local folders first, the hub
-only for a hub name. Loading is strict: every tensor is accounted for.
+only for a hub name. Loading is strict: every tensor is accounted for, and before any memory is taken for the network
+(docs/decisions/0024-what-a-checkpoint-may-do.md).
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, dtype
 
-from gliclass_rerank.errors import CheckpointError, ConfigError, listed
+from gliclass_rerank.errors import CheckpointError, ConfigError, cause, listed, shown
 from gliclass_rerank.inputs.layout import PromptLayout
 from gliclass_rerank.inputs.pieces import EXAMPLE, LABEL, SEP
-from gliclass_rerank.inputs.tokenizer import TextTokenizer, check_markers, load_tokenizer
+from gliclass_rerank.inputs.tokenizer import TextTokenizer, check_markers
+from gliclass_rerank.inputs.tokenizer_files import load_tokenizer
 from gliclass_rerank.integer_weights import from_integers, to_integers
 from gliclass_rerank.location import (
     CONFIG,
@@ -29,16 +30,20 @@ from gliclass_rerank.location import (
     LABEL_TOKENIZER,
     TOKENIZER_FILES,
     WEIGHTS_INDEX,
+    fetched,
+    local_folder,
     locate,
     read_config,
 )
 from gliclass_rerank.model.build import build_model
 from gliclass_rerank.model.config import MODEL_TYPE, ModelConfig
 from gliclass_rerank.model.head import ScoringHead
-from gliclass_rerank.whole_file import whole_folder
+from gliclass_rerank.whole_file import own_file, own_folder, read_json, whole_folder
 
 _WEIGHTS: Final = "model.safetensors"
 _PREFIX: Final = "model."
+# 32 GB in float32; the largest public checkpoint has a quarter of that.
+_MOST_WEIGHTS: Final = 8_000_000_000
 # Modules that no forward pass reads: upstream saves them, other files lack them.
 _UNREAD: Final = re.compile(r"(^|\.)pooler\.")
 # What older files hold beyond that: buffers that are computed now, positions of backbones that have none.
@@ -65,13 +70,17 @@ class Checkpoint:
     label_tokenizer: TextTokenizer | None = None
 
 
-def load_checkpoint(name: str | Path | None = None, *, revision: str | None = None) -> Checkpoint:
+def load_checkpoint(
+    name: str | Path | None = None, *, revision: str | None = None, is_fetched: bool = False
+) -> Checkpoint:
     """Load a checkpoint.
 
     Args:
         name: A local folder, which always wins, else a bundled model's name, else a name on the Hugging Face hub; None
             for the bundled `minilm-l6-v1`.
         revision: Branch, tag or commit on the hub; pin a commit in production.
+        is_fetched: Whether a folder was fetched from the hub by name just now. What a bi-encoder's label tokenizer is
+            may then be fetched as well, where the checkpoint only names the repository that has it, at its `main`.
 
     Returns:
         The checkpoint, float32 on the CPU whatever the file's precision.
@@ -80,28 +89,30 @@ def load_checkpoint(name: str | Path | None = None, *, revision: str | None = No
         CheckpointError: Files are missing, unsafe or do not fit each other; all offending names are listed.
         ConfigError: The config asks for something unknown, such as another architecture.
     """
-    folder = locate(DEFAULT_MODEL if name is None else name, revision=revision)
+    wanted = DEFAULT_MODEL if name is None else name
+    folder = locate(wanted, revision=revision)
+    is_fetched = is_fetched or local_folder(wanted) is None
     values = read_config(folder)
     if values.get("model_type") != MODEL_TYPE:
         raise CheckpointError(
-            f"`{folder}` is not a GLiClass checkpoint: its `model_type` is {values.get('model_type')!r}"
+            f"`{folder}` is not a GLiClass checkpoint: its `model_type` is {shown(values.get('model_type'))}"
         )
-    weights = {key.removeprefix(_PREFIX): tensor for key, tensor in _read_weights(folder).items()}
+    weights = {key.removeprefix(_PREFIX): tensor for key, tensor in from_integers(read_weights(folder)).items()}
     config = ModelConfig.from_dict(values).with_shapes({key: tuple(t.shape) for key, t in weights.items()})
     layout = PromptLayout(load_tokenizer(folder), prompt_first=config.prompt_first)
     if config.architecture_type != "bi-encoder":
-        expected = {LABEL: config.class_token_index, SEP: config.text_token_index}
-        if config.example_token_index < config.vocab_size:  # beyond the table, it is a default that nobody placed
-            expected[EXAMPLE] = config.example_token_index
-        check_markers(layout.tokenizer, expected, optional=(EXAMPLE,))
+        _check_markers(config, layout.tokenizer)
+    _check_vocabulary(layout.tokenizer, config.shape.vocab_size if config.is_bi_encoder else config.vocab_size)
+    with torch.device("meta"):
+        _check_fit(build_model(config), weights, folder)
     model = build_model(config)
-    _fill(model, weights, folder)
+    _fill(model, weights)
     return Checkpoint(
-        name=DEFAULT_MODEL if name is None else str(name),
+        name=str(wanted),
         config=config,
         model=model,
         layout=layout,
-        label_tokenizer=_load_label_tokenizer(folder, config) if config.is_bi_encoder else None,
+        label_tokenizer=_load_label_tokenizer(folder, config, is_fetched=is_fetched) if config.is_bi_encoder else None,
     )
 
 
@@ -135,19 +146,32 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, weights_dtype
             _write_tokenizer(checkpoint.label_tokenizer, label_folder, checkpoint.config.label_shape.pad_id)
 
 
-def _weight_files(folder: Path) -> list[str]:
-    index = folder / WEIGHTS_INDEX
-    if not index.is_file():
-        return [_WEIGHTS]
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a folder's safetensors files.
+
+    Args:
+        folder: Holds `model.safetensors`, or several files and their index.
+
+    Returns:
+        Tensors by name, on the CPU, as the files have them.
+
+    Raises:
+        CheckpointError: A file is missing, elsewhere, damaged or no safetensors.
+    """
+    return {name: tensor for path in _weight_files(folder) for name, tensor in _read_file(path).items()}
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
     try:
-        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"`{index}` is no index of weights: it holds no `weight_map`") from None
+        return load_file(path)
+    except Exception as error:  # safetensors' own, and torch's about what a header says
+        raise CheckpointError(f"`{path}` is not a complete safetensors file: {cause(error)}") from error
 
 
-def _read_weights(folder: Path) -> dict[str, Tensor]:
-    files = _weight_files(folder)
-    missing = [file for file in files if Path(file).name != file or not (folder / file).is_file()]
+def _weight_files(folder: Path) -> list[Path]:
+    names = _weight_names(folder)
+    found = {name: own_file(folder, name) for name in names if _is_weight_name(name)}
+    missing = [name for name in names if found.get(name) is None]
     if missing:
         reason = (
             "its pytorch_model.bin is not read, because unpickling a file runs code from it; "
@@ -156,38 +180,84 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
             else f"{listed(missing)} not found"
         )
         raise CheckpointError(f"`{folder}` holds no safetensors weights: {reason}")
-    weights: dict[str, Tensor] = {}
-    try:
-        for file in files:
-            weights.update(load_file(folder / file))
-    except SafetensorError as error:
-        raise CheckpointError(f"`{folder / file}` is not a complete safetensors file: {error}") from error
-    return from_integers(weights)
+    return [path for path in found.values() if path is not None]
 
 
-def _fill(model: ScoringHead, weights: Mapping[str, Tensor], folder: Path) -> None:
-    """Copy weights into the model; precision is converted, nothing else."""
+def _weight_names(folder: Path) -> list[str]:
+    index = read_json(folder, WEIGHTS_INDEX)
+    if index is None:
+        return [_WEIGHTS]
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise CheckpointError(f"`{folder / WEIGHTS_INDEX}` is no index of weights: it holds no `weight_map`")
+    return sorted(set(places.values()))
+
+
+def _is_weight_name(name: str) -> bool:
+    """Whether a name stands for a file beside its index; another place is no better than none."""
+    return name.endswith(".safetensors") and Path(name).name == name
+
+
+def _check_markers(config: ModelConfig, tokenizer: TextTokenizer) -> None:
+    expected = {LABEL: config.class_token_index, SEP: config.text_token_index}
+    if config.example_token_index < config.vocab_size:  # beyond the table, it is a default that nobody placed
+        expected[EXAMPLE] = config.example_token_index
+    check_markers(tokenizer, expected, optional=(EXAMPLE,))
+    for marker in (LABEL, SEP):
+        if expected[marker] >= config.vocab_size:
+            raise CheckpointError(
+                f"the id {expected[marker]} of {marker} lies beyond the config's `vocab_size` {config.vocab_size}"
+            )
+
+
+def _check_vocabulary(tokenizer: TextTokenizer, vocab_size: int) -> None:
+    if tokenizer.highest_id >= vocab_size:
+        raise CheckpointError(
+            f"the tokenizer gives ids up to {tokenizer.highest_id}, the config's `vocab_size` is {vocab_size}"
+        )
+
+
+def _check_fit(model: ScoringHead, weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Compare what a network needs with what a file holds.
+
+    Args:
+        model: The network, on the meta device.
+        weights: What the file holds.
+        folder: For the message.
+
+    Raises:
+        CheckpointError: Names, shapes or types differ, or the network is larger than any that is known.
+    """
     own = model.state_dict(keep_vars=True)
-    loaded = {own[key].data_ptr() for key in weights if key in own}
-    missing = {key for key, value in own.items() if key not in weights and value.data_ptr() not in loaded}
-    unexpected = {key for key in weights if key not in own and not _is_surplus(model, key)}
-    shapes = {
-        f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
-        for key in own.keys() & weights.keys()
-        if weights[key].shape != own[key].shape
+    size = sum(value.numel() for value in own.values())
+    if size > _MOST_WEIGHTS:
+        raise CheckpointError(f"the config in `{folder}` describes {size:,} weights, more than {_MOST_WEIGHTS:,}")
+    held = {id(own[key]) for key in weights if key in own}  # one name of a tied tensor is enough
+    missing = {key for key, value in own.items() if key not in weights and id(value) not in held}
+    both = own.keys() & weights.keys()
+    problems = {
+        "missing": {key for key in missing if not _UNREAD.search(key)},
+        "unexpected": {key for key in weights if key not in own and not _is_surplus(model, key)},
+        "mis-shaped": {
+            f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
+            for key in both
+            if weights[key].shape != own[key].shape
+        },
+        "of whole numbers": {key for key in both if not weights[key].dtype.is_floating_point},
     }
-    absent = {key for key in missing if not _UNREAD.search(key)}
-    problems = [
-        f"{len(names)} {kind}: {listed(names)}"
-        for kind, names in (("missing", absent), ("unexpected", unexpected), ("mis-shaped", shapes))
-        if names
-    ]
-    if problems:
-        raise CheckpointError(f"the weights in `{folder}` do not fit its config: {'; '.join(problems)}")
+    told = [f"{len(names)} {kind}: {listed(names)}" for kind, names in problems.items() if names]
+    if told:
+        raise CheckpointError(f"the weights in `{folder}` do not fit its config: {'; '.join(told)}")
+
+
+def _fill(model: ScoringHead, weights: Mapping[str, Tensor]) -> None:
+    """Copy weights that fit into the model; precision is converted, nothing else."""
+    own = model.state_dict(keep_vars=True)
+    loaded = {id(own[key]) for key in weights if key in own}
     for key, value in own.items():
         if key in weights:
             value.data.copy_(weights[key])
-        elif key in missing:
+        elif id(value) not in loaded:
             value.data.zero_()  # never read, but saved again: no uninitialised memory
 
 
@@ -195,12 +265,23 @@ def _is_surplus(model: ScoringHead, key: str) -> bool:
     return bool(_SURPLUS.search(key) or (model.config.is_bi_encoder and _SURPLUS_IN_BI_ENCODERS.search(key)))
 
 
-def _load_label_tokenizer(folder: Path, config: ModelConfig) -> TextTokenizer:
-    if (folder / LABEL_TOKENIZER).is_dir():
-        return load_tokenizer(folder / LABEL_TOKENIZER)
+def _load_label_tokenizer(folder: Path, config: ModelConfig, *, is_fetched: bool) -> TextTokenizer:
+    tokenizer = load_tokenizer(_label_tokenizer_folder(folder, config, is_fetched=is_fetched))
+    _check_vocabulary(tokenizer, config.label_shape.vocab_size)
+    return tokenizer
+
+
+def _label_tokenizer_folder(folder: Path, config: ModelConfig, *, is_fetched: bool) -> Path:
+    if (own := own_folder(folder, LABEL_TOKENIZER)) is not None:
+        return own
     if config.label_model_name is None:
         raise ConfigError(f"`{folder}` names no label tokenizer: neither {LABEL_TOKENIZER}/ nor `label_model_name`")
-    return load_tokenizer(locate(config.label_model_name, wanted=(*TOKENIZER_FILES, CONFIG)))
+    if not is_fetched:
+        raise CheckpointError(
+            f"`{folder}` holds no {LABEL_TOKENIZER}/, and a local folder's `label_model_name` "
+            f"{shown(config.label_model_name)} is not fetched: put that model's tokenizer there"
+        )
+    return fetched(config.label_model_name, wanted=TOKENIZER_FILES)
 
 
 def _to_save(model: ScoringHead, weights_dtype: dtype | None) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
 
-from gliclass_rerank.errors import ConfigError, InputError
+from gliclass_rerank.errors import ConfigError, InputError, shown
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def of_settings() -> Iterator[None]:
 def checked_text(name: str, value: object) -> str:
     """A string argument; anything else, such as a NaN from a data frame, is refused by name."""
     if not isinstance(value, str):
-        raise InputError(f"{name} must be a string, got {value!r}")
+        raise InputError(f"{name} must be a string, got {shown(value)}")
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -46,7 +46,7 @@ def checked_count(name: str, value: object) -> int:
     except TypeError:
         count = 0
     if count < 1:
-        raise InputError(f"`{name}` must be a whole number of at least 1, got {value!r}")
+        raise InputError(f"`{name}` must be a whole number of at least 1, got {shown(value)}")
     return count
 
 
@@ -56,7 +56,7 @@ def as_number(value: object) -> float | None:
         return value
     try:
         return None if isinstance(value, (bool, str)) else float(value)  # type: ignore[arg-type] # refused below
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return None
 
 
@@ -73,7 +73,7 @@ def checked_cosine(name: str, value: object) -> float:
 def _checked_from(least: int, name: str, value: object) -> float:
     number = as_number(value)
     if number is None or not least <= number <= 1:
-        raise InputError(f"`{name}` must be between {least} and 1, got {value!r}")
+        raise InputError(f"`{name}` must be between {least} and 1, got {shown(value)}")
     return number
 
 

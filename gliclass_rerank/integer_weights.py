@@ -13,7 +13,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from gliclass_rerank.errors import CheckpointError
+from gliclass_rerank.errors import CheckpointError, shown
 
 _SCALES: Final = ".scales"
 _LARGEST: Final = 127
@@ -62,9 +62,13 @@ def from_integers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if name.endswith(_SCALES) and name.removesuffix(_SCALES) in weights:
             continue
         if tensor.dtype == torch.int8:
-            groups, scales = _grouped(tensor.float()), weights.get(name + _SCALES)
-            if scales is None or scales.shape != groups.shape[:2]:
-                raise CheckpointError(f"the weights hold integers in {name!r} without a scale for each group of them")
+            scales = weights.get(name + _SCALES)
+            is_matrix = tensor.ndim == 2 and tensor.numel() > 0
+            if scales is None or not is_matrix or scales.shape != (tensor.shape[0], _num_groups(tensor.shape[1])):
+                raise CheckpointError(
+                    f"the weights hold integers in {shown(name)} without a scale for each group of them"
+                )
+            groups = _grouped(tensor.float())
             unpacked[name] = (groups * scales.float()[..., None]).view(tensor.shape)
         else:
             unpacked[name] = tensor
@@ -74,4 +78,8 @@ def from_integers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _grouped(matrix: Tensor) -> Tensor:
     """[rows, columns] to [rows, groups, columns of a group]."""
     rows, columns = matrix.shape
-    return matrix.reshape(rows, -1, _GROUP if columns % _GROUP == 0 else columns)
+    return matrix.reshape(rows, _num_groups(columns), -1)
+
+
+def _num_groups(columns: int) -> int:
+    return columns // _GROUP if columns % _GROUP == 0 else 1

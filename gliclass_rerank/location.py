@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from gliclass_rerank.errors import CheckpointError
+from gliclass_rerank.errors import CheckpointError, cause, listed, shown
+from gliclass_rerank.whole_file import own_file, read_json
 
 DEFAULT_MODEL: Final = "minilm-l6-v1"
 DEFAULT_RANKER: Final = "minilm-cascade-v1"
@@ -19,8 +19,8 @@ LABEL_TOKENIZER: Final = "label_tokenizer"
 TOKENIZER_FILES: Final = ("*token*.json", "*.model", "vocab*", "merges.txt", "special_tokens_map.json")
 
 _BUNDLED: Final = Path(__file__).parent / "bundled"
-_FOLDER_NAME: Final = re.compile(r"\w[\w.-]*")
-_HUB_NAME: Final = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+_FOLDER_NAME: Final = re.compile(r"\w[\w.-]{0,59}")  # of 255 bytes, which file systems take, in any script
+_HUB_NAME: Final = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?")
 # The parts of a cascade have their configs one folder below.
 _WANTED: Final = (CONFIG, f"*/{CONFIG}", WEIGHTS_INDEX, "*.safetensors", *TOKENIZER_FILES, f"{LABEL_TOKENIZER}/*")
 
@@ -42,20 +42,22 @@ def is_folder_name(name: str) -> bool:
 
 def local_folder(name: str | Path) -> Path | None:
     """The folder that needs no network: the one of this name, else that of the bundled model; None if there is none."""
-    folder = Path(name).expanduser()
-    if name != "" and folder.is_dir():  # an empty path is the current folder
-        return folder
+    try:
+        folder = Path(name).expanduser()
+        if name != "" and folder.is_dir():  # an empty path is the current folder
+            return folder
+    except (OSError, ValueError, RuntimeError):  # too long, no permission; a NUL; a home that nobody has
+        return None
     return bundled_folder(str(name)) if is_bundled(name) else None
 
 
-def locate(name: str | Path, *, revision: str | None = None, wanted: Sequence[str] = _WANTED) -> Path:
+def locate(name: str | Path, *, revision: str | None = None) -> Path:
     """Find the folder of a checkpoint.
 
     Args:
         name: A local folder, else the name of a bundled model, else a name on the Hugging Face hub. An existing folder
             always wins; for it and for a bundled model nothing is asked of the network.
         revision: Branch, tag or commit on the hub.
-        wanted: Patterns of the files that are fetched from the hub.
 
     Returns:
         The folder.
@@ -63,20 +65,42 @@ def locate(name: str | Path, *, revision: str | None = None, wanted: Sequence[st
     Raises:
         CheckpointError: There is no such folder, and the hub does not give it.
     """
+    if not isinstance(name, (str, Path)):
+        raise CheckpointError(f"a model must be a folder or a name, got {shown(name)}")
     if (folder := local_folder(name)) is not None:
         return folder
-    if isinstance(name, Path) or not _HUB_NAME.fullmatch(name):
-        raise CheckpointError(f"there is no folder `{name}`, and it is not a hub name (`owner/model`)")
+    if isinstance(name, Path):
+        raise CheckpointError(f"there is no folder {listed([str(name)])}, and it is not a hub name (`owner/model`)")
+    return fetched(name, revision=revision)
+
+
+def fetched(name: str, *, revision: str | None = None, wanted: Sequence[str] = _WANTED) -> Path:
+    """Fetch files from the Hugging Face hub, whatever local folders there are.
+
+    Args:
+        name: Such as `owner/model`.
+        revision: Branch, tag or commit.
+        wanted: Patterns of the files.
+
+    Returns:
+        The folder of the download.
+
+    Raises:
+        CheckpointError: It is no name of the hub's, or the hub does not give it.
+    """
+    if not _HUB_NAME.fullmatch(name):
+        raise CheckpointError(f"there is no folder {listed([name])}, and it is not a hub name (`owner/model`)")
+    if not (revision is None or isinstance(revision, str)):
+        raise CheckpointError(f"a revision must be a branch, a tag or a commit, got {shown(revision)}")
     # Here, because it brings an HTTP client along, a fifth of what `import torch` takes.
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(wanted)))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        cause = str(error).partition("\n")[0]
+    except Exception as error:  # the hub's errors, the HTTP client's and the disk's
         raise CheckpointError(
-            f"`{name}` is no local folder and could not be had from the hub (revision {revision or 'main'}): {cause}"
+            f"`{name}` is no local folder and could not be had from the hub "
+            f"(revision {shown(revision or 'main')[1:-1]}): {cause(error)}"
         ) from error
 
 
@@ -92,12 +116,9 @@ def read_config(folder: Path) -> dict[str, Any]:  # Any: JSON
     Raises:
         CheckpointError: There are none.
     """
-    try:
-        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"`{folder}` holds no {CONFIG}, so it is not a checkpoint") from None
-    except ValueError as error:
-        raise CheckpointError(f"`{folder / CONFIG}` is not JSON: {error}") from error
+    if own_file(folder, CONFIG) is None:
+        raise CheckpointError(f"`{folder}` holds no {CONFIG}, so it is not a checkpoint")
+    values = read_json(folder, CONFIG)
     if not isinstance(values, dict):
-        raise CheckpointError(f"`{folder / CONFIG}` must hold a JSON object, got {values!r}")
+        raise CheckpointError(f"`{folder / CONFIG}` must hold a JSON object, got {shown(values)}")
     return values

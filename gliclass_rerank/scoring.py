@@ -55,6 +55,7 @@ class Scorer:
         dtype: Precision of the backbone.
         plan: Attention plan; None for the checkpoint's.
         revision: Branch, tag or commit of a hub model.
+        is_fetched: See `load_checkpoint`.
         max_window_tokens: Longest sequence.
         window_tokens: Length to which windows are packed.
         max_example_tokens: Tokens of examples.
@@ -82,6 +83,7 @@ class Scorer:
         dtype: str | torch.dtype | None = None,
         plan: AttentionPlan | None = None,
         revision: str | None = None,
+        is_fetched: bool = False,
         max_window_tokens: int | None = None,
         window_tokens: int | None = None,
         max_example_tokens: int | None = None,
@@ -94,7 +96,7 @@ class Scorer:
     ) -> None:
         if plan is not None and plan not in _PLANS:
             raise ConfigError(f"`plan` must be one of {listed(_PLANS)}, got {plan!r}")
-        checkpoint = load_checkpoint(model, revision=revision)
+        checkpoint = load_checkpoint(model, revision=revision, is_fetched=is_fetched)
         if has_store and checkpoint.config.architecture_type == "bi-encoder":
             raise ConfigError(
                 "`example_store` has no place beside the architecture 'bi-encoder', which never reads examples"

@@ -1,14 +1,26 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, and files of other people, looked at before they are read.
+
+A model's folder may come from anywhere. What is read of it are regular files that lie in it: a pipe would be waited
+for, a device never ends, a link might lead to whatever the reader may read
+(docs/decisions/0024-what-a-checkpoint-may-do.md).
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import get_ident
+from typing import Any, Final
+
+from gliclass_rerank.errors import CheckpointError, cause, shown
+
+_MOST_JSON_BYTES: Final = 1 << 25
 
 
 @contextmanager
@@ -51,6 +63,86 @@ def whole_folder(path: Path) -> Iterator[Path]:
         os.replace(staging, path)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def own_file(folder: Path, name: str) -> Path | None:
+    """A regular file in a model's folder; nothing is opened.
+
+    Args:
+        folder: The model's folder.
+        name: Where the file lies in it.
+
+    Returns:
+        Its path; None if there is nothing.
+
+    Raises:
+        CheckpointError: It is a pipe, a device or a folder, or it leads out of the folder. A link into the store of a
+            hub download (`models--*/blobs`), which is what such downloads consist of, is none of these.
+    """
+    return _own(folder, name, stat.S_ISREG, "a file")
+
+
+def own_folder(folder: Path, name: str) -> Path | None:
+    """A folder in a model's folder.
+
+    Args:
+        folder: The model's folder.
+        name: Where the other one lies in it.
+
+    Returns:
+        Its path; None if there is nothing.
+
+    Raises:
+        CheckpointError: It is something else, or it leads out of the folder.
+    """
+    return _own(folder, name, stat.S_ISDIR, "a folder")
+
+
+def read_json(folder: Path, name: str) -> Any:  # Any: JSON
+    """Read a JSON file of a model's folder.
+
+    Args:
+        folder: The model's folder.
+        name: Where the file lies in it.
+
+    Returns:
+        What it holds; None if there is no such file.
+
+    Raises:
+        CheckpointError: See `own_file`; or it cannot be read, is larger than 32 MB or no JSON.
+    """
+    if (path := own_file(folder, name)) is None:
+        return None
+    try:
+        with path.open("rb") as handle:
+            raw = handle.read(_MOST_JSON_BYTES + 1)
+    except OSError as error:
+        raise CheckpointError(f"`{path}` cannot be read: {cause(error)}") from error
+    if len(raw) > _MOST_JSON_BYTES:
+        raise CheckpointError(f"`{path}` is larger than {_MOST_JSON_BYTES >> 20} MB, which no settings are")
+    try:
+        return json.loads(raw.decode("utf-8"))
+    except ValueError as error:  # numbers of thousands of digits too
+        raise CheckpointError(f"`{path}` is not JSON: {cause(error)}") from error
+    except RecursionError:
+        raise CheckpointError(f"`{path}` is not JSON that can be read: it is nested too deeply") from None
+
+
+def _own(folder: Path, name: str, is_right: Callable[[int], bool], wanted: str) -> Path | None:
+    path = folder / name
+    try:
+        mode = path.stat().st_mode
+        root, target = folder.resolve(), path.resolve()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, RuntimeError) as error:  # no permission; a NUL in the name; links in a circle
+        raise CheckpointError(f"{shown(name)} in `{folder}` cannot be read: {cause(error)}") from error
+    if not is_right(mode):
+        raise CheckpointError(f"{shown(name)} in `{folder}` must be {wanted}")
+    is_blob = target.parent.name == "blobs" and target.parent.parent.name.startswith("models--")
+    if not (target.is_relative_to(root) or is_blob):
+        raise CheckpointError(f"{shown(name)} in `{folder}` is a link that leads out of it; put a copy there instead")
+    return path
 
 
 def _sync(file: Path) -> None:

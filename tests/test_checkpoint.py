@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import logging
 import shutil
@@ -8,13 +7,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import encoder_config
 from tiny import tiny_tokenizer as tiny_word_level
-from tiny_checkpoints import change_config, change_weights, tiny_checkpoint, tiny_tokenizer, write_tiny_checkpoint
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tiny_checkpoints import (
+    change_config,
+    change_weights,
+    tiny_bi_encoder,
+    tiny_checkpoint,
+    tiny_tokenizer,
+    write_tiny_checkpoint,
+)
 
 from gliclass_rerank import Reranker, Truncation, ZeroShotClassifier
 from gliclass_rerank.checkpoint import load_checkpoint, save_checkpoint
 from gliclass_rerank.errors import CheckpointError, ConfigError
-from gliclass_rerank.inputs.tokenizer import TextTokenizer
 from gliclass_rerank.integer_weights import from_integers, to_integers
 
 TEXT, LABELS = "my chain slips on the hill", ["oil the chain", "seat", "brake squeal"]
@@ -29,19 +33,6 @@ def tiny_t5():
     vocab_size = tiny_tokenizer().get_vocab_size()
     encoder = {**encoder_config("t5", tiny_word_level()), "vocab_size": vocab_size}
     return tiny_checkpoint("bert", encoder_config=encoder, hidden_size=32, attention_plan="joint")
-
-
-def tiny_bi_encoder(architecture="bi-encoder"):
-    words = Tokenizer(models.WordLevel({"[UNK]": 0, "[PAD]": 1, "seat": 2, "oil": 3, "chain": 4}, unk_token="[UNK]"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    checkpoint = tiny_checkpoint(
-        "bert",
-        architecture_type=architecture,
-        label_model_config={"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 2, "vocab_size": 5}
-        | {"num_attention_heads": 2, "intermediate_size": 19, "pad_token_id": 1},
-        attention_plan="joint",
-    )
-    return dataclasses.replace(checkpoint, label_tokenizer=TextTokenizer(words))
 
 
 CHECKPOINTS = {

@@ -85,7 +85,7 @@ def test_shards_outside_the_folder_are_never_read(folder, tmp_path):
     assert "`../model.safetensors` not found" in problem(folder)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"weight_map": []}'])
+@pytest.mark.parametrize("content", ["[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 3}}'])
 def test_a_spoilt_index_is_refused(folder, content):
     (folder / "model.safetensors.index.json").write_text(content)
     assert "is no index of weights" in problem(folder)
@@ -144,11 +144,12 @@ def test_decoder_backbones_are_refused_by_name(folder, backbone):
     assert f"the backbone '{backbone}' is a decoder that GLiClass runs bidirectionally" in problem(folder, ConfigError)
 
 
-def test_backbones_that_transformers_does_not_know_are_refused(folder):
-    change_config(folder, encoder_config={"model_type": "of_next_year", "auto_map": {"AutoModel": "code.Model"}})
-    assert "'of_next_year' is not known to the installed transformers; remote code is never run" in problem(
-        folder, ConfigError
-    )
+@pytest.mark.parametrize("backbone", ["of_next_year", "blip_text_model", "encoder-decoder", "gpt2", "detr"])
+def test_backbones_that_are_not_on_the_list_are_refused_by_name(folder, backbone):
+    change_config(folder, encoder_config={"model_type": backbone, "auto_map": {"AutoModel": "code.Model"}})
+    message = problem(folder, ConfigError)
+    assert message.startswith(f"the backbone '{backbone}' is not one of `bert`, `camembert`, `deberta-v2`, ")
+    assert message.endswith(", and code of a checkpoint's own is never run")
 
 
 def test_an_unknown_scorer_error_lists_the_known_ones(folder):

@@ -6,6 +6,7 @@ hide below every tolerance.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import string
@@ -15,9 +16,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from tokenizers.models import BPE, Unigram, WordPiece
+from tokenizers.models import BPE, Unigram, WordLevel, WordPiece
 from tokenizers.normalizers import BertNormalizer
-from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel, Metaspace
+from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel, Metaspace, Whitespace
 from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer, Trainer, UnigramTrainer
 from torch import nn
@@ -199,6 +200,20 @@ def tiny_checkpoint(backbone: str, **changes: Any) -> Checkpoint:
     model.logit_scale.data.fill_(_LOGIT_SCALES[backbone])
     layout = PromptLayout(TextTokenizer(tiny_tokenizer()), prompt_first=config.prompt_first)
     return Checkpoint(name=f"tiny-{backbone}", config=config, model=model, layout=layout)
+
+
+def tiny_bi_encoder(architecture: str = "bi-encoder") -> Checkpoint:
+    """A random bi-encoder in memory, its labels with a vocabulary of their own."""
+    words = Tokenizer(WordLevel({"[UNK]": 0, "[PAD]": 1, "seat": 2, "oil": 3, "chain": 4}, unk_token="[UNK]"))
+    words.pre_tokenizer = Whitespace()
+    checkpoint = tiny_checkpoint(
+        "bert",
+        architecture_type=architecture,
+        label_model_config={"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 2, "vocab_size": 5}
+        | {"num_attention_heads": 2, "intermediate_size": 19, "pad_token_id": 1},
+        attention_plan="joint",
+    )
+    return dataclasses.replace(checkpoint, label_tokenizer=TextTokenizer(words))
 
 
 def write_tiny_checkpoint(folder: Path, backbone: str, **changes: Any) -> Path:

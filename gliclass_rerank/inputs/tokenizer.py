@@ -1,22 +1,21 @@
 """A tokenizer whose state never changes and that text cannot trick into markers.
 
-`transformers` only loads it; encoding calls the `tokenizers` object, whose truncation and padding are switched off
-once. (A shared transformers tokenizer changes both on every call; under threads that gives wrong lengths.) Special
-tokens written out in a text are encoded as ordinary characters.
+Encoding calls the `tokenizers` object, whose truncation and padding are switched off once. (A shared transformers
+tokenizer changes both on every call; under threads that gives wrong lengths.) Special tokens written out in a text are
+encoded as ordinary characters.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from tokenizers import AddedToken, Encoding, Tokenizer
 
-from gliclass_rerank._transformers import IMPORTING
-from gliclass_rerank.errors import CheckpointError
+from gliclass_rerank.errors import BackendError, CheckpointError, GLiClassRerankError, cause
 from gliclass_rerank.inputs.pieces import LABEL, MARKERS
 from gliclass_rerank.types import TokenIds
 
@@ -35,10 +34,15 @@ class TextTokenizer:
     Attributes:
         prefix_ids: Special tokens that open a sequence, such as [CLS].
         suffix_ids: Special tokens that close it, such as [SEP].
+        highest_id: No token of any text has a higher id.
         source: The tokenizer as it was loaded, in the JSON format of the `tokenizers` library.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
+        with failures_as(_not_usable):
+            self._set_up(tokenizer)
+
+    def _set_up(self, tokenizer: Tokenizer) -> None:
         self.source = tokenizer.to_str()
         state: dict[str, Any] = json.loads(self.source)  # Any: the tokenizers library's JSON
         self._markers: dict[str, int] = {token["content"]: token["id"] for token in state["added_tokens"]}
@@ -50,15 +54,15 @@ class TextTokenizer:
         traits = {trait: bool(label.get(trait)) for trait in ("lstrip", "rstrip", "normalized")}
         self._tokenizer.add_tokens([AddedToken(self._sentinel, special=False, **traits)])
         sentinel_id = self._tokenizer.token_to_id(self._sentinel)
-        assert sentinel_id is not None, "added just now"
         frame = self._tokenizer.encode(f"{self._sentinel}x{self._sentinel}").ids
-        if frame.count(sentinel_id) != 2:
+        if sentinel_id is None or frame.count(sentinel_id) != 2:
             raise CheckpointError(
                 "the tokenizer's normaliser breaks up its own markers; they must be added as special tokens"
             )
         opening, closing = frame.index(sentinel_id), len(frame) - frame[::-1].index(sentinel_id)
         self.prefix_ids: TokenIds = tuple(frame[:opening])
         self.suffix_ids: TokenIds = tuple(frame[closing:])
+        self.highest_id = max(_highest_id(state), *self.prefix_ids, *self.suffix_ids, 0)
 
     def marker_id(self, marker: str) -> int | None:
         """Id of an added token, or None if this tokenizer does not have it."""
@@ -79,8 +83,9 @@ class TextTokenizer:
             Token ids without special tokens, one tuple a text.
         """
         framed = [f"{self._sentinel}{text}{self._sentinel}" for text in texts]
-        encoded = self._tokenizer.encode_batch_fast(framed, add_special_tokens=False)
-        return [tuple(encoding.ids[1:-1]) for encoding in encoded]
+        with failures_as(_not_encoded):
+            encoded = self._tokenizer.encode_batch_fast(framed, add_special_tokens=False)
+            return [tuple(encoding.ids[1:-1]) for encoding in encoded]
 
     def encode_sequences(self, texts: Sequence[str]) -> list[TokenIds]:
         """Encode whole texts, special tokens included.
@@ -91,7 +96,8 @@ class TextTokenizer:
         Returns:
             Token ids, one tuple a text.
         """
-        return [tuple(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+        with failures_as(_not_encoded):
+            return [tuple(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts))]
 
     def encode_with_spans(
         self, text: str, *, at_start: bool = False, at_end: bool = False
@@ -107,10 +113,19 @@ class TextTokenizer:
             Token ids without special tokens, and the (start, end) characters of each.
         """
         before, after = "" if at_start else self._sentinel, "" if at_end else self._sentinel
-        encoding: Encoding = self._tokenizer.encode(f"{before}{text}{after}", add_special_tokens=False)
+        with failures_as(_not_encoded):
+            encoding: Encoding = self._tokenizer.encode(f"{before}{text}{after}", add_special_tokens=False)
         kept = slice(0 if at_start else 1, None if at_end else -1)
         spans = [(start - len(before), end - len(before)) for start, end in encoding.offsets[kept]]
         return tuple(encoding.ids[kept]), spans
+
+
+def _highest_id(state: Mapping[str, Any]) -> int:  # Any: the tokenizers library's JSON
+    """The highest id that a text can bring about; special tokens are never read from a text."""
+    vocab = state["model"]["vocab"]
+    ids = range(len(vocab)) if isinstance(vocab, list) else vocab.values()
+    added = (token["id"] for token in state["added_tokens"] if not token["special"])
+    return max(max(ids, default=0), max(added, default=0))
 
 
 def _without_spelled_specials(state: dict[str, Any]) -> dict[str, Any]:  # Any: the tokenizers library's JSON
@@ -129,34 +144,27 @@ def _without_spelled_specials(state: dict[str, Any]) -> dict[str, Any]:  # Any: 
     return state
 
 
-def load_tokenizer(folder: Path) -> TextTokenizer:
-    """Load a tokenizer from a local folder.
+@contextmanager
+def failures_as(refused: Callable[[str], GLiClassRerankError]) -> Iterator[None]:
+    """The tokenizers library's failures as ours: plain `Exception`s, and panics, which are not even that."""
+    try:
+        yield
+    except GLiClassRerankError:
+        raise
+    except Exception as error:
+        raise refused(cause(error)) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise refused(cause(error)) from error
 
-    Args:
-        folder: Holds `tokenizer.json` or another format that transformers can convert.
 
-    Returns:
-        The tokenizer.
+def _not_usable(reason: str) -> CheckpointError:
+    return CheckpointError(f"the tokenizer cannot be used: {reason}")
 
-    Raises:
-        CheckpointError: No tokenizer there, or one without a fast implementation.
-    """
-    if _is_complete_json(folder):
-        return TextTokenizer(_from_json(folder))
-    with IMPORTING:
-        from transformers import AutoTokenizer, PretrainedConfig  # here, because importing it takes a second
 
-        try:
-            # An empty config: the folder's own is of a type that transformers does not know and would warn about.
-            loaded = AutoTokenizer.from_pretrained(
-                str(folder), config=PretrainedConfig(), local_files_only=True, trust_remote_code=False
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"`{folder}` holds no tokenizer that transformers can load: {error}") from error
-    backend = getattr(loaded, "backend_tokenizer", None)
-    if backend is None:
-        raise CheckpointError(f"the tokenizer in `{folder}` has no fast implementation; convert it to tokenizer.json")
-    return TextTokenizer(backend)
+def _not_encoded(reason: str) -> BackendError:
+    return BackendError(f"the tokenizer failed: {reason}")
 
 
 def check_markers(tokenizer: TextTokenizer, expected: Mapping[str, int], *, optional: Iterable[str] = ()) -> None:
@@ -176,23 +184,3 @@ def check_markers(tokenizer: TextTokenizer, expected: Mapping[str, int], *, opti
             continue
         if found != index:
             raise CheckpointError(f"the tokenizer gives {marker} the id {found}, the config says {index}")
-
-
-def _is_complete_json(folder: Path) -> bool:
-    """Whether tokenizer.json says all: no class is named, or the generic one with no more than its padding token."""
-    config = folder / "tokenizer_config.json"
-    if not config.is_file():
-        return True
-    values: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))  # Any: JSON
-    if "tokenizer_class" not in values:
-        return True
-    # As checkpoints are saved here.
-    is_generic = values["tokenizer_class"] == "PreTrainedTokenizerFast" and (folder / "tokenizer.json").is_file()
-    return is_generic and values.keys() <= {"tokenizer_class", "pad_token"}
-
-
-def _from_json(folder: Path) -> Tokenizer:
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise CheckpointError(f"`{folder}` holds neither tokenizer.json nor a tokenizer_config.json naming a class")
-    return Tokenizer.from_file(str(path))

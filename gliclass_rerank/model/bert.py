@@ -44,14 +44,8 @@ class BertConfig:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> BertConfig | None:  # Any: JSON
-        """Read a backbone's config; None if it is for transformers: another architecture, or a BERT of a rare kind."""
-        is_plain = (
-            values["model_type"] == "bert"
-            and values.get("hidden_act", cls.hidden_act) in ACTIVATIONS
-            and not values.get("is_decoder")
-            and not values.get("add_cross_attention")
-        )
-        if not is_plain:
+        """Read a checked config; None if it is for transformers: another architecture, or a rare activation."""
+        if values["model_type"] != "bert" or values.get("hidden_act", cls.hidden_act) not in ACTIVATIONS:
             return None
         return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
 

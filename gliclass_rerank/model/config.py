@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
-from gliclass_rerank.errors import ConfigError, listed
-from gliclass_rerank.model.encoder import BackboneShape, backbone_shape
+from gliclass_rerank.errors import ConfigError, listed, shown
+from gliclass_rerank.model.backbones import MOST_LAYERS, MOST_TOKENS, known_settings
+from gliclass_rerank.model.bounds import Bound, Flag, Name, Number, Whole, check
+from gliclass_rerank.model.encoder import BackboneShape, backbone_shape, check_activation
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,43 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "scorer_type": get_args(ScorerName),
     "class_token_pooling": get_args(ClassTokenPooling),
     "attention_plan": get_args(AttentionPlan),
+}
+
+# Larger values of keys without a meaning here are not kept.
+_MOST_PARTS: Final = 1024
+_LONGEST: Final = 1024
+
+_LOGITS: Final = Number(-1e9, 1e9)
+_MARKER: Final = Whole(0, 2 * MOST_TOKENS)
+_BOUNDS: Final[Mapping[str, Bound]] = {
+    "label_model_name": Name(or_null=True),
+    "hidden_size": Whole(1, 1 << 16),
+    "vocab_size": Whole(1, MOST_TOKENS),
+    "class_token_index": _MARKER,
+    "text_token_index": _MARKER,
+    "example_token_index": _MARKER,
+    "scorer_num_heads": Whole(1, 1 << 12),
+    "scorer_mlp_hidden_size": Whole(2, 1 << 16),
+    "encoder_layer_id": Whole(-MOST_LAYERS, MOST_LAYERS),
+    "calibrator_hidden_size": Whole(1, 1 << 16),
+    "calibrator_beta_max": Number(0, 1e6),
+    "query_attention_start": Whole(-MOST_LAYERS, MOST_LAYERS),
+    **dict.fromkeys(
+        (
+            "embed_class_token",
+            "extract_text_features",
+            "prompt_first",
+            "normalize_features",
+            "use_lstm",
+            "squeeze_layers",
+            "use_segment_embeddings",
+            "use_calibrator",
+            "calibrator_use_bias",
+            "query_key_bias",
+            "token_interaction",
+        ),
+        Flag(),
+    ),
 }
 
 # Upstream's keys for its losses, its other architectures and its saving code: no effect on the scores computed here.
@@ -173,12 +211,27 @@ class ModelConfig:
     _scorer_width: int = field(default=256, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", backbone_shape(self.encoder_config))
         for key in _CHOICES:
             _check_choice(key, getattr(self, key))
+        check({key: getattr(self, key) for key in _BOUNDS}, _BOUNDS)
+        check_activation("projector_hidden_act", self.projector_hidden_act)
+        object.__setattr__(self, "shape", backbone_shape(self.encoder_config))
         self._check_scorer()
-        if self.is_bi_encoder and self.label_model_config is None:
-            raise ConfigError(f"the architecture {self.architecture_type!r} needs `label_model_config`")
+        if self.is_bi_encoder:
+            self._check_label_encoder()
+        elif self.shape.pad_id >= self.vocab_size:
+            raise ConfigError(
+                f"`vocab_size` must be above the backbone's padding id {self.shape.pad_id}, got {self.vocab_size}"
+            )
+        if not -self.shape.num_layers - 1 <= self.encoder_layer_id <= self.shape.num_layers:
+            raise ConfigError(
+                f"`encoder_layer_id` must be one of the backbone's {self.shape.num_layers} layers, 0 its embeddings or "
+                f"-1 the last, got {self.encoder_layer_id}"
+            )
+        self._check_plan()
+        self._check_ours()
+
+    def _check_plan(self) -> None:
         for key in ("candidate_position_start", "query_key_bias", "token_interaction"):
             if getattr(self, key) and (self.is_bi_encoder or self.attention_plan != "shared_query"):
                 raise ConfigError(
@@ -190,11 +243,12 @@ class ModelConfig:
                 f"got {self.query_attention_start}"
             )
 
+    def _check_ours(self) -> None:
         start, longest = self.candidate_position_start, self.shape.max_positions
         if type(start) is not int or start < 0 or (start and (longest is None or start >= longest - 1)):
             raise ConfigError(
                 "`candidate_position_start` must be a whole number from 0 that leaves positions for a candidate "
-                f"(the backbone has {longest or 'none'}), got {start!r}"
+                f"(the backbone has {longest or 'none'}), got {shown(start)}"
             )
 
         if self.score_calibration is not None:
@@ -202,7 +256,12 @@ class ModelConfig:
 
         longest = self.default_passage_tokens
         if longest is not None and (type(longest) is not int or longest < 1):
-            raise ConfigError(f"`default_passage_tokens` must be a whole number above 0, got {longest!r}")
+            raise ConfigError(f"`default_passage_tokens` must be a whole number above 0, got {shown(longest)}")
+
+    def _check_label_encoder(self) -> None:
+        if self.label_model_config is None:
+            raise ConfigError(f"the architecture {self.architecture_type!r} needs `label_model_config`")
+        backbone_shape(self.label_model_config)
 
     def _check_scorer(self) -> None:
         is_cross = self.scorer_type == "cross-attn"
@@ -239,9 +298,8 @@ class ModelConfig:
         Raises:
             ConfigError: An unknown choice or an impossible combination, with the value.
         """
-        encoder = dict(values.get("encoder_config") or {})
+        encoder, label = _nested(values, "encoder_config") or {}, _nested(values, "label_model_config")
         encoder.setdefault("model_type", "deberta-v2")
-        label = values.get("label_model_config")
         # First of all, because other architectures have backbones of their own.
         _check_choice("architecture_type", values.get("architecture_type") or cls.architecture_type)
         shape = backbone_shape(encoder)
@@ -259,6 +317,7 @@ class ModelConfig:
             hidden_size=given.get("hidden_size", shape.width),
             label_model_config=None if label is None else {"model_type": "deberta-v2", **label},
         )
+        check({"vocab_size": vocab_size}, _BOUNDS)
         # Upstream appends the markers to the vocabulary in this order when the config does not place them.
         for offset, key in enumerate(("class_token_index", "text_token_index", "example_token_index")):
             if given.get(key, -1) == -1:
@@ -268,7 +327,10 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """Write the config in the file format, so that `from_dict` reads the same back."""
         values = {key: getattr(self, key) for key in _file_keys()}
-        values["encoder_config"] = dict(self.encoder_config)
+        # Nothing that names a place goes from one file into the next.
+        values["encoder_config"] = known_settings(self.encoder_config)
+        label = self.label_model_config if self.is_bi_encoder else None
+        values["label_model_config"] = None if label is None else known_settings(label)
         values["model_type"] = MODEL_TYPE
         # Upstream looks for adapters in a folder of this name and fails without one.
         values["encoder_model_name"] = self.shape.model_type
@@ -287,12 +349,16 @@ class ModelConfig:
         Returns:
             A config that fits the weights.
         """
-        squeeze = shapes.get("layer_wise_attention.W1.weight")
-        mlp = shapes.get("scorer.mlp.0.weight")
+        squeeze = shapes.get("layer_wise_attention.W1.weight", ())
+        mlp = shapes.get("scorer.mlp.0.weight", ())
+        layers = self.shape.num_layers
+        # Other shapes than these fit no checkpoint; they are told with the rest.
         return dataclasses.replace(
             self,
-            _squeeze_inputs=self._squeeze_inputs if squeeze is None else squeeze[1],
-            _scorer_width=self._scorer_width if mlp is None else mlp[0],
+            _squeeze_inputs=squeeze[1]
+            if len(squeeze) == 2 and squeeze[1] in {layers, layers + 1}
+            else self._squeeze_inputs,
+            _scorer_width=mlp[0] if len(mlp) == 2 and mlp[0] > 1 else self._scorer_width,
         )
 
     @property
@@ -330,15 +396,32 @@ class ModelConfig:
 
 def _check_choice(key: str, value: object) -> None:
     if value not in _CHOICES[key]:
-        raise ConfigError(f"`{key}` must be one of {listed(_CHOICES[key])}, got {value!r}")
+        raise ConfigError(f"`{key}` must be one of {listed(_CHOICES[key])}, got {shown(value)}")
+
+
+def _nested(values: Mapping[str, Any], key: str) -> dict[str, Any] | None:  # Any: JSON
+    """A config within the config, as a copy; of what has no meaning here only plain values are kept."""
+    nested = values.get(key)
+    if nested is None:
+        return None
+    if not isinstance(nested, Mapping):
+        raise ConfigError(f"`{key}` must be an object, got {shown(nested)}")
+    return {name: value for name, value in nested.items() if _is_plain(value, depth=3)}
+
+
+def _is_plain(value: object, *, depth: int) -> bool:
+    if isinstance(value, (dict, list)):
+        parts = value.values() if isinstance(value, dict) else value
+        return depth > 0 and len(value) <= _MOST_PARTS and all(_is_plain(part, depth=depth - 1) for part in parts)
+    return value is None or isinstance(value, (bool, int, float)) or (isinstance(value, str) and len(value) <= _LONGEST)
 
 
 def checked_calibration(value: object) -> tuple[float, float]:
     """Slope and intercept of a calibration; anything else is refused."""
     numbers = value if isinstance(value, (list, tuple)) else ()
-    is_finite = all(type(number) in {int, float} and math.isfinite(number) for number in numbers)
-    if len(numbers) != 2 or not is_finite or numbers[0] <= 0:
-        raise ConfigError(f"`score_calibration` must be a slope above 0 and an intercept, got {value!r}")
+    are_numbers = all(_LOGITS.allows(number) for number in numbers)
+    if len(numbers) != 2 or not are_numbers or numbers[0] <= 0:
+        raise ConfigError(f"`score_calibration` must be a slope above 0 and an intercept, got {shown(value)}")
     return float(numbers[0]), float(numbers[1])
 
 

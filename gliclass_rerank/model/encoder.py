@@ -1,31 +1,29 @@
 """Builds a backbone from its config and runs it over whole sequences.
 
 The only module of `model/` that imports transformers, and only when it is needed, because that takes longer than to
-import torch. Backbones are stock `AutoModel` encoders (T5 without its decoder); nothing in them is patched. BERT is
-written out in `bert.py`.
+import torch. Backbones are stock encoders of `backbones.py` (T5 without its decoder); nothing in them is patched. BERT
+is written out in `bert.py`.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from gliclass_rerank._transformers import IMPORTING
-from gliclass_rerank.errors import ConfigError, listed
+from gliclass_rerank.errors import ConfigError, cause, listed, shown
+from gliclass_rerank.model.backbones import BACKBONES, known_backbone, known_settings
 from gliclass_rerank.model.batch import TokenRows
 from gliclass_rerank.model.bert import ACTIVATIONS, Bert, BertConfig
+from gliclass_rerank.model.sizes import ROBERTA_FAMILY, T5_FAMILY, check_sizes
 
-# Upstream runs these with bidirectional attention through the llm2vec package; AutoModel would run them causally and
-# give wrong scores without a word.
-_NEEDS_LLM2VEC: Final = frozenset({"gemma", "llama", "mistral", "qwen2"})
-_T5_FAMILY: Final = frozenset({"mt5", "t5", "umt5"})
-# These count positions from the padding id on, so that many rows of the table are out of reach.
-_ROBERTA_FAMILY: Final = frozenset({"camembert", "roberta", "xlm-roberta", "xlm-roberta-xl", "xmod"})
+# What config classes call their activations.
+_ACTIVATIONS: Final = ("activation", "conv_act", "dense_act_fn", "hidden_act", "hidden_activation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +40,7 @@ class BackboneShape:
         global_share: Share of layers with full attention, in (0, 1].
         local_window: Tokens that a layer with local attention sees.
         pad_id: Padding id of the embedding table.
+        vocab_size: Its rows, unless the checkpoint's config has another number.
     """
 
     model_type: str
@@ -53,28 +52,28 @@ class BackboneShape:
     global_share: float
     local_window: int
     pad_id: int
+    vocab_size: int
 
 
 def _parse(values: Mapping[str, Any]) -> Any:  # Any: the config class depends on model_type
-    if (own := BertConfig.of(values)) is not None:
-        return own
-    model_type = values["model_type"]
-    if model_type in _NEEDS_LLM2VEC:
-        raise ConfigError(
-            f"the backbone {model_type!r} is a decoder that GLiClass runs bidirectionally through llm2vec; "
-            "this library does not support it"
-        )
-    with IMPORTING:
-        from transformers import CONFIG_MAPPING
+    backbone = known_backbone(values)
+    if (config := BertConfig.of(values)) is None:
+        with IMPORTING:
+            import transformers
 
-        if model_type not in CONFIG_MAPPING:
-            raise ConfigError(
-                f"the backbone {model_type!r} is not known to the installed transformers; remote code is never run"
-            )
-        # Copied because a config class may rewrite nested values; a saved dtype must not decide ours.
-        return CONFIG_MAPPING[model_type](
-            **{k: v for k, v in values.items() if k not in {"model_type", "dtype", "torch_dtype"}}
-        )
+            # Copied because a config class may rewrite nested values; a saved dtype must not decide ours, and nothing
+            # may lead elsewhere.
+            settings = copy.deepcopy(known_settings(values))
+            del settings["model_type"]
+            try:
+                config = getattr(transformers, backbone.config)(**settings)
+            except Exception as error:  # each config class has checks of its own
+                raise ConfigError(f"the backbone's config is not one of {backbone.config}: {cause(error)}") from error
+        for name in _ACTIVATIONS:
+            if (act := getattr(config, name, None)) is not None:
+                check_activation(f"encoder_config.{name}", act)
+    check_sizes(config)
+    return config
 
 
 def backbone_shape(values: Mapping[str, Any]) -> BackboneShape:
@@ -106,16 +105,17 @@ def backbone_shape(values: Mapping[str, Any]) -> BackboneShape:
         global_share=sum(kind == "full_attention" for kind in layer_types) / len(layer_types) or 1.0,
         local_window=int(getattr(config, "local_attention", 0) or 0),
         pad_id=config.pad_token_id or 0,
+        vocab_size=config.vocab_size,
     )
 
 
 def _max_positions(config: Any) -> int | None:  # Any: see _parse
-    if config.model_type in _T5_FAMILY:
+    if config.model_type in T5_FAMILY:
         return None
     if config.model_type == "deberta-v2" and not config.position_biased_input:
         return None
     positions: int | None = getattr(config, "max_position_embeddings", None)
-    if positions is not None and config.model_type in _ROBERTA_FAMILY:
+    if positions is not None and config.model_type in ROBERTA_FAMILY:
         return positions - int(config.pad_token_id) - 1
     return positions
 
@@ -132,15 +132,33 @@ def activation(name: str) -> nn.Module:
     Raises:
         ConfigError: An unknown name.
     """
+    check_activation("projector_hidden_act", name)
     if name in ACTIVATIONS:
         return ACTIVATIONS[name]()
     with IMPORTING:
         from transformers.activations import ACT2FN
 
-    if name not in ACT2FN:
-        raise ConfigError(f"`projector_hidden_act` must be one of {listed(ACT2FN)}, got {name!r}")
     module: nn.Module = ACT2FN[name]
     return module
+
+
+def check_activation(key: str, name: object) -> None:
+    """Check the name of an activation.
+
+    Args:
+        key: The setting.
+        name: Its value.
+
+    Raises:
+        ConfigError: An unknown name.
+    """
+    if isinstance(name, str) and name in ACTIVATIONS:
+        return
+    with IMPORTING:
+        from transformers.activations import ACT2FN
+
+    if not isinstance(name, str) or name not in ACT2FN:
+        raise ConfigError(f"`{key}` must be one of {listed(ACT2FN)}, got {shown(name)}")
 
 
 def build_backbone(values: Mapping[str, Any], *, vocab_size: int | None = None) -> nn.Module:
@@ -167,14 +185,12 @@ def build_backbone(values: Mapping[str, Any], *, vocab_size: int | None = None) 
 
 
 def _stock_backbone(config: Any) -> nn.Module:  # Any: see _parse
+    """The listed encoder; not through `AutoModel`, which looks for code in the checkpoint."""
     with IMPORTING:
-        from transformers import AutoModel, T5EncoderModel, UMT5EncoderModel
+        import transformers
 
-        if config.model_type in _T5_FAMILY:
-            stock: nn.Module = (UMT5EncoderModel if config.model_type == "umt5" else T5EncoderModel)(config)
-        else:
-            stock = AutoModel.from_config(config, dtype=torch.float32)
-    return stock
+        stock: nn.Module = getattr(transformers, BACKBONES[config.model_type].model)(config)
+    return stock.float()
 
 
 class _SkipInitialisation(TorchFunctionMode):

@@ -5,12 +5,11 @@ What imports torch is imported inside the functions, because an ONNX model needs
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from gliclass_rerank.errors import CheckpointError, ConfigError
+from gliclass_rerank.errors import CheckpointError, ConfigError, shown
 from gliclass_rerank.location import bundled_folder, local_folder
 from gliclass_rerank.runtimes.cosine import CosineTeacher
 from gliclass_rerank.runtimes.interfaces import Teacher, TextEncoder
@@ -22,6 +21,7 @@ from gliclass_rerank.runtimes.onnx_models import (
 )
 from gliclass_rerank.runtimes.onnx_session import OnnxModel, onnx_file
 from gliclass_rerank.runtimes.options import Kind, ModelOptions
+from gliclass_rerank.whole_file import read_json
 
 # In place of a folder: the checkpoint that comes with the package.
 BUNDLED: Final = "bundled"
@@ -103,7 +103,9 @@ def model_folder(model: str | Path) -> Path:
     """
     folder = local_folder(model) or (bundled_folder() if model == BUNDLED else None)
     if folder is None:
-        raise CheckpointError(f"a model must be a folder, a bundled model's name or {BUNDLED!r}, got {str(model)!r}")
+        raise CheckpointError(
+            f"a model must be a folder, a bundled model's name or {BUNDLED!r}, got {shown(str(model))}"
+        )
     return folder
 
 
@@ -138,10 +140,10 @@ def _kind(folder: Path) -> Kind:
     """What a folder without an ONNX model holds."""
     from gliclass_rerank.model.config import MODEL_TYPE
 
-    config = _json(folder / "config.json")
+    config = _json(folder, "config.json")
     if config.get("model_type") == MODEL_TYPE:
         return "gliclass"
-    saved_as = _json(folder / "config_sentence_transformers.json").get("model_type")
+    saved_as = _json(folder, "config_sentence_transformers.json").get("model_type")
     architectures = config.get("architectures")
     names = [str(name) for name in architectures] if isinstance(architectures, list) else []
     if saved_as == "CrossEncoder" or any(name.endswith("ForSequenceClassification") for name in names):
@@ -153,11 +155,6 @@ def _kind(folder: Path) -> Kind:
     )
 
 
-def _json(path: Path) -> Mapping[str, Any]:  # Any: JSON
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"`{path}` is not JSON: {error}") from error
+def _json(folder: Path, name: str) -> Mapping[str, Any]:  # Any: JSON
+    values = read_json(folder, name)
     return values if isinstance(values, dict) else {}

@@ -11,7 +11,8 @@ from transformers import AutoTokenizer, PretrainedConfig
 import gliclass_rerank
 from gliclass_rerank.checkpoint import DEFAULT_MODEL
 from gliclass_rerank.errors import CheckpointError
-from gliclass_rerank.inputs.tokenizer import TextTokenizer, check_markers, load_tokenizer
+from gliclass_rerank.inputs.tokenizer import TextTokenizer, check_markers
+from gliclass_rerank.inputs.tokenizer_files import load_tokenizer
 
 FAMILIES = {"word_piece": tiny_tokenizer, "byte_level": byte_level_tokenizer, "metaspace": metaspace_tokenizer}
 

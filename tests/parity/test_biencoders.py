@@ -10,7 +10,7 @@ from tiny import LABELS, TEXT
 from upstream import check_same
 
 from gliclass_rerank import ZeroShotClassifier
-from gliclass_rerank.errors import ConfigError, InputError
+from gliclass_rerank.errors import CheckpointError, ConfigError, InputError
 
 ARCHITECTURES = ("bi-encoder", "bi-encoder-fused")
 YES_AND_NO = (True, False)
@@ -116,18 +116,49 @@ def test_unread_modules_of_bi_encoders_are_accepted(biencoder, architecture):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_label_tokenizer_in_the_folder_comes_before_the_named_one(biencoder, tmp_path, architecture):
+def test_a_label_tokenizer_in_the_folder_comes_before_the_named_one(biencoder, architecture):
     built = biencoder(architecture)
     expected = built.upstream.logits(TEXT, LABELS)
-    shutil.move(tmp_path / "label model", built.folder / "label_tokenizer")
     values = json.loads((built.folder / "config.json").read_text())
     values["label_model_name"] = "somebody/elsewhere"
     (built.folder / "config.json").write_text(json.dumps(values))
     check_same(ZeroShotClassifier(built.folder, device="cpu").logits(TEXT, LABELS), expected)
 
 
+def test_a_local_bi_encoder_never_reads_a_label_tokenizer_elsewhere(biencoder, tmp_path):
+    built = biencoder("bi-encoder")
+    shutil.move(built.folder / "label_tokenizer", tmp_path / "elsewhere")
+    for name in (str(tmp_path / "elsewhere"), "somebody/elsewhere", "~/elsewhere", "../elsewhere"):
+        values = json.loads((built.folder / "config.json").read_text())
+        (built.folder / "config.json").write_text(json.dumps({**values, "label_model_name": name}))
+        with pytest.raises(CheckpointError, match=r"a local folder's `label_model_name` '\S+' is not fetched"):
+            built.classifier()
+
+
+def test_a_bi_encoder_of_the_hub_has_its_label_tokenizer_fetched(biencoder, tmp_path, monkeypatch):
+    built = biencoder("bi-encoder")
+    expected = built.upstream.logits(TEXT, LABELS)
+    shutil.move(built.folder / "label_tokenizer", tmp_path / "elsewhere")
+    values = json.loads((built.folder / "config.json").read_text())
+    (built.folder / "config.json").write_text(json.dumps({**values, "label_model_name": "somebody/elsewhere"}))
+    folders, asked = {"owner/model": built.folder, "somebody/elsewhere": tmp_path / "elsewhere"}, []
+
+    def fetch(name, *, revision, allow_patterns):
+        asked.append((name, revision))
+        return str(folders[name])
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    check_same(ZeroShotClassifier("owner/model", revision="0123abc", device="cpu").logits(TEXT, LABELS), expected)
+    assert asked == [("owner/model", "0123abc"), ("somebody/elsewhere", None)]
+
+    (built.folder / "config.json").write_text(json.dumps({**values, "label_model_name": str(tmp_path / "elsewhere")}))
+    with pytest.raises(CheckpointError, match="is not a hub name"):
+        ZeroShotClassifier("owner/model", device="cpu")
+
+
 def test_a_bi_encoder_without_any_label_tokenizer_is_refused(biencoder):
     built = biencoder("bi-encoder")
+    shutil.rmtree(built.folder / "label_tokenizer")
     values = json.loads((built.folder / "config.json").read_text())
     values["label_model_name"] = None
     (built.folder / "config.json").write_text(json.dumps(values))

@@ -16,7 +16,7 @@ from gliclass_rerank.errors import CheckpointError
 from gliclass_rerank.inputs.layout import Ask, PromptLayout
 from gliclass_rerank.inputs.pieces import EXAMPLE, LABEL, SEP
 from gliclass_rerank.inputs.planner import WindowPlanner
-from gliclass_rerank.inputs.tokenizer import load_tokenizer
+from gliclass_rerank.inputs.tokenizer_files import load_tokenizer
 from gliclass_rerank.types import Example
 
 MARKERS = (LABEL, SEP, EXAMPLE)

@@ -125,8 +125,11 @@ def build_biencoder(
     encoder: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Pair:
-    """Make a random upstream bi-encoder; its label tokenizer lies beside the folder, in `label model`."""
-    label_folder = folder.parent / "label model"
+    """Make a random upstream bi-encoder.
+
+    Upstream reads its label tokenizer from another place; here it lies in the folder, where we want it.
+    """
+    label_folder = folder / "label_tokenizer"
     tokenizer, label_tokenizer = tiny_tokenizer(), tiny_tokenizer(label_words, markers=())
     label_tokenizer.save_pretrained(label_folder)
     return _saved(
