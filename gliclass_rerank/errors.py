@@ -18,9 +18,13 @@ was wrong, the constraint and the offending value, in one sentence; a remedy may
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
+from typing import Final
 
+MAX_SHOWN: Final = 80
 _MAX_LISTED = 5
+_MOST_DIGITS: Final = 10**MAX_SHOWN
 
 
 class GLiClassRerankError(Exception):
@@ -80,8 +84,50 @@ class OutOfMemoryError(BackendError):
 
 
 def listed(names: Iterable[str]) -> str:
-    """Join names for a message: sorted, back-quoted, cut after five with the count of the rest."""
+    """Join names for a message: sorted, back-quoted, long ones cut, and after five the count of the rest."""
     ordered = sorted(names)
-    text = ", ".join(f"`{name}`" for name in ordered[:_MAX_LISTED])
+    text = ", ".join(f"`{_cut(name)}`" for name in ordered[:_MAX_LISTED])
     rest = len(ordered) - _MAX_LISTED
     return f"{text} and {rest} more" if rest > 0 else text
+
+
+def shown(value: object) -> str:
+    """A value for a message: its repr on one line, at most 80 characters, cut in the middle; no value makes it fail."""
+    try:
+        if isinstance(value, (str, bytes)):
+            # Both ends are enough: of a longer one the middle is cut out below.
+            text = repr(value if len(value) <= MAX_SHOWN else value[:MAX_SHOWN] + value[-MAX_SHOWN:])
+        elif isinstance(value, int) and abs(value) >= _MOST_DIGITS:
+            text = f"a number of {value.bit_length()} bits"  # Python refuses to write out very long ones
+        else:
+            text = _SHORT.repr(value)
+        return _cut(text)
+    except Exception:  # noqa: BLE001 - a repr is other people's code
+        return _cut(f"<{type(value).__name__}>")
+
+
+def cause(error: BaseException) -> str:
+    """The first line of another library's message, at most 80 characters: it may quote what it was given."""
+    try:
+        return _cut(str(error).partition("\n")[0] or type(error).__name__)
+    except Exception:  # noqa: BLE001 - as above
+        return type(error).__name__
+
+
+def _cut(text: str) -> str:
+    # On one line, and of what a terminal or a log can write.
+    text = " ".join(text.splitlines()).encode("utf-8", "backslashreplace").decode()
+    head = (MAX_SHOWN - 1) // 2
+    return text if len(text) <= MAX_SHOWN else f"{text[:head]}…{text[head + 1 - MAX_SHOWN :]}"
+
+
+def _short() -> reprlib.Repr:
+    """Reprs that look at no more of a container than is shown of it."""
+    short = reprlib.Repr()
+    short.maxlevel = 3
+    short.maxstring = short.maxother = short.maxlong = 2 * MAX_SHOWN
+    short.maxlist = short.maxtuple = short.maxdict = short.maxset = short.maxfrozenset = short.maxdeque = MAX_SHOWN // 3
+    return short
+
+
+_SHORT: Final = _short()
