@@ -94,7 +94,7 @@ def listed(names: Iterable[str]) -> str:
 def shown(value: object) -> str:
     """A value for a message: its repr on one line, at most 80 characters, cut in the middle; no value makes it fail."""
     try:
-        if isinstance(value, (str, bytes)):
+        if isinstance(value, str):
             # Both ends are enough: of a longer one the middle is cut out below.
             text = repr(value if len(value) <= MAX_SHOWN else value[:MAX_SHOWN] + value[-MAX_SHOWN:])
         elif isinstance(value, int) and abs(value) >= _MOST_DIGITS:
