@@ -13,7 +13,6 @@ The runtimes themselves are those of `runtimes`.
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -23,6 +22,7 @@ import numpy as np
 from gliclass_rerank.checks import checked_text
 from gliclass_rerank.digests import folder_digest
 from gliclass_rerank.errors import BackendError, InputError
+from gliclass_rerank.rac.forks import ForkedLock
 from gliclass_rerank.rac.index import FloatArray
 
 _NUM_VALUES: Final = 64
@@ -89,7 +89,7 @@ class LocalEncoder:
         )
         folder = model_folder(model)
         self._encoder = load_encoder(str(folder), options)
-        self._turn = threading.Lock()  # sentence-transformers' tokenizers hold settings of the call
+        self._turn = ForkedLock()  # sentence-transformers' tokenizers hold settings of the call
         # Sampled, because a store is opened often; its probe vector notices what lies between the samples.
         settings = {"max_tokens": max_tokens, "prefix": prefix}
         digest = folder_digest(folder, settings=settings, is_sampled=True)
@@ -123,7 +123,7 @@ class SentenceTransformerEncoder:
         if not callable(getattr(model, "encode_query", None)) or not callable(getattr(model, "state_dict", None)):
             raise InputError(f"`model` must be a SentenceTransformer, got {type(model).__name__}")
         self._model = model
-        self._turn = threading.Lock()
+        self._turn = ForkedLock()
         self.fingerprint: Final = f"sentence-transformers:{_weights_digest(model) if name is None else _named(name)}"
 
     def encode(self, texts: Sequence[str]) -> FloatArray:

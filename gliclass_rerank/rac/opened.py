@@ -6,14 +6,14 @@ lock each other out, if each opened it for itself.
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from gliclass_rerank.rac.forks import ForkedLock
 from gliclass_rerank.rac.store import ExampleStore
 
 _stores: WeakValueDictionary[Path, ExampleStore] = WeakValueDictionary()
-_turn = threading.Lock()
+_turn = ForkedLock()
 
 
 def opened_store(path: str | Path) -> ExampleStore:

@@ -6,10 +6,11 @@ and `search.py` has the two work together.
 
 from __future__ import annotations
 
+import glob
 import os
 import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -17,13 +18,14 @@ from typing import Any, Final
 import numpy as np
 
 from gliclass_rerank.checks import checked_cosine, checked_count, checked_text, checked_texts
-from gliclass_rerank.errors import ConfigError, DataError, InputError, listed
+from gliclass_rerank.errors import ConfigError, DataError, InputError, listed, shown
 from gliclass_rerank.rac.backends import Backend, builder_of
 from gliclass_rerank.rac.cached_index import CachedIndex
 from gliclass_rerank.rac.encoders import LocalEncoder, StoreEncoder, encode_checked
 from gliclass_rerank.rac.filters import Metadata, Where, make_filter
 from gliclass_rerank.rac.index import FloatArray
 from gliclass_rerank.rac.judgements import are_of_one_text, merged, text_id
+from gliclass_rerank.rac.private_files import create_private
 from gliclass_rerank.rac.records import Identity, NewRecord, Records, Stored, metadata_text
 from gliclass_rerank.rac.search import Found, Question, answer
 from gliclass_rerank.types import Example
@@ -81,7 +83,9 @@ class ExampleStore:
         except BaseException:
             self._records.close()
             raise
-        self._closing = weakref.finalize(self, _close, self._index, os.getpid())
+        if self.path is not None and not read_only:
+            _clear_leftovers(self.path)  # while nobody else has the store
+        self._closing = weakref.finalize(self, self._index.close)
 
     def _adopt(self, mine: Identity) -> int:
         """Compare the encoder with the one that filled the store, or enter it into a new one; returns its dim."""
@@ -283,11 +287,14 @@ class ExampleStore:
         if not new:
             return []
         vectors = encode_checked(self._encoder, [example.text for example in read], dim=self._dim)
-        with self._index.writing():
+
+        def write() -> list[str]:
             there = self._records.rows_of(names or ())
             if there:
                 raise InputError(f"the store has {listed(there)} already; use `update` to change an example")
             return self._index.write(added=new, vectors=vectors)
+
+        return self._index.changing(write)
 
     def update(
         self,
@@ -310,7 +317,8 @@ class ExampleStore:
         read = Example.list_of(examples)
         names = _checked_ids(ids, len(read))
         texts = _metadata_texts(metadata, len(read))
-        with self._index.writing():
+
+        def write() -> None:
             before = {old.id: (row, old) for row, old in self._records.find(names).items()}
             missing = set(names) - before.keys()
             if missing:
@@ -325,6 +333,8 @@ class ExampleStore:
             vectors = encode_checked(self._encoder, [new.example.text for new in moved.values()], dim=self._dim)
             if moved or kept:
                 self._index.write(added=list(moved.values()), vectors=vectors, removed=list(moved), rewritten=kept)
+
+        self._index.changing(write)
 
     def add_judgements(
         self, example: Example | Mapping[str, Any], *, id: str | None = None, metadata: Metadata | None = None
@@ -349,16 +359,21 @@ class ExampleStore:
         if not name:
             raise InputError("`id` must not be empty")
         fresh = metadata_text("`metadata`", metadata)
-        with self._index.writing():
+
+        def write() -> None:
             before = self._records.find([name])
             for row, old in before.items():
                 if not are_of_one_text(old.example, new):
-                    raise InputError(f"the id {name!r} belongs to the example {old.example.text!r}, got {new.text!r}")
+                    raise InputError(
+                        f"the id {shown(name)} belongs to the example {shown(old.example.text)}, got {shown(new.text)}"
+                    )
                 joined = metadata_text("`metadata`", {**old.metadata, **(metadata or {})})
                 self._index.write(rewritten={row: NewRecord(name, merged(old.example, new), joined)})
             if not before:
                 vectors = encode_checked(self._encoder, [new.text], dim=self._dim)
                 self._index.write(added=[NewRecord(name, new, fresh)], vectors=vectors)
+
+        self._index.changing(write)
         return name
 
     def delete(self, ids: Sequence[str]) -> int:
@@ -375,11 +390,14 @@ class ExampleStore:
             DataError: The store cannot be written.
         """
         names = checked_texts("ids", ids)
-        with self._index.writing():
+
+        def write() -> int:
             rows = self._records.rows_of(names)
             if rows:
                 self._index.write(removed=list(rows.values()))
             return len(rows)
+
+        return self._index.changing(write)
 
     # The file
 
@@ -391,8 +409,7 @@ class ExampleStore:
         Raises:
             InputError: The store is read only or closed.
         """
-        with self._index.writing():
-            self._index.save()
+        self._index.changing(self._index.save)
 
     def close(self) -> None:
         """Write the index and give up the file; a second call does nothing."""
@@ -451,10 +468,10 @@ class ExampleStore:
             raise DataError(f"there is no store `{target}`")
         encoder = _checked_encoder(encoder)
         identity = Identity(encoder.fingerprint, encode_checked(encoder, [_PROBE])[0])
-        partial = target.with_name(f"{target.name}.partial")
+        partial = _renewed_path(target)
         with closing(Records(target)) as source:
-            for leftover in (partial, partial.with_name(f"{partial.name}-journal")):
-                leftover.unlink(missing_ok=True)
+            _clear_leftovers(target)
+            create_private(partial, source.mode)
             with closing(Records(partial)) as renewed:
                 renewed.create(identity)
                 for page in source.pages():
@@ -469,10 +486,18 @@ class ExampleStore:
         return num_examples
 
 
-def _close(index: CachedIndex, process: int) -> None:
-    # A forked process has the object but must not touch what its parent has open.
-    if os.getpid() == process:
-        index.close()
+def _clear_leftovers(path: Path) -> None:
+    """Remove what killed processes left of files that they were writing."""
+    partials = path.parent.glob(f"{glob.escape(_index_path(path).name)}.*partial")
+    renewed = _renewed_path(path)
+    for leftover in (*partials, renewed, renewed.with_name(f"{renewed.name}-journal")):
+        with suppress(OSError):
+            leftover.unlink(missing_ok=True)
+
+
+def _renewed_path(path: Path) -> Path:
+    """Where a store is while it is embedded anew: a name that nobody gives to a store of their own."""
+    return path.with_name(f".{path.name}.reencoded")
 
 
 def _index_path(path: Path) -> Path:
