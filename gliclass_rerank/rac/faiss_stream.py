@@ -23,6 +23,7 @@ from gliclass_rerank.errors import DataError
 _BLOCK: Final = 1 << 20
 _NODES: Final = 8192
 _INNER_PRODUCT: Final = 0
+_OF_NO_USE: Final = 1 << 20
 _CENTROIDS: Final = 256
 # FAISS makes tables for as many levels as have a chance above 1e-9.
 _MAX_LEVELS: Final = 32
@@ -247,7 +248,8 @@ def _flat_index(source: _Source, dim: int, num_vectors: int) -> Bytes:
 def _header(source: _Source, dim: int, num_vectors: int) -> Bytes:
     yield _field(source, "<i4", dim, "its dimension")
     yield _field(source, "<i8", num_vectors, "the number of its vectors")
-    yield source.take(16)  # of no use any more
+    for _ in range(2):
+        yield _field(source, "<i8", _OF_NO_USE, "its header")
     yield _exactly(source, b"\x01", "whether it is trained")
     yield _field(source, "<i4", _INNER_PRODUCT, "its metric")
 
