@@ -6,7 +6,7 @@ import importlib.util
 import logging
 from typing import Final, Literal, get_args
 
-from gliclass_rerank.errors import ConfigError, listed
+from gliclass_rerank.errors import ConfigError, listed, shown
 from gliclass_rerank.rac.faiss_index import FLAT_VECTORS, FaissBuilder, FaissKind
 from gliclass_rerank.rac.index import IndexBuilder, VectorIndex, VectorSource
 from gliclass_rerank.rac.index_file import IndexReader
@@ -35,7 +35,7 @@ def builder_of(backend: str) -> IndexBuilder:
         MissingDependencyError: Its package is not installed.
     """
     if backend not in BACKENDS:
-        raise ConfigError(f"`backend` must be one of {listed(BACKENDS)}, got {backend!r}")
+        raise ConfigError(f"`backend` must be one of {listed(BACKENDS)}, got {shown(backend)}")
     if backend == "auto":
         return _AutoBuilder() if importlib.util.find_spec("faiss") else _LoneNumpyBuilder()
     if backend == "numpy":

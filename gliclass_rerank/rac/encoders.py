@@ -21,7 +21,7 @@ import numpy as np
 
 from gliclass_rerank.checks import checked_text
 from gliclass_rerank.digests import folder_digest
-from gliclass_rerank.errors import BackendError, InputError
+from gliclass_rerank.errors import BackendError, InputError, cause, shown
 from gliclass_rerank.rac.forks import ForkedLock
 from gliclass_rerank.rac.index import FloatArray
 
@@ -142,7 +142,7 @@ class SentenceTransformerEncoder:
             with self._turn:
                 vectors = self._model.encode_query(list(texts), convert_to_numpy=True, show_progress_bar=False)
         except (RuntimeError, IndexError) as error:  # out of memory is a RuntimeError too
-            raise BackendError(f"the encoder failed: {str(error).partition(chr(10))[0]}") from error
+            raise BackendError(f"the encoder failed: {cause(error)}") from error
         return _unit_length(np.asarray(vectors, dtype=np.float32))
 
 
@@ -160,7 +160,7 @@ class CallableEncoder:
 
     def __init__(self, function: Callable[[list[str]], Any], *, name: str) -> None:  # Any: see above
         if not callable(function):
-            raise InputError(f"`function` must be callable, got {function!r}")
+            raise InputError(f"`function` must be callable, got {shown(function)}")
         self._function = function
         self.fingerprint: Final = f"callable:{_named(name)}"
 
@@ -179,8 +179,8 @@ class CallableEncoder:
         returned = self._function(list(texts))
         try:
             vectors = np.asarray(returned, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise BackendError(f"the encoder must return vectors of one length: {error}") from None
+        except (TypeError, ValueError, OverflowError) as error:
+            raise BackendError(f"the encoder must return vectors of one length: {cause(error)}") from None
         if vectors.ndim != 2:
             raise BackendError(f"the encoder must return one vector a text, got the shape {list(vectors.shape)}")
         return _unit_length(vectors)
@@ -202,7 +202,11 @@ def encode_checked(encoder: StoreEncoder, texts: Sequence[str], *, dim: int | No
     """
     if not texts and dim is not None:
         return np.zeros((0, dim), dtype=np.float32)
-    vectors = np.ascontiguousarray(encoder.encode(texts), dtype=np.float32)
+    returned = encoder.encode(texts)
+    try:
+        vectors = np.ascontiguousarray(returned, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BackendError(f"the encoder must return vectors of one length: {cause(error)}") from error
     wanted = f"[{len(texts)}, {'dim' if dim is None else dim}]"
     if vectors.ndim != 2 or len(vectors) != len(texts) or vectors.shape[1] != (dim or vectors.shape[1] or 1):
         raise BackendError(f"the encoder must return vectors of the shape {wanted}, got {list(vectors.shape)}")
@@ -211,7 +215,7 @@ def encode_checked(encoder: StoreEncoder, texts: Sequence[str], *, dim: int | No
     if not is_usable.all():
         wrong = int(np.flatnonzero(~is_usable)[0])
         raise BackendError(
-            f"the encoder must return unit vectors, that of {texts[wrong]!r} has length {lengths[wrong]}"
+            f"the encoder must return unit vectors, that of {shown(texts[wrong])} has length {lengths[wrong]}"
         )
     return vectors
 
@@ -225,7 +229,7 @@ def _unit_length(vectors: FloatArray) -> FloatArray:
 def _named(name: object) -> str:
     text = checked_text("`name`", name)
     if not text.strip():
-        raise InputError(f"`name` must not be blank, got {text!r}")
+        raise InputError(f"`name` must not be blank, got {shown(text)}")
     return text
 
 

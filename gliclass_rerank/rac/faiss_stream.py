@@ -18,7 +18,7 @@ from typing import IO, Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gliclass_rerank.errors import DataError
+from gliclass_rerank.errors import DataError, shown
 
 _BLOCK: Final = 1 << 20
 _NODES: Final = 8192
@@ -173,7 +173,7 @@ def _lists(source: _Source, num_lists: int, expected: Expected) -> Bytes:
         _require(bool(np.all(numbers < num_lists)) and len(np.unique(numbers)) == len(numbers), "the numbers of lists")
         sizes[numbers.astype(np.int64)] = values[1::2]
     else:
-        raise _wrong(f"lists of the kind {tag!r} are not read")
+        raise _wrong(f"lists of the kind {shown(tag)} are not read")
     _require(bool(np.all(values <= max(num_lists, expected.num_vectors))), "the lengths of its lists")
     _require(int(sizes.sum()) == expected.num_vectors, "the lengths of its lists")
     yield length
@@ -283,7 +283,7 @@ def _field(source: _Source, dtype: DTypeLike, wanted: int, what: str) -> bytes:
 def _tag(source: _Source, tag: bytes) -> bytes:
     found = source.take(len(tag))
     if found != tag:
-        raise _wrong(f"a part must be of the kind {tag!r}, got {found!r}")
+        raise _wrong(f"a part must be of the kind {shown(tag)}, got {shown(found)}")
     return found
 
 

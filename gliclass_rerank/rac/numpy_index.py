@@ -172,7 +172,7 @@ class NumpyBuilder:
         """
         kind = reader.header.get("kind")
         if kind != NumpyIndex.kind:
-            raise DataError(f"the index is of the kind {shown(kind)}, not {NumpyIndex.kind!r}")
+            raise DataError(f"the index is of the kind {shown(kind)}, not {shown(NumpyIndex.kind)}")
         rows, vectors = checked_rows(reader.array("rows", np.int64)), reader.array("vectors", np.float32, 2)
         index = NumpyIndex(vectors.shape[1], capacity=len(rows))
         index.add(rows, vectors)

@@ -33,6 +33,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 import numpy as np
 
+from gliclass_rerank.checks import MAX_NESTING, is_a, nesting, reading
 from gliclass_rerank.errors import DataError, GLiClassRerankError, InputError, cause, listed, shown
 from gliclass_rerank.rac.family import Claim, is_claimed
 from gliclass_rerank.rac.forks import follow_forks
@@ -131,12 +132,18 @@ def metadata_text(name: str, metadata: object) -> str:
     """
     if metadata is None:
         return "{}"
-    if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
+    if not is_a(metadata, Mapping):
         raise InputError(f"{name} must be a mapping with strings as keys, got {shown(metadata)}")
+    with reading(name):
+        values = dict(metadata)  # type: ignore[call-overload] # a mapping
+    if not all(is_a(key, str) for key in values):
+        raise InputError(f"{name} must be a mapping with strings as keys, got {shown(values)}")
     try:
-        text = json.dumps(dict(metadata), allow_nan=False, sort_keys=True, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as error:
+        text = json.dumps(values, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    except Exception as error:  # noqa: BLE001 - of the caller's objects
         raise InputError(f"{name} must hold JSON values only: {cause(error)}") from None
+    if nesting(json.loads(text)) > MAX_NESTING:
+        raise InputError(f"{name} must be nested at most {MAX_NESTING} deep")
     return text
 
 

@@ -7,6 +7,7 @@ and `search.py` has the two work together.
 from __future__ import annotations
 
 import glob
+import json
 import os
 import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,7 +18,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from gliclass_rerank.checks import checked_cosine, checked_count, checked_text, checked_texts
+from gliclass_rerank.checks import (
+    checked_cosine,
+    checked_count,
+    checked_list,
+    checked_path,
+    checked_text,
+    checked_texts,
+    is_a,
+    named,
+    reading,
+)
 from gliclass_rerank.errors import ConfigError, DataError, InputError, listed, shown
 from gliclass_rerank.rac.backends import Backend, builder_of
 from gliclass_rerank.rac.cached_index import CachedIndex
@@ -69,7 +80,7 @@ class ExampleStore:
         backend: Backend = "auto",
         read_only: bool = False,
     ) -> None:
-        self.path = None if path is None else Path(path).expanduser().absolute()
+        self.path = None if path is None else checked_path("path", path).absolute()
         if read_only and self.path is None:
             raise InputError("a store in memory cannot be read only, there would be nothing in it")
         builder = builder_of(backend)
@@ -96,19 +107,19 @@ class ExampleStore:
         remedy = "open it with that one, or let `ExampleStore.reencode` embed it anew"
         if filled_by.encoder != mine.encoder:
             raise ConfigError(
-                f"the store `{self.path}` was filled by the encoder {filled_by.encoder!r}, not by {mine.encoder!r}; "
-                f"{remedy}"
+                f"the store `{named(self.path)}` was filled by the encoder {shown(filled_by.encoder)}, "
+                f"not by {shown(mine.encoder)}; {remedy}"
             )
         if filled_by.dim != mine.dim:
             raise ConfigError(
-                f"the store `{self.path}` holds vectors of {filled_by.dim} numbers, the encoder gives {mine.dim}; "
-                f"{remedy}"
+                f"the store `{named(self.path)}` holds vectors of {filled_by.dim} numbers, "
+                f"the encoder gives {mine.dim}; {remedy}"
             )
         likeness = float(filled_by.probe @ mine.probe)
         if likeness < _SAME_MODEL and np.any(filled_by.probe):
             raise ConfigError(
-                f"the encoder {mine.encoder!r} has changed since it filled the store `{self.path}`: its vectors of the "
-                f"same text have a cosine of {likeness:.3f}; {remedy}"
+                f"the encoder {shown(mine.encoder)} has changed since it filled the store `{named(self.path)}`: "
+                f"its vectors of the same text have a cosine of {likeness:.3f}; {remedy}"
             )
         return mine.dim
 
@@ -143,7 +154,7 @@ class ExampleStore:
         """
         found = self._records.find([checked_text("an id", name)])
         if not found:
-            raise InputError(f"there is no example with the id {name!r}")
+            raise InputError(f"there is no example with the id {shown(name)}")
         return next(iter(found.values()))
 
     def search(
@@ -176,12 +187,12 @@ class ExampleStore:
             InputError: An argument of the wrong type or out of range.
             BackendError: The encoder failed.
         """
-        if isinstance(query, str):
-            queries: list[str] | FloatArray = [query]
-        elif isinstance(query, np.ndarray) and query.ndim == 1:
-            queries = query[None]
+        if is_a(query, str):
+            queries: list[str] | FloatArray = [query]  # type: ignore[list-item] # a string
+        elif is_a(query, np.ndarray) and np.ndim(query) == 1:
+            queries = np.asarray(query)[None]
         else:
-            raise InputError(f"`query` must be a string or a vector, got {query!r}")
+            raise InputError(f"`query` must be a string or a vector, got {shown(query)}")
         (found,) = self.search_many(
             queries,
             k,
@@ -221,9 +232,13 @@ class ExampleStore:
         """
         k = checked_count("k", k)
         least = checked_cosine("min_similarity", min_similarity)
-        asked = queries if isinstance(queries, np.ndarray) else checked_texts("queries", queries)
+        asked = np.asarray(queries) if is_a(queries, np.ndarray) else checked_texts("queries", queries)
+        if is_a(asked, np.ndarray) and not np.ndim(asked):
+            raise InputError(f"`queries` must be texts or vectors, got {shown(queries)}")
         num_queries = len(asked)
-        excluded = [None] * num_queries if exclude_texts is None else list(exclude_texts)
+        excluded = [None] * num_queries
+        if exclude_texts is not None:
+            excluded = checked_list("exclude_texts", exclude_texts, "texts")
         if len(excluded) != num_queries:
             raise InputError(f"`exclude_texts` must have one text a query, got {len(excluded)} for {num_queries}")
         filters = [make_filter(where, exclude_ids, text) for text in excluded]
@@ -248,10 +263,11 @@ class ExampleStore:
                 f"vectors of queries must be numbers of the shape [num_queries, {self._dim}], got {queries.dtype} "
                 f"{list(queries.shape)}"
             )
-        lengths = np.linalg.norm(queries.astype(np.float64), axis=1, keepdims=True)
+        with np.errstate(over="ignore", invalid="ignore"):
+            lengths = np.linalg.norm(queries.astype(np.float64), axis=1, keepdims=True)
         if not np.isfinite(lengths).all() or not lengths.all():
             raise InputError("vectors of queries must be finite and not zero")
-        scaled: FloatArray = (queries / lengths).astype(np.float32)
+        scaled: FloatArray = (queries.astype(np.float64) / lengths).astype(np.float32)
         return scaled
 
     # Writing
@@ -317,6 +333,7 @@ class ExampleStore:
         read = Example.list_of(examples)
         names = _checked_ids(ids, len(read))
         texts = _metadata_texts(metadata, len(read))
+        given = [None] * len(read) if metadata is None else checked_list("metadata", metadata, "mappings")
 
         def write() -> None:
             before = {old.id: (row, old) for row, old in self._records.find(names).items()}
@@ -327,8 +344,7 @@ class ExampleStore:
             kept: dict[int, NewRecord] = {}
             for position, (name, example) in enumerate(zip(names, read, strict=True)):
                 row, old = before[name]
-                keeps_metadata = metadata is None or metadata[position] is None
-                text = metadata_text("metadata", old.metadata) if keeps_metadata else texts[position]
+                text = metadata_text("metadata", old.metadata) if given[position] is None else texts[position]
                 (kept if old.example.text == example.text else moved)[row] = NewRecord(name, example, text)
             vectors = encode_checked(self._encoder, [new.example.text for new in moved.values()], dim=self._dim)
             if moved or kept:
@@ -367,7 +383,7 @@ class ExampleStore:
                     raise InputError(
                         f"the id {shown(name)} belongs to the example {shown(old.example.text)}, got {shown(new.text)}"
                     )
-                joined = metadata_text("`metadata`", {**old.metadata, **(metadata or {})})
+                joined = metadata_text("`metadata`", {**old.metadata, **json.loads(fresh)})
                 self._index.write(rewritten={row: NewRecord(name, merged(old.example, new), joined)})
             if not before:
                 vectors = encode_checked(self._encoder, [new.text], dim=self._dim)
@@ -445,7 +461,7 @@ class ExampleStore:
         Raises:
             InputError: It exists.
         """
-        self._records.backup(Path(path).expanduser())
+        self._records.backup(checked_path("path", path))
 
     @classmethod
     def reencode(cls, path: str | Path, encoder: StoreEncoder | None = None) -> int:
@@ -463,9 +479,9 @@ class ExampleStore:
             DataError: There is no such store, or it is open.
             BackendError: The encoder failed.
         """
-        target = Path(path).expanduser().absolute()
-        if not target.exists():
-            raise DataError(f"there is no store `{target}`")
+        target = checked_path("path", path).absolute()
+        if not os.path.exists(target):
+            raise DataError(f"there is no store `{named(target)}`")
         encoder = _checked_encoder(encoder)
         identity = Identity(encoder.fingerprint, encode_checked(encoder, [_PROBE])[0])
         partial = _renewed_path(target)
@@ -507,11 +523,13 @@ def _index_path(path: Path) -> Path:
 def _checked_encoder(encoder: StoreEncoder | None) -> StoreEncoder:
     if encoder is None:
         return LocalEncoder()
-    fingerprint = getattr(encoder, "fingerprint", None)
-    if not callable(getattr(encoder, "encode", None)) or not isinstance(fingerprint, str) or not fingerprint:
+    with reading("`encoder`"):
+        fingerprint = getattr(encoder, "fingerprint", None)
+        has_encode = callable(getattr(encoder, "encode", None))
+    if not has_encode or not is_a(fingerprint, str) or not fingerprint or is_a(encoder, type):
         raise InputError(
             "`encoder` must have `encode` and a `fingerprint`; make one with `CallableEncoder`, "
-            f"`SentenceTransformerEncoder` or `LocalEncoder`, got {encoder!r}"
+            f"`SentenceTransformerEncoder` or `LocalEncoder`, got {shown(encoder)}"
         )
     return encoder
 
@@ -525,7 +543,7 @@ def _checked_ids(ids: object, count: int) -> list[str]:
         if not name:
             raise InputError(f"`ids[{position}]` must not be empty")
         if name in seen:
-            raise InputError(f"`ids[{position}]` comes twice, got {name!r}")
+            raise InputError(f"`ids[{position}]` comes twice, got {shown(name)}")
         seen.add(name)
     return list(names)
 
@@ -533,8 +551,7 @@ def _checked_ids(ids: object, count: int) -> list[str]:
 def _metadata_texts(metadata: object, count: int) -> list[str]:
     if metadata is None:
         return ["{}"] * count
-    if isinstance(metadata, (str, bytes, Mapping)) or not isinstance(metadata, Sequence):
-        raise InputError(f"`metadata` must be a list of mappings, got {metadata!r}")
-    if len(metadata) != count:
-        raise InputError(f"`metadata` must have one entry an example, got {len(metadata)} for {count} examples")
-    return [metadata_text(f"`metadata[{position}]`", entry) for position, entry in enumerate(metadata)]
+    entries = checked_list("metadata", metadata, "mappings")
+    if len(entries) != count:
+        raise InputError(f"`metadata` must have one entry an example, got {len(entries)} for {count} examples")
+    return [metadata_text(f"`metadata[{position}]`", entry) for position, entry in enumerate(entries)]
