@@ -13,9 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from gliclass_rerank.errors import ConfigError, GLiClassRerankError, InputError, cause, listed, shown
+
+_Choice = TypeVar("_Choice", bound="str | None")
 
 # Of JSON: far more than anybody writes, and far from what exhausts Python's stack.
 MAX_NESTING: Final = 100
@@ -115,11 +117,11 @@ def checked_flag(name: str, value: object) -> bool:
         return bool(value)
 
 
-def checked_choice(name: str, value: object, choices: Sequence[str | None]) -> str | None:
+def checked_choice(name: str, value: object, choices: Sequence[_Choice]) -> _Choice:
     """One of some names, or None if that is among them."""
     text = str.__str__(value) if is_a(value, str) else value
     for choice in choices:
-        if type(text) is type(choice) and text == choice:
+        if text is choice or (type(text) is str and text == choice):
             return choice
     raise InputError(f"`{name}` must be one of {listed(map(str, choices))}, got {shown(value)}")
 
