@@ -2,8 +2,8 @@
 
 A change is written to the records first, in one transaction, then to the index in memory. Should the second half fail,
 whoever comes next builds the index anew before using it. The index' file is written when the store is closed, and now
-and then before; it names the state of the records that it belongs to. When a store is opened and its index is of
-another state, row numbers tell what it lacks and what it has too much; if it is broken or not there, it is built.
+and then before; the records keep its digest. When a store is opened, row numbers tell what its index lacks and what
+it has too much; if it is broken, another one than was written, or not there, it is built.
 """
 
 from __future__ import annotations
@@ -204,10 +204,10 @@ class CachedIndex:
         if self._path is None or not os.path.lexists(self._path):
             return None
         try:
-            with read_index_file(self._path) as reader:
+            with read_index_file(self._path, digests=self._records.index_digests()) as reader:
                 if reader.header.get("dim") != self._records.dim:
                     return None
-                index, state = self._builder.load(reader), reader.header.get("state")
+                index = self._builder.load(reader)
         except MissingDependencyError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the records are the truth
@@ -215,7 +215,7 @@ class CachedIndex:
             return None
         if index.dim != self._records.dim or not self._builder.suits(index):
             return None
-        return index if state == self._state or self._catch_up(index) else None
+        return index if self._catch_up(index) else None
 
     def _catch_up(self, index: VectorIndex) -> bool:
         """Add what an index lacks and remove what it has too much; False if building it is the better way."""
@@ -242,7 +242,7 @@ class CachedIndex:
                 self._path.unlink(missing_ok=True)
             else:
                 self._write_file(self._path)
-        except OSError as error:
+        except (OSError, DataError) as error:
             # Nothing is lost; the next start takes longer.
             logger.warning("the index %s could not be written: %s", listed([str(self._path)]), cause(error))
             return
@@ -256,7 +256,8 @@ class CachedIndex:
             "state": self._state,
             "written_by": __version__,
         }
-        with write_index_file(path, header, mode=self._records.mode) as writer:
+        records = self._records
+        with write_index_file(path, header, mode=records.mode, on_written=records.note_index) as writer:
             self._index.save(writer)
 
     def _save_if_due(self) -> None:

@@ -6,13 +6,14 @@ what that is worth.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
@@ -20,11 +21,13 @@ from typing import IO, Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from gliclass_rerank.checks import named
 from gliclass_rerank.errors import DataError, shown
 from gliclass_rerank.rac.private_files import PRIVATE, create_private, open_regular
 
 _FORMAT: Final = 1
 _HEADER: Final = "header.json"
+_BLOCK: Final = 1 << 20
 # A fixed date: the file depends on what is in it and on nothing else.
 _DATE: Final = (1980, 1, 1, 0, 0, 0)
 # What Python's modules raise on a file that is not what they expect.
@@ -162,7 +165,13 @@ class IndexReader:
 
 
 @contextmanager
-def write_index_file(path: Path, header: Mapping[str, Any], *, mode: int = PRIVATE) -> Iterator[IndexWriter]:
+def write_index_file(
+    path: Path,
+    header: Mapping[str, Any],  # Any: JSON
+    *,
+    mode: int = PRIVATE,
+    on_written: Callable[[str], None] | None = None,
+) -> Iterator[IndexWriter]:
     """Write an index; it takes the place of the old one when the block is left without an error.
 
     Links are replaced, never followed.
@@ -171,6 +180,7 @@ def write_index_file(path: Path, header: Mapping[str, Any], *, mode: int = PRIVA
         path: The file. Beside it lies, for the time being, `partial_path(path)`.
         header: Settings, as JSON values.
         mode: Who may do what with the file.
+        on_written: Told the file's digest before it is put in place.
 
     Yields:
         The writer of its parts.
@@ -186,10 +196,20 @@ def write_index_file(path: Path, header: Mapping[str, Any], *, mode: int = PRIVA
                 yield IndexWriter(archive)
             handle.flush()
             os.fsync(handle.fileno())  # else a power failure could leave the new name without its contents
+            if on_written is not None:
+                on_written(_digest(handle))
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _digest(handle: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    handle.seek(0)
+    while block := handle.read(_BLOCK):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def partial_path(path: Path) -> Path:
@@ -198,11 +218,12 @@ def partial_path(path: Path) -> Path:
 
 
 @contextmanager
-def read_index_file(path: Path) -> Iterator[IndexReader]:
+def read_index_file(path: Path, *, digests: Collection[str] | None = None) -> Iterator[IndexReader]:
     """Open an index for reading. All checksums are compared first: a broken file is told from a forged one.
 
     Args:
         path: The file; a link is refused.
+        digests: What its digest may be; None for anything.
 
     Yields:
         The reader of its parts.
@@ -212,19 +233,21 @@ def read_index_file(path: Path) -> Iterator[IndexReader]:
     """
     try:
         with open_regular(path) as handle, zipfile.ZipFile(handle) as archive:
+            if digests is not None and _digest(handle) not in digests:
+                raise DataError(f"the index `{named(path)}` is not the one that was written last")
             size = os.fstat(handle.fileno()).st_size
             parts = archive.infolist()
             # A compressed part could be larger than any memory.
             if any(part.compress_type != zipfile.ZIP_STORED or part.file_size > size for part in parts):
-                raise DataError(f"the index `{path}` has parts that this library does not write")
+                raise DataError(f"the index `{named(path)}` has parts that this library does not write")
             broken = archive.testzip()
             if broken is not None:
-                raise DataError(f"the index `{path}` is broken in the part {shown(broken)}")
+                raise DataError(f"the index `{named(path)}` is broken in the part {shown(broken)}")
             header = json.loads(archive.read(_HEADER))
             if not isinstance(header, dict) or header.get("format") != _FORMAT:
-                raise DataError(f"the index `{path}` has another format than {_FORMAT}")
+                raise DataError(f"the index `{named(path)}` has another format than {_FORMAT}")
             yield IndexReader(archive, header)
     except DataError:
         raise
     except _UNREADABLE as error:
-        raise DataError(f"the index `{path}` cannot be read: {shown(str(error))}") from error
+        raise DataError(f"the index `{named(path)}` cannot be read: {shown(str(error))}") from error

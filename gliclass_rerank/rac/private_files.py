@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 from typing import IO, Final
 
+from gliclass_rerank.checks import named
 from gliclass_rerank.errors import DataError
 
 PRIVATE: Final = 0o600
@@ -51,7 +52,7 @@ def open_regular(path: Path) -> IO[bytes]:
     descriptor = os.open(path, os.O_RDONLY | _NO_LINK | _NO_WAIT | _BINARY)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise DataError(f"`{path}` is no regular file")
+        raise DataError(f"`{named(path)}` is no regular file")
     return os.fdopen(descriptor, "rb")
 
 
@@ -71,5 +72,5 @@ def require_regular(path: Path, *, follow_links: bool) -> os.stat_result:
     """
     found = os.stat(path, follow_symlinks=follow_links)
     if not stat.S_ISREG(found.st_mode):
-        raise DataError(f"`{path}` is no regular file")
+        raise DataError(f"`{named(path)}` is no regular file")
     return found

@@ -59,6 +59,9 @@ _SCHEMA: Final = (
     "CREATE TABLE vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
 )
 _TABLES: Final = tuple(("table", statement.split()[2], statement) for statement in _SCHEMA)
+# Made when an index is first written: stores of earlier versions have none.
+_DIGESTS: Final = "CREATE TABLE index_files (number INTEGER PRIMARY KEY, digest TEXT NOT NULL)"
+_DIGEST_TABLE: Final = ("table", "index_files", _DIGESTS)
 # How long a fork waits for a transaction, and a process for the others of its family.
 _LONGEST_TURN_S: Final = 10.0
 _FAMILY_WAITS_S: Final = 30.0
@@ -217,7 +220,7 @@ class Records:
             raise DataError(f"{self._name} has format {version}, this version of gliclass-rerank reads {FORMAT}")
         if application != _APPLICATION_ID and (tables or application or self._read_only):
             raise DataError(f"{self._name} is no example store")
-        if tables and sorted(tables) != sorted(_TABLES):
+        if tables and {*tables, _DIGEST_TABLE} != {*_TABLES, _DIGEST_TABLE}:
             raise DataError(f"{self._name} is no example store: it has other tables than one")
 
     def _recognise(self) -> None:
@@ -598,6 +601,28 @@ class Records:
                 connection.backup(target)
             finally:
                 target.close()
+
+    def index_digests(self) -> frozenset[str] | None:
+        """Digests of the index' file: the last one, and the one before, in case the last was never put in place.
+
+        Returns:
+            None if it was not written since such digests are kept.
+        """
+        if not self._all("SELECT 1 FROM sqlite_master WHERE name = 'index_files'"):
+            return None
+        return frozenset(str(digest) for (digest,) in self._all("SELECT digest FROM index_files"))
+
+    def note_index(self, digest: str) -> None:
+        """Keep the digest of an index' file that is about to be put in place.
+
+        Args:
+            digest: Its digest.
+        """
+        with self._transaction() as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'index_files'").fetchone():
+                connection.execute(_DIGESTS)
+            connection.execute("INSERT INTO index_files (digest) VALUES (?)", (digest,))
+            connection.execute("DELETE FROM index_files WHERE number < (SELECT max(number) - 1 FROM index_files)")
 
     @property
     def mode(self) -> int:

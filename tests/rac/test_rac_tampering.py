@@ -1,5 +1,6 @@
 """Files of a store that somebody has tampered with: refused or built anew, never acted upon."""
 
+import hashlib
 import io
 import os
 import sqlite3
@@ -61,7 +62,8 @@ def answers(path):
         return [store.search(example.text, k=1)[0].id for example in EXAMPLES]
 
 
-def test_an_index_cannot_name_a_file_to_write_to(tmp_path):
+@pytest.mark.parametrize("knows_records", [True, False])
+def test_an_index_cannot_name_a_file_to_write_to(tmp_path, knows_records):
     victim, path = tmp_path / "victim", tmp_path / "judged.db"
     index = filled(path)
     centroids = faiss.IndexFlatIP(DIM)
@@ -77,6 +79,11 @@ def test_an_index_cannot_name_a_file_to_write_to(tmp_path):
     victim.write_bytes(before)
     with_part(index, tmp_path / "forged", lambda _: raw)
     os.replace(tmp_path / "forged", index)
+    if knows_records:  # so does who can write to the store itself
+        connection = sqlite3.connect(path)
+        connection.execute("UPDATE index_files SET digest = ?", (hashlib.sha256(index.read_bytes()).hexdigest(),))
+        connection.commit()
+        connection.close()
 
     with ExampleStore(path, ENCODER, backend="faiss_hnsw") as store:
         assert store._index.using(lambda index: type(index._index).__name__) == "IndexHNSWFlat"
@@ -198,6 +205,30 @@ def test_a_compressed_part_is_refused(saved, tmp_path):
 
     with pytest.raises(DataError, match="has parts that this library does not write"):
         load(FaissBuilder("flat"), tmp_path / "x")
+
+
+def test_another_index_than_was_written_last_is_not_believed(tmp_path, caplog):
+    caplog.set_level("INFO")
+    path = tmp_path / "judged.db"
+    index = filled(path)
+    with_part(index, tmp_path / "forged", lambda raw: raw[:-8] + bytes(8))  # a vector that leads nowhere
+    os.replace(tmp_path / "forged", index)
+
+    assert answers(path) == [f"{number:02}" for number in range(COUNT)]
+    assert "is not the one that was written last" in caplog.text
+
+
+def test_an_index_of_a_version_without_digests_is_read(tmp_path, caplog):
+    caplog.set_level("INFO")
+    path = tmp_path / "judged.db"
+    filled(path)
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TABLE index_files")
+    connection.commit()
+    connection.close()
+
+    assert answers(path) == [f"{number:02}" for number in range(COUNT)]
+    assert "built anew" not in caplog.text
 
 
 # Links, FIFOs, and files that vanish
