@@ -93,7 +93,7 @@ def test_odd_values_of_a_line(attack, tmp_path, kind):
     cases = [(key, name) for key in GOOD for name in ODD]
     random.Random(kind).shuffle(cases)
     whole = [("whole line", name) for name in ODD]
-    for key, name in [*whole, *cases[: attack.budget(20)]]:
+    for key, name in [*whole, *cases[: attack.budget(8)]]:
         text = ODD[name] if key == "whole line" else line_with(key, ODD[name])
         path.write_text(f"{json.dumps(GOOD)}\n{text}\n" if kind != "labels" else f"{text}\n", encoding="utf-8")
         attack.attempt(f"files: {kind}", lambda: read(path), shown=(key, name), secret=SECRET)
@@ -145,7 +145,7 @@ def test_what_is_no_file_is_refused_unopened(attack, tmp_path, kind):
 def test_any_bytes_of_a_file(attack, tmp_path):
     path, chance = tmp_path / "data.jsonl", random.Random(4)
     zipped = gzip.compress("\n".join([json.dumps(GOOD)] * 9).encode())
-    for turn in range(attack.budget(20)):
+    for turn in range(attack.budget(8)):
         raw = bytearray(("\n".join([json.dumps(GOOD)] * 3)).encode() if turn % 2 else zipped)
         for _ in range(chance.randint(1, 4)):
             place = chance.randrange(len(raw))
@@ -164,7 +164,7 @@ def test_any_json_is_parsed_or_refused(attack, tmp_path):
         max_leaves=6,
     )
 
-    @settings(max_examples=attack.budget(15), deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=attack.budget(6), deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(st.dictionaries(st.sampled_from(sorted(GOOD)), json_values))
     def check(changes):
         path.write_text(json.dumps(GOOD | changes) + "\n", encoding="utf-8")
@@ -208,7 +208,7 @@ def test_odd_collections(attack, tmp_path):
         "qrels.test.tsv": "q\td\t1",
     }
     (tmp_path / "data").mkdir()
-    for _ in range(attack.budget(12)):
+    for _ in range(attack.budget(6)):
         for name, text in good.items():
             (tmp_path / "data" / name).write_text(text, encoding="utf-8")
         name = chance.choice(list(good))

@@ -185,27 +185,27 @@ def attacked(attack, surface, asks, count, caplog):
 
 
 def test_values_in_place_of_arguments_of_a_ranking(attack, tiny, caplog):
-    attacked(attack, "ranking: arguments", of_reranker(tiny), 5, caplog)
+    attacked(attack, "ranking: arguments", of_reranker(tiny), 2, caplog)
 
 
 def test_values_in_place_of_arguments_of_a_classification(attack, labels, caplog):
-    attacked(attack, "classifying: arguments", of_classifier(labels), 5, caplog)
+    attacked(attack, "classifying: arguments", of_classifier(labels), 2, caplog)
 
 
 def test_values_in_place_of_arguments_of_a_stage(attack, tiny, caplog):
-    attacked(attack, "stage: arguments", of_stage(tiny), 5, caplog)
+    attacked(attack, "stage: arguments", of_stage(tiny), 2, caplog)
 
 
 def test_values_in_place_of_arguments_of_a_store(attack, store, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)  # some are names of files
     before = len(store)
-    attacked(attack, "store: arguments", of_store(store, tmp_path), 5, caplog)
+    attacked(attack, "store: arguments", of_store(store, tmp_path), 2, caplog)
     assert len(store) >= before - 1  # `delete` and `update` may have met its name
 
 
 def test_values_in_place_of_a_path(attack, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for what, value in values()[:: 1 if attack.budget(1) > 1 else 2]:
+    for what, value in values()[:: 1 if attack.budget(1) > 1 else 4]:
         if value is None:
             continue
         for call in (
@@ -230,7 +230,8 @@ def test_no_message_and_no_log_quotes_a_long_text(attack, tiny, labels, store, t
         "store": lambda: of_store(store, tmp_path),
     }[kind]()
     for name, ask in asks.items():
-        for value in (LONG, [LONG], [LONG, 3], {LONG: LONG}, {"text": LONG, "x": 1}, LONG.encode(), Path(LONG)):
+        long = [LONG, [LONG, 3], {LONG: LONG}, [LONG], {"text": LONG, "x": 1}, LONG.encode(), Path(LONG)]
+        for value in long[: attack.budget(3)]:
             attack.attempt("messages", lambda ask=ask, value=value: ask(value), shown=name, secret=LONG)
     assert not quotes_too_much(caplog.text, LONG)
 
@@ -283,7 +284,7 @@ def test_a_passage_of_a_megabyte_is_cut_and_moves_nobody(attack, bundled):
 
 
 def test_any_text_is_ranked_or_refused(attack, tiny):
-    @settings(max_examples=attack.budget(25), deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=attack.budget(10), deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(st.text(max_size=40), st.lists(st.text(max_size=40), max_size=4))
     def check(query, passages):
         attack.attempt("texts: any", lambda: tiny.rank(query, passages), shown=(query, passages))
@@ -292,7 +293,7 @@ def test_any_text_is_ranked_or_refused(attack, tiny):
 
 
 def test_any_judgement_is_found_again(attack, store):
-    @settings(max_examples=attack.budget(15), deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=attack.budget(8), deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(
         st.text(max_size=30),
         st.lists(st.text(max_size=10), max_size=3),

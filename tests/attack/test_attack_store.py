@@ -97,7 +97,7 @@ def damaged(raw, chance):
 
 def test_a_damaged_index_costs_time_and_nothing_else(attack, made, tmp_path):
     chance, path = random.Random(1), tmp_path / "judged.db"
-    for _ in range(attack.budget(30)):
+    for _ in range(attack.budget(10)):
         path.write_bytes(made[0])
         Path(f"{path}.index").write_bytes(damaged(made[1], chance))
         assert attack.attempt("store: damaged index", lambda: used(path)) in (RIGHT, None)
@@ -108,7 +108,7 @@ def test_a_forged_index_costs_time_and_nothing_else(attack, made, tmp_path, know
     """Parts with right checksums; once by somebody who can write to the store too, so that they are looked at."""
     chance, path = random.Random(2), tmp_path / "judged.db"
     parts = parts_of(made[1])
-    for _ in range(attack.budget(25)):
+    for _ in range(attack.budget(10)):
         path.write_bytes(made[0])
         if not knows_digests:
             forget_digests(path)
@@ -149,7 +149,7 @@ def test_an_index_of_another_class_costs_time_and_nothing_else(attack, made, tmp
 
 def test_a_damaged_store_is_refused_or_read(attack, made, tmp_path):
     chance, path = random.Random(3), tmp_path / "judged.db"
-    for _ in range(attack.budget(50)):
+    for _ in range(attack.budget(20)):
         for leftover in tmp_path.iterdir():
             leftover.unlink()
         path.write_bytes(damaged(made[0], chance))
@@ -176,7 +176,7 @@ def test_a_store_with_odd_values_is_refused_or_read(attack, made, tmp_path):
     ]
     cases = [(*column, value) for column in columns for value in ODD_VALUES]
     chance.shuffle(cases)
-    for table, column, value in cases[: attack.budget(40)]:
+    for table, column, value in cases[: attack.budget(15)]:
         path.write_bytes(made[0])
         connection = sqlite3.connect(path)
         where = "" if table == "store" else " WHERE row IN (SELECT row FROM examples ORDER BY row LIMIT 1 OFFSET 1)"
