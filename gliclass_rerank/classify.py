@@ -11,7 +11,15 @@ from typing import Any
 
 import torch
 
-from gliclass_rerank.checks import checked_text, checked_texts
+from gliclass_rerank.checks import (
+    checked_flag,
+    checked_list,
+    checked_share,
+    checked_text,
+    checked_texts,
+    is_a,
+    reading,
+)
 from gliclass_rerank.engine.choice import BackendName
 from gliclass_rerank.errors import InputError
 from gliclass_rerank.inputs.examples import ExampleFormat
@@ -157,9 +165,9 @@ class ZeroShotClassifier(Loaded):
         Raises:
             InputError: An argument of the wrong type, or a threshold outside [0, 1].
         """
-        if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
-            raise InputError(f"`threshold` must be between 0 and 1, got {threshold!r}")
-        batch = (checked_text("`texts`", texts),) if isinstance(texts, str) else checked_texts("texts", texts)
+        threshold = checked_share("threshold", threshold)
+        multi_label = checked_flag("multi_label", multi_label)
+        batch = (checked_text("`texts`", texts),) if is_a(texts, str) else checked_texts("texts", texts)
         label_sets = _label_sets(labels, len(batch))
         asks = self._asks(batch, label_sets, prompt, examples, example_format)
         choose = partial(_above, threshold) if multi_label else _best
@@ -203,36 +211,35 @@ def flatten_labels(labels: Labels) -> tuple[str, ...]:
     Raises:
         InputError: Something that is neither.
     """
-    if isinstance(labels, Mapping):
-        return tuple(_dotted(labels, ()))
+    if is_a(labels, Mapping):
+        with reading("`labels`"):  # a hierarchy of any depth
+            return tuple(_dotted(labels, ()))
     return checked_texts("labels", labels)
 
 
 def _dotted(node: object, path: tuple[str, ...]) -> Iterable[str]:
-    if isinstance(node, Mapping):
-        for key, value in node.items():
+    if is_a(node, Mapping):
+        for key, value in node.items():  # type: ignore[attr-defined] # a mapping's
             yield from _dotted(value, (*path, checked_text("a key of `labels`", key)))
-    elif isinstance(node, str):
-        yield _SEPARATOR.join((*path, node))
+    elif is_a(node, str):
+        yield _SEPARATOR.join((*path, checked_text("one of `labels`", node)))
     else:
         for label in checked_texts("labels", node):
             yield _SEPARATOR.join((*path, label))
 
 
 def _label_sets(labels: Labels | Sequence[Labels], num_texts: int) -> list[tuple[str, ...]]:
-    is_per_text = (
-        isinstance(labels, Sequence)
-        and not isinstance(labels, str)
-        and len(labels) > 0
-        and all(
-            isinstance(item, Mapping) or (isinstance(item, Sequence) and not isinstance(item, str)) for item in labels
-        )
+    if not is_a(labels, Sequence) or is_a(labels, (str, bytes)):
+        return [flatten_labels(labels)] * num_texts  # type: ignore[arg-type] # what is no list of lists
+    items = checked_list("labels", labels, "labels")
+    is_per_text = items and all(
+        is_a(item, Mapping) or (is_a(item, Sequence) and not is_a(item, (str, bytes))) for item in items
     )
     if not is_per_text:
-        return [flatten_labels(labels)] * num_texts  # type: ignore[arg-type] # narrowed by is_per_text
-    if len(labels) != num_texts:
-        raise InputError(f"`labels` must hold one list for each of the {num_texts} texts, got {len(labels)}")
-    return [flatten_labels(item) for item in labels]
+        return [flatten_labels(items)] * num_texts
+    if len(items) != num_texts:
+        raise InputError(f"`labels` must hold one list for each of the {num_texts} texts, got {len(items)}")
+    return [flatten_labels(item) for item in items]
 
 
 def _above(threshold: float, logits: Sequence[float], labels: Sequence[str]) -> list[LabelScore]:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from gliclass_rerank._optional import require
 from gliclass_rerank.checks import checked_count, checked_texts, of_settings
 from gliclass_rerank.digests import folder_digest
-from gliclass_rerank.errors import ConfigError, InputError, listed
+from gliclass_rerank.errors import ConfigError, InputError, listed, shown
 from gliclass_rerank.location import DEFAULT_RANKER, local_folder
 from gliclass_rerank.rerank import Reranker
 
@@ -238,7 +238,7 @@ def _by_query(queries: Sequence[str]) -> dict[str, list[int]]:
     groups: dict[str, list[int]] = {}
     for index, query in enumerate(queries):
         if not query.strip():
-            raise InputError(f"`queries[{index}]` must not be blank, got {query!r}")
+            raise InputError(f"`queries[{index}]` must not be blank, got {shown(query)}")
         groups.setdefault(query, []).append(index)
     return groups
 
@@ -263,11 +263,11 @@ def _chunks(groups: Mapping[str, list[int]]) -> Iterator[dict[str, list[int]]]:
 
 def _unzipped(pairs: object) -> tuple[list[str], list[str]]:
     if isinstance(pairs, (str, bytes)) or not isinstance(pairs, Iterable):
-        raise InputError(f"`sentences` must be a list of (query, passage) pairs, got {pairs!r}")
+        raise InputError(f"`sentences` must be a list of (query, passage) pairs, got {shown(pairs)}")
     queries, passages = [], []
     for index, pair in enumerate(pairs):
         if isinstance(pair, (str, bytes)) or not isinstance(pair, Sequence) or len(pair) != 2:
-            raise InputError(f"`sentences[{index}]` must be a (query, passage) pair, got {pair!r}")
+            raise InputError(f"`sentences[{index}]` must be a (query, passage) pair, got {shown(pair)}")
         queries.append(pair[0])
         passages.append(pair[1])
     return queries, passages

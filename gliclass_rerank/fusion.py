@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final, Literal
 
@@ -44,5 +45,7 @@ def weighted(rerank_scores: Sequence[float], retrieval_scores: Sequence[float], 
     """
     floor = min(0.0, *retrieval_scores) if retrieval_scores else 0.0
     span = max(retrieval_scores, default=0.0) - floor
+    if math.isinf(span):  # from one end of all numbers to the other
+        return weighted(rerank_scores, [score / 4 for score in retrieval_scores], weight)
     scaled = [(score - floor) / span if span else 1.0 for score in retrieval_scores]
     return [weight * ours + (1 - weight) * theirs for ours, theirs in zip(rerank_scores, scaled, strict=True)]

@@ -11,10 +11,10 @@ import torch
 
 from gliclass_rerank.background import in_background
 from gliclass_rerank.cascade import load_ranker
-from gliclass_rerank.checks import checked_count, checked_text, checked_texts, of_settings
+from gliclass_rerank.checks import checked_count, checked_list, checked_text, checked_texts, is_a, of_settings
 from gliclass_rerank.engine.choice import BackendName
 from gliclass_rerank.engine.passage_cache import CacheMeta, StatesDtype
-from gliclass_rerank.errors import InputError
+from gliclass_rerank.errors import InputError, shown
 from gliclass_rerank.inputs.planner import Plan
 from gliclass_rerank.loaded import Loaded
 from gliclass_rerank.model.config import AttentionPlan
@@ -148,7 +148,7 @@ class Reranker(Loaded):
                 "example_store": example_store,
                 "num_examples": self._retrieval.num_examples,
                 "example_similarity": self._retrieval.example_similarity,
-                "allow_equal_queries": bool(allow_equal_queries),
+                "allow_equal_queries": self._retrieval.allow_equal,
             }
 
     def __reduce__(self) -> tuple[Callable[..., Reranker], tuple[type[Reranker], dict[str, Any]]]:
@@ -232,18 +232,14 @@ class Reranker(Loaded):
         """
         limit = None if top_k is None else checked_count("top_k", top_k)
         texts = checked_texts("queries", queries)
-        if isinstance(passages_per_query, str) or not isinstance(passages_per_query, Sequence):
-            raise InputError(
-                f"`passages_per_query` must hold one list for each of the {len(texts)} queries, "
-                f"got {passages_per_query!r}"
-            )
-        if len(passages_per_query) != len(texts):
-            raise InputError(
-                f"`passages_per_query` must hold one list for each of the {len(texts)} queries, "
-                f"got {len(passages_per_query)}"
-            )
+        wanted = f"`passages_per_query` must hold one list for each of the {len(texts)} queries"
+        if is_a(passages_per_query, str) or not is_a(passages_per_query, Sequence):
+            raise InputError(f"{wanted}, got {shown(passages_per_query)}")
+        lists = checked_list("passages_per_query", passages_per_query, "lists")
+        if len(lists) != len(texts):
+            raise InputError(f"{wanted}, got {len(lists)}")
         candidates, sources = [], []
-        for query, passages in zip(texts, passages_per_query, strict=True):
+        for query, passages in zip(texts, lists, strict=True):
             _refuse_blank(query)
             unique, source = _deduplicate(checked_texts("passages", passages))
             candidates.append(unique)
@@ -318,8 +314,8 @@ class Reranker(Loaded):
             DataError: The folder exists, or there is no passage.
             BackendError: The forward pass failed, or gave numbers too large for float16.
         """
-        if isinstance(passages, str) or not isinstance(passages, Iterable):
-            raise InputError(f"`passages` must hold strings, got {passages!r}")
+        if is_a(passages, (str, bytes)) or not is_a(passages, Iterable):
+            raise InputError(f"`passages` must hold strings, got {shown(passages)}")
         return self._scorer.precompute(passages, folder, dtype=dtype, on_computed=on_computed)
 
     def examples_for(self, queries: Sequence[str]) -> list[tuple[Example, ...]]:
@@ -368,19 +364,22 @@ class Reranker(Loaded):
                 irrelevant, an id that belongs to another query, or a store that was opened with `read_only=True`.
             BackendError: The store failed.
         """
-        _refuse_blank(checked_text("`query`", query))
+        query = checked_text("`query`", query)
+        _refuse_blank(query)
         good, bad = checked_texts("relevant", relevant), checked_texts("irrelevant", irrelevant)
         if not good and not bad:
-            raise InputError(f"`relevant` or `irrelevant` must hold a passage, got {relevant!r} and {irrelevant!r}")
+            raise InputError(
+                f"`relevant` or `irrelevant` must hold a passage, got {shown(relevant)} and {shown(irrelevant)}"
+            )
         for passage in good:
             if passage in bad:
-                raise InputError(f"a passage must be either relevant or irrelevant, got {passage!r} as both")
+                raise InputError(f"a passage must be either relevant or irrelevant, got {shown(passage)} as both")
         return self._retrieval.learn(Example(query, good, bad), id=id, metadata=metadata)
 
 
 def _refuse_blank(query: str) -> None:
     if not query.strip():
-        raise InputError(f"`query` must not be blank, got {query!r}")
+        raise InputError(f"`query` must not be blank, got {shown(query)}")
 
 
 def _rebuilt(kind: type[Reranker], settings: dict[str, Any]) -> Reranker:

@@ -6,20 +6,21 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Final, get_args
 
 import torch
 
 from gliclass_rerank.checkpoint import Checkpoint, load_checkpoint
-from gliclass_rerank.checks import checked_text
+from gliclass_rerank.checks import checked_choice, checked_text, is_a, of_settings
 from gliclass_rerank.engine.choice import BackendName, choose_backend
 from gliclass_rerank.engine.engine import Engine
 from gliclass_rerank.engine.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.engine.placement import dtype_name
 from gliclass_rerank.engine.precomputation import open_passage_cache, precompute, uncacheable_reason
 from gliclass_rerank.engine.selection import build_backend
-from gliclass_rerank.errors import ConfigError, InputError, listed
+from gliclass_rerank.errors import ConfigError, shown
 from gliclass_rerank.inputs.examples import ExampleFormat
 from gliclass_rerank.inputs.layout import Ask
 from gliclass_rerank.inputs.planner import (
@@ -94,8 +95,9 @@ class Scorer:
         has_store: bool = False,
         passage_cache: str | Path | None = None,
     ) -> None:
-        if plan is not None and plan not in _PLANS:
-            raise ConfigError(f"`plan` must be one of {listed(_PLANS)}, got {plan!r}")
+        with of_settings():
+            if plan is not None:
+                checked_choice("plan", plan, _PLANS)
         checkpoint = load_checkpoint(model, revision=revision, is_fetched=is_fetched)
         if has_store and checkpoint.config.architecture_type == "bi-encoder":
             raise ConfigError(
@@ -144,8 +146,8 @@ class Scorer:
     ) -> Ask:
         """Check and freeze one question to the model; the caller's objects are read, never kept."""
         shown = Example.list_of(examples)
-        if example_format is not None and example_format not in _FORMATS:
-            raise InputError(f"`example_format` must be one of {listed(_FORMATS)}, got {example_format!r}")
+        if example_format is not None:
+            checked_choice("example_format", example_format, _FORMATS)
         return Ask(
             text=text,
             candidates=candidates,
@@ -205,7 +207,7 @@ class Scorer:
         """
         model = self._cacheable()
         if self.dtype != "float32":
-            raise ConfigError(f"passages are precomputed in the `dtype` 'float32', got {self.dtype!r}")
+            raise ConfigError(f"passages are precomputed in the `dtype` 'float32', got {shown(self.dtype)}")
         return precompute(
             self._passage_blocks(passages),
             Path(folder),
@@ -307,6 +309,10 @@ def resolve_plan(checkpoint: Checkpoint, plan: AttentionPlan | None) -> Attentio
     return resolved
 
 
+def _is_whole(value: object, least: int) -> bool:
+    return is_a(value, Integral) and not is_a(value, bool) and int(value) >= least  # type: ignore[call-overload] # numpy's too
+
+
 def build_planner(
     checkpoint: Checkpoint,
     plan: AttentionPlan | None,
@@ -343,12 +349,14 @@ def build_planner(
     limit = config.max_window_tokens
     if max_window_tokens is None:
         max_window_tokens = min(_MAX_WINDOW_TOKENS, limit or _MAX_WINDOW_TOKENS)
-    elif max_window_tokens < 1 or (limit is not None and max_window_tokens > limit):
-        raise ConfigError(f"`max_window_tokens` must be between 1 and {limit or 'any number'}, got {max_window_tokens}")
-    if window_tokens is not None and window_tokens < 1:
-        raise ConfigError(f"`window_tokens` must be at least 1, got {window_tokens}")
-    if max_example_tokens is not None and max_example_tokens < 0:
-        raise ConfigError(f"`max_example_tokens` must be at least 0, got {max_example_tokens}")
+    elif not _is_whole(max_window_tokens, 1) or (limit is not None and max_window_tokens > limit):
+        raise ConfigError(
+            f"`max_window_tokens` must be between 1 and {limit or 'any number'}, got {shown(max_window_tokens)}"
+        )
+    if window_tokens is not None and not _is_whole(window_tokens, 1):
+        raise ConfigError(f"`window_tokens` must be at least 1, got {shown(window_tokens)}")
+    if max_example_tokens is not None and not _is_whole(max_example_tokens, 0):
+        raise ConfigError(f"`max_example_tokens` must be at least 0, got {shown(max_example_tokens)}")
     if plan == "shared_query":
         return SharedQueryPlanner(
             layout=layout,

@@ -6,7 +6,6 @@ Importing this module loads no torch: the model is loaded at the first use or in
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -15,12 +14,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from gliclass_rerank.background import in_background
 from gliclass_rerank.checks import (
     as_number,
+    checked_choice,
     checked_count,
+    checked_flag,
+    checked_list,
     checked_share,
     checked_text,
     checked_texts,
+    is_a,
     json_settings,
     of_settings,
+    reading,
 )
 from gliclass_rerank.errors import (
     BackendError,
@@ -31,8 +35,10 @@ from gliclass_rerank.errors import (
     MissingDependencyError,
     WindowOverflowError,
     listed,
+    shown,
 )
 from gliclass_rerank.fusion import Fusion, reciprocal_rank, weighted
+from gliclass_rerank.rac.forks import ForkedLock
 from gliclass_rerank.rac.source import ExampleSource, checked_store, plain_settings
 from gliclass_rerank.types import Example, StageHit, StageRanking
 
@@ -124,7 +130,7 @@ class RerankStage:
         keep_retrieval_score: bool = False,
         report_truncation: bool = False,
     ) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkedLock()
         loading = {
             "model": model,
             "device": device,
@@ -135,11 +141,11 @@ class RerankStage:
         }
         self._reranker, self._loading = _source(loading, reranker)
         self._is_shared = self._reranker is not None
-        self._fusion = _choice("fusion", fusion, (None, *get_args(Fusion)))
-        self._on_error = _choice("on_error", on_error, get_args(OnError))
-        self._keep_retrieval_score = keep_retrieval_score
-        self._report_truncation = report_truncation
         with of_settings():
+            self._fusion = checked_choice("fusion", fusion, (None, *get_args(Fusion)))
+            self._on_error = checked_choice("on_error", on_error, get_args(OnError))
+            self._keep_retrieval_score = checked_flag("keep_retrieval_score", keep_retrieval_score)
+            self._report_truncation = checked_flag("report_truncation", report_truncation)
             self._top_k = None if top_k is None else checked_count("top_k", top_k)
             self._threshold = None if score_threshold is None else checked_share("score_threshold", score_threshold)
             self._weight = checked_share("fusion_weight", fusion_weight)
@@ -153,7 +159,7 @@ class RerankStage:
         return {**self.__dict__, "_lock": None, "_reranker": None, "_is_shared": False, "_loading": loading}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
+        self.__dict__.update(state, _lock=ForkedLock())
 
     def __copy__(self) -> RerankStage:
         return self
@@ -216,8 +222,9 @@ class RerankStage:
         """
         limit = self._top_k if top_k is None else checked_count("top_k", top_k)
         threshold = self._threshold if score_threshold is None else checked_share("score_threshold", score_threshold)
-        if not checked_text("`query`", query).strip():
-            raise InputError(f"`query` must not be blank, got {query!r}")
+        query = checked_text("`query`", query)
+        if not query.strip():
+            raise InputError(f"`query` must not be blank, got {shown(query)}")
         texts = checked_texts("passages", passages)
         found = _retrieval_scores(retrieval_scores, len(texts))
         if self._fusion == "weighted" and None in found:
@@ -354,14 +361,16 @@ def _source(
         return None, _loadable(given)
     if given:
         raise ConfigError(f"pass either `reranker` or {listed(given)}, not both")
-    if isinstance(reranker, Mapping):
-        unknown = reranker.keys() - _LOADING
+    if is_a(reranker, Mapping):
+        with of_settings(), reading("`reranker`"):
+            settings = dict(reranker)  # type: ignore[arg-type] # a mapping
+            unknown = [str(name) for name in settings if name not in _LOADING]
         if unknown:
-            raise ConfigError(f"`reranker` may have the settings {listed(_LOADING)}, got {listed(map(str, unknown))}")
-        return None, _loadable(reranker)
-    if not isinstance(reranker, _reranker_type()):
-        raise ConfigError(f"`reranker` must be a `Reranker` or its settings, got {reranker!r}")
-    return reranker, {}
+            raise ConfigError(f"`reranker` may have the settings {listed(_LOADING)}, got {listed(unknown)}")
+        return None, _loadable(settings)
+    if not is_a(reranker, _reranker_type()):
+        raise ConfigError(f"`reranker` must be a `Reranker` or its settings, got {shown(reranker)}")
+    return reranker, {}  # type: ignore[return-value] # one
 
 
 def _loadable(settings: Mapping[str, Any]) -> dict[str, Any]:  # Any: the settings' values
@@ -379,9 +388,10 @@ def _reranker_type() -> type[Reranker]:
 def _retrieval_scores(values: Sequence[float | None] | None, count: int) -> list[float | None]:
     if values is None:
         return [None] * count
-    if len(values) != count:
-        raise InputError(f"`retrieval_scores` must hold one number for each of the {count} passages, got {len(values)}")
-    return [_retrieval_score(index, value) for index, value in enumerate(values)]
+    given = checked_list("retrieval_scores", values, "numbers")
+    if len(given) != count:
+        raise InputError(f"`retrieval_scores` must hold one number for each of the {count} passages, got {len(given)}")
+    return [_retrieval_score(index, value) for index, value in enumerate(given)]
 
 
 def _retrieval_score(index: int, value: object) -> float | None:
@@ -389,12 +399,6 @@ def _retrieval_score(index: int, value: object) -> float | None:
         return None
     number = as_number(value)
     if number is None:
-        raise InputError(f"`retrieval_scores[{index}]` must be a number, got {value!r}")
+        raise InputError(f"`retrieval_scores[{index}]` must be a number, got {shown(value)}")
     # A retriever that divides by zero must not stop a pipeline in which nothing reads its scores.
     return number if math.isfinite(number) else None
-
-
-def _choice(name: str, value: Any, choices: Sequence[Any]) -> Any:  # Any: one of `choices`, whatever their type
-    if value not in choices:
-        raise ConfigError(f"`{name}` must be one of {listed(map(str, choices))}, got {value!r}")
-    return value

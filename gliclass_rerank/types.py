@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from gliclass_rerank.checks import checked_text, checked_texts
-from gliclass_rerank.errors import InputError
+from gliclass_rerank.checks import checked_list, checked_text, checked_texts, is_a, reading
+from gliclass_rerank.errors import InputError, shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -161,7 +161,7 @@ class Example:
     false_labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        checked_text("an example's `text`", self.text)
+        object.__setattr__(self, "text", checked_text("an example's `text`", self.text))
         object.__setattr__(self, "true_labels", _label_tuple("true_labels", self.true_labels))
         object.__setattr__(self, "false_labels", _label_tuple("false_labels", self.false_labels))
 
@@ -179,17 +179,19 @@ class Example:
         Raises:
             InputError: Not an example, or a field of the wrong type.
         """
-        if isinstance(value, cls):
-            return value
-        if not isinstance(value, Mapping):
-            raise InputError(f"an example must be an `Example` or a mapping, got {value!r}")
-        if "text" not in value:
-            raise InputError(f"an example needs the key `text`, got the keys {sorted(map(str, value))}")
-        true_labels = _label_tuple("true_labels", value.get("labels", value.get("true_labels", ())))
-        all_labels = _label_tuple("all_labels", value.get("all_labels", ()))
+        if is_a(value, cls):
+            return value  # type: ignore[return-value] # one
+        if not is_a(value, Mapping):
+            raise InputError(f"an example must be an `Example` or a mapping, got {shown(value)}")
+        with reading("an example"):
+            fields = dict(value)  # type: ignore[arg-type] # a mapping
+            if "text" not in fields:
+                raise InputError(f"an example needs the key `text`, got the keys {shown(sorted(map(str, fields)))}")
+        true_labels = _label_tuple("true_labels", fields.get("labels", fields.get("true_labels", ())))
+        all_labels = _label_tuple("all_labels", fields.get("all_labels", ()))
         known = set(true_labels)
-        false_labels = value.get("false_labels", tuple(label for label in all_labels if label not in known))
-        return cls(value["text"], true_labels, false_labels)
+        false_labels = fields.get("false_labels", tuple(label for label in all_labels if label not in known))
+        return cls(fields["text"], true_labels, false_labels)
 
     @classmethod
     def list_of(cls, values: Sequence[Example | Mapping[str, Any]] | None) -> tuple[Example, ...]:
@@ -204,9 +206,9 @@ class Example:
         Raises:
             InputError: Not a list, or something in it is not an example.
         """
-        if values is not None and (isinstance(values, str) or not isinstance(values, Sequence)):
-            raise InputError(f"`examples` must be a list of examples, got {values!r}")
-        return tuple(cls.of(value) for value in values or ())
+        if values is None:
+            return ()
+        return tuple(cls.of(value) for value in checked_list("examples", values, "examples"))
 
     def to_dict(self) -> dict[str, Any]:
         """The example as JSON values, which `of` reads back; the lists are the caller's."""
@@ -214,8 +216,8 @@ class Example:
 
 
 def _label_tuple(field: str, labels: object) -> tuple[str, ...]:
-    if isinstance(labels, str):
-        return (labels,)
+    if is_a(labels, str):
+        return (checked_text(f"`examples.{field}`", labels),)
     return checked_texts(f"examples.{field}", labels)
 
 

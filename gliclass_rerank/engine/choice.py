@@ -11,7 +11,7 @@ import torch
 from gliclass_rerank.engine.graphs.registry import unsupported_backbone
 from gliclass_rerank.engine.placement import dtype_name, has_native_bfloat16, resolve_device
 from gliclass_rerank.engine.sessions import has_bfloat16
-from gliclass_rerank.errors import ConfigError, listed
+from gliclass_rerank.errors import ConfigError, listed, shown
 from gliclass_rerank.model.config import ModelConfig
 
 BackendName = Literal["auto", "torch", "onnx", "openvino"]
@@ -56,7 +56,7 @@ def choose_backend(
         ConfigError: There is no such backend or device.
     """
     if backend is not None and backend not in _BACKENDS:
-        raise ConfigError(f"`backend` must be one of {listed(_BACKENDS)}, got {backend!r}")
+        raise ConfigError(f"`backend` must be one of {listed(_BACKENDS)}, got {shown(backend)}")
     if backend is None:
         return Choice("torch", dtype)
     if backend != "auto":
@@ -89,7 +89,7 @@ def unsupported_reason(config: ModelConfig) -> str | None:
         One sentence, or None if it can.
     """
     if config.is_bi_encoder:
-        return f"only uni-encoders can be exported so far, got {config.architecture_type!r}"
+        return f"only uni-encoders can be exported so far, got {shown(config.architecture_type)}"
     return unsupported_backbone(config.encoder_config)
 
 

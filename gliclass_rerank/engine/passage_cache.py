@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from gliclass_rerank.errors import BackendError, ConfigError, DataError, listed
+from gliclass_rerank.errors import BackendError, ConfigError, DataError, listed, shown
 from gliclass_rerank.types import TokenIds
 from gliclass_rerank.whole_file import whole_folder
 
@@ -127,7 +127,7 @@ def write_passage_cache(
         DataError: The folder exists, or no passage was given.
     """
     if dtype not in _DTYPES:
-        raise ConfigError(f"a passage cache is kept in {listed(_DTYPES)}, got {dtype!r}")
+        raise ConfigError(f"a passage cache is kept in {listed(_DTYPES)}, got {shown(dtype)}")
     if folder.exists():
         raise DataError(f"`{folder}` exists already; a passage cache is never overwritten")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -250,7 +250,7 @@ def _read_meta(folder: Path) -> CacheMeta:
         raise DataError(f"the passage cache `{folder}` is broken: {_META} is not JSON: {error}") from None
     found = values.pop("format", None) if isinstance(values, dict) else None
     if found != _FORMAT:
-        raise DataError(f"the passage cache `{folder}` must have the format {_FORMAT}, got {found!r}")
+        raise DataError(f"the passage cache `{folder}` must have the format {_FORMAT}, got {shown(found)}")
     types = {"digest": str, "dtype": str}
     fields = CacheMeta.__dataclass_fields__
     wrong = [name for name in fields if type(values.get(name)) is not types.get(name, int)]

@@ -8,7 +8,7 @@ from typing import Final
 import torch
 
 from gliclass_rerank.engine.engine import default_batch_tokens
-from gliclass_rerank.errors import ConfigError, listed
+from gliclass_rerank.errors import ConfigError, listed, shown
 
 _DTYPES: Final = {
     "float32": torch.float32,
@@ -84,10 +84,10 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError):
-        raise ConfigError(f"`device` must be a torch device such as 'cpu' or 'cuda:0', got {device!r}") from None
+        raise ConfigError(f"`device` must be a torch device such as 'cpu' or 'cuda:0', got {shown(device)}") from None
     missing = _missing_accelerator(chosen.type)
     if missing is not None:
-        raise ConfigError(f"`device` is {device!r}, but torch finds no {missing} here")
+        raise ConfigError(f"`device` is {shown(device)}, but torch finds no {missing} here")
     return chosen
 
 
@@ -113,7 +113,7 @@ def _check_threads(threads: int, device: torch.device) -> None:
     if threads < 1:
         raise ConfigError(f"`threads` must be at least 1, got {threads}")
     if device.type != "cpu":
-        raise ConfigError(f"`threads` is for models on the CPU, got {threads} for the `device` {device.type!r}")
+        raise ConfigError(f"`threads` is for models on the CPU, got {threads} for the `device` {shown(device.type)}")
 
 
 def _missing_accelerator(kind: str) -> str | None:
@@ -132,5 +132,5 @@ def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype
         return torch.bfloat16 if has_bf16 else torch.float32
     chosen = _DTYPES.get(dtype_name(dtype))
     if chosen is None:
-        raise ConfigError(f"`dtype` must be one of {listed(_DTYPES)}, got {dtype!r}")
+        raise ConfigError(f"`dtype` must be one of {listed(_DTYPES)}, got {shown(dtype)}")
     return chosen

@@ -22,7 +22,7 @@ from gliclass_rerank.engine.placement import Placement, dtype_name, resolve_plac
 from gliclass_rerank.engine.quantisation import seen_inputs
 from gliclass_rerank.engine.sessions import PRECISIONS, Precision, Runtime
 from gliclass_rerank.engine.torch_backend import TorchBackend
-from gliclass_rerank.errors import ConfigError, listed
+from gliclass_rerank.errors import ConfigError, listed, shown
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.model.gliclass import GLiClass
 from gliclass_rerank.model.head import ScoringHead
@@ -96,7 +96,7 @@ def _precision(runtime: Runtime, dtype: str | torch.dtype | None) -> Precision:
     chosen = "float32" if dtype is None else dtype_name(dtype)
     if chosen not in PRECISIONS[runtime]:
         raise ConfigError(
-            f"`dtype` must be one of {listed(PRECISIONS[runtime])} for the `backend` {runtime!r}, got {dtype!r}"
+            f"`dtype` must be one of {listed(PRECISIONS[runtime])} for the `backend` {runtime!r}, got {shown(dtype)}"
         )
     return chosen
 
@@ -110,7 +110,7 @@ def _on_cpu(
 ) -> Placement:
     placement = resolve_placement("cpu" if device is None else device, torch.float32, batch_tokens, threads)
     if placement.device.type != "cpu":
-        raise ConfigError(f"the backend {runtime!r} runs on the CPU only, got `device` {device!r}")
+        raise ConfigError(f"the backend {runtime!r} runs on the CPU only, got `device` {shown(device)}")
     return placement
 
 

@@ -19,10 +19,15 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Final
 
-from gliclass_rerank.errors import DataError, InputError, listed
+from gliclass_rerank.checks import named
+from gliclass_rerank.errors import DataError, InputError, listed, shown
 from gliclass_rerank.evaluation.files import GZIP_SUFFIX, Record, existing, read_jsonl, read_tsv
 from gliclass_rerank.evaluation.passages import passage_text
+
+# Beyond it gains are no numbers any more.
+_MAX_GRADE: Final = 10**6
 
 Qrels = Mapping[str, Mapping[str, int]]
 Candidates = Mapping[str, tuple[str, ...]]
@@ -86,13 +91,13 @@ def load_collection(
         raise InputError(f"`limit` must be at least 1, got {limit}")
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
+        raise DataError(f"{named(folder)}: no such folder")
     judged = _judged(qrels_file(folder, split) if qrels is None else _file(folder, qrels))
     source, lists = _candidates(folder, split, candidates, judged)
     usable = {query_id for query_id in judged if lists.get(query_id)}
     queries = dict(islice(_texts(_file(folder, "queries.jsonl"), usable, _query_text).items(), limit))
     if not queries:
-        raise DataError(f"{folder}: no query has both a positive judgment and candidates in {source.name}")
+        raise DataError(f"{named(folder)}: no query has both a positive judgment and candidates in {source.name}")
     kept = {query_id: lists[query_id] for query_id in queries}
     return Collection(
         name=folder.resolve().name,
@@ -149,7 +154,7 @@ def qrels_file(folder: Path, split: str) -> Path:
     if path is None:
         names = (entry.name.removesuffix(GZIP_SUFFIX) for entry in folder.glob("qrels.*.tsv*"))
         splits = {name.removeprefix("qrels.").removesuffix(".tsv") for name in names}
-        raise DataError(f"{folder}: no split {split!r}; it has {listed(splits) or 'no qrels.<split>.tsv'}")
+        raise DataError(f"{named(folder)}: no split {shown(split)}; it has {listed(splits) or 'no qrels.<split>.tsv'}")
     return path
 
 
@@ -167,9 +172,11 @@ def read_judgments(path: Path) -> Iterator[tuple[str, str, int]]:
     """
     for place, (query_id, doc_id, text) in read_tsv(path, num_columns=3):
         try:
-            grade = int(text)
+            grade: int | None = int(text)
         except ValueError:
-            raise DataError(f"{place}: the grade must be a whole number, got {text!r}") from None
+            grade = None
+        if grade is None or abs(grade) > _MAX_GRADE:
+            raise DataError(f"{place}: the grade must be a whole number, got {shown(text)}")
         yield query_id, doc_id, grade
 
 
@@ -189,8 +196,8 @@ def _candidates(folder: Path, split: str, name: Path | str | None, judged: Qrels
     bm25 = existing(folder / f"bm25_top100.{split}.jsonl")
     if bm25 is None:
         raise DataError(
-            f"{folder}: the split {split!r} has no candidates, "
-            f"neither in candidates.jsonl nor in bm25_top100.{split}.jsonl"
+            f"{named(folder)}: the split {shown(split)} has no candidates, "
+            f"neither in candidates.jsonl nor in bm25_top100.{named(split)}.jsonl"
         )
     return bm25, _read_lists(bm25)
 
@@ -200,7 +207,7 @@ def _read_lists(path: Path) -> Candidates:
     for record in read_jsonl(path):
         query_id, doc_ids = record.string("query_id"), record.strings("doc_ids")
         if query_id in lists:
-            raise DataError(f"{record.place}: a second list for the query `{query_id}`")
+            raise DataError(f"{record.place}: a second list for the query `{named(query_id)}`")
         if repeated := {doc_id for doc_id, count in Counter(doc_ids).items() if count > 1}:
             raise DataError(f"{record.place}: candidates must differ, got {listed(repeated)} more than once")
         lists[query_id] = doc_ids
@@ -211,7 +218,7 @@ def _passages(path: Path, candidates: Candidates, source: Path) -> Mapping[str, 
     needed = {doc_id for doc_ids in candidates.values() for doc_id in doc_ids}
     passages = _texts(path, needed, passage_text)
     if absent := needed - passages.keys():
-        raise DataError(f"{source}: candidates must be in {path.name}, which lacks {listed(absent)}")
+        raise DataError(f"{named(source)}: candidates must be in {path.name}, which lacks {listed(absent)}")
     return passages
 
 
@@ -220,7 +227,7 @@ def _texts(path: Path, wanted: Set[str], text_of: Callable[[Record], str]) -> di
     for record in read_jsonl(path):
         key = record.string("id")
         if key in texts:
-            raise DataError(f"{record.place}: a second entry with the id `{key}`")
+            raise DataError(f"{record.place}: a second entry with the id `{named(key)}`")
         if key in wanted:
             texts[key] = text_of(record)
     return texts
@@ -233,5 +240,5 @@ def _query_text(record: Record) -> str:
 def _file(folder: Path, name: Path | str) -> Path:
     path = existing(folder / name) or existing(Path(name))
     if path is None:
-        raise DataError(f"{folder / name}: no such file, plain or .gz")
+        raise DataError(f"{named(folder / name)}: no such file, plain or .gz")
     return path

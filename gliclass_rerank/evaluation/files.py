@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import gzip
 import json
-import reprlib
+import stat
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Final, cast
 
-from gliclass_rerank.errors import DataError
+from gliclass_rerank.checks import MAX_NESTING, named, nesting
+from gliclass_rerank.errors import DataError, cause, shown
 
 GZIP_SUFFIX = ".gz"
+MAX_LINE_BYTES: Final = 1 << 26
+_MAX_DIGITS: Final = 300
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Record:
         if value is None and default is not None:
             return default
         if not isinstance(value, str):
-            raise DataError(f"{self.place}: `{key}` must be a string, got {reprlib.repr(value)}")
+            raise DataError(f"{self.place}: `{key}` must be a string, got {shown(value)}")
         return value
 
     def strings(self, key: str) -> tuple[str, ...]:
@@ -69,14 +72,17 @@ class Record:
         """
         values = self.fields.get(key)
         if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            raise DataError(f"{self.place}: `{key}` must be a list of strings, got {reprlib.repr(values)}")
+            raise DataError(f"{self.place}: `{key}` must be a list of strings, got {shown(values)}")
         return tuple(values)
 
 
 def existing(path: Path) -> Path | None:
     """Return `path`, else `path` with `.gz` appended, whichever is a file; else None."""
     zipped = Path(f"{path}{GZIP_SUFFIX}")
-    return next((candidate for candidate in (path, zipped) if candidate.is_file()), None)
+    try:
+        return next((candidate for candidate in (path, zipped) if candidate.is_file()), None)
+    except (OSError, ValueError):  # a name that is too long, or has a null byte
+        return None
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -93,13 +99,12 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """
     try:
         with _open(path) as handle:
-            for line, raw in enumerate(handle, start=1):
+            for line, raw in enumerate(_bounded_lines(handle, path), start=1):
                 text = _decode(raw, path, line)
                 if text.strip():
                     yield line, text
     except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: cannot be read: {reason}") from error
+        raise _unreadable(path, error) from error
 
 
 def read_jsonl(path: Path) -> Iterator[Record]:
@@ -115,13 +120,10 @@ def read_jsonl(path: Path) -> Iterator[Record]:
         DataError: The file cannot be read or a line is not a JSON object.
     """
     for line, text in read_lines(path):
-        place = f"{path}:{line}"
-        try:
-            fields = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{place}: not JSON: {error.msg} at column {error.colno}") from error
+        place = f"{named(path)}:{line}"
+        fields = parsed_json(text, place)
         if not isinstance(fields, dict):
-            raise DataError(f"{place}: must be a JSON object, got {reprlib.repr(fields)}")
+            raise DataError(f"{place}: must be a JSON object, got {shown(fields)}")
         yield Record(place, line, fields)
 
 
@@ -141,11 +143,87 @@ def read_tsv(path: Path, num_columns: int) -> Iterator[tuple[str, list[str]]]:
     for line, text in read_lines(path):
         cells = text.split("\t")
         if len(cells) != num_columns:
-            raise DataError(f"{path}:{line}: must have {num_columns} tab-separated columns, got {len(cells)}")
-        yield f"{path}:{line}", cells
+            raise DataError(f"{named(path)}:{line}: must have {num_columns} tab-separated columns, got {len(cells)}")
+        yield f"{named(path)}:{line}", cells
+
+
+def read_json(path: Path) -> Any:  # JSON
+    """Read a file that holds one JSON value.
+
+    Args:
+        path: UTF-8 text.
+
+    Returns:
+        The value.
+
+    Raises:
+        DataError: The file cannot be read, or is no JSON.
+    """
+    try:
+        with _open(path) as handle:
+            raw = handle.read(MAX_LINE_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unreadable(path, error) from error
+    if len(raw) > MAX_LINE_BYTES:
+        raise DataError(f"{named(path)}: must have at most {MAX_LINE_BYTES >> 20} MiB")
+    return parsed_json(_decode(raw, path, 1), named(path))
+
+
+def parsed_json(text: str, place: str) -> Any:  # JSON
+    """Parse JSON of unknown origin: no number is beyond a float, and nothing is nested deeper than `MAX_NESTING`.
+
+    Args:
+        text: What to parse.
+        place: File and line, for the message.
+
+    Returns:
+        The value.
+
+    Raises:
+        DataError: It is no JSON, or is out of these bounds.
+    """
+    try:
+        value = json.loads(text, parse_int=_bounded_int)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{place}: not JSON: {error.msg} at column {error.colno}") from error
+    except RecursionError:
+        raise DataError(f"{place}: JSON may be nested {MAX_NESTING} deep, this is deeper") from None
+    except ValueError as error:
+        raise DataError(f"{place}: {error}") from None
+    # Counting brackets is quick, and mostly enough.
+    if text.count("[") + text.count("{") > MAX_NESTING and nesting(value) > MAX_NESTING:
+        raise DataError(f"{place}: JSON may be nested {MAX_NESTING} deep, this is deeper")
+    return value
+
+
+def _bounded_int(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"numbers may have {_MAX_DIGITS} digits, got one of {len(digits)}")
+    return int(digits)
+
+
+def _bounded_lines(handle: BinaryIO, path: Path) -> Iterator[bytes]:
+    line = 0
+    while raw := handle.readline(MAX_LINE_BYTES + 1):
+        line += 1
+        if len(raw) > MAX_LINE_BYTES:
+            raise DataError(f"{named(path)}:{line}: a line may have {MAX_LINE_BYTES >> 20} MiB, this is longer")
+        yield raw
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(f"{named(path)}: cannot be read: {getattr(error, 'strerror', None) or cause(error)}")
 
 
 def _open(path: Path) -> BinaryIO:
+    try:
+        found = path.stat()
+    except ValueError as error:  # a null byte
+        raise DataError(f"{named(path)}: cannot be read: {cause(error)}") from error
+    # Looked at before it is opened: opening a FIFO waits for whoever writes to it.
+    if not stat.S_ISREG(found.st_mode):
+        what = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
+        raise DataError(f"{named(path)}: cannot be read: it is {what}")
     if path.name.endswith(GZIP_SUFFIX):
         return cast(BinaryIO, gzip.open(path, "rb"))  # GzipFile is one in all but name
     return path.open("rb")
@@ -155,5 +233,5 @@ def _decode(raw: bytes, path: Path, line: int) -> str:
     try:
         text = raw.decode("utf-8-sig" if line == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}:{line}: not UTF-8 at byte {error.start + 1} of the line") from error
+        raise DataError(f"{named(path)}:{line}: not UTF-8 at byte {error.start + 1} of the line") from error
     return text.rstrip("\r\n")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from gliclass_rerank.checks import named
 from gliclass_rerank.errors import DataError
 from gliclass_rerank.evaluation.files import GZIP_SUFFIX, Record, read_jsonl, read_lines
 
@@ -60,4 +61,4 @@ def load_passages(path: Path) -> tuple[Passage, ...]:
         return tuple(Passage(line, text.strip()) for line, text in read_lines(path))
     if suffix == ".jsonl":
         return tuple(Passage(record.line, passage_text(record)) for record in read_jsonl(path))
-    raise DataError(f"{path}: the name of a passage file must end in .jsonl or .txt, perhaps with .gz")
+    raise DataError(f"{named(path)}: the name of a passage file must end in .jsonl or .txt, perhaps with .gz")

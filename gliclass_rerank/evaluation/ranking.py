@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gliclass_rerank._optional import require
-from gliclass_rerank.errors import DataError, InputError
+from gliclass_rerank.errors import DataError, InputError, shown
 from gliclass_rerank.evaluation.collection import Collection, Qrels, has_positive
 from gliclass_rerank.evaluation.trec import Run, scored
 
@@ -163,5 +163,5 @@ def rerank_collection(
 
 def _reordered(doc_ids: Sequence[str], order: Sequence[int]) -> tuple[str, ...]:
     if sorted(order) != list(range(len(doc_ids))):
-        raise InputError(f"`rank` must return each index below {len(doc_ids)} once, got {list(order)!r}")
+        raise InputError(f"`rank` must return each index below {len(doc_ids)} once, got {shown(list(order))}")
     return tuple(doc_ids[index] for index in order)

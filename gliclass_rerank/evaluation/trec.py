@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from gliclass_rerank.errors import DataError, InputError
+from gliclass_rerank.errors import DataError, InputError, shown
 from gliclass_rerank.whole_file import whole_file
 
 Run = Mapping[str, Sequence[str]]
@@ -39,9 +39,9 @@ def check_run_path(path: Path) -> None:
         InputError: The folder does not exist or is not writable, or the path is a folder.
     """
     if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
-        raise InputError(f"the folder of a run file must exist and be writable, got {str(path)!r}")
+        raise InputError(f"the folder of a run file must exist and be writable, got {shown(str(path))}")
     if path.is_dir():
-        raise InputError(f"a run file cannot replace a folder, got {str(path)!r}")
+        raise InputError(f"a run file cannot replace a folder, got {shown(str(path))}")
 
 
 def write_run(path: Path, run: Run, *, tag: str = "gliclass-rerank") -> None:
@@ -70,5 +70,5 @@ def _lines(run: Run, tag: str) -> Iterator[str]:
 
 def _word(text: str) -> str:
     if text.split() != [text]:
-        raise DataError(f"a TREC run cannot hold {text!r}: ids must be non-empty and free of whitespace")
+        raise DataError(f"a TREC run cannot hold {shown(text)}: ids must be non-empty and free of whitespace")
     return text

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from gliclass_rerank.errors import ConfigError, InputError
+from gliclass_rerank.errors import ConfigError, InputError, shown
 from gliclass_rerank.mining.dense import DenseRetriever
 from gliclass_rerank.mining.false_negatives import FalseNegatives
 from gliclass_rerank.mining.partial import PartialFile, check_target
@@ -240,7 +240,9 @@ def _resume(partial: PartialFile, queries: Sequence[Query], report: MiningReport
     records = list(partial.records())
     for record in records:
         if record.query_id not in places:
-            raise InputError(f"an unfinished run holds the query {record.query_id!r}, which is not among those read")
+            raise InputError(
+                f"an unfinished run holds the query {shown(record.query_id)}, which is not among those read"
+            )
     start = 0
     if records:
         start = places[str(records[-1].query_id)] // _CHUNK_QUERIES * _CHUNK_QUERIES

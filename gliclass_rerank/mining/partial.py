@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Protocol
 
-from gliclass_rerank.errors import InputError
+from gliclass_rerank.errors import InputError, shown
 from gliclass_rerank.mining.records import RankingRecord, read_records
 
 _SUFFIX: Final = ".jsonl"
@@ -71,8 +71,8 @@ class PartialFile:
         for name in sorted(settings.keys() | before.keys()):
             if settings.get(name) != before.get(name):
                 raise InputError(
-                    f"the unfinished run in {str(self._path)!r} had `{name}` {before.get(name)!r}, now it is "
-                    f"{settings.get(name)!r}; run it with the same settings and files, or delete {self._traces()}"
+                    f"the unfinished run in {shown(str(self._path))} had `{name}` {shown(before.get(name))}, now it is "
+                    f"{shown(settings.get(name))}; run it with the same settings and files, or delete {self._traces()}"
                 )
 
     def _settings_before(self) -> dict[str, Any]:  # Any: JSON
@@ -85,7 +85,7 @@ class PartialFile:
         return values
 
     def _traces(self) -> str:
-        return f"{str(self._path)!r} and {str(self.scratch)!r} to start over"
+        return f"{shown(str(self._path))} and {shown(str(self.scratch))} to start over"
 
     @property
     def num_lines(self) -> int:
@@ -153,11 +153,11 @@ def check_target(target: Path, *, replacing: bool) -> None:
         InputError: Another suffix, a missing or read-only folder, or an existing file that must not be replaced.
     """
     if target.suffix != _SUFFIX:
-        raise InputError(f"the name of the output must end in {_SUFFIX}, got {str(target)!r}")
+        raise InputError(f"the name of the output must end in {_SUFFIX}, got {shown(str(target))}")
     if not (target.parent.is_dir() and os.access(target.parent, os.W_OK)):
-        raise InputError(f"the folder of the output must exist and be writable, got {str(target)!r}")
+        raise InputError(f"the folder of the output must exist and be writable, got {shown(str(target))}")
     if target.is_dir() or (target.exists() and not replacing):
-        raise InputError(f"the output exists already, got {str(target)!r}; delete it or choose another name")
+        raise InputError(f"the output exists already, got {shown(str(target))}; delete it or choose another name")
 
 
 def _line_ends(handle: BinaryIO) -> list[int]:

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from gliclass_rerank.errors import DataError, InputError
+from gliclass_rerank.errors import DataError, InputError, shown
 from gliclass_rerank.evaluation.files import existing, read_jsonl
 from gliclass_rerank.evaluation.passages import passage_text
 from gliclass_rerank.mining.records import checked_unicode
@@ -114,7 +114,9 @@ def named(folders: Sequence[Path]) -> dict[str, Path]:
             raise DataError(f"{folder}: no such folder")
         name = folder.resolve().name
         if collections.setdefault(name, folder).resolve() != folder.resolve():
-            raise InputError(f"collections must differ in name, got {str(collections[name])!r} and {str(folder)!r}")
+            raise InputError(
+                f"collections must differ in name, got {shown(str(collections[name]))} and {shown(str(folder))}"
+            )
     return collections
 
 

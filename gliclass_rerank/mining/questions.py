@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from gliclass_rerank.errors import DataError, InputError
+from gliclass_rerank.errors import DataError, InputError, shown
 from gliclass_rerank.evaluation.collection import qrels_file, read_judgments
 from gliclass_rerank.evaluation.files import GZIP_SUFFIX, read_jsonl, read_lines
 from gliclass_rerank.mining.pool import Pool, named, required
@@ -121,7 +121,7 @@ def _by_source(sources: Sources, pool: Pool) -> Iterator[list[Query]]:
     for path in sources.questions:
         name = path.name.removesuffix(GZIP_SUFFIX).rpartition(".")[0]
         if name in names:
-            raise InputError(f"sources of queries must differ in name, got a second `{name}`: {str(path)!r}")
+            raise InputError(f"sources of queries must differ in name, got a second `{name}`: {shown(str(path))}")
         names.add(name)
         yield [
             Query(f"{name}/{line}", checked_unicode(f"{path}:{line}", text.strip()), {})

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import json
 import math
-import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from gliclass_rerank.errors import DataError
+from gliclass_rerank.checks import named
+from gliclass_rerank.errors import DataError, shown
 from gliclass_rerank.evaluation.files import Record, read_jsonl
 
 # float32 carries about seven digits, and nothing downstream reads more than these.
@@ -110,12 +110,12 @@ def parse_record(line: Record) -> RankingRecord:
     """
     query = checked_unicode(line.place, line.string("query"))
     if not query.strip():
-        raise DataError(f"{line.place}: `query` must not be blank, got {query!r}")
+        raise DataError(f"{line.place}: `query` must not be blank, got {shown(query)}")
     passages = tuple(checked_unicode(line.place, passage) for passage in line.strings("passages"))
     count = len(passages)
     teachers = line.fields.get("teacher_scores")
     if teachers is not None and not isinstance(teachers, dict):
-        raise DataError(f"{line.place}: `teacher_scores` must be an object, got {reprlib.repr(teachers)}")
+        raise DataError(f"{line.place}: `teacher_scores` must be an object, got {shown(teachers)}")
     grades = _numbers(line.place, "grades", line.fields.get("grades"), count, nullable=True)
     return RankingRecord(
         query=query,
@@ -124,7 +124,7 @@ def parse_record(line: Record) -> RankingRecord:
         teacher_scores={
             name: tuple(
                 score
-                for score in _numbers(line.place, f"teacher_scores.{name}", scores, count, nullable=False)
+                for score in _numbers(line.place, f"teacher_scores.{named(name)}", scores, count, nullable=False)
                 if score is not None
             )
             for name, scores in (teachers or {}).items()
@@ -151,7 +151,7 @@ def checked_unicode(place: str, text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise DataError(f"{place}: text must be valid Unicode, got {text[error.start]!r}") from None
+        raise DataError(f"{place}: text must be valid Unicode, got {shown(text[error.start])}") from None
     return text
 
 
@@ -164,11 +164,11 @@ def _ids(line: Record, count: int) -> tuple[str, ...]:
 def _numbers(place: str, name: str, values: object, count: int, *, nullable: bool) -> tuple[float | None, ...]:
     wanted = "numbers and nulls" if nullable else "numbers"
     if not isinstance(values, list):
-        raise DataError(f"{place}: `{name}` must be a list of {wanted}, got {reprlib.repr(values)}")
+        raise DataError(f"{place}: `{name}` must be a list of {wanted}, got {shown(values)}")
     _check_length(place, name, len(values), count)
     for value in values:
         if not (_is_number(value) or (nullable and value is None)):
-            raise DataError(f"{place}: `{name}` must be a list of {wanted}, got {value!r} in it")
+            raise DataError(f"{place}: `{name}` must be a list of {wanted}, got {shown(value)} in it")
     return tuple(values)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from gliclass_rerank._optional import require
-from gliclass_rerank.errors import ConfigError
+from gliclass_rerank.errors import ConfigError, shown
 
 # Anserini's, the usual first stage: passages differ little in length, so that length should count little.
 _K1: Final = 0.9
@@ -47,7 +47,9 @@ class Bm25Retriever:
 
     def __init__(self, texts: Sequence[str], *, language: str = "en") -> None:
         if language not in _STOPWORD_LANGUAGES:
-            raise ConfigError(f"`language` must be one of {', '.join(sorted(_STOPWORD_LANGUAGES))}, got {language!r}")
+            raise ConfigError(
+                f"`language` must be one of {', '.join(sorted(_STOPWORD_LANGUAGES))}, got {shown(language)}"
+            )
         self._bm25s = require("bm25s", extra="mining")
         self._stemmer = require("Stemmer", extra="mining").Stemmer(language)
         self._language = language

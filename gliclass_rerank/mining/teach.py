@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from gliclass_rerank.errors import DataError, InputError
+from gliclass_rerank.errors import DataError, InputError, shown
 from gliclass_rerank.mining.partial import PartialFile, check_target
 from gliclass_rerank.mining.progress import Progress, silent
 from gliclass_rerank.mining.records import RankingRecord, read_records
@@ -45,7 +45,7 @@ class Teaching:
 
     def __post_init__(self) -> None:
         if not self.teacher.strip():
-            raise InputError(f"a teacher's name must not be blank, got {self.teacher!r}")
+            raise InputError(f"a teacher's name must not be blank, got {shown(self.teacher)}")
 
     @property
     def output(self) -> Path:
@@ -164,7 +164,7 @@ def _new_records(teaching: Teaching) -> Iterator[RankingRecord]:
     for record in read_records(teaching.source):
         if teaching.teacher in record.teacher_scores and not teaching.overwrite:
             raise InputError(
-                f"{str(teaching.source)!r} has scores of a teacher {teaching.teacher!r} already; "
+                f"{shown(str(teaching.source))} has scores of a teacher {shown(teaching.teacher)} already; "
                 "choose another name, or overwrite them"
             )
         yield record

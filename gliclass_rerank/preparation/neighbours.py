@@ -7,6 +7,7 @@ index proposes; similarities are computed from the vectors, so that they do not 
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from gliclass_rerank._optional import require
+from gliclass_rerank.errors import DataError
 from gliclass_rerank.mining.progress import Progress, silent
 from gliclass_rerank.rac.backends import Backend, builder_of
 from gliclass_rerank.rac.encoders import StoreEncoder, encode_checked
@@ -28,6 +30,8 @@ _SHARD_TEXTS: Final = 256
 _CHUNK_ROWS: Final = 4096
 _NUMBER_BYTES: Final = 4
 _PROBE: Final = "example"
+
+logger = logging.getLogger(__name__)
 
 
 class VectorFile:
@@ -121,14 +125,13 @@ class NeighbourSearch:
     def __init__(self, vectors: VectorFile, backend: Backend, *, path: Path, progress: Progress = silent) -> None:
         self._vectors = vectors
         builder = builder_of(backend)
-        if path.is_file():
-            with read_index_file(path) as reader:
-                self._index = builder.load(reader)
-        else:
-            self._index = _built(builder, vectors, progress, with_faiss=uses_faiss(backend, len(vectors)))
-            if not self._index.is_quick_to_build:
-                with write_index_file(path, {"kind": self._index.kind}) as writer:
-                    self._index.save(writer)
+        index = _kept(builder, path, vectors) if path.is_file() else None
+        if index is None:
+            index = _built(builder, vectors, progress, with_faiss=uses_faiss(backend, len(vectors)))
+            if not index.is_quick_to_build:
+                with write_index_file(path, {"kind": index.kind, "dim": index.dim}) as writer:
+                    index.save(writer)
+        self._index = index
 
     def find(self, queries: FloatArray, k: int) -> list[list[tuple[int, float]]]:
         """Find the most similar texts.
@@ -153,6 +156,16 @@ def uses_faiss(backend: Backend, num_vectors: int) -> bool:
     if backend == "auto":
         return num_vectors > FLAT_VECTORS and importlib.util.find_spec("faiss") is not None
     return backend != "numpy"
+
+
+def _kept(builder: IndexBuilder, path: Path, vectors: VectorFile) -> VectorIndex | None:
+    try:
+        with read_index_file(path) as reader:
+            index = builder.load(reader)
+    except DataError as error:
+        logger.info("an index is built anew: %s", error)
+        return None
+    return index if index.dim == vectors.dim and len(index) == len(vectors) else None
 
 
 def _built(builder: IndexBuilder, vectors: VectorFile, progress: Progress, *, with_faiss: bool) -> VectorIndex:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from gliclass_rerank.errors import ConfigError
+from gliclass_rerank.errors import ConfigError, shown
 from gliclass_rerank.mining.partial import PartialFile, check_target
 from gliclass_rerank.mining.progress import Progress, silent
 from gliclass_rerank.preparation.labelled import JsonLine, find_kind, open_labelled
@@ -93,9 +93,9 @@ class RacData:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"`{name}` must be between 0 and 1, got {getattr(self, name)}")
         if self.kind not in {None, "ranking", "classification"}:
-            raise ConfigError(f"`kind` must be ranking or classification, got {self.kind!r}")
+            raise ConfigError(f"`kind` must be ranking or classification, got {shown(self.kind)}")
         if self.unjudged not in {"ignore", "negative"}:
-            raise ConfigError(f"`unjudged` must be ignore or negative, got {self.unjudged!r}")
+            raise ConfigError(f"`unjudged` must be ignore or negative, got {shown(self.unjudged)}")
 
 
 def make_rac_data(

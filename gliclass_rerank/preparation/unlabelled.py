@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from gliclass_rerank.checks import checked_text
-from gliclass_rerank.errors import DataError, InputError
+from gliclass_rerank.errors import DataError, InputError, shown
 from gliclass_rerank.evaluation.files import GZIP_SUFFIX, read_jsonl, read_lines
 
 _SUFFIXES: Final = (".jsonl", ".txt")
@@ -36,7 +36,7 @@ def read_texts(path: Path) -> Iterator[str]:
             except InputError as error:
                 raise DataError(f"{record.place}: {error}") from None
             if not text.strip():
-                raise DataError(f"{record.place}: `text` must not be blank, got {text!r}")
+                raise DataError(f"{record.place}: `text` must not be blank, got {shown(text)}")
             yield text
     else:
         raise DataError(f"{path}: the name of a file of texts must end in {', '.join(_SUFFIXES)}, perhaps with .gz")

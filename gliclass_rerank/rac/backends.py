@@ -6,7 +6,7 @@ import importlib.util
 import logging
 from typing import Final, Literal, get_args
 
-from gliclass_rerank.errors import ConfigError, listed
+from gliclass_rerank.checks import checked_choice, of_settings
 from gliclass_rerank.rac.faiss_index import FLAT_VECTORS, FaissBuilder, FaissKind
 from gliclass_rerank.rac.index import IndexBuilder, VectorIndex, VectorSource
 from gliclass_rerank.rac.index_file import IndexReader
@@ -34,8 +34,8 @@ def builder_of(backend: str) -> IndexBuilder:
         ConfigError: There is no such backend.
         MissingDependencyError: Its package is not installed.
     """
-    if backend not in BACKENDS:
-        raise ConfigError(f"`backend` must be one of {listed(BACKENDS)}, got {backend!r}")
+    with of_settings():
+        backend = checked_choice("backend", backend, BACKENDS)
     if backend == "auto":
         return _AutoBuilder() if importlib.util.find_spec("faiss") else _LoneNumpyBuilder()
     if backend == "numpy":

@@ -13,7 +13,6 @@ The runtimes themselves are those of `runtimes`.
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -22,7 +21,8 @@ import numpy as np
 
 from gliclass_rerank.checks import checked_text
 from gliclass_rerank.digests import folder_digest
-from gliclass_rerank.errors import BackendError, InputError
+from gliclass_rerank.errors import BackendError, InputError, cause, shown
+from gliclass_rerank.rac.forks import ForkedLock
 from gliclass_rerank.rac.index import FloatArray
 
 _NUM_VALUES: Final = 64
@@ -89,7 +89,7 @@ class LocalEncoder:
         )
         folder = model_folder(model)
         self._encoder = load_encoder(str(folder), options)
-        self._turn = threading.Lock()  # sentence-transformers' tokenizers hold settings of the call
+        self._turn = ForkedLock()  # sentence-transformers' tokenizers hold settings of the call
         # Sampled, because a store is opened often; its probe vector notices what lies between the samples.
         settings = {"max_tokens": max_tokens, "prefix": prefix}
         digest = folder_digest(folder, settings=settings, is_sampled=True)
@@ -123,7 +123,7 @@ class SentenceTransformerEncoder:
         if not callable(getattr(model, "encode_query", None)) or not callable(getattr(model, "state_dict", None)):
             raise InputError(f"`model` must be a SentenceTransformer, got {type(model).__name__}")
         self._model = model
-        self._turn = threading.Lock()
+        self._turn = ForkedLock()
         self.fingerprint: Final = f"sentence-transformers:{_weights_digest(model) if name is None else _named(name)}"
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
@@ -142,7 +142,7 @@ class SentenceTransformerEncoder:
             with self._turn:
                 vectors = self._model.encode_query(list(texts), convert_to_numpy=True, show_progress_bar=False)
         except (RuntimeError, IndexError) as error:  # out of memory is a RuntimeError too
-            raise BackendError(f"the encoder failed: {str(error).partition(chr(10))[0]}") from error
+            raise BackendError(f"the encoder failed: {cause(error)}") from error
         return _unit_length(np.asarray(vectors, dtype=np.float32))
 
 
@@ -160,7 +160,7 @@ class CallableEncoder:
 
     def __init__(self, function: Callable[[list[str]], Any], *, name: str) -> None:  # Any: see above
         if not callable(function):
-            raise InputError(f"`function` must be callable, got {function!r}")
+            raise InputError(f"`function` must be callable, got {shown(function)}")
         self._function = function
         self.fingerprint: Final = f"callable:{_named(name)}"
 
@@ -179,8 +179,8 @@ class CallableEncoder:
         returned = self._function(list(texts))
         try:
             vectors = np.asarray(returned, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise BackendError(f"the encoder must return vectors of one length: {error}") from None
+        except (TypeError, ValueError, OverflowError) as error:
+            raise BackendError(f"the encoder must return vectors of one length: {cause(error)}") from None
         if vectors.ndim != 2:
             raise BackendError(f"the encoder must return one vector a text, got the shape {list(vectors.shape)}")
         return _unit_length(vectors)
@@ -202,7 +202,11 @@ def encode_checked(encoder: StoreEncoder, texts: Sequence[str], *, dim: int | No
     """
     if not texts and dim is not None:
         return np.zeros((0, dim), dtype=np.float32)
-    vectors = np.ascontiguousarray(encoder.encode(texts), dtype=np.float32)
+    returned = encoder.encode(texts)
+    try:
+        vectors = np.ascontiguousarray(returned, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BackendError(f"the encoder must return vectors of one length: {cause(error)}") from error
     wanted = f"[{len(texts)}, {'dim' if dim is None else dim}]"
     if vectors.ndim != 2 or len(vectors) != len(texts) or vectors.shape[1] != (dim or vectors.shape[1] or 1):
         raise BackendError(f"the encoder must return vectors of the shape {wanted}, got {list(vectors.shape)}")
@@ -211,7 +215,7 @@ def encode_checked(encoder: StoreEncoder, texts: Sequence[str], *, dim: int | No
     if not is_usable.all():
         wrong = int(np.flatnonzero(~is_usable)[0])
         raise BackendError(
-            f"the encoder must return unit vectors, that of {texts[wrong]!r} has length {lengths[wrong]}"
+            f"the encoder must return unit vectors, that of {shown(texts[wrong])} has length {lengths[wrong]}"
         )
     return vectors
 
@@ -225,7 +229,7 @@ def _unit_length(vectors: FloatArray) -> FloatArray:
 def _named(name: object) -> str:
     text = checked_text("`name`", name)
     if not text.strip():
-        raise InputError(f"`name` must not be blank, got {text!r}")
+        raise InputError(f"`name` must not be blank, got {shown(text)}")
     return text
 
 

@@ -21,7 +21,8 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 
 from gliclass_rerank._optional import require
-from gliclass_rerank.errors import ConfigError, DataError, listed
+from gliclass_rerank.errors import ConfigError, DataError, cause, listed, shown
+from gliclass_rerank.rac.faiss_stream import CheckedStream, Expected
 from gliclass_rerank.rac.index import (
     FloatArray,
     IntArray,
@@ -31,6 +32,7 @@ from gliclass_rerank.rac.index import (
     check_added,
     check_k,
     check_vectors,
+    checked_rows,
     no_neighbours,
 )
 from gliclass_rerank.rac.index_file import IndexReader, IndexWriter
@@ -57,6 +59,8 @@ _LISTS_PER_PROBE, _MIN_PROBES = 32, 32
 # Lists were made for the vectors there were; beyond this factor they are too long.
 _MAX_GROWTH: Final = 4
 _OVERSAMPLING: Final = {"flat": 1, "hnsw": 1, "ivf_pq": 64}
+# FAISS reads no more.
+_MAX_DIM: Final = 2**20
 # Dead vectors cost memory and time; below this number that is nothing.
 _MIN_DEAD: Final = 1000
 
@@ -242,7 +246,7 @@ class FaissBuilder:
 
     def __init__(self, kind: FaissKind | None = None) -> None:
         if kind is not None and kind not in KINDS:
-            raise ConfigError(f"the kind of a FAISS index must be one of {listed(KINDS)}, got {kind!r}")
+            raise ConfigError(f"the kind of a FAISS index must be one of {listed(KINDS)}, got {shown(kind)}")
         self._faiss = require("faiss", extra="rac")
         self._kind = kind
 
@@ -276,22 +280,31 @@ class FaissBuilder:
         Raises:
             DataError: It is no such index.
         """
-        written = reader.header.get("kind")
+        written, dim = reader.header.get("kind"), reader.header.get("dim")
         kind = next((kind for kind in KINDS if kind == written), None)
         if kind is None:
-            raise DataError(f"the index is of the kind {written!r}, not one of {listed(KINDS)}")
-        with reader.stream("faiss") as part:
-            try:
-                index = self._faiss.read_index(self._faiss.PyCallbackIOReader(part.read))
-            except RuntimeError as error:
-                raise DataError(f"FAISS cannot read the index: {str(error).partition(chr(10))[0]}") from error
+            raise DataError(f"the index is of the kind {shown(written)}, not one of {listed(KINDS)}")
+        if not isinstance(dim, int) or not 0 < dim <= _MAX_DIM:
+            raise DataError(f"the index must have a dimension, got {shown(dim)}")
+        rows, alive = checked_rows(reader.array("rows", np.int64)), reader.array("alive", np.bool_)
+        expected = Expected(kind, dim, len(rows), num_links=_HNSW_LINKS, code_bytes=_code_bytes(dim))
         return FaissIndex(
             kind,
-            index,
-            rows=reader.array("rows"),
-            alive=reader.array("alive"),
-            num_trained=int(reader.array("num_trained")),
+            self._read(reader, expected),
+            rows=rows,
+            alive=alive,
+            num_trained=int(reader.array("num_trained", np.int64, 0)),
         )
+
+    def _read(self, reader: IndexReader, expected: Expected) -> Any:  # Any: see FaissIndex
+        with reader.stream("faiss") as part:
+            stream = CheckedStream(part, reader.size("faiss"), expected)
+            try:
+                index = self._faiss.read_index(self._faiss.PyCallbackIOReader(stream.read))
+            except RuntimeError as error:
+                raise DataError(f"FAISS cannot read the index: {cause(error)}") from error
+            stream.finish()
+        return index
 
     def suits(self, index: VectorIndex) -> bool:
         """See `IndexBuilder`.

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gliclass_rerank.checks import checked_text, checked_texts
-from gliclass_rerank.errors import InputError
+from gliclass_rerank.checks import checked_text, checked_texts, is_a, reading
+from gliclass_rerank.errors import InputError, shown
 from gliclass_rerank.rac.records import Stored
 from gliclass_rerank.same_text import same_text_key
 
@@ -55,24 +55,28 @@ def make_filter(where: object, exclude_ids: object, exclude_text: object) -> Fil
     Raises:
         InputError: An argument of another type.
     """
-    if isinstance(exclude_ids, Collection) and not isinstance(exclude_ids, (str, bytes, Mapping)):
-        excluded_ids = frozenset(checked_texts("exclude_ids", list(exclude_ids)))
+    if is_a(exclude_ids, Collection) and not is_a(exclude_ids, (str, bytes, bytearray, Mapping)):
+        with reading("`exclude_ids`"):
+            ids = list(exclude_ids)  # type: ignore[call-overload] # a collection
+        excluded_ids = frozenset(checked_texts("exclude_ids", ids))
     else:
-        raise InputError(f"`exclude_ids` must be a collection of strings, got {exclude_ids!r}")
+        raise InputError(f"`exclude_ids` must be a collection of strings, got {shown(exclude_ids)}")
     excluded_text = None if exclude_text is None else same_text_key(checked_text("`exclude_text`", exclude_text))
     if where is None or callable(where):
         return Filter(where, excluded_ids=excluded_ids, excluded_text=excluded_text)
-    if not isinstance(where, Mapping) or not all(isinstance(key, str) for key in where):
-        raise InputError(f"`where` must be a mapping with strings as keys, or a function, got {where!r}")
-    wanted = dict(where)
-    # Other equal values may be written in several ways, as 1 and 1.0.
-    fragments = tuple(
-        json.dumps({key: value}, separators=(",", ":"))[1:-1]
-        for key, value in wanted.items()
-        if value is None or isinstance(value, str)
-    )
+    with reading("`where`"):
+        wanted: dict[Any, Any] = dict(where) if is_a(where, Mapping) else {0: None}  # type: ignore[call-overload] # one
+        if not all(is_a(key, str) for key in wanted):
+            raise InputError(f"`where` must be a mapping with strings as keys, or a function, got {shown(where)}")
+        # Other equal values may be written in several ways, as 1 and 1.0.
+        fragments = tuple(
+            json.dumps({key: value}, separators=(",", ":"))[1:-1]
+            for key, value in wanted.items()
+            if value is None or is_a(value, str)
+        )
 
     def holds(metadata: Metadata) -> bool:
-        return all(key in metadata and metadata[key] == value for key, value in wanted.items())
+        with reading("`where`"):  # the values' own comparison
+            return all(key in metadata and bool(metadata[key] == value) for key, value in wanted.items())
 
     return Filter(holds, fragments, excluded_ids, excluded_text)

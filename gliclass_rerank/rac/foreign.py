@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 import numpy as np
 
 from gliclass_rerank.checks import as_number, checked_cosine, checked_count, checked_text, checked_texts
-from gliclass_rerank.errors import BackendError, ConfigError, InputError
+from gliclass_rerank.errors import BackendError, ConfigError, InputError, shown
 from gliclass_rerank.rac.index import FloatArray
 from gliclass_rerank.rac.source import failures_named
 from gliclass_rerank.runtimes.interfaces import unit_length
@@ -38,7 +38,6 @@ FALSE_LABELS: Final = "false_labels"
 _MAX_FETCHED: Final = 1000
 # What rounding may add to a cosine.
 _TOLERANCE: Final = 1e-3
-_MAX_SHOWN: Final = 80
 
 Vector = Sequence[float]
 DocumentT = TypeVar("DocumentT")
@@ -81,7 +80,7 @@ class ForeignExampleSource(ABC, Generic[DocumentT]):
 
     def __init__(self, to_cosine: Callable[[float], float] | None = None) -> None:
         if to_cosine is not None and not callable(to_cosine):
-            raise ConfigError(f"`to_cosine` must be a function of a score, or None, got {to_cosine!r}")
+            raise ConfigError(f"`to_cosine` must be a function of a score, or None, got {shown(to_cosine)}")
         self._to_cosine = to_cosine
 
     def __copy__(self) -> Self:
@@ -149,8 +148,7 @@ class ForeignExampleSource(ABC, Generic[DocumentT]):
             labels = _labels(metadata)
             return Example(checked_text("the text", text), labels[TRUE_LABELS], labels[FALSE_LABELS])
         except InputError as error:
-            shown = repr(text if not isinstance(text, str) or len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}...")
-            raise BackendError(f"the store returned a document that is no example, {shown}: {error}") from None
+            raise BackendError(f"the store returned a document that is no example, {shown(text)}: {error}") from None
 
     def _cosines(
         self, vectors: Sequence[Vector | None], found: Sequence[Sequence[_Candidate[DocumentT]]]
@@ -174,7 +172,8 @@ class ForeignExampleSource(ABC, Generic[DocumentT]):
 def _labels(metadata: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:  # Any: whatever metadata hold
     if TRUE_LABELS not in metadata and FALSE_LABELS not in metadata:
         raise InputError(
-            f"its metadata must have `{TRUE_LABELS}` or `{FALSE_LABELS}`, got the keys {sorted(map(str, metadata))}"
+            f"its metadata must have `{TRUE_LABELS}` or `{FALSE_LABELS}`, got the keys "
+            f"{shown(sorted(map(str, metadata)))}"
         )
     return {name: _label_list(name, metadata.get(name)) for name in (TRUE_LABELS, FALSE_LABELS)}
 
@@ -185,12 +184,12 @@ def _label_list(name: str, value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         try:
             labels = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             labels = value  # refused below
     else:
         labels = value
     if isinstance(labels, str):
-        raise InputError(f"`{name}` must be a list of strings, or one as JSON text, got {value!r}")
+        raise InputError(f"`{name}` must be a list of strings, or one as JSON text, got {shown(value)}")
     return checked_texts(name, labels)
 
 
@@ -199,7 +198,9 @@ def _translated(to_cosine: Callable[[float], float], score: float | None) -> flo
         raise BackendError("the store returned a document without a score, so `to_cosine` cannot be used")
     cosine = as_number(to_cosine(score))
     if cosine is None or not -1 - _TOLERANCE <= cosine <= 1 + _TOLERANCE:  # NaN is refused too
-        raise BackendError(f"`to_cosine` must return a cosine, in [-1, 1], got {cosine!r} for the score {score!r}")
+        raise BackendError(
+            f"`to_cosine` must return a cosine, in [-1, 1], got {shown(cosine)} for the score {shown(score)}"
+        )
     return cosine
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gliclass_rerank.errors import InputError
+from gliclass_rerank.errors import DataError, InputError
 from gliclass_rerank.rac.index_file import IndexReader, IndexWriter
 
 FloatArray = NDArray[np.float32]
@@ -222,6 +222,23 @@ def check_vectors(vectors: FloatArray, *, dim: int) -> None:
     """
     if vectors.ndim != 2 or vectors.shape[1] != dim:
         raise InputError(f"vectors must have the shape [num_vectors, {dim}], got {list(vectors.shape)}")
+
+
+def checked_rows(rows: IntArray) -> IntArray:
+    """Row numbers of a file.
+
+    Args:
+        rows: IntArray [num_held].
+
+    Returns:
+        The same.
+
+    Raises:
+        DataError: They do not ascend from 0 or more.
+    """
+    if len(rows) and (rows[0] < 0 or not np.all(rows[1:] > rows[:-1])):
+        raise DataError("the row numbers of an index must ascend")
+    return rows
 
 
 def check_k(k: int) -> None:

@@ -6,23 +6,42 @@ what that is worth.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
+import struct
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from gliclass_rerank.errors import DataError
+from gliclass_rerank.checks import named
+from gliclass_rerank.errors import DataError, shown
+from gliclass_rerank.rac.private_files import PRIVATE, create_private, open_regular
 
 _FORMAT: Final = 1
 _HEADER: Final = "header.json"
+_BLOCK: Final = 1 << 20
 # A fixed date: the file depends on what is in it and on nothing else.
 _DATE: Final = (1980, 1, 1, 0, 0, 0)
+# What Python's modules raise on a file that is not what they expect.
+_UNREADABLE: Final = (
+    OSError,
+    EOFError,
+    LookupError,
+    ValueError,
+    RuntimeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 
 
 class IndexWriter:
@@ -63,7 +82,7 @@ class IndexReader:
     """Reads the parts of an index.
 
     Args:
-        archive: Where from.
+        archive: Where from; its parts are not compressed, so that none is larger than the file.
         header: What `write_index_file` was given.
 
     Attributes:
@@ -74,24 +93,55 @@ class IndexReader:
         self._archive = archive
         self.header = header
 
-    def array(self, name: str) -> NDArray[Any]:  # Any: arrays of several dtypes
-        """Read an array.
+    def array(self, name: str, dtype: DTypeLike, num_axes: int = 1) -> NDArray[Any]:  # Any: arrays of several dtypes
+        """Read an array. What its header claims is compared with the part's size before any memory is taken.
 
         Args:
             name: What it was written under.
+            dtype: Type of its numbers.
+            num_axes: Its number of axes.
 
         Returns:
             The array.
 
         Raises:
-            DataError: It is not there, or no array.
+            DataError: It is not there, or not such an array.
+        """
+        wanted: np.dtype[Any] = np.dtype(dtype)
+        with self.stream(f"{name}.npy") as part:
+            try:
+                version = np.lib.format.read_magic(part)
+                if version != (1, 0):
+                    raise ValueError(f"its version is {version}")
+                shape, is_fortran, found = np.lib.format.read_array_header_1_0(part)
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+                raise DataError(f"the array `{name}` of an index cannot be read: {shown(str(error))}") from error
+            if found != wanted or len(shape) != num_axes or is_fortran or min(shape, default=0) < 0:
+                raise DataError(f"the array `{name}` of an index must be {wanted} with {num_axes} axes, got {found}")
+            num_bytes = math.prod(shape) * wanted.itemsize
+            if num_bytes != self.size(f"{name}.npy") - part.tell():
+                raise DataError(f"the array `{name}` of an index must hold {num_bytes} bytes")
+            values = np.frombuffer(bytearray(part.read(num_bytes)), dtype=wanted)
+        if values.nbytes != num_bytes:
+            raise DataError(f"the array `{name}` of an index must hold {num_bytes} bytes, got {values.nbytes}")
+        return values.reshape(shape)
+
+    def size(self, name: str) -> int:
+        """Bytes of a part.
+
+        Args:
+            name: What it was written under.
+
+        Returns:
+            Their number.
+
+        Raises:
+            DataError: It is not there.
         """
         try:
-            with self.stream(f"{name}.npy") as part:
-                values: NDArray[Any] = np.lib.format.read_array(part, allow_pickle=False)
-                return values
-        except ValueError as error:
-            raise DataError(f"the array `{name}` of an index cannot be read: {error}") from error
+            return self._archive.getinfo(name).file_size
+        except KeyError:
+            raise DataError(f"an index lacks the part `{name}`") from None
 
     @contextmanager
     def stream(self, name: str) -> Iterator[IO[bytes]]:
@@ -115,32 +165,65 @@ class IndexReader:
 
 
 @contextmanager
-def write_index_file(path: Path, header: Mapping[str, Any]) -> Iterator[IndexWriter]:  # Any: JSON
+def write_index_file(
+    path: Path,
+    header: Mapping[str, Any],  # Any: JSON
+    *,
+    mode: int = PRIVATE,
+    on_written: Callable[[str], None] | None = None,
+) -> Iterator[IndexWriter]:
     """Write an index; it takes the place of the old one when the block is left without an error.
 
+    Links are replaced, never followed.
+
     Args:
-        path: The file. Beside it lies, for the time being, a file of the same name with `.partial` at the end.
+        path: The file. Beside it lies, for the time being, `partial_path(path)`.
         header: Settings, as JSON values.
+        mode: Who may do what with the file.
+        on_written: Told the file's digest before it is put in place.
 
     Yields:
         The writer of its parts.
     """
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as handle:
-        with zipfile.ZipFile(handle, "w") as archive:
-            archive.writestr(zipfile.ZipInfo(_HEADER, _DATE), json.dumps({"format": _FORMAT, **header}, sort_keys=True))
-            yield IndexWriter(archive)
-        handle.flush()
-        os.fsync(handle.fileno())  # else a power failure could leave the new name without its contents
-    os.replace(partial, path)
+    partial = partial_path(path)
+    partial.unlink(missing_ok=True)
+    create_private(partial, mode)
+    try:
+        with partial.open("r+b") as handle:
+            with zipfile.ZipFile(handle, "w") as archive:
+                settings = json.dumps({"format": _FORMAT, **header}, sort_keys=True)
+                archive.writestr(zipfile.ZipInfo(_HEADER, _DATE), settings)
+                yield IndexWriter(archive)
+            handle.flush()
+            os.fsync(handle.fileno())  # else a power failure could leave the new name without its contents
+            if on_written is not None:
+                on_written(_digest(handle))
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _digest(handle: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    handle.seek(0)
+    while block := handle.read(_BLOCK):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def partial_path(path: Path) -> Path:
+    """Where this process writes an index."""
+    return path.with_name(f"{path.name}.{os.getpid()}.partial")
 
 
 @contextmanager
-def read_index_file(path: Path) -> Iterator[IndexReader]:
-    """Open an index for reading. All checksums are compared first: FAISS trusts the numbers it reads.
+def read_index_file(path: Path, *, digests: Collection[str] | None = None) -> Iterator[IndexReader]:
+    """Open an index for reading. All checksums are compared first: a broken file is told from a forged one.
 
     Args:
-        path: The file.
+        path: The file; a link is refused.
+        digests: What its digest may be; None for anything.
 
     Yields:
         The reader of its parts.
@@ -149,15 +232,22 @@ def read_index_file(path: Path) -> Iterator[IndexReader]:
         DataError: There is no such file, it is broken or has another format.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as handle, zipfile.ZipFile(handle) as archive:
+            if digests is not None and _digest(handle) not in digests:
+                raise DataError(f"the index `{named(path)}` is not the one that was written last")
+            size = os.fstat(handle.fileno()).st_size
+            parts = archive.infolist()
+            # A compressed part could be larger than any memory.
+            if any(part.compress_type != zipfile.ZIP_STORED or part.file_size > size for part in parts):
+                raise DataError(f"the index `{named(path)}` has parts that this library does not write")
             broken = archive.testzip()
             if broken is not None:
-                raise DataError(f"the index `{path}` is broken in the part `{broken}`")
+                raise DataError(f"the index `{named(path)}` is broken in the part {shown(broken)}")
             header = json.loads(archive.read(_HEADER))
             if not isinstance(header, dict) or header.get("format") != _FORMAT:
-                raise DataError(f"the index `{path}` has another format than {_FORMAT}")
+                raise DataError(f"the index `{named(path)}` has another format than {_FORMAT}")
             yield IndexReader(archive, header)
-    except (OSError, EOFError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"the index `{path}` cannot be read: {error}") from error
+    except DataError:
+        raise
+    except _UNREADABLE as error:
+        raise DataError(f"the index `{named(path)}` cannot be read: {shown(str(error))}") from error

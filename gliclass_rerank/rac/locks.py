@@ -8,7 +8,10 @@ from contextlib import contextmanager
 
 
 class SharedLock:
-    """Many readers at once, or one writer. Waiting writers go first. Not reentrant, in either role."""
+    """Many readers at once, or one writer. Waiting writers go first. Not reentrant, in either role.
+
+    A forked process has to make a new one.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

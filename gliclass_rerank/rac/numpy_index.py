@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from gliclass_rerank.errors import DataError
+from gliclass_rerank.errors import DataError, shown
 from gliclass_rerank.rac.index import (
     FloatArray,
     IntArray,
@@ -16,6 +16,7 @@ from gliclass_rerank.rac.index import (
     check_added,
     check_k,
     check_vectors,
+    checked_rows,
     no_neighbours,
 )
 from gliclass_rerank.rac.index_file import IndexReader, IndexWriter
@@ -169,12 +170,13 @@ class NumpyBuilder:
         Raises:
             DataError: It is no such index.
         """
-        if reader.header.get("kind") != NumpyIndex.kind:
-            raise DataError(f"the index is of the kind {reader.header.get('kind')!r}, not {NumpyIndex.kind!r}")
-        rows, vectors = reader.array("rows"), reader.array("vectors")
+        kind = reader.header.get("kind")
+        if kind != NumpyIndex.kind:
+            raise DataError(f"the index is of the kind {shown(kind)}, not {shown(NumpyIndex.kind)}")
+        rows, vectors = checked_rows(reader.array("rows", np.int64)), reader.array("vectors", np.float32, 2)
         index = NumpyIndex(vectors.shape[1], capacity=len(rows))
         index.add(rows, vectors)
-        index._last_row = int(reader.array("last_row"))
+        index._last_row = int(reader.array("last_row", np.int64, 0))
         return index
 
     def suits(self, index: VectorIndex) -> bool:

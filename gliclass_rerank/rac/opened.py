@@ -6,14 +6,15 @@ lock each other out, if each opened it for itself.
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from gliclass_rerank.checks import checked_path, reading
+from gliclass_rerank.rac.forks import ForkedLock
 from gliclass_rerank.rac.store import ExampleStore
 
 _stores: WeakValueDictionary[Path, ExampleStore] = WeakValueDictionary()
-_turn = threading.Lock()
+_turn = ForkedLock()
 
 
 def opened_store(path: str | Path) -> ExampleStore:
@@ -30,7 +31,8 @@ def opened_store(path: str | Path) -> ExampleStore:
         ConfigError: Another encoder filled the store.
         DataError: The store is open elsewhere, broken, of another format, or no store.
     """
-    place = Path(path).expanduser().resolve()
+    with reading("`example_store`"):
+        place = checked_path("example_store", path).resolve()
     with _turn:
         store = _stores.get(place)
         if store is None or store.is_closed:

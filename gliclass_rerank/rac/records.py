@@ -6,7 +6,10 @@ kill and a power failure, and one that has not is undone when the file is next o
 So is the lock between processes: the file is opened with `locking_mode=EXCLUSIVE`, so that SQLite's own lock on it is
 kept until it is closed, shared by readers and exclusive for a writer. The operating system drops it with the process;
 no stale lock file can be left behind. (Copying the file by other means than `backup` from within the process that has
-it open drops the lock too: a rule of POSIX.)
+it open drops the lock too: a rule of POSIX.) A process and its forked children take turns instead, see `family.py`.
+
+A file may have been tampered with: its schema must be the one below, and what does not read as a record is a
+`DataError`.
 
 A row number names one vector forever: a new text gets a new row number. Row numbers ascend with a random gap before
 each transaction, so that two copies of a file that went different ways do not give the same number to two vectors. That
@@ -15,21 +18,27 @@ is why an index can be brought up to date by comparing row numbers, whatever hap
 
 from __future__ import annotations
 
+import ctypes
 import json
-import os
+import logging
 import secrets
 import sqlite3
+import stat
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 import numpy as np
 
-from gliclass_rerank.errors import DataError, InputError
+from gliclass_rerank.checks import MAX_NESTING, is_a, nesting, reading
+from gliclass_rerank.errors import DataError, GLiClassRerankError, InputError, cause, listed, shown
+from gliclass_rerank.rac.family import Claim, is_claimed
+from gliclass_rerank.rac.forks import follow_forks
 from gliclass_rerank.rac.index import FloatArray, IntArray
+from gliclass_rerank.rac.private_files import PRIVATE, create_private, require_regular
 from gliclass_rerank.types import Example
 
 FORMAT: Final = 1
@@ -49,6 +58,18 @@ _SCHEMA: Final = (
     # Apart from the examples, so that these can be read through without them.
     "CREATE TABLE vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
 )
+_TABLES: Final = tuple(("table", statement.split()[2], statement) for statement in _SCHEMA)
+# Made when an index is first written: stores of earlier versions have none.
+_DIGESTS: Final = "CREATE TABLE index_files (number INTEGER PRIMARY KEY, digest TEXT NOT NULL)"
+_DIGEST_TABLE: Final = ("table", "index_files", _DIGESTS)
+# How long a fork waits for a transaction, and a process for the others of its family.
+_LONGEST_TURN_S: Final = 10.0
+_FAMILY_WAITS_S: Final = 30.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -114,13 +135,23 @@ def metadata_text(name: str, metadata: object) -> str:
     """
     if metadata is None:
         return "{}"
-    if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
-        raise InputError(f"{name} must be a mapping with strings as keys, got {metadata!r}")
+    if not is_a(metadata, Mapping):
+        raise InputError(f"{name} must be a mapping with strings as keys, got {shown(metadata)}")
+    with reading(name):
+        values = dict(metadata)  # type: ignore[call-overload] # a mapping
+    if not all(is_a(key, str) for key in values):
+        raise InputError(f"{name} must be a mapping with strings as keys, got {shown(values)}")
     try:
-        text = json.dumps(dict(metadata), allow_nan=False, sort_keys=True, separators=(",", ":"))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name} must hold JSON values only: {error}") from None
+        text = json.dumps(values, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    except Exception as error:  # noqa: BLE001 - of the caller's objects
+        raise InputError(f"{name} must hold JSON values only: {cause(error)}") from None
+    if nesting(json.loads(text)) > MAX_NESTING:
+        raise InputError(f"{name} must be nested at most {MAX_NESTING} deep")
     return text
+
+
+class Overtaken(Exception):  # noqa: N818 - not an error
+    """Another process of the family changed the records since the caller looked."""
 
 
 class Records:
@@ -132,6 +163,8 @@ class Records:
 
     Attributes:
         path: The file, or None.
+        is_shared: Whether this process was forked, or is a fork, since the file was opened: others of the family may
+            change the records too.
 
     Raises:
         DataError: The file is open elsewhere, is not one of ours, is broken or of another format.
@@ -139,21 +172,36 @@ class Records:
 
     def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
         self.path = path
-        self._process = os.getpid()
+        self.is_shared = False
+        self._read_only = read_only
         self._turn = threading.Lock()
+        self._has_turn = False
+        self._claim: Claim | None = None
+        self._file: tuple[int, int] | None = None
+        self._is_closed = False
+        self._is_orphaned = False
         self._connection: sqlite3.Connection | None = None
         with self._readable_errors():
-            connection = _connect(path, read_only=read_only)
-            try:
-                self._open(connection, read_only=read_only)
-            except BaseException:
-                connection.close()  # it may hold half a lock
-                raise
-        self._connection = connection
+            self._connection = self._connected()
+        follow_forks(self)
 
-    def _open(self, connection: sqlite3.Connection, *, read_only: bool) -> None:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        if read_only:
+    def _connected(self) -> sqlite3.Connection:
+        connection = _connect(self.path, read_only=self._read_only, waits=self.is_shared)
+        try:
+            self._open(connection)
+            self._recognise()
+        except BaseException:
+            connection.close()  # it may hold half a lock
+            raise
+        return connection
+
+    def _open(self, connection: sqlite3.Connection) -> None:
+        # A file is data: what its schema says is neither trusted nor run.
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        if not self.is_shared:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        if self._read_only:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # takes the shared lock
             connection.execute("PRAGMA query_only = ON")
         else:
@@ -161,17 +209,50 @@ class Records:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN EXCLUSIVE")
             connection.execute("COMMIT")
+        if self.path is not None and not self.is_shared and is_claimed(self.path, read_only=self._read_only):
+            raise DataError(self._open_elsewhere)
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (num_tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        tables = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+        # SQLite's own: an index for what is unique, and statistics.
+        tables = [one for one in tables if not (one[1].startswith("sqlite_") and one[0] in ("table", "index"))]
         if application == _APPLICATION_ID and version != FORMAT:
             raise DataError(f"{self._name} has format {version}, this version of gliclass-rerank reads {FORMAT}")
-        if application != _APPLICATION_ID and (num_tables or application or read_only):
+        if application != _APPLICATION_ID and (tables or application or self._read_only):
             raise DataError(f"{self._name} is no example store")
+        if tables and {*tables, _DIGEST_TABLE} != {*_TABLES, _DIGEST_TABLE}:
+            raise DataError(f"{self._name} is no example store: it has other tables than one")
+
+    def _recognise(self) -> None:
+        """Remember which file it is, or make sure that it still is that one."""
+        if self.path is None:
+            return
+        found = _file_number(self.path)
+        if self._file is None:
+            self._file = found
+        elif self._file != found:
+            raise DataError(self._gone)
 
     @property
     def _name(self) -> str:
-        return "the store in memory" if self.path is None else f"the store `{self.path}`"
+        return "the store in memory" if self.path is None else f"the store {listed([str(self.path)])}"
+
+    @property
+    def _open_elsewhere(self) -> str:
+        return f"{self._name} is open elsewhere; close it there, or open it everywhere with `read_only=True`"
+
+    @property
+    def _gone(self) -> str:
+        return f"{self._name} was deleted or replaced while it was open; close it and open it again"
+
+    def require_in_place(self) -> None:
+        """Refuse to go on with a file that no longer has its name: what is written to it would be lost.
+
+        Raises:
+            DataError: It was deleted or replaced.
+        """
+        if self.path is not None and self._file is not None and _file_number(self.path) != self._file:
+            raise DataError(self._gone)
 
     @contextmanager
     def _readable_errors(self) -> Iterator[None]:
@@ -180,32 +261,87 @@ class Records:
         except sqlite3.Error as error:
             reason = str(error)
             if "locked" in reason:
-                raise DataError(
-                    f"{self._name} is open elsewhere; close it there, or open it everywhere with `read_only=True`"
-                ) from None
+                raise DataError(self._open_elsewhere) from None
             if "not a database" in reason:
                 raise DataError(f"{self._name} is no example store") from None
-            raise DataError(f"{self._name} cannot be used: {reason}") from error
+            raise DataError(f"{self._name} cannot be used: {cause(error)}") from error
+        except UnicodeEncodeError as error:  # of a text or a path
+            raise DataError(f"{self._name} cannot hold what is no valid Unicode") from error
 
     @contextmanager
     def _using(self) -> Iterator[sqlite3.Connection]:
-        if self.path is not None and os.getpid() != self._process:
-            raise DataError(f"{self._name} was opened before this process was forked; open it again in the new one")
         with self._turn, self._readable_errors():
-            if self._connection is None:
+            if self._is_closed:
                 raise InputError(f"{self._name} is closed")
+            if self._is_orphaned:
+                raise DataError(f"{self._name} was in use when this process was forked; open it again in the new one")
+            if self._connection is None:
+                self._connection = self._connected()
             yield self._connection
+
+    def before_fork(self) -> None:
+        """Close the connection, which must not be there on both sides of a fork, and claim the file for both."""
+        # A thread that forks within its own turn, in a signal handler, would wait for itself.
+        self._has_turn = self._turn.acquire(timeout=_LONGEST_TURN_S)
+        if not self._has_turn or self._connection is None or self.path is None:
+            return
+        try:
+            self._claim = self._claim or Claim(self.path, read_only=self._read_only)
+        except OSError as error:
+            # The folder cannot be written to. Readers need no claim; a writer goes on alone.
+            if not self._read_only:
+                logger.warning("a forked process cannot share %s: %s", self._name, cause(error))
+                return
+        self.is_shared = True
+        self._disconnect()
+
+    def after_fork_in_parent(self) -> None:
+        """Let others have their turns."""
+        if self._has_turn:
+            self._turn.release()
+
+    def after_fork_in_child(self) -> None:
+        """Renew the lock; a connection is made when it is needed."""
+        self._turn = threading.Lock()
+        if self._connection is not None and not (self._has_turn and self.path is None):
+            # It was in use, or could not be shared. Even closing it could write to the parent's file, so it lives on.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+            self._connection, self._is_orphaned = None, True
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the file is open right now: not after a fork, until it is used."""
+        return self._connection is not None
 
     def _all(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:  # Any: SQLite values
         with self._using() as connection:
             return connection.execute(statement, values).fetchall()
 
+    def _one(self, statement: str) -> Any:  # Any: an SQLite value
+        found = self._all(statement)
+        if len(found) != 1:
+            raise DataError(f"{self._name} is broken: it has {len(found)} records of what it is, not one")
+        return found[0][0]
+
+    def _read_out(self, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call what makes objects of values from the file, which need not be what they should be."""
+        try:
+            return read(*args, **kwargs)
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            raise DataError(f"{self._name} is broken: {cause(error)}") from error
+
     def close(self) -> None:
         """Close the file and give up its lock; a second call does nothing."""
         with self._turn:
-            connection, self._connection = self._connection, None
-            if connection is not None and os.getpid() == self._process:
-                connection.close()
+            self._is_closed = True
+            self._disconnect()
+            if self._claim is not None:
+                self._claim.let_go()
 
     def identity(self) -> Identity | None:
         """Read which encoder filled the store.
@@ -215,8 +351,8 @@ class Records:
         """
         if not self._all("SELECT 1 FROM sqlite_master"):
             return None
-        ((encoder, dim, probe),) = self._all("SELECT encoder, dim, probe FROM store")
-        return Identity(encoder, _to_vectors([probe], dim)[0])
+        found = self._all("SELECT encoder, dim, probe FROM store")
+        return self._read_out(_identity, found)
 
     def create(self, identity: Identity) -> None:
         """Make the tables of a new store.
@@ -235,9 +371,11 @@ class Records:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._using() as connection:
+            self.require_in_place()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                self.require_in_place()
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:  # SQLite ends it by itself when the disk is full
@@ -247,12 +385,10 @@ class Records:
     @property
     def state(self) -> int:
         """A number that is drawn anew with every change: equal numbers mean equal records."""
-        ((state,),) = self._all("SELECT state FROM store")
-        return int(state)
+        return self._read_out(_whole, self._one("SELECT state FROM store"))
 
     def __len__(self) -> int:
-        ((count,),) = self._all("SELECT count(*) FROM examples")
-        return int(count)
+        return self._read_out(_whole, self._one("SELECT count(*) FROM examples"))
 
     def write(
         self,
@@ -262,6 +398,7 @@ class Records:
         removed: Sequence[int] = (),
         rewritten: Mapping[int, NewRecord] | None = None,
         identity: Identity | None = None,
+        since: int | None = None,
     ) -> tuple[IntArray, list[str], int]:
         """Change the records, all in one transaction; it is safe on the disk when this returns.
 
@@ -271,13 +408,20 @@ class Records:
             removed: Row numbers to delete; they are deleted first.
             rewritten: New contents of rows whose text and vector stay.
             identity: Another encoder from now on.
+            since: The state that the change was made for; None for any.
 
         Returns:
             The row numbers and the ids of what was added, and the new state.
+
+        Raises:
+            Overtaken: The records are in another state by now; nothing was written.
         """
         state = _new_state()
         with self._transaction() as connection:
-            ((last_row,),) = connection.execute("SELECT last_row FROM store").fetchall()
+            found = connection.execute("SELECT last_row, state FROM store").fetchall()
+            last_row, before = self._read_out(_row_and_state, found)
+            if since is not None and since != before:
+                raise Overtaken
             connection.executemany("DELETE FROM examples WHERE row = ?", ((row,) for row in removed))
             connection.executemany("DELETE FROM vectors WHERE row = ?", ((row,) for row in removed))
             connection.executemany(
@@ -327,7 +471,7 @@ class Records:
             Examples by row number, of those that are there.
         """
         found = self._where_in("SELECT row, id, example, metadata FROM examples WHERE id", ids)
-        return {int(row): _stored(*values) for row, *values in found}
+        return {row: self._read_out(_stored, *values) for row, *values in found}
 
     def read(self, rows: Sequence[int]) -> dict[int, Stored]:
         """Read examples.
@@ -339,7 +483,7 @@ class Records:
             Examples by row number, of those that are there.
         """
         found = self._where_in("SELECT row, id, example, metadata FROM examples WHERE row", rows)
-        return {int(row): _stored(*values) for row, *values in found}
+        return {row: self._read_out(_stored, *values) for row, *values in found}
 
     def vectors(self, rows: IntArray) -> tuple[IntArray, FloatArray]:
         """Read vectors.
@@ -351,7 +495,7 @@ class Records:
             The row numbers that are there, ascending, and FloatArray [num_there, dim].
         """
         found = sorted(self._where_in("SELECT row, vector FROM vectors WHERE row", rows.tolist()))
-        return _to_arrays(found, self.dim)
+        return self._read_out(_to_arrays, found, self.dim)
 
     def _where_in(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:  # Any: SQLite values
         found: list[tuple[Any, ...]] = []
@@ -369,7 +513,7 @@ class Records:
             Examples by row number.
         """
         for found in self._paged("SELECT row, id, example, metadata FROM examples"):
-            yield {int(row): _stored(*values) for row, *values in found}
+            yield {row: self._read_out(_stored, *values) for row, *values in found}
 
     def _paged(
         self, statement: str, conditions: str = "", values: Sequence[Any] = ()
@@ -382,6 +526,8 @@ class Records:
             )
             if not found:
                 return
+            if found[-1][0] <= last:
+                raise DataError(f"{self._name} is broken: its rows are out of order")
             last = found[-1][0]
             yield found
 
@@ -396,15 +542,14 @@ class Records:
         """
         conditions = "".join(" AND instr(metadata, ?)" for _ in fragments)
         for found in self._paged("SELECT row, metadata FROM examples", conditions, fragments):
-            yield from ((int(row), json.loads(text)) for row, text in found)
+            yield from ((row, self._read_out(_metadata, text)) for row, text in found)
 
     # What an index is built from, see `VectorSource`.
 
     @property
     def dim(self) -> int:
         """Numbers in a vector."""
-        ((dim,),) = self._all("SELECT dim FROM store")
-        return int(dim)
+        return self._read_out(_whole, self._one("SELECT dim FROM store"))
 
     def rows(self) -> IntArray:
         """All row numbers, ascending."""
@@ -419,7 +564,7 @@ class Records:
         """
         dim = self.dim
         for found in self._paged("SELECT row, vector FROM vectors"):
-            yield _to_arrays(found, dim)
+            yield self._read_out(_to_arrays, found, dim)
 
     def sample(self, count: int) -> FloatArray:
         """See `VectorSource`.
@@ -444,8 +589,12 @@ class Records:
         Raises:
             InputError: It exists.
         """
-        if path.exists():
-            raise InputError(f"a backup is never written over another file, `{path}` exists")
+        try:
+            create_private(path, self.mode)
+        except FileExistsError:
+            raise InputError(f"a backup is never written over another file, {listed([str(path)])} exists") from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"a backup is a file in an existing folder, got {shown(str(path))}") from error
         with self._using() as connection:
             target = sqlite3.connect(path)
             try:
@@ -453,17 +602,67 @@ class Records:
             finally:
                 target.close()
 
+    def index_digests(self) -> frozenset[str] | None:
+        """Digests of the index' file: the last one, and the one before, in case the last was never put in place.
 
-def _connect(path: Path | None, *, read_only: bool) -> sqlite3.Connection:
+        Returns:
+            None if it was not written since such digests are kept.
+        """
+        if not self._all("SELECT 1 FROM sqlite_master WHERE name = 'index_files'"):
+            return None
+        return frozenset(str(digest) for (digest,) in self._all("SELECT digest FROM index_files"))
+
+    def note_index(self, digest: str) -> None:
+        """Keep the digest of an index' file that is about to be put in place.
+
+        Args:
+            digest: Its digest.
+        """
+        with self._transaction() as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'index_files'").fetchone():
+                connection.execute(_DIGESTS)
+            connection.execute("INSERT INTO index_files (digest) VALUES (?)", (digest,))
+            connection.execute("DELETE FROM index_files WHERE number < (SELECT max(number) - 1 FROM index_files)")
+
+    @property
+    def mode(self) -> int:
+        """Who may do what with the file, and with what is made beside it."""
+        return PRIVATE if self.path is None else stat.S_IMODE(self.path.stat().st_mode) & 0o666
+
+
+def _connect(path: Path | None, *, read_only: bool, waits: bool) -> sqlite3.Connection:
     # Transactions are begun by hand, and turns are taken by `Records`, so that threads may share a connection.
     if path is None:
         return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    if not path.parent.is_dir() or path.is_dir():
-        raise InputError(f"a store is a file in an existing folder, got `{path}`")
-    if read_only and not path.exists():
-        raise DataError(f"there is no store `{path}`")
+    try:
+        if not path.parent.is_dir() or path.is_dir():
+            raise InputError(f"a store is a file in an existing folder, got {listed([str(path)])}")
+        if not path.exists() and not waits:
+            if read_only:
+                raise DataError(f"there is no store {listed([str(path)])}")
+            with suppress(FileExistsError):
+                create_private(path.resolve())
+        require_regular(path, follow_links=True)
+    except (OSError, ValueError) as error:  # a name that is too long, or has a null byte
+        if isinstance(error, GLiClassRerankError):
+            raise
+        raise DataError(f"the store {listed([str(path)])} cannot be opened: {cause(error)}") from error
     # Also a reader opens the file for writing, if it may: it has to undo what a killed writer left.
-    return sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(
+        f"{path.as_uri()}?mode=rw",
+        uri=True,
+        timeout=_FAMILY_WAITS_S if waits else 0,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _file_number(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _new_state() -> int:
@@ -474,8 +673,35 @@ def _example_text(example: Example) -> str:
     return json.dumps(example.to_dict(), ensure_ascii=False, separators=(",", ":"))
 
 
-def _stored(name: str, example: str, metadata: str) -> Stored:
-    return Stored(name, Example(**json.loads(example)), json.loads(metadata))
+def _stored(name: object, example: str, metadata: str) -> Stored:
+    if not isinstance(name, str):
+        raise TypeError("an id is no text")
+    return Stored(name, Example(**json.loads(example)), _metadata(metadata))
+
+
+def _metadata(text: str) -> dict[str, Any]:  # Any: JSON
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise TypeError("metadata are no mapping")
+    return values
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError("a number is none")
+    return value
+
+
+def _row_and_state(found: Sequence[tuple[object, object]]) -> tuple[int, int]:
+    ((row, state),) = found
+    return _whole(row), _whole(state)
+
+
+def _identity(found: Sequence[tuple[Any, ...]]) -> Identity:  # Any: SQLite values
+    ((encoder, dim, probe),) = found
+    if not isinstance(encoder, str):
+        raise TypeError("the encoder's name is no text")
+    return Identity(encoder, _to_vectors([probe], dim)[0])
 
 
 def _to_blob(vector: FloatArray) -> bytes:
@@ -483,7 +709,11 @@ def _to_blob(vector: FloatArray) -> bytes:
 
 
 def _to_vectors(blobs: Sequence[bytes], dim: int) -> FloatArray:
+    if any(len(blob) != 4 * dim for blob in blobs):
+        raise ValueError(f"a vector has not {dim} numbers")
     vectors = np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(blobs), dim)
+    if not np.isfinite(vectors).all():
+        raise ValueError("a vector holds what is no number")
     return vectors.astype(np.float32)
 
 

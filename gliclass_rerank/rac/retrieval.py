@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gliclass_rerank.checks import checked_cosine, checked_count, of_settings
-from gliclass_rerank.errors import BackendError, ConfigError
+from gliclass_rerank.checks import checked_cosine, checked_count, checked_flag, of_settings
+from gliclass_rerank.errors import BackendError, ConfigError, shown
 from gliclass_rerank.rac.filters import Metadata
 from gliclass_rerank.rac.opened import opened_store
 from gliclass_rerank.rac.source import ExampleSource, FeedbackSource, checked_store, failures_named
@@ -30,6 +30,7 @@ class Retrieval:
         source: Where examples come from; None if there is no store.
         num_examples: As given.
         example_similarity: As given.
+        allow_equal: As given.
 
     Raises:
         ConfigError: An argument of the wrong type or out of range, or another encoder filled the store.
@@ -48,8 +49,8 @@ class Retrieval:
         with of_settings():
             self.num_examples = checked_count("num_examples", num_examples)
             self.example_similarity = checked_cosine("example_similarity", example_similarity)
+            self.allow_equal = checked_flag("allow_equal", allow_equal)
             self.source = opened_store(given) if isinstance(given, (str, Path)) else given
-        self._allow_equal = allow_equal
 
     def shown(self, texts: Sequence[str], by_hand: Examples | None = None) -> list[tuple[Example, ...]]:
         """Choose the examples of several texts, in one search.
@@ -71,18 +72,19 @@ class Retrieval:
             return [()] * len(texts)
         with failures_named():
             found = self.source.find_examples(
-                texts, self.num_examples, self.example_similarity, allow_equal=self._allow_equal
+                texts, self.num_examples, self.example_similarity, allow_equal=self.allow_equal
             )
-        if len(found) != len(texts):
-            raise BackendError(f"the example store must answer each of {len(texts)} texts, got {len(found)} answers")
+            answers = [Example.list_of(examples) for examples in found]
+        if len(answers) != len(texts):
+            raise BackendError(f"the example store must answer each of {len(texts)} texts, got {len(answers)} answers")
         return [
-            tuple(example for example in Example.list_of(examples) if self._may_be_shown(example, text))
-            for examples, text in zip(found, texts, strict=True)
+            tuple(example for example in examples if self._may_be_shown(example, text))
+            for examples, text in zip(answers, texts, strict=True)
         ]
 
     def _may_be_shown(self, example: Example, text: str) -> bool:
         # Sources leave these out themselves; that no answer leaks must not depend on it.
-        return self._allow_equal or same_text_key(example.text) != same_text_key(text)
+        return self.allow_equal or same_text_key(example.text) != same_text_key(text)
 
     def learn(self, example: Example, *, id: str | None, metadata: Metadata | None) -> str:
         """Write what was judged into the store.
@@ -105,7 +107,7 @@ class Retrieval:
         if not isinstance(self.source, FeedbackSource):
             raise ConfigError(
                 f"feedback needs a store with `add_judgements`, as `ExampleStore` has; `example_store` cannot be "
-                f"written to, got {self.source!r}"
+                f"written to, got {shown(self.source)}"
             )
         with failures_named():
             return self.source.add_judgements(example, id=id, metadata=metadata)

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from gliclass_rerank.checks import json_settings
-from gliclass_rerank.errors import BackendError, ConfigError, DataError, GLiClassRerankError
+from gliclass_rerank.checks import json_settings, of_settings, reading
+from gliclass_rerank.errors import BackendError, ConfigError, DataError, GLiClassRerankError, cause, shown
 from gliclass_rerank.types import Example
 
 
@@ -77,9 +77,12 @@ def checked_store(store: object) -> str | Path | ExampleSource | None:
     Raises:
         ConfigError: It is neither a path nor a source.
     """
-    if store is None or (isinstance(store, (str, Path, ExampleSource)) and not isinstance(store, type)):
-        return store
-    raise ConfigError(f"`example_store` must be a path or have `find_examples`, as `ExampleStore` has, got {store!r}")
+    with of_settings(), reading("`example_store`"):
+        if store is None or (isinstance(store, (str, Path, ExampleSource)) and not isinstance(store, type)):
+            return store
+    raise ConfigError(
+        f"`example_store` must be a path or have `find_examples`, as `ExampleStore` has, got {shown(store)}"
+    )
 
 
 def plain_store(store: object) -> str | None:
@@ -98,7 +101,7 @@ def plain_store(store: object) -> str | None:
         return None if store is None else str(store)
     raise ConfigError(
         f"an `example_store` that is an object cannot be pickled or written into settings; give the store's path "
-        f"in its place, got {store!r}"
+        f"in its place, got {shown(store)}"
     )
 
 
@@ -134,4 +137,4 @@ def failures_named() -> Iterator[None]:
     except GLiClassRerankError:
         raise
     except Exception as error:
-        raise BackendError(f"the example store failed: {type(error).__name__}: {error}") from error
+        raise BackendError(f"the example store failed: {type(error).__name__}: {cause(error)}") from error

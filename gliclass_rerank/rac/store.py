@@ -6,24 +6,37 @@ and `search.py` has the two work together.
 
 from __future__ import annotations
 
+import glob
+import json
 import os
 import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
 
-from gliclass_rerank.checks import checked_cosine, checked_count, checked_text, checked_texts
-from gliclass_rerank.errors import ConfigError, DataError, InputError, listed
+from gliclass_rerank.checks import (
+    checked_cosine,
+    checked_count,
+    checked_list,
+    checked_path,
+    checked_text,
+    checked_texts,
+    is_a,
+    named,
+    reading,
+)
+from gliclass_rerank.errors import ConfigError, DataError, InputError, listed, shown
 from gliclass_rerank.rac.backends import Backend, builder_of
 from gliclass_rerank.rac.cached_index import CachedIndex
 from gliclass_rerank.rac.encoders import LocalEncoder, StoreEncoder, encode_checked
 from gliclass_rerank.rac.filters import Metadata, Where, make_filter
 from gliclass_rerank.rac.index import FloatArray
 from gliclass_rerank.rac.judgements import are_of_one_text, merged, text_id
+from gliclass_rerank.rac.private_files import create_private
 from gliclass_rerank.rac.records import Identity, NewRecord, Records, Stored, metadata_text
 from gliclass_rerank.rac.search import Found, Question, answer
 from gliclass_rerank.types import Example
@@ -67,7 +80,7 @@ class ExampleStore:
         backend: Backend = "auto",
         read_only: bool = False,
     ) -> None:
-        self.path = None if path is None else Path(path).expanduser().absolute()
+        self.path = None if path is None else checked_path("path", path).absolute()
         if read_only and self.path is None:
             raise InputError("a store in memory cannot be read only, there would be nothing in it")
         builder = builder_of(backend)
@@ -81,7 +94,9 @@ class ExampleStore:
         except BaseException:
             self._records.close()
             raise
-        self._closing = weakref.finalize(self, _close, self._index, os.getpid())
+        if self.path is not None and not read_only:
+            _clear_leftovers(self.path)  # while nobody else has the store
+        self._closing = weakref.finalize(self, self._index.close)
 
     def _adopt(self, mine: Identity) -> int:
         """Compare the encoder with the one that filled the store, or enter it into a new one; returns its dim."""
@@ -92,19 +107,19 @@ class ExampleStore:
         remedy = "open it with that one, or let `ExampleStore.reencode` embed it anew"
         if filled_by.encoder != mine.encoder:
             raise ConfigError(
-                f"the store `{self.path}` was filled by the encoder {filled_by.encoder!r}, not by {mine.encoder!r}; "
-                f"{remedy}"
+                f"the store `{named(self.path)}` was filled by the encoder {shown(filled_by.encoder)}, "
+                f"not by {shown(mine.encoder)}; {remedy}"
             )
         if filled_by.dim != mine.dim:
             raise ConfigError(
-                f"the store `{self.path}` holds vectors of {filled_by.dim} numbers, the encoder gives {mine.dim}; "
-                f"{remedy}"
+                f"the store `{named(self.path)}` holds vectors of {filled_by.dim} numbers, "
+                f"the encoder gives {mine.dim}; {remedy}"
             )
         likeness = float(filled_by.probe @ mine.probe)
         if likeness < _SAME_MODEL and np.any(filled_by.probe):
             raise ConfigError(
-                f"the encoder {mine.encoder!r} has changed since it filled the store `{self.path}`: its vectors of the "
-                f"same text have a cosine of {likeness:.3f}; {remedy}"
+                f"the encoder {shown(mine.encoder)} has changed since it filled the store `{named(self.path)}`: "
+                f"its vectors of the same text have a cosine of {likeness:.3f}; {remedy}"
             )
         return mine.dim
 
@@ -139,7 +154,7 @@ class ExampleStore:
         """
         found = self._records.find([checked_text("an id", name)])
         if not found:
-            raise InputError(f"there is no example with the id {name!r}")
+            raise InputError(f"there is no example with the id {shown(name)}")
         return next(iter(found.values()))
 
     def search(
@@ -172,12 +187,12 @@ class ExampleStore:
             InputError: An argument of the wrong type or out of range.
             BackendError: The encoder failed.
         """
-        if isinstance(query, str):
-            queries: list[str] | FloatArray = [query]
-        elif isinstance(query, np.ndarray) and query.ndim == 1:
-            queries = query[None]
+        if is_a(query, str):
+            queries: list[str] | FloatArray = [query]  # type: ignore[list-item] # a string
+        elif is_a(query, np.ndarray) and np.ndim(query) == 1:
+            queries = np.asarray(query)[None]
         else:
-            raise InputError(f"`query` must be a string or a vector, got {query!r}")
+            raise InputError(f"`query` must be a string or a vector, got {shown(query)}")
         (found,) = self.search_many(
             queries,
             k,
@@ -217,9 +232,13 @@ class ExampleStore:
         """
         k = checked_count("k", k)
         least = checked_cosine("min_similarity", min_similarity)
-        asked = queries if isinstance(queries, np.ndarray) else checked_texts("queries", queries)
+        asked = np.asarray(queries) if is_a(queries, np.ndarray) else checked_texts("queries", queries)
+        if is_a(asked, np.ndarray) and not np.ndim(asked):
+            raise InputError(f"`queries` must be texts or vectors, got {shown(queries)}")
         num_queries = len(asked)
-        excluded = [None] * num_queries if exclude_texts is None else list(exclude_texts)
+        excluded = [None] * num_queries
+        if exclude_texts is not None:
+            excluded = checked_list("exclude_texts", exclude_texts, "texts")
         if len(excluded) != num_queries:
             raise InputError(f"`exclude_texts` must have one text a query, got {len(excluded)} for {num_queries}")
         filters = [make_filter(where, exclude_ids, text) for text in excluded]
@@ -244,10 +263,11 @@ class ExampleStore:
                 f"vectors of queries must be numbers of the shape [num_queries, {self._dim}], got {queries.dtype} "
                 f"{list(queries.shape)}"
             )
-        lengths = np.linalg.norm(queries.astype(np.float64), axis=1, keepdims=True)
+        with np.errstate(over="ignore", invalid="ignore"):
+            lengths = np.linalg.norm(queries.astype(np.float64), axis=1, keepdims=True)
         if not np.isfinite(lengths).all() or not lengths.all():
             raise InputError("vectors of queries must be finite and not zero")
-        scaled: FloatArray = (queries / lengths).astype(np.float32)
+        scaled: FloatArray = (queries.astype(np.float64) / lengths).astype(np.float32)
         return scaled
 
     # Writing
@@ -283,11 +303,14 @@ class ExampleStore:
         if not new:
             return []
         vectors = encode_checked(self._encoder, [example.text for example in read], dim=self._dim)
-        with self._index.writing():
+
+        def write() -> list[str]:
             there = self._records.rows_of(names or ())
             if there:
                 raise InputError(f"the store has {listed(there)} already; use `update` to change an example")
             return self._index.write(added=new, vectors=vectors)
+
+        return self._index.changing(write)
 
     def update(
         self,
@@ -310,7 +333,9 @@ class ExampleStore:
         read = Example.list_of(examples)
         names = _checked_ids(ids, len(read))
         texts = _metadata_texts(metadata, len(read))
-        with self._index.writing():
+        given = [None] * len(read) if metadata is None else checked_list("metadata", metadata, "mappings")
+
+        def write() -> None:
             before = {old.id: (row, old) for row, old in self._records.find(names).items()}
             missing = set(names) - before.keys()
             if missing:
@@ -319,12 +344,13 @@ class ExampleStore:
             kept: dict[int, NewRecord] = {}
             for position, (name, example) in enumerate(zip(names, read, strict=True)):
                 row, old = before[name]
-                keeps_metadata = metadata is None or metadata[position] is None
-                text = metadata_text("metadata", old.metadata) if keeps_metadata else texts[position]
+                text = metadata_text("metadata", old.metadata) if given[position] is None else texts[position]
                 (kept if old.example.text == example.text else moved)[row] = NewRecord(name, example, text)
             vectors = encode_checked(self._encoder, [new.example.text for new in moved.values()], dim=self._dim)
             if moved or kept:
                 self._index.write(added=list(moved.values()), vectors=vectors, removed=list(moved), rewritten=kept)
+
+        self._index.changing(write)
 
     def add_judgements(
         self, example: Example | Mapping[str, Any], *, id: str | None = None, metadata: Metadata | None = None
@@ -349,16 +375,21 @@ class ExampleStore:
         if not name:
             raise InputError("`id` must not be empty")
         fresh = metadata_text("`metadata`", metadata)
-        with self._index.writing():
+
+        def write() -> None:
             before = self._records.find([name])
             for row, old in before.items():
                 if not are_of_one_text(old.example, new):
-                    raise InputError(f"the id {name!r} belongs to the example {old.example.text!r}, got {new.text!r}")
-                joined = metadata_text("`metadata`", {**old.metadata, **(metadata or {})})
+                    raise InputError(
+                        f"the id {shown(name)} belongs to the example {shown(old.example.text)}, got {shown(new.text)}"
+                    )
+                joined = metadata_text("`metadata`", {**old.metadata, **json.loads(fresh)})
                 self._index.write(rewritten={row: NewRecord(name, merged(old.example, new), joined)})
             if not before:
                 vectors = encode_checked(self._encoder, [new.text], dim=self._dim)
                 self._index.write(added=[NewRecord(name, new, fresh)], vectors=vectors)
+
+        self._index.changing(write)
         return name
 
     def delete(self, ids: Sequence[str]) -> int:
@@ -375,11 +406,14 @@ class ExampleStore:
             DataError: The store cannot be written.
         """
         names = checked_texts("ids", ids)
-        with self._index.writing():
+
+        def write() -> int:
             rows = self._records.rows_of(names)
             if rows:
                 self._index.write(removed=list(rows.values()))
             return len(rows)
+
+        return self._index.changing(write)
 
     # The file
 
@@ -391,8 +425,7 @@ class ExampleStore:
         Raises:
             InputError: The store is read only or closed.
         """
-        with self._index.writing():
-            self._index.save()
+        self._index.changing(self._index.save)
 
     def close(self) -> None:
         """Write the index and give up the file; a second call does nothing."""
@@ -428,7 +461,7 @@ class ExampleStore:
         Raises:
             InputError: It exists.
         """
-        self._records.backup(Path(path).expanduser())
+        self._records.backup(checked_path("path", path))
 
     @classmethod
     def reencode(cls, path: str | Path, encoder: StoreEncoder | None = None) -> int:
@@ -446,15 +479,15 @@ class ExampleStore:
             DataError: There is no such store, or it is open.
             BackendError: The encoder failed.
         """
-        target = Path(path).expanduser().absolute()
-        if not target.exists():
-            raise DataError(f"there is no store `{target}`")
+        target = checked_path("path", path).absolute()
+        if not os.path.exists(target):
+            raise DataError(f"there is no store `{named(target)}`")
         encoder = _checked_encoder(encoder)
         identity = Identity(encoder.fingerprint, encode_checked(encoder, [_PROBE])[0])
-        partial = target.with_name(f"{target.name}.partial")
+        partial = _renewed_path(target)
         with closing(Records(target)) as source:
-            for leftover in (partial, partial.with_name(f"{partial.name}-journal")):
-                leftover.unlink(missing_ok=True)
+            _clear_leftovers(target)
+            create_private(partial, source.mode)
             with closing(Records(partial)) as renewed:
                 renewed.create(identity)
                 for page in source.pages():
@@ -469,10 +502,18 @@ class ExampleStore:
         return num_examples
 
 
-def _close(index: CachedIndex, process: int) -> None:
-    # A forked process has the object but must not touch what its parent has open.
-    if os.getpid() == process:
-        index.close()
+def _clear_leftovers(path: Path) -> None:
+    """Remove what killed processes left of files that they were writing."""
+    partials = path.parent.glob(f"{glob.escape(_index_path(path).name)}.*partial")
+    renewed = _renewed_path(path)
+    for leftover in (*partials, renewed, renewed.with_name(f"{renewed.name}-journal")):
+        with suppress(OSError):
+            leftover.unlink(missing_ok=True)
+
+
+def _renewed_path(path: Path) -> Path:
+    """Where a store is while it is embedded anew: a name that nobody gives to a store of their own."""
+    return path.with_name(f".{path.name}.reencoded")
 
 
 def _index_path(path: Path) -> Path:
@@ -482,11 +523,13 @@ def _index_path(path: Path) -> Path:
 def _checked_encoder(encoder: StoreEncoder | None) -> StoreEncoder:
     if encoder is None:
         return LocalEncoder()
-    fingerprint = getattr(encoder, "fingerprint", None)
-    if not callable(getattr(encoder, "encode", None)) or not isinstance(fingerprint, str) or not fingerprint:
+    with reading("`encoder`"):
+        fingerprint = getattr(encoder, "fingerprint", None)
+        has_encode = callable(getattr(encoder, "encode", None))
+    if not has_encode or not is_a(fingerprint, str) or not fingerprint or is_a(encoder, type):
         raise InputError(
             "`encoder` must have `encode` and a `fingerprint`; make one with `CallableEncoder`, "
-            f"`SentenceTransformerEncoder` or `LocalEncoder`, got {encoder!r}"
+            f"`SentenceTransformerEncoder` or `LocalEncoder`, got {shown(encoder)}"
         )
     return encoder
 
@@ -500,7 +543,7 @@ def _checked_ids(ids: object, count: int) -> list[str]:
         if not name:
             raise InputError(f"`ids[{position}]` must not be empty")
         if name in seen:
-            raise InputError(f"`ids[{position}]` comes twice, got {name!r}")
+            raise InputError(f"`ids[{position}]` comes twice, got {shown(name)}")
         seen.add(name)
     return list(names)
 
@@ -508,8 +551,7 @@ def _checked_ids(ids: object, count: int) -> list[str]:
 def _metadata_texts(metadata: object, count: int) -> list[str]:
     if metadata is None:
         return ["{}"] * count
-    if isinstance(metadata, (str, bytes, Mapping)) or not isinstance(metadata, Sequence):
-        raise InputError(f"`metadata` must be a list of mappings, got {metadata!r}")
-    if len(metadata) != count:
-        raise InputError(f"`metadata` must have one entry an example, got {len(metadata)} for {count} examples")
-    return [metadata_text(f"`metadata[{position}]`", entry) for position, entry in enumerate(metadata)]
+    entries = checked_list("metadata", metadata, "mappings")
+    if len(entries) != count:
+        raise InputError(f"`metadata` must have one entry an example, got {len(entries)} for {count} examples")
+    return [metadata_text(f"`metadata[{position}]`", entry) for position, entry in enumerate(entries)]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, get_args
 
 from gliclass_rerank.engine.engine import default_batch_tokens
-from gliclass_rerank.errors import ConfigError, listed
+from gliclass_rerank.errors import ConfigError, listed, shown
 
 Kind = Literal["cross-encoder", "late-interaction", "encoder", "gliclass"]
 Pooling = Literal["mean", "cls"]
@@ -47,7 +47,7 @@ class ModelOptions:
         for name, choices in (("kind", KINDS), ("pooling", _POOLINGS)):
             value = getattr(self, name)
             if value is not None and value not in choices:
-                raise ConfigError(f"`{name}` must be one of {listed(choices)}, got {value!r}")
+                raise ConfigError(f"`{name}` must be one of {listed(choices)}, got {shown(value)}")
         for name in ("max_tokens", "batch_tokens", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -16,7 +16,7 @@ import numpy as np
 
 from gliclass_rerank._optional import require
 from gliclass_rerank.engine.engine import length_groups
-from gliclass_rerank.errors import BackendError, CheckpointError, listed
+from gliclass_rerank.errors import BackendError, CheckpointError, listed, shown
 from gliclass_rerank.runtimes.interfaces import (
     Ask,
     Embedded,
@@ -143,7 +143,7 @@ def _check_modules(folder: Path) -> None:
     try:
         names = [str(module["type"]) for module in json.loads(path.read_text(encoding="utf-8"))]
     except (ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"`{path}` is no list of modules: {error!r}") from error
+        raise CheckpointError(f"`{path}` is no list of modules: {shown(error)}") from error
     foreign = [name for name in names if not name.startswith(f"{_LIBRARY}.")]
     if foreign:
         raise CheckpointError(f"`{path}` names modules that are not {_LIBRARY}'s own: {listed(foreign)}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gliclass_rerank._optional import require
-from gliclass_rerank.errors import ConfigError
+from gliclass_rerank.errors import ConfigError, shown
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.training.schema import plain, read_settings
 
@@ -315,7 +315,7 @@ class TrainConfig:
         if not self.sources:
             raise ConfigError("`sources` must name at least one set of training data, got none")
         if (self.steps is None) == (self.epochs is None):
-            raise ConfigError(f"give either `steps` or `epochs`, got {self.steps!r} and {self.epochs!r}")
+            raise ConfigError(f"give either `steps` or `epochs`, got {shown(self.steps)} and {shown(self.epochs)}")
         if self.epochs is not None:
             _check_positive("epochs", self.epochs)
         for name in ("queries_per_step", "checkpoint_every", "keep_checkpoints"):
@@ -341,7 +341,7 @@ class TrainConfig:
             raise ConfigError("`patience` and `select` need a dev set to measure on, got none")
         figures = [f"{dev.title}.{figure}" for dev in self.dev for figure in FIGURES[dev.kind]]
         if self.select is not None and self.select not in figures:
-            raise ConfigError(f"`select` must be one of {', '.join(figures)}, got {self.select!r}")
+            raise ConfigError(f"`select` must be one of {', '.join(figures)}, got {shown(self.select)}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:  # Any: YAML or JSON

@@ -5,16 +5,15 @@ A message names the file and the line. Keys that are not listed here are ignored
 
 from __future__ import annotations
 
-import json
 import math
-import reprlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gliclass_rerank.checks import checked_text
-from gliclass_rerank.errors import DataError, InputError, listed
-from gliclass_rerank.evaluation.files import Record
+from gliclass_rerank.checks import checked_text, named
+from gliclass_rerank.errors import DataError, InputError, listed, shown
+from gliclass_rerank.evaluation.files import Record, read_json
 from gliclass_rerank.types import Example
 
 UNKNOWN = math.nan
@@ -123,7 +122,7 @@ def classification_record(record: Record, known_labels: Sequence[str] | None = N
 def _text(record: Record, key: str) -> str:
     text = _valid(record, key, record.string(key))
     if not text.strip():
-        raise DataError(f"{record.place}: `{key}` must not be blank, got {text!r}")
+        raise DataError(f"{record.place}: `{key}` must not be blank, got {shown(text)}")
     return text
 
 
@@ -143,7 +142,7 @@ def _examples(record: Record) -> tuple[Example, ...]:
     if values is None:
         return ()
     if not isinstance(values, list):
-        raise DataError(f"{record.place}: `examples` must be a list, got {reprlib.repr(values)}")
+        raise DataError(f"{record.place}: `examples` must be a list, got {shown(values)}")
     return tuple(_example(record, number, value) for number, value in enumerate(values))
 
 
@@ -171,10 +170,14 @@ def _teacher_scores(record: Record, count: int) -> dict[str, tuple[float, ...]]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise DataError(f"{record.place}: `teacher_scores` must map names to lists, got {reprlib.repr(values)}")
+        raise DataError(f"{record.place}: `teacher_scores` must map names to lists, got {shown(values)}")
     return {
         name: _numbers(
-            record, f"teacher_scores.{name}", _list(record, f"teacher_scores.{name}", scores), count, finite=True
+            record,
+            f"teacher_scores.{named(name)}",
+            _list(record, f"teacher_scores.{named(name)}", scores),
+            count,
+            finite=True,
         )
         for name, scores in values.items()
     }
@@ -182,7 +185,7 @@ def _teacher_scores(record: Record, count: int) -> dict[str, tuple[float, ...]]:
 
 def _list(record: Record, key: str, values: object) -> list[object]:
     if not isinstance(values, list):
-        raise DataError(f"{record.place}: `{key}` must be a list of numbers, got {reprlib.repr(values)}")
+        raise DataError(f"{record.place}: `{key}` must be a list of numbers, got {shown(values)}")
     return values
 
 
@@ -196,7 +199,7 @@ def _numbers(
     for value in values:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not is_number or math.isinf(value) or (finite and math.isnan(value)):  # type: ignore[arg-type] # a number
-            raise DataError(f"{record.place}: `{key}` must hold finite numbers, got {reprlib.repr(value)}")
+            raise DataError(f"{record.place}: `{key}` must hold finite numbers, got {shown(value)}")
     return tuple(float(value) for value in values)  # type: ignore[arg-type] # checked above
 
 
@@ -228,14 +231,10 @@ def read_labels(file: Path) -> tuple[str, ...]:
     Raises:
         DataError: The file cannot be read or is not a list of different strings.
     """
-    try:
-        labels = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise DataError(f"{file}: not JSON: {error}") from error
+    labels = read_json(file)
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise DataError(f"{file}: must be a JSON list of labels, got {reprlib.repr(labels)}")
+        raise DataError(f"{named(file)}: must be a JSON list of labels, got {shown(labels)}")
     if len(set(labels)) < len(labels):
-        raise DataError(f"{file}: labels must differ, got {listed({x for x in labels if labels.count(x) > 1})} twice")
+        repeated = {label for label, count in Counter(labels).items() if count > 1}
+        raise DataError(f"{named(file)}: labels must differ, got {listed(repeated)} twice")
     return tuple(labels)

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from gliclass_rerank.errors import ConfigError, listed
+from gliclass_rerank.errors import ConfigError, listed, shown
 
 Settings = TypeVar("Settings")
 
@@ -36,7 +36,7 @@ def read_settings(kind: type[Settings], values: object, *, at: str = "") -> Sett
         ConfigError: An unknown or missing key, a value of the wrong type, or one that the dataclass refuses.
     """
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{_named(at)} must be a mapping of settings, got {values!r}")
+        raise ConfigError(f"{_named(at)} must be a mapping of settings, got {shown(values)}")
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type] # a dataclass
     if unknown := {str(key) for key in values} - fields.keys():
         near = {match for key in unknown for match in get_close_matches(key, fields, n=1)}
@@ -80,11 +80,11 @@ def _read(kind: Any, value: object, at: str) -> Any:  # Any: types as data
         return _read(kind, value, at)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"`{at}` must be a list, got {value!r}")
+            raise ConfigError(f"`{at}` must be a list, got {shown(value)}")
         return tuple(_read(get_args(kind)[0], part, f"{at}[{index}]") for index, part in enumerate(value))
     if origin is Literal:
         if value not in get_args(kind):
-            raise ConfigError(f"`{at}` must be one of {listed(get_args(kind))}, got {value!r}")
+            raise ConfigError(f"`{at}` must be one of {listed(get_args(kind))}, got {shown(value)}")
         return value
     if dataclasses.is_dataclass(kind):
         return read_settings(typing.cast(type, kind), value, at=at)
@@ -101,4 +101,4 @@ def _scalar(kind: Any, value: object, at: str) -> Any:  # Any: types as data
             pass
     if kind is not Path and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
-    raise ConfigError(f"`{at}` must be {_KINDS.get(kind, 'a path')}, got {value!r}")
+    raise ConfigError(f"`{at}` must be {_KINDS.get(kind, 'a path')}, got {shown(value)}")

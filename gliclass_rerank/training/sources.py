@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from gliclass_rerank.errors import DataError
+from gliclass_rerank.errors import DataError, shown
 from gliclass_rerank.evaluation.files import GZIP_SUFFIX, Record, existing, read_jsonl, read_lines
 from gliclass_rerank.training.config import DevConfig, SourceConfig, TrainConfig
 from gliclass_rerank.training.records import (
@@ -131,7 +131,8 @@ def open_ranking(path: Path, teachers: frozenset[str] = frozenset()) -> Records[
         parsed = ranking_record(record)
         if missing := sorted(teachers - parsed.teacher_scores.keys()):
             raise DataError(
-                f"{parsed.place}: a loss wants the scores of the teacher {missing[0]!r}, which `teacher_scores` lacks"
+                f"{parsed.place}: a loss wants the scores of the teacher {shown(missing[0])}, "
+                "which `teacher_scores` lacks"
             )
         return parsed
 

@@ -58,7 +58,7 @@ class ArraySource:
 
 
 def save(index, path):
-    with write_index_file(path, {"kind": index.kind}) as writer:
+    with write_index_file(path, {"kind": index.kind, "dim": index.dim}) as writer:
         index.save(writer)
     return path
 

@@ -172,7 +172,7 @@ def test_indexes_that_are_quick_to_build_are_not_kept(opened, path):
 
 def test_an_index_that_cannot_be_written_costs_nothing_but_time(opened, path, caplog):
     pytest.importorskip("faiss")
-    Path(f"{path}.index.partial").mkdir()
+    Path(f"{path}.index").mkdir()
 
     fill(opened, backend="faiss_hnsw")
 
@@ -325,28 +325,6 @@ def test_a_reader_needs_a_store(opened, tmp_path):
     with pytest.raises(InputError, match="a store in memory cannot be read only"):
         ExampleStore(None, ENCODER, read_only=True)
     assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_forked_process_cannot_use_its_parents_store(opened):
-    store = opened()
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:  # whatever happens, it must not go on as a second pytest
-        try:
-            store.add(EXAMPLES[:1])
-        except DataError as error:
-            os.write(writing, str(error).encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    os.waitpid(child, 0)
-    with os.fdopen(reading) as pipe:
-        message = pipe.read()
-
-    assert message.endswith("was opened before this process was forked; open it again in the new one")
-    store.add(EXAMPLES[:1])
 
 
 # What is no store, or another encoder's

@@ -8,23 +8,27 @@ from typing import Any, Final
 from langchain_core.documents import Document
 
 from gliclass_rerank import InputError
+from gliclass_rerank.checks import reading
+from gliclass_rerank.errors import shown
 
 _CONTAINERS: Final = frozenset((dict, list, set, tuple))
 
 
 def checked_documents(documents: Iterable[Document]) -> list[Document]:
     """The documents as a list of the adapter's own; anything else than documents is refused by its index."""
-    found = list(documents)
+    with reading("`documents`"):
+        found = list(documents)
     for index, document in enumerate(found):
         if not isinstance(document, Document):
-            raise InputError(f"`documents[{index}]` must be a `Document`, got {document!r}")
+            raise InputError(f"`documents[{index}]` must be a `Document`, got {shown(document)}")
     return found
 
 
 def shown_text(document: Document, metadata_keys: Sequence[str], separator: str) -> str:
     """What the model sees: the values of the metadata keys, then the content; a missing or None value is skipped."""
-    values = (document.metadata.get(key) for key in metadata_keys)
-    return separator.join([*(str(value) for value in values if value is not None), document.page_content])
+    with reading("a document's text"):  # metadata are whatever somebody put there
+        values = (document.metadata.get(key) for key in metadata_keys)
+        return separator.join([*(str(value) for value in values if value is not None), document.page_content])
 
 
 def reranked(document: Document, score: float | None, notes: Mapping[str, float | int | str]) -> Document:

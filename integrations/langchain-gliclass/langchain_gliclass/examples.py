@@ -10,6 +10,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 
 from gliclass_rerank import ConfigError, Example
+from gliclass_rerank.errors import shown
 from gliclass_rerank.rac.foreign import ForeignExampleSource, example_metadata
 
 
@@ -60,7 +61,7 @@ class LangChainExampleSource(ForeignExampleSource[Document]):
     ) -> None:
         super().__init__(to_cosine)
         if not isinstance(vector_store, VectorStore):
-            raise ConfigError(f"`vector_store` must be a `VectorStore`, got {vector_store!r}")
+            raise ConfigError(f"`vector_store` must be a `VectorStore`, got {shown(vector_store)}")
         self._store = vector_store
         self._embeddings = vector_store.embeddings if embeddings is None else embeddings
         self._search_kwargs = dict(search_kwargs or {})

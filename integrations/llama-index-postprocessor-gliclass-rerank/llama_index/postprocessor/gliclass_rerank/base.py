@@ -26,7 +26,9 @@ from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRan
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
 
-from gliclass_rerank import Example, RerankStage, StageRanking
+from gliclass_rerank import Example, InputError, RerankStage, StageRanking
+from gliclass_rerank.checks import checked_count, checked_list, checked_text, reading
+from gliclass_rerank.errors import shown
 from gliclass_rerank.rac.source import ExampleSource, plain_settings, plain_store
 
 if TYPE_CHECKING:
@@ -247,6 +249,7 @@ class GLiClassRerank(BaseNodePostprocessor):
             DataError: The example store cannot be opened.
             BackendError: The forward pass or the example store failed.
         """
+        nodes = _checked(nodes)
         if not nodes:
             return []
         stage, call = self._current_stage(), self._call(nodes, query, top_n, score_threshold)
@@ -274,6 +277,7 @@ class GLiClassRerank(BaseNodePostprocessor):
         Returns:
             As for `rerank`.
         """
+        nodes = _checked(nodes)
         if not nodes:
             return []
         stage, call = self._current_stage(), self._call(nodes, query, top_n, score_threshold)
@@ -311,11 +315,11 @@ class GLiClassRerank(BaseNodePostprocessor):
         limits = (top_n, self.top_n, len(nodes))
         thresholds = (score_threshold, self.score_threshold, 0.0)
         return {
-            "query": query.query_str if isinstance(query, QueryBundle) else query,
-            "passages": [node.node.get_content(metadata_mode=self.metadata_mode) for node in nodes],
+            "query": checked_text("`query`", query.query_str if isinstance(query, QueryBundle) else query),
+            "passages": [_text(node, self.metadata_mode) for node in nodes],
             "retrieval_scores": [node.score for node in nodes],
             # Always given, because the stage's own are those of the day it was built.
-            "top_k": next(limit for limit in limits if limit is not None),
+            "top_k": checked_count("top_n", next(limit for limit in limits if limit is not None)),
             "score_threshold": next(threshold for threshold in thresholds if threshold is not None),
         }
 
@@ -353,6 +357,19 @@ def _given(query: QueryBundle | None) -> QueryBundle:
     if query is None:
         raise ValueError("Missing query bundle in extra info.")
     return query
+
+
+def _checked(nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:
+    found = checked_list("nodes", nodes, "nodes")
+    for index, node in enumerate(found):
+        if not isinstance(node, NodeWithScore):
+            raise InputError(f"`nodes[{index}]` must be a `NodeWithScore`, got {shown(node)}")
+    return found
+
+
+def _text(node: NodeWithScore, mode: MetadataMode) -> str:
+    with reading("a node's text"):  # metadata are whatever somebody put there
+        return node.node.get_content(metadata_mode=mode)
 
 
 def _reranked(nodes: Sequence[NodeWithScore], stage: RerankStage, ranking: StageRanking) -> list[NodeWithScore]:

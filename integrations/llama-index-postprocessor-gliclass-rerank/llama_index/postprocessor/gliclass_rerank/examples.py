@@ -11,6 +11,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import BaseNode, MetadataMode, QueryBundle, TextNode
 
 from gliclass_rerank import ConfigError, Example
+from gliclass_rerank.errors import shown
 from gliclass_rerank.rac.foreign import ForeignExampleSource, example_metadata
 
 
@@ -69,7 +70,7 @@ class LlamaIndexExampleSource(ForeignExampleSource[BaseNode]):
     ) -> None:
         super().__init__(to_cosine)
         if not isinstance(index, (VectorStoreIndex, BaseRetriever)):
-            raise ConfigError(f"`index` must be a `VectorStoreIndex` or a retriever, got {index!r}")
+            raise ConfigError(f"`index` must be a `VectorStoreIndex` or a retriever, got {shown(index)}")
         self._index = index
         # Private there, and read by LlamaIndex's own retriever in the same way.
         self._embed_model = getattr(index, "_embed_model", None) if embed_model is None else embed_model

@@ -10,6 +10,8 @@ from typing import Any, Final
 from haystack import Document
 
 from gliclass_rerank import InputError, RerankStage, StageRanking
+from gliclass_rerank.checks import as_number, reading
+from gliclass_rerank.errors import shown
 
 _CONTAINERS: Final = frozenset((dict, list, set, tuple))
 
@@ -29,7 +31,8 @@ def deduplicated(documents: Iterable[Document]) -> list[Document]:
     """
     best: dict[str, Document] = {}
     for document in _checked(documents):
-        known = best.get(document.id)
+        with reading("a document's id"):
+            known = best.get(document.id)
         if known is None or _score(document) > _score(known):
             best[document.id] = document
     return list(best.values())
@@ -46,8 +49,9 @@ def shown_text(document: Document, meta_fields: Sequence[str], separator: str) -
     Returns:
         The text; blank if there is nothing to rank.
     """
-    values = [str(document.meta[field]) for field in meta_fields if document.meta.get(field) is not None]
-    return separator.join([*values, document.content or ""])
+    with reading("a document's text"):  # its parts are whatever somebody put there
+        values = [str(document.meta[field]) for field in meta_fields if document.meta.get(field) is not None]
+        return separator.join([*values, "" if document.content is None else document.content])
 
 
 def reranked(documents: Sequence[Document], ranking: StageRanking, stage: RerankStage) -> list[Document]:
@@ -74,16 +78,18 @@ def reranked(documents: Sequence[Document], ranking: StageRanking, stage: Rerank
 def _checked(documents: Iterable[Document]) -> list[Document]:
     # Haystack checks types when components are connected, not what a caller passes to `run`.
     if isinstance(documents, (str, Document)) or not isinstance(documents, Iterable):
-        raise InputError(f"`documents` must be a list of documents, got {documents!r}")
-    found = list(documents)
+        raise InputError(f"`documents` must be a list of documents, got {shown(documents)}")
+    with reading("`documents`"):
+        found = list(documents)
     for index, document in enumerate(found):
         if not isinstance(document, Document):
-            raise InputError(f"`documents[{index}]` must be a `Document`, got {document!r}")
+            raise InputError(f"`documents[{index}]` must be a `Document`, got {shown(document)}")
     return found
 
 
 def _score(document: Document) -> float:
-    return -math.inf if document.score is None else document.score
+    score = as_number(document.score)
+    return -math.inf if score is None else score
 
 
 def _owned(value: Any) -> Any:  # Any: whatever metadata holds

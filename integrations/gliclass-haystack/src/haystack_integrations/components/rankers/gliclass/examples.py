@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from haystack import Document
 
 from gliclass_rerank import BackendError, ConfigError, Example
+from gliclass_rerank.errors import shown
 from gliclass_rerank.rac.foreign import ForeignExampleSource, example_metadata
 
 # One for all instances, because a lock in an instance could be neither copied nor pickled; held while a model loads.
@@ -93,7 +94,7 @@ class HaystackExampleSource(ForeignExampleSource[Document]):
         super().__init__(to_cosine)
         for name, component in (("retriever", retriever), ("text_embedder", text_embedder)):
             if not callable(getattr(component, "run", None)):
-                raise ConfigError(f"`{name}` must be a component, got {component!r}")
+                raise ConfigError(f"`{name}` must be a component, got {shown(component)}")
         self._retriever = retriever
         self._text_embedder = text_embedder
         self._is_warm = False

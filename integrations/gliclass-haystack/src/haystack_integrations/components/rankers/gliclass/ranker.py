@@ -16,6 +16,7 @@ from haystack.utils import ComponentDevice
 from haystack_integrations.components.rankers.gliclass.documents import deduplicated, reranked, shown_text
 
 from gliclass_rerank import ConfigError, Example, RerankStage
+from gliclass_rerank.errors import shown
 from gliclass_rerank.rac.source import ExampleSource, plain_settings, plain_store
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class GLiClassRanker:
     ) -> None:
         fields = _field_names(meta_fields_to_embed)
         if not isinstance(embedding_separator, str):
-            raise ConfigError(f"`embedding_separator` must be a string, got {embedding_separator!r}")
+            raise ConfigError(f"`embedding_separator` must be a string, got {shown(embedding_separator)}")
         # Loads nothing; checks every other setting. First, because attributes are pickled in this order and the stage
         # is what says why an example store cannot be.
         self._stage = RerankStage(
@@ -157,7 +158,7 @@ class GLiClassRanker:
         self.embedding_separator = embedding_separator
         self.fusion = fusion
         self.fusion_weight = fusion_weight
-        self.examples = None if examples is None else [Example.of(example).to_dict() for example in examples]
+        self.examples = None if examples is None else [example.to_dict() for example in Example.list_of(examples)]
         self.on_error = on_error
         self.keep_retrieval_score = keep_retrieval_score
         self.report_truncation = report_truncation
@@ -287,7 +288,7 @@ def _torch_name(device: ComponentDevice | None) -> str | None:
         return None
     if not isinstance(device, ComponentDevice):
         raise ConfigError(
-            f"`device` must be a `ComponentDevice` or None, got {device!r}; `ComponentDevice.from_str` makes one"
+            f"`device` must be a `ComponentDevice` or None, got {shown(device)}; `ComponentDevice.from_str` makes one"
         )
     if device.has_multiple_devices:
         raise ConfigError(f"`device` must be a single device, got {device.to_dict()['device_map']}")
@@ -298,7 +299,7 @@ def _field_names(fields: Sequence[str] | None) -> list[str] | None:
     if fields is None:
         return None
     if isinstance(fields, str) or not isinstance(fields, Sequence) or not all(isinstance(name, str) for name in fields):
-        raise ConfigError(f"`meta_fields_to_embed` must be a list of names, got {fields!r}")
+        raise ConfigError(f"`meta_fields_to_embed` must be a list of names, got {shown(fields)}")
     return list(fields)
 
 
