@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gliclass_rerank.engine.filling import fill_linear_layers
 from gliclass_rerank.engine.placement import Placement
 from gliclass_rerank.errors import OutOfMemoryError
+from gliclass_rerank.forks import between_groups, computing
 from gliclass_rerank.model.batch import BlockBatch, TokenRows, WindowBatch
 from gliclass_rerank.model.blocks.interface import LayerRunner
 from gliclass_rerank.model.gliclass import GLiClass
@@ -50,9 +51,10 @@ class TorchBackend:
     ) -> list[list[float]]:
         """Score one batch; see `Backend.logits`."""
         try:
-            if isinstance(batch, Blocks):
-                return self._block_logits(batch, groups, states)
-            return self._window_logits(batch)
+            with computing():
+                if isinstance(batch, Blocks):
+                    return self._block_logits(batch, groups, states)
+                return self._window_logits(batch)
         except torch.OutOfMemoryError as error:
             raise OutOfMemoryError(str(error).partition("\n")[0]) from error
 
@@ -60,9 +62,11 @@ class TorchBackend:
     def candidate_states(self, rows: Sequence[TokenIds], layer: int) -> NDArray[np.float32]:
         """States of a uni-encoder's candidates; see `Backend.candidate_states`."""
         assert isinstance(self._model, GLiClass), "others have no such layer"
+        between_groups()
         try:
-            tokens = TokenRows.of(rows, pad_id=self._label_pad_id, device=self._device)
-            return self._model.candidate_states(tokens, layer).float().cpu().numpy()
+            with computing():
+                tokens = TokenRows.of(rows, pad_id=self._label_pad_id, device=self._device)
+                return self._model.candidate_states(tokens, layer).float().cpu().numpy()
         except torch.OutOfMemoryError as error:
             raise OutOfMemoryError(str(error).partition("\n")[0]) from error
 
