@@ -14,18 +14,17 @@ import atexit
 import os
 import threading
 import time
-from collections.abc import Iterator
+import traceback
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Final
 
 # Longer than any step but loading a model takes.
 _PATIENCE_S: Final = 10.0
+_PATIENCE_TO_END_S: Final = 1.0
 _POLL_S: Final = 0.01
-
-
-class Cancelled(SystemExit):
-    """The call was cancelled; ends a thread without a traceback, and no `except Exception` takes it for a failure."""
 
 
 class Token:
@@ -52,7 +51,8 @@ class Token:
 
 _current: ContextVar[Token | None] = ContextVar("gliclass_rerank_call", default=None)
 # Who works under which token; changed by single operations of a dict, which need no lock.
-_at_work: dict[object, tuple[int, Token]] = {}
+_at_work: dict[object, tuple[threading.Thread, Token]] = {}
+_staying: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 _is_exiting = False
 
 
@@ -60,11 +60,12 @@ def check_cancelled() -> None:
     """Between two steps of a call.
 
     Raises:
-        Cancelled: The call was cancelled.
+        SystemExit: The call was cancelled. It ends a thread without a traceback, which no subclass does, and no
+            `except Exception` takes it for a failure.
     """
     token = _current.get()
     if token is not None and token.is_cancelled:
-        raise Cancelled
+        raise SystemExit("the call was cancelled")
 
 
 @contextmanager
@@ -81,34 +82,55 @@ def working(token: Token | None = None) -> Iterator[Token]:
     mark = object()
     before = _current.set(token)
     try:
-        _at_work[mark] = threading.get_ident(), token
+        _at_work[mark] = threading.current_thread(), token
         yield token
+    except SystemExit as error:
+        # Now rather than by whoever drops the error: torch gives the interpreter's lock away to free a tensor.
+        traceback.clear_frames(error.__traceback__)
+        raise
     finally:
         _at_work.pop(mark, None)
         _current.reset(before)
 
 
+def stays() -> None:
+    """Say of this thread that it outlives its calls: the interpreter's exit waits for those, not for its end."""
+    _staying.add(threading.current_thread())
+
+
 def _is_main_thread() -> bool:
-    return threading.get_ident() == threading.main_thread().ident
+    return threading.current_thread() is threading.main_thread()
 
 
 def _end_calls() -> None:
     global _is_exiting  # noqa: PLW0603 - the interpreter exits once
     _is_exiting = True
-    deadline = time.monotonic() + _PATIENCE_S
+    callers = {thread for thread, _ in _others_at_work()} - set(_staying)
+    _wait_until(lambda: not _cancelled_others(), _PATIENCE_S)
+    # What a caller drops now may be the last that knows of a model, which is freed in that thread.
+    _wait_until(lambda: not any(thread.is_alive() for thread in callers), _PATIENCE_TO_END_S)
+
+
+def _others_at_work() -> list[tuple[threading.Thread, Token]]:
+    own = threading.current_thread()
+    return [(thread, token) for thread, token in list(_at_work.values()) if thread is not own]
+
+
+def _cancelled_others() -> bool:
+    others = _others_at_work()
+    for _, token in others:
+        token.cancel()
+    return bool(others)
+
+
+def _wait_until(is_over: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        # What is raised for one more Ctrl-C would end the wait, and with it, roughly, the process.
+        # One more Ctrl-C would end the wait, and with it, roughly, the process.
         with suppress(KeyboardInterrupt):
-            if not _cancel_others():
+            if is_over():
                 return
             time.sleep(_POLL_S)
-
-
-def _cancel_others() -> int:
-    others = [token for ident, token in list(_at_work.values()) if ident != threading.get_ident()]
-    for token in others:
-        token.cancel()
-    return len(others)
 
 
 atexit.register(_end_calls)

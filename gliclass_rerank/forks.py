@@ -85,7 +85,7 @@ def between_groups() -> None:
     """Between two steps of a computation that is in a consistent state: let a fork that waits happen.
 
     Raises:
-        Cancelled: The call was cancelled.
+        SystemExit: The call was cancelled.
     """
     check_cancelled()
     if _gate.is_closing:

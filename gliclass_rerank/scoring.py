@@ -168,7 +168,7 @@ class Scorer:
         Raises:
             WindowOverflowError: What must survive does not fit.
             BackendError: The forward pass failed.
-            Cancelled: The call was cancelled.
+            SystemExit: The call was cancelled.
         """
         with working():
             return in_sound_thread(self._scored, asks, yielding)

@@ -16,7 +16,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import ParamSpec, TypeVar
 
-from gliclass_rerank.cancellation import check_cancelled, working
+from gliclass_rerank.cancellation import check_cancelled, stays, working
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -101,9 +101,8 @@ class Workers(Executor):
 
 
 def _called(function: Callable[[], _Result]) -> _Result:
-    with working():
-        check_cancelled()
-        return function()
+    check_cancelled()
+    return function()
 
 
 def _serve(future: Future[_Result], call: Callable[[], _Result]) -> None:
@@ -118,9 +117,11 @@ def _serve(future: Future[_Result], call: Callable[[], _Result]) -> None:
 
 
 def _work(waiting: SimpleQueue[_Work | None]) -> None:
+    stays()
     while work := waiting.get():
-        work()
-        del work  # an idle thread keeps no result alive
+        with working():
+            work()
+            del work  # which may be the last that knows of a model
 
 
 def _end(waiting: SimpleQueue[_Work | None], count: int) -> None:

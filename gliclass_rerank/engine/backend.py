@@ -35,7 +35,7 @@ class Backend(Protocol):
         Raises:
             OutOfMemoryError: The batch does not fit the device; a smaller one may.
             BackendError: Anything else.
-            Cancelled: The call was cancelled; noticed between two groups.
+            SystemExit: The call was cancelled; noticed between two groups.
         """
         ...
 
@@ -51,6 +51,6 @@ class Backend(Protocol):
 
         Raises:
             OutOfMemoryError: They do not fit the device; fewer may.
-            Cancelled: The call was cancelled.
+            SystemExit: The call was cancelled.
         """
         ...

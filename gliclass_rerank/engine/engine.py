@@ -56,7 +56,7 @@ class Engine:
         Raises:
             OutOfMemoryError: Not even one sequence fits the device.
             BackendError: The forward pass failed or gave a NaN.
-            Cancelled: The call was cancelled.
+            SystemExit: The call was cancelled.
         """
         windows = {index: request for index, request in enumerate(requests) if isinstance(request, Window)}
         blocks = {index: request for index, request in enumerate(requests) if isinstance(request, Blocks)}
