@@ -106,6 +106,7 @@ def test_a_process_with_a_pending_ranking_ends(attack, way, settings):
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_a_thread_of_the_callers_that_is_no_daemon_is_finished(tmp_path):
     code = (
         "import sys, threading\nfrom gliclass_rerank import Reranker\n"
@@ -214,6 +215,7 @@ def test_an_interrupted_wait_returns_at_once_and_cancels_what_it_waited_for():
 
     def interrupt():
         backend.begun.wait(LIMIT_S)
+        time.sleep(0.2)  # Python does not notice a signal on its way into a wait
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
