@@ -6,6 +6,7 @@ Embeddings, pooling and scorers stay in torch, whose share is small: a checkpoin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from gliclass_rerank.engine.graphs.encoders import (
 )
 from gliclass_rerank.engine.graphs.registry import layer_writer
 from gliclass_rerank.engine.graphs.writer import PACKED_AT, PADDED_AT, PADDING, STATES, UNSEEN
+from gliclass_rerank.engine.renewed_session import RenewedSession
 from gliclass_rerank.engine.sessions import Array, Precision, Runtime, Session, open_session
 from gliclass_rerank.model.batch import LayerInput, TokenRows
 from gliclass_rerank.model.blocks.interface import LayerRunner, QueryMemory
@@ -67,7 +69,8 @@ class ExportedLayers(LayerRunner):
         self._position_inputs = layer_writer(backbone).position_inputs
         self._is_filled = runtime == "openvino"
         self._sessions: dict[str, Session] = {
-            path.stem: open_session(path, runtime, precision, threads) for path in sorted(folder.glob("*.onnx"))
+            path.stem: RenewedSession(partial(open_session, path, runtime, precision, threads))
+            for path in sorted(folder.glob("*.onnx"))
         }
 
     def encode_query(

@@ -1,0 +1,90 @@
+"""A process that forks while another of its threads ranks, and whose child ranks too: it ends with 0 if all went well.
+
+python forking_process.py WAY MODEL THREADS_OF_TORCH [SETTINGS AS JSON]
+"""
+
+import json
+import multiprocessing
+import os
+import sys
+import threading
+import time
+
+import torch
+
+from gliclass_rerank import Reranker
+
+PASSAGES = [
+    f"passage {number} " + "oil the chain and wax it in dry weather " * (1 + number % 9) for number in range(30)
+]
+_forked = threading.Event()
+
+
+def is_same(reranker, expected):
+    found = {hit.index: hit.logit for hit in reranker.rank("chain", PASSAGES)}
+    return all(abs(found[hit.index] - hit.logit) < 1e-5 for hit in expected)
+
+
+def in_child(check):
+    """What `check` says in a forked process, which ends as processes do, as its exit code."""
+    child = os.fork()
+    if not child:
+        sys.exit(0 if check() else 1)
+    _forked.set()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def by_fork(reranker, expected):
+    return in_child(lambda: is_same(reranker, expected))
+
+
+def in_another_thread(reranker, expected):
+    def check():
+        found = []
+        thread = threading.Thread(target=lambda: found.append(is_same(reranker, expected)))
+        thread.start()
+        thread.join()
+        return found == [True]
+
+    return in_child(check)
+
+
+def in_grandchild(reranker, expected):
+    return in_child(lambda: is_same(reranker, expected) and by_fork(reranker, expected) == 0)
+
+
+def loaded_by_child(reranker, expected):
+    return in_child(lambda: is_same(Reranker(**reranker.settings), expected))
+
+
+def by_multiprocessing(reranker, expected):
+    process = multiprocessing.get_context("fork").Process(
+        target=lambda: sys.exit(0 if is_same(reranker, expected) else 1)
+    )
+    process.start()
+    _forked.set()
+    process.join()
+    return process.exitcode
+
+
+def main():
+    way, model, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    settings = json.loads(sys.argv[4] if len(sys.argv) > 4 else "{}")
+    torch.set_num_threads(threads)
+    reranker = Reranker(model, device="cpu", **settings)
+    expected = reranker.rank("chain", PASSAGES)
+
+    def rank():
+        while not _forked.is_set():
+            reranker.rank("chain", PASSAGES)
+
+    other = threading.Thread(target=rank)
+    other.start()
+    time.sleep(0.2)
+    code = globals()[way](reranker, expected)
+    other.join()
+    sys.exit(0 if code == 0 and is_same(reranker, expected) else f"the child ended with {code}")
+
+
+if __name__ == "__main__":
+    main()
