@@ -43,7 +43,8 @@ def require_onnxruntime(*, extra: str) -> ModuleType:
     """Import onnxruntime without its telemetry.
 
     From 1.29 on its import leaves a device id and a database in the user's cache folder and sends events, unless this
-    variable says otherwise (its Privacy.md). Who wants that sets the variable to 0.
+    variable says otherwise (its Privacy.md). The thread that does so is one that a forked process waits for for ever
+    when it ends. Who wants all that sets the variable to 0.
 
     Args:
         extra: As for `require`.

@@ -7,32 +7,18 @@ everything else, to compute in all of them with as many threads again as torch h
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
+
+from gliclass_rerank.cancellation import Token, working
+from gliclass_rerank.workers import Workers
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
-
-def _new_pool() -> ThreadPoolExecutor:
-    # A ranking computes on all cores; the others search or tokenise meanwhile.
-    return ThreadPoolExecutor(4, "gliclass-rerank-async")
-
-
-_pool = _new_pool()
-
-
-def _replace_pool() -> None:
-    global _pool  # noqa: PLW0603 - threads do not survive a fork
-    _pool = _new_pool()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_replace_pool)
+# A ranking computes on all cores; the others search or tokenise meanwhile.
+_pool: Final = Workers(4, "gliclass-rerank-async")
 
 
 async def in_background(
@@ -40,7 +26,7 @@ async def in_background(
 ) -> _Result:
     """Call a function in one of a few threads of the process; the calls that wait begin in their order.
 
-    Cancelled before its turn, the call is never made; later, its result is dropped.
+    Cancelled before its turn, the call is never made; later, it ends at its next step.
 
     Args:
         function: What is called, in the caller's context.
@@ -50,5 +36,13 @@ async def in_background(
     Returns:
         What it returns.
     """
-    call = partial(copy_context().run, function, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(_pool, call)
+    token = Token()
+    try:
+        return await asyncio.wrap_future(_pool.submit(_under, token, partial(function, *args, **kwargs)))
+    finally:
+        token.cancel()  # nobody waits any more, for whatever reason
+
+
+def _under(token: Token, function: Callable[[], _Result]) -> _Result:
+    with working(token):
+        return function()

@@ -15,13 +15,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+from gliclass_rerank.cancellation import working
 from gliclass_rerank.checks import checked_count, checked_share, of_settings
 from gliclass_rerank.errors import CheckpointError, ConfigError, listed
+from gliclass_rerank.forks import in_sound_thread
 from gliclass_rerank.inputs.layout import Ask
 from gliclass_rerank.inputs.planner import Plan, Yielding
 from gliclass_rerank.location import (
@@ -37,6 +38,7 @@ from gliclass_rerank.model.config import checked_calibration
 from gliclass_rerank.scoring import Scorer, calibrated_score
 from gliclass_rerank.types import Example, Truncation
 from gliclass_rerank.whole_file import whole_folder
+from gliclass_rerank.workers import Workers
 
 MODEL_TYPE: Final = "GLiClassCascade"
 
@@ -142,8 +144,8 @@ def load_ranker(model: str | Path | None = None, *, revision: str | None = None,
     folder = locate(name, revision=revision)
     values = read_config(folder)
     if is_cascade(values):
-        return Cascade(str(name), folder, CascadeConfig.from_dict(values), **settings)
-    return Scorer(folder, name=str(name), **settings)
+        return in_sound_thread(Cascade, str(name), folder, CascadeConfig.from_dict(values), **settings)
+    return in_sound_thread(Scorer, folder, name=str(name), **settings)
 
 
 class Cascade:
@@ -175,12 +177,16 @@ class Cascade:
         self._config = config
         first, second = (_part(folder, part) for part in (config.first, config.second))
         # Side by side: reading weights, vocabularies and graphs leaves other threads free, and is most of a cold start.
-        with ThreadPoolExecutor(1, "gliclass-rerank-load") as pool:
-            loading = pool.submit(Scorer, second, **settings)
-            self._first = Scorer(
-                first, passage_cache=passage_cache, max_passage_tokens=config.first_passage_tokens, **settings
-            )
-            self._second = loading.result()
+        with working() as token:
+            loading = Workers(1, "gliclass-rerank-load").submit(Scorer, second, **settings)
+            try:
+                self._first = Scorer(
+                    first, passage_cache=passage_cache, max_passage_tokens=config.first_passage_tokens, **settings
+                )
+                self._second = loading.result()
+            except BaseException:
+                token.cancel()
+                raise
         self.precompute = self._first.precompute
         self.plan, self.device = self._first.plan, self._first.device
         self.backend, self.dtype = self._first.backend, self._first.dtype

@@ -14,6 +14,7 @@ import torch
 from gliclass_rerank.checks import checked_text, checked_texts
 from gliclass_rerank.engine.choice import BackendName
 from gliclass_rerank.errors import InputError
+from gliclass_rerank.forks import in_sound_thread
 from gliclass_rerank.inputs.examples import ExampleFormat
 from gliclass_rerank.inputs.layout import Ask
 from gliclass_rerank.loaded import Loaded
@@ -86,7 +87,8 @@ class ZeroShotClassifier(Loaded):
             example_similarity=example_similarity,
             allow_equal=allow_equal_texts,
         )
-        self._scorer: Scorer = Scorer(
+        self._scorer: Scorer = in_sound_thread(
+            Scorer,
             model,
             device=device,
             dtype=dtype,

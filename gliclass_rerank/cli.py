@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _PROGRAM = "gliclass-rerank"
 _ERROR = 2
+_INTERRUPTED = 130
 _MIN_TEXT_CHARS = 20
 
 _Model = Annotated[str | None, typer.Option("--model", help="Folder or hub name.  [default: bundled]")]
@@ -70,13 +72,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A passage may hold characters that the terminal's encoding cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")
-    command = typer.main.get_command(app)
     try:
-        code = command.main(argv, prog_name=_PROGRAM, standalone_mode=False)
+        code = typer.main.get_command(app).main(argv, prog_name=_PROGRAM, standalone_mode=False)
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
     except TyperException as error:
         return _fail(f"{error.format_message().rstrip('.')}; see `{_PROGRAM} --help`")
     except (GLiClassRerankError, OSError) as error:
         return _fail(str(error))
+    if code == _INTERRUPTED and argv is None:
+        # The process ends now; one more Ctrl-C would only make it say where it was.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     return int(code or 0)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, get_args
 
 import torch
 
+from gliclass_rerank.cancellation import working
 from gliclass_rerank.checkpoint import Checkpoint, load_checkpoint
 from gliclass_rerank.checks import checked_text
 from gliclass_rerank.engine.choice import BackendName, choose_backend
@@ -20,6 +21,7 @@ from gliclass_rerank.engine.placement import dtype_name
 from gliclass_rerank.engine.precomputation import open_passage_cache, precompute, uncacheable_reason
 from gliclass_rerank.engine.selection import build_backend
 from gliclass_rerank.errors import ConfigError, InputError, listed
+from gliclass_rerank.forks import in_sound_thread
 from gliclass_rerank.inputs.examples import ExampleFormat
 from gliclass_rerank.inputs.layout import Ask
 from gliclass_rerank.inputs.planner import (
@@ -166,7 +168,12 @@ class Scorer:
         Raises:
             WindowOverflowError: What must survive does not fit.
             BackendError: The forward pass failed.
+            SystemExit: The call was cancelled.
         """
+        with working():
+            return in_sound_thread(self._scored, asks, yielding)
+
+    def _scored(self, asks: Sequence[Ask], yielding: Yielding) -> list[tuple[list[float], Plan]]:
         plans = [self._planner.plan(ask, yielding=yielding) if ask.candidates else Plan((), ()) for ask in asks]
         rows = iter(self._engine.run([request for plan in plans for request in plan.requests]))
         results = []
@@ -204,16 +211,18 @@ class Scorer:
         model = self._cacheable()
         if self.dtype != "float32":
             raise ConfigError(f"passages are precomputed in the `dtype` 'float32', got {self.dtype!r}")
-        return precompute(
-            self._passage_blocks(passages),
-            Path(folder),
-            model=model,
-            backend=self._backend,
-            batch_tokens=self._batch_tokens,
-            dtype=dtype,
-            layer=model.config.query_attention_start if layer is None else layer,
-            on_computed=on_computed,
-        )
+        with working():
+            return in_sound_thread(
+                precompute,
+                self._passage_blocks(passages),
+                Path(folder),
+                model=model,
+                backend=self._backend,
+                batch_tokens=self._batch_tokens,
+                dtype=dtype,
+                layer=model.config.query_attention_start if layer is None else layer,
+                on_computed=on_computed,
+            )
 
     def _cacheable(self) -> GLiClass:
         if self._uncacheable is not None:

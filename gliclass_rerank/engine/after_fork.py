@@ -6,17 +6,20 @@ library that computes in threads is used, or even freed, in a child (docs/decisi
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 from weakref import WeakSet
 
+from gliclass_rerank.forks import computing
+
 _Opened = TypeVar("_Opened")
 
 
 class OpenedHere(Generic[_Opened]):
-    """What a library opens, opened when it is first asked for, and again in a forked child.
+    """What a library opens: once now, and again in a forked child when it is first asked for there.
 
     Args:
         opened: Opens it.
@@ -24,8 +27,9 @@ class OpenedHere(Generic[_Opened]):
 
     def __init__(self, opened: Callable[[], _Opened]) -> None:
         self._open = opened
-        self._found: _Opened | None = None
         self._opening = threading.Lock()
+        with computing():  # no fork finds it half opened
+            self._found: _Opened | None = opened()
         _ALL.add(self)
 
     def get(self) -> _Opened:
@@ -43,14 +47,13 @@ class OpenedHere(Generic[_Opened]):
     def leave(self) -> None:
         """Forget the object, in a child that has no other threads yet."""
         if self._found is not None:
-            _LEFT.append(self._found)
+            # Never freed, not even when the child ends: that would wait for the parent's threads.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._found))
         self._found = None
         self._opening = threading.Lock()  # another thread of the parent may have held it
 
 
 _ALL: Final[WeakSet[OpenedHere[Any]]] = WeakSet()  # Any: of each library its own
-# Freeing a parent's object would wait for its threads.
-_LEFT: Final[list[object]] = []
 
 
 def _leave_all() -> None:

@@ -35,6 +35,7 @@ class Backend(Protocol):
         Raises:
             OutOfMemoryError: The batch does not fit the device; a smaller one may.
             BackendError: Anything else.
+            SystemExit: The call was cancelled; noticed between two groups.
         """
         ...
 
@@ -50,5 +51,6 @@ class Backend(Protocol):
 
         Raises:
             OutOfMemoryError: They do not fit the device; fewer may.
+            SystemExit: The call was cancelled.
         """
         ...

@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
 
 from gliclass_rerank.engine.backend import Backend
 from gliclass_rerank.engine.passage_cache import PassageCache
 from gliclass_rerank.errors import BackendError, OutOfMemoryError
+from gliclass_rerank.forks import between_groups
 from gliclass_rerank.types import Blocks, GroupStates, Window
 
 logger = logging.getLogger(__name__)
@@ -52,6 +56,7 @@ class Engine:
         Raises:
             OutOfMemoryError: Not even one sequence fits the device.
             BackendError: The forward pass failed or gave a NaN.
+            SystemExit: The call was cancelled.
         """
         windows = {index: request for index, request in enumerate(requests) if isinstance(request, Window)}
         blocks = {index: request for index, request in enumerate(requests) if isinstance(request, Blocks)}
@@ -66,6 +71,7 @@ class Engine:
         budget = self._batch_tokens
         while pending:
             for batch in length_groups(pending, budget):
+                between_groups()
                 try:
                     rows = self._backend.logits([windows[index] for index in batch])
                 except OutOfMemoryError:
@@ -83,6 +89,7 @@ class Engine:
         known = {} if self._cache is None else self._cache.find(blocks.candidate_ids)
         budget = self._batch_tokens
         while True:
+            between_groups()
             # Apart, because a group starts at one layer.
             groups = length_groups({index: lengths[index] for index in lengths.keys() - known.keys()}, budget)
             found = length_groups({index: lengths[index] for index in known}, budget)
@@ -109,13 +116,11 @@ class Engine:
         """The states of groups that are numbered from `first` on."""
         if self._cache is None or not groups:
             return None
-        return GroupStates(
-            self._cache.meta.layer,
-            {
-                number: self._cache.states([(known[index], lengths[index]) for index in group])
-                for number, group in enumerate(groups, start=first)
-            },
-        )
+        read: dict[int, NDArray[Any]] = {}  # Any: half or single precision
+        for number, group in enumerate(groups, start=first):
+            between_groups()
+            read[number] = self._cache.states([(known[index], lengths[index]) for index in group])
+        return GroupStates(self._cache.meta.layer, read)
 
 
 def _halved(tokens: int) -> int:

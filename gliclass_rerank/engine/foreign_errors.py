@@ -18,8 +18,8 @@ from gliclass_rerank.errors import BackendError, GLiClassRerankError, OutOfMemor
 
 _NO_MEMORY: Final = re.compile(
     r"bad[ _]alloc"  # C++'s own, in onnxruntime and openvino; `bad allocation` on Windows
-    r"|could not create a (primitive|memory)"  # oneDNN, which tells its status to nobody
     r"|alloc_cpu\.cpp|DefaultCPUAllocator|not enough memory"  # torch
+    r"|could not (create|execute) a (primitive|memory)"  # oneDNN in torch, which does not say why
     r"|can.t alloc|failed to allocate|out of memory|cannot allocate memory|allocation failed",
     re.IGNORECASE,
 )

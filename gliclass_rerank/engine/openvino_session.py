@@ -41,7 +41,6 @@ class OpenVinoSession:
         # One stream runs one request at a time anyway; so none can run between a failure and what is done about it.
         self._running = threading.Lock()
         self._opened = OpenedHere(self._open)
-        self._opened.get()
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
         """Compute the graph's outputs; see `Session.run`."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -20,9 +19,11 @@ from numpy.typing import NDArray
 from gliclass_rerank.engine.backend import Backend
 from gliclass_rerank.errors import ConfigError
 from gliclass_rerank.types import Blocks, GroupStates, TokenIds, Window
+from gliclass_rerank.workers import Workers
 
 _Result = TypeVar("_Result")
-_SETTING_UP = threading.Lock()
+_SETTING_UP: Final = threading.Lock()
+_this_thread = threading.local()
 
 
 class OwnThreads:
@@ -39,7 +40,12 @@ class OwnThreads:
     def __init__(self, backend: Backend, threads: int) -> None:
         self._backend = backend
         self._threads = threads
-        self._start()
+        self._worker = Workers(1, "gliclass-rerank")
+        if (found := self._run(torch.get_num_threads)) != threads:
+            raise ConfigError(
+                f"`threads` is {threads}, but this torch has one number for the whole process, {found}: "
+                "set it with `torch.set_num_threads`"
+            )
 
     def logits(
         self,
@@ -55,18 +61,14 @@ class OwnThreads:
         return self._run(self._backend.candidate_states, rows, layer)
 
     def _run(self, function: Callable[..., _Result], *args: Any) -> _Result:  # Any: the function's
-        if self._process != os.getpid():  # threads do not survive a fork
-            self._start()
-        return self._worker.submit(function, *args).result()
+        return self._worker.call(_with_threads, self._threads, function, *args)
 
-    def _start(self) -> None:
-        self._worker = ThreadPoolExecutor(1, "gliclass-rerank", _set_up, (self._threads,))
-        if (found := self._worker.submit(torch.get_num_threads).result()) != self._threads:
-            raise ConfigError(
-                f"`threads` is {self._threads}, but this torch has one number for the whole process, {found}: "
-                "set it with `torch.set_num_threads`"
-            )
-        self._process = os.getpid()
+
+def _with_threads(threads: int, function: Callable[..., _Result], *args: Any) -> _Result:  # Any: the function's
+    if not hasattr(_this_thread, "is_set_up"):  # a forked process has a new one
+        _set_up(threads)
+        _this_thread.is_set_up = True
+    return function(*args)
 
 
 def _set_up(threads: int) -> None:
@@ -78,3 +80,10 @@ def _set_up(threads: int) -> None:
         others = threading.Thread(target=torch.set_num_threads, args=(everyones,))
         others.start()
         others.join()
+
+
+if hasattr(os, "register_at_fork"):
+    # A fork in between would leave the lock taken, and the process without its number.
+    os.register_at_fork(
+        before=_SETTING_UP.acquire, after_in_parent=_SETTING_UP.release, after_in_child=_SETTING_UP.release
+    )

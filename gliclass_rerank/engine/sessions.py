@@ -97,7 +97,6 @@ def has_bfloat16() -> bool:
 class _OnnxSession:
     def __init__(self, path: Path, threads: int) -> None:
         self._opened = OpenedHere(partial(_onnx_session, path, threads))
-        self._opened.get()
 
     def run(self, inputs: Mapping[str, Array]) -> list[FloatArray]:
         session = self._opened.get()

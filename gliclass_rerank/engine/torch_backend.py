@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from gliclass_rerank.engine.filling import fill_linear_layers
+from gliclass_rerank.engine.foreign_errors import as_backend_error
 from gliclass_rerank.engine.placement import Placement
-from gliclass_rerank.errors import OutOfMemoryError
+from gliclass_rerank.forks import between_groups, computing
 from gliclass_rerank.model.batch import BlockBatch, TokenRows, WindowBatch
 from gliclass_rerank.model.blocks.interface import LayerRunner
 from gliclass_rerank.model.gliclass import GLiClass
@@ -49,22 +50,19 @@ class TorchBackend:
         states: GroupStates | None = None,
     ) -> list[list[float]]:
         """Score one batch; see `Backend.logits`."""
-        try:
+        with computing(), as_backend_error("torch failed"):
             if isinstance(batch, Blocks):
                 return self._block_logits(batch, groups, states)
             return self._window_logits(batch)
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemoryError(str(error).partition("\n")[0]) from error
 
     @torch.inference_mode()
     def candidate_states(self, rows: Sequence[TokenIds], layer: int) -> NDArray[np.float32]:
         """States of a uni-encoder's candidates; see `Backend.candidate_states`."""
         assert isinstance(self._model, GLiClass), "others have no such layer"
-        try:
+        between_groups()
+        with computing(), as_backend_error("torch failed"):
             tokens = TokenRows.of(rows, pad_id=self._label_pad_id, device=self._device)
             return self._model.candidate_states(tokens, layer).float().cpu().numpy()
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemoryError(str(error).partition("\n")[0]) from error
 
     def _window_logits(self, windows: Sequence[Window]) -> list[list[float]]:
         batch = WindowBatch.of(windows, pad_id=self._pad_id, label_pad_id=self._label_pad_id, device=self._device)

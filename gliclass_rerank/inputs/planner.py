@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
+from gliclass_rerank.cancellation import check_cancelled
 from gliclass_rerank.errors import InputError, WindowOverflowError
 from gliclass_rerank.inputs.budget import fit_examples
 from gliclass_rerank.inputs.layout import Ask, Encoded, Frame, PromptLayout
@@ -19,6 +20,9 @@ from gliclass_rerank.inputs.windows import pack
 from gliclass_rerank.types import Blocks, TokenIds, Truncation, Window
 
 Yielding = Literal["candidates", "text"]
+
+# Texts tokenised between two looks at whether the call is still wanted; enough for the tokenizer's threads.
+_TOKENISED_AT_ONCE: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class WindowPlanner:
         truncated: tuple[Truncation, ...] = ()
         ask, cut_examples = fit_examples(self.layout, ask, self._example_room(ask, yielding))
         if self.label_tokenizer is None:
-            frame, candidates = self.layout.joint(ask), self.layout.candidates(ask.candidates)
+            frame, candidates = self.layout.joint(ask), _in_parts(self.layout.candidates, ask.candidates)
         else:
             frame = self.layout.fused(ask)
             candidates = [()] * len(ask.candidates)
@@ -122,7 +126,11 @@ class WindowPlanner:
         if yielding == "candidates":
             room -= self.max_window_tokens // 4
         else:
-            labels = [()] * len(ask.candidates) if self.label_tokenizer else self.layout.candidates(ask.candidates)
+            labels = (
+                [()] * len(ask.candidates)
+                if self.label_tokenizer
+                else _in_parts(self.layout.candidates, ask.candidates)
+            )
             room -= min(sum(1 + len(ids) for ids in labels), (room + frame.num_elastic) // 2)
             room = max(room, (room + frame.num_elastic) // 2)
         return _least(room, self.max_example_tokens)
@@ -217,7 +225,7 @@ class SharedQueryPlanner:
         longest = self.max_window_tokens
         if yielding == "candidates":
             longest = _least(longest, self.max_passage_tokens)
-        kept, truncated = _cut(self.layout.candidates(texts), max(longest - 1 - len(suffix), 0))
+        kept, truncated = _cut(_in_parts(self.layout.candidates, texts), max(longest - 1 - len(suffix), 0))
         return tuple((label_id, *ids, *suffix) for ids in kept), truncated
 
     def _example_room(self, ask: Ask, yielding: Yielding) -> int:
@@ -253,6 +261,15 @@ class BiEncoderPlanner:
         text, lost = _fit_block(self.layout.bare_text(ask), self.layout.tokenizer, self.max_window_tokens, yielding)
         labels, truncated = _label_sequences(self.label_tokenizer, ask.candidates, self.max_label_tokens)
         return _block_plan(text, tuple(labels), truncated, lost, yielding)
+
+
+def _in_parts(tokenise: Callable[[Sequence[str]], Sequence[TokenIds]], texts: Sequence[str]) -> list[TokenIds]:
+    """Tokenise many texts, unless the call is cancelled meanwhile."""
+    found: list[TokenIds] = []
+    for start in range(0, len(texts), _TOKENISED_AT_ONCE):
+        check_cancelled()
+        found += tokenise(texts[start : start + _TOKENISED_AT_ONCE])
+    return found
 
 
 def _least(room: int, limit: int | None) -> int:
@@ -307,7 +324,7 @@ def _label_sequences(
     tokenizer: TextTokenizer, texts: Sequence[str], max_tokens: int
 ) -> tuple[list[TokenIds], tuple[Truncation, ...]]:
     """Whole sequences for a label encoder; cut sequences keep their closing special tokens."""
-    kept, truncated = _cut(tokenizer.encode_sequences(texts), max_tokens)
+    kept, truncated = _cut(_in_parts(tokenizer.encode_sequences, texts), max_tokens)
     closing = tokenizer.suffix_ids
     for cut in truncated:
         kept[cut.index] = kept[cut.index][: max_tokens - len(closing)] + closing

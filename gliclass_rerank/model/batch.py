@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from gliclass_rerank.cancellation import check_cancelled
 from gliclass_rerank.types import Blocks, GroupStates, TokenIds, Window
 
 
@@ -143,10 +144,14 @@ class BlockBatch:
         Returns:
             The batch, groups in the given order.
         """
-        rows = [[blocks.candidate_ids[i] for i in group] for group in groups]
+
+        def collated(group: Sequence[int]) -> TokenRows:
+            check_cancelled()  # long lists take seconds
+            return TokenRows.of([blocks.candidate_ids[i] for i in group], pad_id=label_pad_id, device=device)
+
         return cls(
             query=TokenRows.of([blocks.query_ids], pad_id=pad_id, device=device),
-            groups=tuple(TokenRows.of(group, pad_id=label_pad_id, device=device) for group in rows),
+            groups=tuple(map(collated, groups)),
             known={}
             if states is None
             else {

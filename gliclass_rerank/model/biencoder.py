@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gliclass_rerank.forks import between_groups
 from gliclass_rerank.model.batch import BlockBatch, TokenRows, WindowBatch
 from gliclass_rerank.model.config import ModelConfig
 from gliclass_rerank.model.encoder import build_backbone, run_backbone, token_embeddings
@@ -59,6 +60,7 @@ class BiEncoder(ScoringHead):
         Returns:
             FloatTensor [num_rows, hidden].
         """
+        between_groups()
         (states,) = run_backbone(self.label_encoder, rows)
         return self.candidate_vectors(self.biencoder_projector(self.pool(self._float(states), rows.mask)))
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gliclass_rerank.errors import ConfigError
+from gliclass_rerank.forks import between_groups
 from gliclass_rerank.model.batch import BlockBatch, TokenRows, WindowBatch
 from gliclass_rerank.model.blocks.interface import LayerRunner
 from gliclass_rerank.model.blocks.registry import block_runner
@@ -106,6 +107,7 @@ class GLiClass(ScoringHead):
         text = self.text_vector(self.pool(text, query.mask))
         logits = []
         for number, group in enumerate(batch.groups):
+            between_groups()
             known = batch.known.get(number)
             layers = runner.encode_candidates(
                 group.ids,

@@ -77,9 +77,9 @@ def test_torch_running_out_of_memory_is_our_own_error(checkpoint, monkeypatch):
 
     monkeypatch.setattr(checkpoint.model, "forward", exhausted)
 
-    with pytest.raises(OutOfMemoryError, match=r"^CUDA out of memory\.$"):
+    with pytest.raises(OutOfMemoryError, match=r"^torch failed: CUDA out of memory\.$"):
         backend.logits([window(checkpoint, 2)])
-    with pytest.raises(OutOfMemoryError, match=r"^CUDA out of memory\.$"):
+    with pytest.raises(OutOfMemoryError, match=r"^torch failed: CUDA out of memory\.$"):
         backend.logits(blocks(checkpoint, 3), [[0]])
 
 

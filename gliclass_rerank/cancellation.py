@@ -1,0 +1,138 @@
+"""Cancellation: calls end early when nobody waits for them any more.
+
+A call works under a token, which its context carries into the threads that work for it, and asks between two steps
+whether the token was cancelled (`check_cancelled`).
+
+When the interpreter exits, calls that still run in daemon threads are cancelled and waited for: a thread that comes
+back from native code into an interpreter that is gone takes the process with it ("terminate called"). Threads of the
+caller's that are no daemons are not ended: Python promises to let them finish, and a service may live in one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+import traceback
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import Final
+
+# Longer than any step but loading a model takes.
+_PATIENCE_S: Final = 10.0
+_PATIENCE_TO_END_S: Final = 1.0
+_POLL_S: Final = 0.01
+
+
+class Token:
+    """Says whether a call is still wanted.
+
+    Args:
+        within: That of the call which this one is a part of; None for none.
+    """
+
+    def __init__(self, within: Token | None = None) -> None:
+        self._within = within
+        # A thread that begins now would not come to an end.
+        self._is_cancelled = within is None and _is_exiting and not _is_main_thread()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether nobody waits for the call any more, or for one around it."""
+        return self._is_cancelled or (self._within is not None and self._within.is_cancelled)
+
+    def cancel(self) -> None:
+        """Let the call end at its next step."""
+        self._is_cancelled = True
+
+
+_current: ContextVar[Token | None] = ContextVar("gliclass_rerank_call", default=None)
+# Who works under which token; changed by single operations of a dict, which need no lock.
+_at_work: dict[object, tuple[threading.Thread, Token]] = {}
+_staying: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+_is_exiting = False
+
+
+def check_cancelled() -> None:
+    """Between two steps of a call.
+
+    Raises:
+        SystemExit: The call was cancelled. It ends a thread without a traceback, which no subclass does, and no
+            `except Exception` takes it for a failure.
+    """
+    token = _current.get()
+    if token is not None and token.is_cancelled:
+        raise SystemExit("the call was cancelled")
+
+
+@contextmanager
+def working(token: Token | None = None) -> Iterator[Token]:
+    """Work under a token in this thread; the interpreter's exit waits for it.
+
+    Args:
+        token: The token; None for a new one, within that of the call which this one is a part of.
+
+    Yields:
+        The token.
+    """
+    token = token or Token(_current.get())
+    mark = object()
+    before = _current.set(token)
+    try:
+        _at_work[mark] = threading.current_thread(), token
+        yield token
+    except SystemExit as error:
+        # Now rather than by whoever drops the error: torch gives the interpreter's lock away to free a tensor.
+        traceback.clear_frames(error.__traceback__)
+        raise
+    finally:
+        _at_work.pop(mark, None)
+        _current.reset(before)
+
+
+def stays() -> None:
+    """Say of this thread that it outlives its calls: the interpreter's exit waits for those, not for its end."""
+    _staying.add(threading.current_thread())
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _end_calls() -> None:
+    global _is_exiting  # noqa: PLW0603 - the interpreter exits once
+    _is_exiting = True
+    callers = {thread for thread, _ in _others_at_work()} - set(_staying)
+    _wait_until(lambda: not _cancelled_others(), _PATIENCE_S)
+    # What a caller drops now may be the last that knows of a model, which is freed in that thread.
+    _wait_until(lambda: not any(thread.is_alive() for thread in callers), _PATIENCE_TO_END_S)
+
+
+def _others_at_work() -> list[tuple[threading.Thread, Token]]:
+    own = threading.current_thread()
+    return [(thread, token) for thread, token in list(_at_work.values()) if thread is not own]
+
+
+def _cancelled_others() -> bool:
+    others = _others_at_work()
+    for _, token in others:
+        token.cancel()
+    return bool(others)
+
+
+def _wait_until(is_over: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        # One more Ctrl-C would end the wait, and with it, roughly, the process.
+        with suppress(KeyboardInterrupt):
+            if is_over():
+                return
+            time.sleep(_POLL_S)
+
+
+atexit.register(_end_calls)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_at_work.clear)  # of threads that are not there
