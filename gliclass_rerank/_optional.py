@@ -1,19 +1,28 @@
-"""Imports of optional packages, with an error that names the extra to install."""
+"""Imports of optional packages: an error names the extra to install, and none of them tells its makers of it."""
 
 from __future__ import annotations
 
 import importlib
 import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
+from typing import Final
 
 from gliclass_rerank.errors import MissingDependencyError
+
+_NO_ONNX_TELEMETRY: Final = "ORT_DISABLE_TELEMETRY"
+_OPENVINO_TELEMETRY: Final = "openvino_telemetry"
+_IMPORTING: Final = threading.Lock()
 
 
 def require(package: str, *, extra: str) -> ModuleType:
     """Import an optional package.
 
     Args:
-        package: Import name.
+        package: Import name; not `onnxruntime` or `openvino`, which have functions of their own.
         extra: Extra of gliclass-rerank that installs it.
 
     Returns:
@@ -22,13 +31,66 @@ def require(package: str, *, extra: str) -> ModuleType:
     Raises:
         MissingDependencyError: The package is not installed.
     """
-    if package.partition(".")[0] == "onnxruntime":
-        # From 1.29 on it reports to its maker from a thread that starts when it is imported: nobody was asked, and a
-        # forked process waits for the thread for ever when it ends.
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         if error.name != package.partition(".")[0]:
             raise
         raise MissingDependencyError(package, extra) from error
+
+
+def require_onnxruntime(*, extra: str) -> ModuleType:
+    """Import onnxruntime without its telemetry.
+
+    From 1.29 on its import leaves a device id and a database in the user's cache folder and sends events, unless this
+    variable says otherwise (its Privacy.md). The thread that does so is one that a forked process waits for for ever
+    when it ends. Who wants all that sets the variable to 0.
+
+    Args:
+        extra: As for `require`.
+
+    Returns:
+        The module.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
+    is_off = os.environ.setdefault(_NO_ONNX_TELEMETRY, "1") != "0"
+    onnxruntime = require("onnxruntime", extra=extra)
+    if is_off:
+        onnxruntime.disable_telemetry_events()  # on Windows there are events that the variable does not stop
+    return onnxruntime
+
+
+def require_openvino() -> ModuleType:
+    """Import openvino without its telemetry.
+
+    Its import writes a client id into the home folder and sends an event, unless a file in the home folder says
+    otherwise, which is not ours to write; no variable stops it. But the package that does so is one it can do without
+    (it has a stand-in), and so it does not find that package while it is imported.
+
+    Returns:
+        The module.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
+    with _IMPORTING:
+        if "openvino" in sys.modules:
+            return require("openvino", extra="openvino")
+        with _hidden(_OPENVINO_TELEMETRY):
+            return require("openvino", extra="openvino")
+
+
+@contextmanager
+def _hidden(package: str) -> Iterator[None]:
+    """Let imports of a package fail; one that is imported already stays what it is afterwards."""
+    there = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == package}
+    for name in there:
+        del sys.modules[name]
+    sys.modules[package] = None  # type: ignore[assignment] # documented: an import raises ModuleNotFoundError
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+        sys.modules.update(there)

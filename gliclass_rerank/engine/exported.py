@@ -5,8 +5,7 @@ Embeddings, pooling and scorers stay in torch, whose share is small: a checkpoin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gliclass_rerank.engine.cache_entry import Entry
 from gliclass_rerank.engine.filling import filling
 from gliclass_rerank.engine.graphs.encoders import (
     LayerPlan,
@@ -26,8 +26,8 @@ from gliclass_rerank.engine.graphs.encoders import (
 )
 from gliclass_rerank.engine.graphs.registry import layer_writer
 from gliclass_rerank.engine.graphs.writer import PACKED_AT, PADDED_AT, PADDING, STATES, UNSEEN
-from gliclass_rerank.engine.renewed_session import RenewedSession
-from gliclass_rerank.engine.sessions import Array, Precision, Runtime, Session, open_session
+from gliclass_rerank.engine.sessions import Array, FloatArray, Precision, Runtime, Session, open_session
+from gliclass_rerank.errors import BackendError
 from gliclass_rerank.model.batch import LayerInput, TokenRows
 from gliclass_rerank.model.blocks.interface import LayerRunner, QueryMemory
 from gliclass_rerank.model.blocks.registry import block_runner
@@ -54,23 +54,24 @@ class ExportedLayers(LayerRunner):
 
     Args:
         backbone: The backbone whose layers were exported; its embeddings are used.
-        folder: Holds the graphs, `NAME.onnx`, of one attention plan.
+        entry: Holds the graphs, `NAME.onnx`, of one attention plan.
         runtime: What runs them.
         precision: What they compute in.
         threads: CPU threads of a graph.
     """
 
     def __init__(
-        self, backbone: nn.Module, folder: Path, *, runtime: Runtime, precision: Precision, threads: int
+        self, backbone: nn.Module, entry: Entry, *, runtime: Runtime, precision: Precision, threads: int
     ) -> None:
         config: Any = backbone.config  # Any: a config of transformers, untyped there
         self._backbone = backbone
         self._blocks = block_runner(config.model_type, backbone)
         self._position_inputs = layer_writer(backbone).position_inputs
         self._is_filled = runtime == "openvino"
+        self._entry = entry  # as long as it is held it stays, and a session may have to be opened again
         self._sessions: dict[str, Session] = {
-            path.stem: RenewedSession(partial(open_session, path, runtime, precision, threads))
-            for path in sorted(folder.glob("*.onnx"))
+            Path(name).stem: open_session(entry.folder / name, runtime, precision, threads)
+            for name in sorted(entry.files)
         }
 
     def encode_query(
@@ -83,6 +84,7 @@ class ExportedLayers(LayerRunner):
     ) -> QueryMemory:
         """Encode a query on its own; see `LayerRunner.encode_query`."""
         outputs = self._sessions[_QUERY].run(self._inputs(self._blocks.embed(ids, embeddings), None))
+        _check_shapes(outputs, *ids.shape)
         num_shared = self._blocks.num_layers - start
         shared = [torch.from_numpy(array) for array in outputs[: 2 * num_shared]]
         return QueryMemory(
@@ -114,7 +116,9 @@ class ExportedLayers(LayerRunner):
         for layer, shared in enumerate(memory.keys_values):
             if shared is not None:
                 inputs[key_name(layer)], inputs[value_name(layer)] = (part.numpy() for part in shared)
-        return tuple(torch.from_numpy(array) for array in self._sessions[graph].run(inputs))
+        outputs = self._sessions[graph].run(inputs)
+        _check_shapes(outputs, *states.shape[:2])
+        return tuple(torch.from_numpy(array) for array in outputs)
 
     def encode_windows(
         self,
@@ -125,7 +129,9 @@ class ExportedLayers(LayerRunner):
     ) -> tuple[Tensor, ...]:
         """Run full attention over padded rows; see `run_backbone`."""
         inputs = self._inputs(self._blocks.embed(tokens.ids, embeddings), tokens.mask)
-        return tuple(torch.from_numpy(array) for array in self._sessions[_WINDOW].run(inputs))
+        outputs = self._sessions[_WINDOW].run(inputs)
+        _check_shapes(outputs, *tokens.ids.shape)
+        return tuple(torch.from_numpy(array) for array in outputs)
 
     def _inputs(self, padded: Tensor, token_mask: Tensor | None, query_tokens: int = 0) -> dict[str, Array]:
         """What all graphs read, from [rows, tokens, hidden] with padding: see `passage_graph`."""
@@ -143,3 +149,22 @@ class ExportedLayers(LayerRunner):
             PADDED_AT: padded_at,
             **self._position_inputs(self._backbone, tokens, query_tokens),
         }
+
+
+def _check_shapes(outputs: Sequence[FloatArray], rows: int, tokens: int) -> None:
+    """Refuse what a runtime gives for other inputs than it was given.
+
+    Args:
+        outputs: States [rows, tokens, hidden], of which the last may hold fewer tokens, and keys and values of one row,
+            [1, num_heads, tokens, head_dim].
+        rows: How many were given.
+        tokens: Of each row, with padding.
+
+    Raises:
+        BackendError: A shape is another one.
+    """
+    for number, output in enumerate(outputs):
+        found = output.shape[0], output.shape[-2]
+        is_shorter = number == len(outputs) - 1 and 0 < found[1] < tokens
+        if found != (rows, tokens) and not (is_shorter and found[0] == rows):
+            raise BackendError(f"the runtime gave states of {found} rows and tokens for inputs of {(rows, tokens)}")

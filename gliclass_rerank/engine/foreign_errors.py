@@ -19,8 +19,8 @@ from gliclass_rerank.errors import BackendError, GLiClassRerankError, OutOfMemor
 _NO_MEMORY: Final = re.compile(
     r"bad[ _]alloc"  # C++'s own, in onnxruntime and openvino; `bad allocation` on Windows
     r"|alloc_cpu\.cpp|DefaultCPUAllocator|not enough memory"  # torch
-    r"|could not (create|execute) a (primitive|memory object)"  # oneDNN in torch, which does not say why
-    r"|failed to allocate|out of memory|cannot allocate memory|allocation failed",
+    r"|could not (create|execute) a (primitive|memory)"  # oneDNN in torch, which does not say why
+    r"|can.t alloc|failed to allocate|out of memory|cannot allocate memory|allocation failed",
     re.IGNORECASE,
 )
 # Where in openvino's source it was raised; why comes in a later line.

@@ -37,6 +37,8 @@ _META, _KEYS, _OFFSETS, _STATES = "meta.json", "keys.npy", "offsets.npy", "state
 _KEY_BYTES: Final = 16
 _KEY_DTYPE: Final = np.dtype(f"S{_KEY_BYTES}")
 _LEVELS: Final = 127
+# Of a layer's number or width; beyond every network, and within what numpy can describe.
+_LARGEST: Final = 1 << 20
 _DTYPES: Final = get_args(StatesDtype)
 
 
@@ -201,15 +203,23 @@ class PassageCache:
         Returns:
             FloatArray [num_rows, seq_len, hidden], padded on the right with zeros; in half precision if they are kept
             so, else in single precision.
+
+        Raises:
+            DataError: The files are damaged: a passage has no states, or some that are not finite.
         """
         shape = (len(passages), max(num_tokens for _, num_tokens in passages), self.meta.width)
         states = np.zeros(shape, dtype=np.float16 if self.meta.dtype == "float16" else np.float32)
         for row, (start, num_tokens) in enumerate(passages):
+            if not 0 <= start <= len(self._records) - num_tokens:
+                raise DataError(f"the passage cache `{self.folder}` is broken: a passage begins at {start}")
             records = self._records[start : start + num_tokens]
             if self.meta.dtype == "float16":
                 states[row, :num_tokens] = records["values"]
             else:
-                np.multiply(records["values"], records["scale"][:, None], out=states[row, :num_tokens])
+                with np.errstate(over="ignore", invalid="ignore"):  # looked at below
+                    np.multiply(records["values"], records["scale"][:, None], out=states[row, :num_tokens])
+        if not np.isfinite(states).all():
+            raise DataError(f"the passage cache `{self.folder}` is broken: {_STATES} holds what is no number")
         return states
 
 
@@ -246,15 +256,20 @@ def _read_meta(folder: Path) -> CacheMeta:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"there is no passage cache at `{folder}`: {_META}: {error.strerror}") from None
-    except ValueError as error:
-        raise DataError(f"the passage cache `{folder}` is broken: {_META} is not JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"the passage cache `{folder}` is broken: {_META} is not JSON: {error!s:.80}") from None
     found = values.pop("format", None) if isinstance(values, dict) else None
     if found != _FORMAT:
         raise DataError(f"the passage cache `{folder}` must have the format {_FORMAT}, got {shown(found)}")
     types = {"digest": str, "dtype": str}
     fields = CacheMeta.__dataclass_fields__
     wrong = [name for name in fields if type(values.get(name)) is not types.get(name, int)]
-    if wrong or values["dtype"] not in _DTYPES or min(values["num_passages"], values["num_tokens"]) < 1:
+    if (
+        wrong
+        or values["dtype"] not in _DTYPES
+        or min(values["num_passages"], values["num_tokens"]) < 1
+        or not (0 <= values["layer"] <= _LARGEST and 1 <= values["width"] <= _LARGEST)
+    ):
         raise DataError(f"the passage cache `{folder}` is broken: {_META} does not say what it holds")
     return CacheMeta(**{name: values[name] for name in fields})
 
@@ -262,8 +277,8 @@ def _read_meta(folder: Path) -> CacheMeta:
 def _mapped(path: Path, dtype: np.dtype[Any], length: int) -> NDArray[Any]:  # Any: of two files
     try:
         array = np.asarray(np.lib.format.open_memmap(path, mode="r"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"the passage cache `{path.parent}` is broken: {path.name}: {error}") from None
+    except Exception as error:  # numpy reads the header with Python's own parser, and raises whatever that does
+        raise DataError(f"the passage cache `{path.parent}` is broken: {path.name}: {error!s:.80}") from None
     if array.dtype != dtype or array.shape != (length,):
         raise DataError(
             f"the passage cache `{path.parent}` is broken: {path.name} must have {length} entries of {dtype}, "

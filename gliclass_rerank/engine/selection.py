@@ -8,12 +8,14 @@ from pathlib import Path
 
 import torch
 
-from gliclass_rerank._optional import require
+from gliclass_rerank._optional import require, require_onnxruntime, require_openvino
 from gliclass_rerank.engine.backend import Backend
+from gliclass_rerank.engine.cache_entry import Entry
 from gliclass_rerank.engine.choice import Choice, unsupported_reason
 from gliclass_rerank.engine.engine import Engine
 from gliclass_rerank.engine.exported import GRAPHS, ExportedLayers, graphs_of
-from gliclass_rerank.engine.graph_cache import cached_graphs, default_cache_folder, graph_key
+from gliclass_rerank.engine.foreign_errors import as_backend_error
+from gliclass_rerank.engine.graph_cache import cached_graphs, default_cache_folder, graph_key, shrink_graphs
 from gliclass_rerank.engine.graphs.encoders import LayerPlan
 from gliclass_rerank.engine.graphs.layers import float_sites
 from gliclass_rerank.engine.graphs.registry import layer_writer
@@ -74,7 +76,10 @@ def build_backend(
     placement = _on_cpu(runtime, device, batch_tokens, threads)
     if reason := unsupported_reason(model.config):
         raise ConfigError(f"the backend {runtime!r} cannot run this checkpoint: {reason}")
-    require("onnxruntime" if runtime == "onnx" else "openvino", extra=runtime)
+    if runtime == "onnx":
+        require_onnxruntime(extra="onnx")
+    else:
+        require_openvino()
     assert isinstance(model, GLiClass), "other architectures are refused above"
     assert plan is not None, "a uni-encoder has a plan"
     layers = LayerPlan(
@@ -85,10 +90,12 @@ def build_backend(
         known_from=known_from,
     )
     requests = tuple(sample()) if precision == "int8" else None
-    folder = _exported(model, plan, layers, requests, cache_folder or default_cache_folder())
+    cache = cache_folder or default_cache_folder()
+    entry = _exported(model, plan, layers, requests, cache)
     runner = ExportedLayers(
-        model.encoder_model, folder, runtime=runtime, precision=precision, threads=threads or torch.get_num_threads()
+        model.encoder_model, entry, runtime=runtime, precision=precision, threads=threads or torch.get_num_threads()
     )
+    shrink_graphs(cache)
     return _on_threads(TorchBackend(model, placement, runner), placement), placement
 
 
@@ -120,8 +127,8 @@ def _exported(
     layers: LayerPlan,
     sample: tuple[Window | Blocks, ...] | None,
     cache: Path,
-) -> Path:
-    """The folder with the graphs of a plan, in integers fitted to a sample, if there is one, else in float32."""
+) -> Entry:
+    """The entry with the graphs of a plan, in integers fitted to a sample, if there is one, else in float32."""
     settings = {
         "plan": plan,
         "sample": None if sample is None else repr(sample),
@@ -139,9 +146,10 @@ def _exported(
 
     def build(folder: Path) -> None:
         onnx = require("onnx", extra="onnx")
-        written = layers if sample is None else _fitted(model, layers, sample)
-        for name in graphs_of(plan, layers):
-            onnx.save(GRAPHS[name](model.encoder_model, written), folder / f"{name}.onnx")
+        with as_backend_error("the model could not be exported"):
+            written = layers if sample is None else _fitted(model, layers, sample)
+            for name in graphs_of(plan, layers):
+                onnx.save(GRAPHS[name](model.encoder_model, written), folder / f"{name}.onnx")
 
     return cached_graphs(cache, graph_key(weights, settings), build)
 

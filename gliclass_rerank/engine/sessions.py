@@ -6,17 +6,19 @@ A session has its own threads; nothing is set for the whole process.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gliclass_rerank._optional import require
+from gliclass_rerank._optional import require_onnxruntime, require_openvino
+from gliclass_rerank.engine.after_fork import OpenedHere
 from gliclass_rerank.engine.compiled_models import DEVICE, compiled_model
-from gliclass_rerank.errors import BackendError, ConfigError
+from gliclass_rerank.engine.foreign_errors import as_backend_error
+from gliclass_rerank.engine.openvino_session import OpenVinoSession
+from gliclass_rerank.errors import ConfigError
 
 Runtime = Literal["onnx", "openvino"]
 Precision = Literal["float32", "bfloat16", "int8"]
@@ -42,7 +44,8 @@ class Session(Protocol):
             One array an output; the caller's own.
 
         Raises:
-            BackendError: The runtime failed.
+            OutOfMemoryError: The memory did not suffice; smaller inputs may fit.
+            BackendError: The runtime failed in another way, or cannot be used in a forked process.
         """
         ...
 
@@ -65,7 +68,15 @@ def open_session(path: Path, runtime: Runtime, precision: Precision, threads: in
         ConfigError: The processor has no bfloat16.
         MissingDependencyError: The runtime is not installed.
     """
-    return _OnnxSession(path, threads) if runtime == "onnx" else _OpenVinoSession(path, precision, threads)
+    if runtime == "onnx":
+        return _OnnxSession(path, threads)
+    native = has_bfloat16()
+    if precision == "bfloat16" and not native:
+        raise ConfigError("`dtype` is 'bfloat16', which this processor does not have")
+    # Not left to openvino, which takes bfloat16 for float32 wherever the processor has it, and says nothing.
+    hint = "bf16" if precision != "float32" and native else "f32"
+    settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    return OpenVinoSession(path, partial(compiled_model, path, hint, settings))
 
 
 @cache
@@ -78,61 +89,31 @@ def has_bfloat16() -> bool:
     Raises:
         MissingDependencyError: openvino is not installed.
     """
-    openvino = require("openvino", extra="openvino")
-    return "BF16" in openvino.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+    openvino = require_openvino()
+    with as_backend_error("openvino could not be asked what the processor can"):
+        return "BF16" in openvino.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
 
 
 class _OnnxSession:
     def __init__(self, path: Path, threads: int) -> None:
-        ort = require("onnxruntime", extra="onnx")
+        self._opened = OpenedHere(partial(_onnx_session, path, threads))
+
+    def run(self, inputs: Mapping[str, Array]) -> list[FloatArray]:
+        session = self._opened.get()
+        with as_backend_error("onnxruntime failed"):
+            outputs: list[FloatArray] = session.run(None, dict(inputs))
+        return outputs
+
+
+def _onnx_session(path: Path, threads: int) -> Any:  # Any: onnxruntime has no types
+    ort = require_onnxruntime(extra="onnx")
+    with as_backend_error(f"onnxruntime could not load `{path}`"):
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = threads
         settings.inter_op_num_threads = 1
-        settings.log_severity_level = 3  # errors; they are raised too
+        settings.log_severity_level = 4  # none below a fatal one; errors are raised
         # A thread that waits would otherwise keep its core busy, which others on the machine pay for.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Adding up and normalising as one takes onnxruntime six times as long as one after the other.
         settings.add_session_config_entry("optimization.disable_specified_optimizers", "SkipLayerNormFusion")
-        try:
-            self._session = ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions have no public base class
-            raise BackendError(f"onnxruntime could not load `{path}`: {_first_line(error)}") from error
-
-    def run(self, inputs: Mapping[str, Array]) -> list[FloatArray]:
-        try:
-            outputs: list[FloatArray] = self._session.run(None, dict(inputs))
-        except Exception as error:  # as above
-            raise BackendError(f"onnxruntime failed: {_first_line(error)}") from error
-        return outputs
-
-
-class _OpenVinoSession:
-    def __init__(self, path: Path, precision: Precision, threads: int) -> None:
-        native = has_bfloat16()
-        if precision == "bfloat16" and not native:
-            raise ConfigError("`dtype` is 'bfloat16', which this processor does not have")
-        # Not left to openvino, which takes bfloat16 for float32 wherever the processor has it, and says nothing.
-        hint = "bf16" if precision != "float32" and native else "f32"
-        try:
-            self._model = compiled_model(path, hint, {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1})
-        except RuntimeError as error:
-            raise BackendError(f"openvino could not load `{path}`: {_first_line(error)}") from error
-        # A request serves one caller at a time; there are as many as there were callers at once.
-        self._idle: SimpleQueue[Any] = SimpleQueue()  # Any: openvino has no types
-
-    def run(self, inputs: Mapping[str, Array]) -> list[FloatArray]:
-        try:
-            request = self._idle.get_nowait()
-        except Empty:
-            request = self._model.create_infer_request()
-        try:
-            request.infer(dict(inputs), share_inputs=True)
-            outputs = [np.array(tensor.data) for tensor in request.output_tensors]
-        except RuntimeError as error:
-            raise BackendError(f"openvino failed: {_first_line(error)}") from error
-        self._idle.put(request)
-        return outputs
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line), type(error).__name__)
+        return ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])

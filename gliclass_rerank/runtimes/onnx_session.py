@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import AddedToken, Encoding, Tokenizer
 
-from gliclass_rerank._optional import require
+from gliclass_rerank._optional import require_onnxruntime
+from gliclass_rerank.engine.after_fork import OpenedHere
 from gliclass_rerank.engine.engine import length_groups
-from gliclass_rerank.errors import BackendError, CheckpointError, listed
+from gliclass_rerank.engine.foreign_errors import as_backend_error, first_line
+from gliclass_rerank.errors import CheckpointError, listed
 from gliclass_rerank.runtimes.interfaces import FloatArray
 from gliclass_rerank.runtimes.options import ModelOptions
 
@@ -54,8 +57,8 @@ class OnnxModel:
             raise CheckpointError(f"`{folder}` must hold model.onnx and tokenizer.json")
         self.folder = folder
         self._batch_tokens = options.batch_budget
-        self._session = _session(path, options.threads)
-        self._inputs = [node.name for node in self._session.get_inputs()]
+        self._opened = OpenedHere(partial(_session, path, options.threads))
+        self._inputs = [node.name for node in self._opened.get().get_inputs()]
         if unknown := set(self._inputs) - _KNOWN_INPUTS:
             raise CheckpointError(f"`{path}` wants inputs that are not text: {listed(unknown)}")
         self._tokenizer = _tokenizer(folder / "tokenizer.json", options)
@@ -63,7 +66,7 @@ class OnnxModel:
     @property
     def output_shapes(self) -> dict[str, list[int | str | None]]:
         """Shape of each output; axes without a fixed size are names or None."""
-        return {node.name: list(node.shape) for node in self._session.get_outputs()}
+        return {node.name: list(node.shape) for node in self._opened.get().get_outputs()}
 
     def run(self, texts: Sequence[str] | Sequence[tuple[str, str]], output: str) -> Iterator[Batch]:
         """Run texts or pairs in batches of similar length.
@@ -91,12 +94,9 @@ class OnnxModel:
             arrays["input_ids"][row, :length] = encoding.ids
             arrays["attention_mask"][row, :length] = 1
             arrays["token_type_ids"][row, :length] = encoding.type_ids
-        try:
-            (values,) = self._session.run([output], {name: arrays[name] for name in self._inputs})
-        except Exception as error:  # onnxruntime's exceptions have no public base class
-            raise BackendError(
-                f"onnxruntime could not run `{self.folder}` on a batch of shape {shape}: {error}"
-            ) from error
+        session = self._opened.get()
+        with as_backend_error(f"onnxruntime could not run `{self.folder}` on a batch of shape {shape}"):
+            (values,) = session.run([output], {name: arrays[name] for name in self._inputs})
         return Batch(rows, np.asarray(values, dtype=np.float32), arrays["attention_mask"].astype(bool))
 
 
@@ -106,7 +106,7 @@ def onnx_file(folder: Path) -> Path | None:
 
 
 def _session(path: Path, threads: int | None) -> Any:  # Any: onnxruntime has no types
-    ort = require("onnxruntime", extra="mining")
+    ort = require_onnxruntime(extra="mining")
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = threads or 0  # 0: one a core
     settings.inter_op_num_threads = 1
@@ -114,8 +114,8 @@ def _session(path: Path, threads: int | None) -> Any:  # Any: onnxruntime has no
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-    except Exception as error:  # as above
-        raise CheckpointError(f"`{path}` cannot be loaded by onnxruntime: {error}") from error
+    except Exception as error:  # onnxruntime's exceptions have no public base class
+        raise CheckpointError(f"`{path}` cannot be loaded by onnxruntime: {first_line(error)}") from error
 
 
 def _tokenizer(path: Path, options: ModelOptions) -> Tokenizer:

@@ -9,7 +9,7 @@ import torch
 from gliclass_rerank.engine.foreign_errors import as_backend_error
 from gliclass_rerank.errors import BackendError, ConfigError, OutOfMemoryError
 
-# As raised under RLIMIT_AS by torch 2.11, onnxruntime 1.31, openvino 2026.4.
+# As raised under RLIMIT_AS by torch 2.13, onnxruntime 1.31, openvino 2026.4.
 NO_MEMORY = [
     "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate "
     "23592960 bytes. Error code 12 (Cannot allocate memory)",
@@ -17,9 +17,11 @@ NO_MEMORY = [
     "Name:'Transpose_23' Status Message: std::bad_alloc",
     "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running MatMul node. Name:'MatMul_24' Status "
     "Message: bfc_arena.cc:360 Failed to allocate memory for requested buffer of size 188743680\n",
-    "Exception from src/inference/src/cpp/infer_request.cpp:224:\nException from src/plugins/intel_cpu/src/node.cpp:794:"
-    "\n[CPU] Gather node with name 'Gather_13' Check 'ptr' failed at src/plugins/intel_cpu/src/cpu_memory.cpp:257:\n"
+    "Exception from src/inference/src/cpp/infer_request.cpp:224:\nException from plugins/intel_cpu/src/node.cpp:794:\n"
+    "[CPU] Gather node with name 'Gather_13' Check 'ptr' failed at src/plugins/intel_cpu/src/cpu_memory.cpp:257:\n"
     "Failed to allocate 23592960 bytes of memory\n",
+    "Exception from src/inference/src/cpp/infer_request.cpp:224:\nException from plugins/intel_cpu/src/node.cpp:823:\n"
+    "[CPU] Subgraph node with name 'MatMul_33' can't alloc\n",
 ]
 
 

@@ -24,7 +24,7 @@ def age(path, days):
 
 @pytest.fixture
 def entries(tmp_path):
-    return [cached_graphs(tmp_path, key, build) for key in KEYS]
+    return [cached_graphs(tmp_path, key, build).folder for key in KEYS]
 
 
 def test_only_entries_that_were_not_used_for_so_long_are_removed(tmp_path, entries):
@@ -45,7 +45,7 @@ def test_a_use_counts_as_one_and_a_removed_entry_is_built_again(tmp_path, entrie
 
     assert prune_graphs(tmp_path, unused_days=7) == 3
     assert list(tmp_path.iterdir()) == entries[:1]
-    assert (cached_graphs(tmp_path, KEYS[1], build) / "query.onnx").read_text() == "a graph"
+    assert (cached_graphs(tmp_path, KEYS[1], build).folder / "query.onnx").read_text() == "a graph"
 
 
 def test_what_a_killed_process_left_is_removed_and_what_is_being_built_is_not(tmp_path, entries):
