@@ -61,12 +61,20 @@ class Collator:
         multiple: Sequences that run together have a multiple of so many tokens in all, padding included.
         group_tokens: Tokens of sequences that run together, at most; a longer one is alone.
         group_cost: What running one group more costs, in tokens.
+        row_multiple: Each sequence of a group has a multiple of so many tokens, padding included.
     """
 
     def __init__(
-        self, config: ModelConfig, device: torch.device, *, multiple: int, group_tokens: int, group_cost: int
+        self,
+        config: ModelConfig,
+        device: torch.device,
+        *,
+        multiple: int,
+        group_tokens: int,
+        group_cost: int,
+        row_multiple: int = 1,
     ) -> None:
-        self._device, self._multiple = device, multiple
+        self._device, self._multiple, self._row_multiple = device, multiple, row_multiple
         self._group_tokens, self._group_cost = group_tokens, group_cost
         self._pad_id = config.shape.pad_id
         self._label_pad_id = config.label_shape.pad_id if config.is_bi_encoder else config.shape.pad_id
@@ -98,6 +106,7 @@ class Collator:
         return batches
 
     def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
+        lengths = [rounded_width(1, length, self._row_multiple) for length in lengths]
         return group_by_length(lengths, self._multiple, self._group_tokens, self._group_cost)
 
     def _block_batch(self, item: Item) -> Batch:
@@ -119,7 +128,8 @@ class Collator:
 
     def _rounded(self, rows: TokenRows, pad_id: int) -> TokenRows:
         num_rows, seq_len = rows.ids.shape
-        extra = rounded_width(num_rows, seq_len, self._multiple) - seq_len
+        width = rounded_width(1, seq_len, self._row_multiple)
+        extra = rounded_width(num_rows, width, self._multiple) - seq_len
         if extra == 0:
             return rows
         return TokenRows(
