@@ -3,7 +3,8 @@
 Regime: the trainer itself, in turns with sequences packed (`packed: true`) and padded (`packed: false`), on lists of
 random words: 12 passages of 8 to 240 tokens, a query of 10, scores of a teacher, some lists with examples; or on a file
 of ranking records. Tokens are counted without padding. Of the steps after the first two, the median and the fastest
-are given, and what a second of one processor does, which other work on the machine disturbs least. The profile is of one process, a few more steps of it.
+are given, and what a second of one processor does, which other work on the machine disturbs least. The profile is of a
+few more steps in one process.
 
     python benchmarks/bench_training.py [--model NAME] [--data FILE] [--steps N] [--processes N] [--threads N]
         [--frozen-layers N] [--queries-per-step N] [--precision NAME] [--engines NAME ...] [--json FILE]
@@ -179,7 +180,7 @@ def main() -> None:
 def print_tables(rounds: Mapping[str, list[dict[str, Any]]], shares: Mapping[str, Mapping[str, float]]) -> None:
     """Speed by engine and round, then where the time goes."""
     print(
-        "| engine | round | tokens/s, median step | fastest step | by processor time | tokens a step | padding | last loss |"
+        "| engine | round | tokens/s, median step | fastest | by processor time | tokens a step | padding | last loss |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for engine, found in rounds.items():
