@@ -64,7 +64,8 @@ def run_packed(
     packing = Packing.of(blocks, candidate_start=model.config.candidate_position_start, dtype=dtype)
     states = encode(model, packing, dtype).to(model.logit_scale.dtype)
     # All parts at once: the gradient of a slice would be as large as the whole, one by one.
-    parts = iter(torch.split(states, [span.stop - span.start for span in packing.spans]))
+    sizes = [span.stop - span.start for span in packing.spans]
+    parts = iter(torch.split(states[: packing.num_used], sizes))
     found = []
     for batch, (query, groups) in zip(batches, packing.items, strict=True):
         encoded = [next(parts).view(span.num_rows, span.width, -1) for span in (query, *groups)]

@@ -1,8 +1,8 @@
 """Sequences of several queries and their candidates after each other, as one long run of tokens.
 
 Whatever works token by token (embeddings, matrices, norms) then works on all of them at once; only attention has to
-know where a sequence begins. Padding is what rounds a sequence up, so that few shapes occur: every new one costs a
-kernel to be made.
+know where a sequence begins. It sees few widths, because every new shape costs a kernel to be made: a sequence alone
+is not padded for that, but seen with the beginning of the next one, masked. Short ones are padded and go together.
 """
 
 from __future__ import annotations
@@ -28,20 +28,31 @@ class Span:
     Attributes:
         start: Their first token.
         num_rows: How many sequences.
-        width: Tokens of each, padding included.
-        mask: What is added to the scores of their own tokens as keys, FloatTensor [num_rows, 1, 1, width] of 0 and
-            minus infinity; None where nothing is padded.
+        width: Tokens of each in the packing.
+        seen: Tokens of each that attention works on: `width` and, of a single sequence, what follows it.
+        mask: What is added to the scores of these as keys, FloatTensor [num_rows, 1, 1, seen] of 0 and minus infinity;
+            None where all are real.
     """
 
     start: int
     num_rows: int
     width: int
+    seen: int
     mask: Tensor | None
 
     @property
     def stop(self) -> int:
         """The token after the last one."""
         return self.start + self.num_rows * self.width
+
+    def windows(self, tokens: Tensor) -> Tensor:
+        """What attention sees of [num_tokens, ...]: [num_rows, seen, ...], for reading only."""
+        stop = self.start + self.num_rows * self.seen
+        return tokens[self.start : stop].view(self.num_rows, self.seen, *tokens.shape[1:])
+
+    def rows(self, tokens: Tensor) -> Tensor:
+        """Their tokens out of [num_tokens, ...]: [num_rows, width, ...]."""
+        return tokens[self.start : self.stop].view(self.num_rows, self.width, *tokens.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,7 @@ class Packing:
         ids: LongTensor [num_tokens].
         positions: LongTensor [num_tokens].
         items: For each query the place of its own tokens and of its groups of candidates; all in order, without gaps.
+            A few tokens follow that belong to nobody.
     """
 
     ids: Tensor
@@ -73,7 +85,7 @@ class Packing:
         ids, positions, items, start = [], [], [], 0
         for batch in batches:
             spans = []
-            for number, rows in enumerate(map(_rounded, (batch.query, *batch.groups))):
+            for number, rows in enumerate((batch.query, *batch.groups)):
                 spans.append(_span(rows, start, dtype))
                 start = spans[-1].stop
                 first = candidate_start if number else 0
@@ -82,7 +94,14 @@ class Packing:
                 positions.append(places.masked_fill(~rows.mask, 0).flatten())
                 ids.append(rows.ids.flatten())
             items.append((spans[0], tuple(spans[1:])))
-        return cls(torch.cat(ids), torch.cat(positions), tuple(items))
+        # Room for what the last sequence sees.
+        tail = (0, ROW_MULTIPLE - start % ROW_MULTIPLE + ROW_MULTIPLE)
+        return cls(functional.pad(torch.cat(ids), tail), functional.pad(torch.cat(positions), tail), tuple(items))
+
+    @property
+    def num_used(self) -> int:
+        """Tokens that belong to a sequence."""
+        return self.spans[-1].stop
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -112,17 +131,11 @@ def packed_chunks(sizes: Sequence[int], max_tokens: int) -> list[list[int]]:
     return chunks
 
 
-def _rounded(rows: TokenRows) -> TokenRows:
-    extra = -rows.ids.shape[1] % ROW_MULTIPLE
-    if not extra:
-        return rows
-    return TokenRows(functional.pad(rows.ids, (0, extra)), functional.pad(rows.mask, (0, extra), value=False), True)
-
-
 def _span(rows: TokenRows, start: int, dtype: torch.dtype) -> Span:
     num_rows, width = rows.ids.shape
+    seen = width + (-width % ROW_MULTIPLE if num_rows == 1 else 0)
     mask = None
-    if rows.is_padded:
-        mask = torch.zeros(num_rows, 1, 1, width, dtype=dtype, device=rows.ids.device)
-        mask.masked_fill_(~rows.mask[:, None, None], -math.inf)
-    return Span(start, num_rows, width, mask)
+    if rows.is_padded or seen > width:
+        mask = torch.full((num_rows, 1, 1, seen), -math.inf, dtype=dtype, device=rows.ids.device)
+        mask[..., :width].masked_fill_(rows.mask[:, None, None], 0)
+    return Span(start, num_rows, width, seen, mask)

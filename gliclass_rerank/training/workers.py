@@ -14,7 +14,6 @@ from types import TracebackType
 import torch
 from torch import nn
 
-import gliclass_rerank
 from gliclass_rerank.errors import BackendError, ConfigError
 from gliclass_rerank.training.config import TrainConfig
 from gliclass_rerank.training.gradients import Part
@@ -118,7 +117,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _started(config: TrainConfig, file: int, share: int, step: int) -> subprocess.Popen[str]:
-    root = str(Path(gliclass_rerank.__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     process = subprocess.Popen(
         [sys.executable, "-m", "gliclass_rerank.training.worker"],

@@ -1,5 +1,6 @@
 """Sequences of several items after each other: what comes out is what padded ones give."""
 
+import math
 import random
 
 import pytest
@@ -34,7 +35,7 @@ THEIRS = {"class_token_pooling": "first", "embed_class_token": False}
 EXAMPLES = (Example("flat tire", ("patch tube",), ()), Example("rust", ("oil chain lube", "dry rag"), ()))
 
 
-def make_batches(checkpoint, *, row_multiple=4, multiple=1):
+def make_batches(checkpoint):
     """Three items of different shapes, one with examples and one with a candidate of no word."""
     planner, rng = build_planner(checkpoint, "shared_query", None, None), random.Random(3)
     items = []
@@ -47,8 +48,8 @@ def make_batches(checkpoint, *, row_multiple=4, multiple=1):
         ask = Ask(text=query, candidates=passages, examples=examples, example_format="few_shot")
         question = Question(query, passages, (1.0,) + (0.0,) * (len(passages) - 1), {}, examples, "file:1")
         items.append(Item(question, planner.plan(ask, yielding="candidates"), 0))
-    options = {"multiple": multiple, "group_tokens": 64, "group_cost": 8}
-    return Collator(checkpoint.config, CPU, row_multiple=row_multiple, **options)(items)
+    options = {"multiple": 1, "group_tokens": 64, "group_cost": 8}
+    return Collator(checkpoint.config, CPU, row_multiple=16, **options)(items)
 
 
 def gradients_of(model, outputs):
@@ -129,20 +130,22 @@ def test_norms_sum_their_gradients_over_many_tokens_exactly_enough():
 
 def test_a_packing_has_sequences_side_by_side_and_few_widths():
     checkpoint = tiny_checkpoint("bert", **OURS)
-    batches = make_batches(checkpoint, row_multiple=16)
+    batches = make_batches(checkpoint)
     packing = Packing.of([batch.inputs for batch in batches], candidate_start=3, dtype=torch.float32)
     stop = 0
     for span in packing.spans:
         assert span.start == stop
-        assert span.width % 16 == 0
+        assert span.seen % 16 == 0
+        assert span.num_rows == 1 or span.seen == span.width
         stop = span.stop
-    assert stop == len(packing.ids) == len(packing.positions)
+    assert stop == packing.num_used
+    assert len(packing.ids) == len(packing.positions) >= max(span.start + span.seen for span in packing.spans)
     query, groups = packing.items[1]
     num_query = batches[1].inputs.query.ids.shape[1]
     assert packing.positions[query.start : query.start + num_query].tolist() == list(range(num_query))
     assert packing.positions[groups[0].start : groups[0].start + 3].tolist() == [3, 4, 5]
-    assert query.mask[0, 0, 0].isinf().sum() == query.width - num_query
-    assert packing.positions[query.start + num_query : query.stop].tolist() == [0] * (query.width - num_query)
+    assert query.width == num_query
+    assert query.mask.flatten().tolist() == [0.0] * num_query + [-math.inf] * (query.seen - num_query)
 
 
 @pytest.mark.parametrize(
