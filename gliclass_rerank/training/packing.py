@@ -95,7 +95,7 @@ class Packing:
                 ids.append(rows.ids.flatten())
             items.append((spans[0], tuple(spans[1:])))
         # Room for what the last sequence sees.
-        tail = (0, ROW_MULTIPLE - start % ROW_MULTIPLE + ROW_MULTIPLE)
+        tail = (0, -start % ROW_MULTIPLE + ROW_MULTIPLE)
         return cls(functional.pad(torch.cat(ids), tail), functional.pad(torch.cat(positions), tail), tuple(items))
 
     @property

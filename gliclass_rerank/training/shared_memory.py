@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ class SharedMemory:
 
 
 def shared_file(size: int) -> int:
-    """Make an unnamed file, in memory where the system has a place for that.
+    """Make an unnamed file, in memory where the system has such files.
 
     Args:
         size: Its bytes.
@@ -50,10 +50,14 @@ def shared_file(size: int) -> int:
     Returns:
         Its descriptor, for the caller to close.
     """
-    in_memory = Path("/dev/shm")
-    with tempfile.TemporaryFile(dir=in_memory if in_memory.is_dir() else None) as file:
-        file.truncate(size)
-        return os.dup(file.fileno())
+    if sys.platform == "linux":
+        # Not a file in /dev/shm, which is small in containers: whoever writes beyond its end is killed.
+        file = os.memfd_create("gliclass-rerank-training")
+    else:
+        with tempfile.TemporaryFile() as named:
+            file = os.dup(named.fileno())
+    os.truncate(file, size)
+    return file
 
 
 def _views(flat: Tensor, parameters: Sequence[nn.Parameter]) -> tuple[Tensor, ...]:

@@ -48,6 +48,7 @@ class Workers:
         file = shared_file(SharedMemory.size(self._parameters, config.processes))
         try:
             self._memory = SharedMemory(file, self._parameters, config.processes)
+            torch._foreach_copy_(self._memory.weights, [parameter.detach() for parameter in self._parameters])
             for share in range(1, config.processes):
                 self._processes.append(_started(config, file, share, step))
         finally:
@@ -71,7 +72,9 @@ class Workers:
     def start(self, step: int) -> None:
         """Hand over the weights and let all begin with a step."""
         if self._processes:
-            torch._foreach_copy_(self._memory.weights, [parameter.detach() for parameter in self._parameters])
+            shared = zip(self._memory.weights, self._parameters, strict=True)
+            trained = [(theirs, ours.detach()) for theirs, ours in shared if ours.requires_grad]
+            torch._foreach_copy_([theirs for theirs, _ in trained], [ours for _, ours in trained])
         for process in self._processes:
             assert process.stdin is not None, "a pipe"
             with suppress(BrokenPipeError):  # `finish` says so
