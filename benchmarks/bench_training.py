@@ -7,7 +7,8 @@ are given, and what a second of one processor does, which other work on the mach
 few more steps in one process.
 
     python benchmarks/bench_training.py [--model NAME] [--data FILE] [--steps N] [--processes N] [--threads N]
-        [--frozen-layers N] [--queries-per-step N] [--precision NAME] [--engines NAME ...] [--json FILE]
+        [--frozen-layers N] [--queries-per-step N] [--precision NAME] [--engines NAME ...] [--profile-steps N]
+        [--json FILE]
 """
 
 from __future__ import annotations
@@ -132,6 +133,7 @@ def main() -> None:
     parser.add_argument("--queries-per-step", type=int, default=8)
     parser.add_argument("--precision", default="bfloat16")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--profile-steps", type=int, default=2, help="0 for no profile")
     parser.add_argument("--json", type=Path, help="where the result goes too")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -167,7 +169,8 @@ def main() -> None:
             for engine, found in rounds.items():
                 found.append(measured(replace(config, packed=ENGINES[engine]), folder / "run"))
         shares = {
-            engine: profiled(replace(config, packed=ENGINES[engine], steps=2), folder / "run") for engine in rounds
+            engine: profiled(replace(config, packed=ENGINES[engine], steps=arguments.profile_steps), folder / "run")
+            for engine in (rounds if arguments.profile_steps else ())
         }
     print_tables(rounds, shares)
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
@@ -190,6 +193,8 @@ def print_tables(rounds: Mapping[str, list[dict[str, Any]]], shares: Mapping[str
                 f"{row['tokens_per_cpu_second']:,.0f} | "
                 f"{row['tokens_per_step']:,.0f} | {row['padding']:.0%} | {row['loss']:.4f} |"
             )
+    if not shares:
+        return
     print(f"\n| time of one process | {' | '.join(shares)} |\n|---|{'---|' * len(shares)}")
     for kind in (*KINDS, "rest"):
         print(f"| {kind} | {' | '.join(f'{share[kind]:.0%}' for share in shares.values())} |")
