@@ -61,12 +61,20 @@ class Collator:
         multiple: Sequences that run together have a multiple of so many tokens in all, padding included.
         group_tokens: Tokens of sequences that run together, at most; a longer one is alone.
         group_cost: What running one group more costs, in tokens.
+        row_multiple: Where several sequences run together, each has a multiple of so many tokens, padding included.
     """
 
     def __init__(
-        self, config: ModelConfig, device: torch.device, *, multiple: int, group_tokens: int, group_cost: int
+        self,
+        config: ModelConfig,
+        device: torch.device,
+        *,
+        multiple: int,
+        group_tokens: int,
+        group_cost: int,
+        row_multiple: int = 1,
     ) -> None:
-        self._device, self._multiple = device, multiple
+        self._device, self._multiple, self._row_multiple = device, multiple, row_multiple
         self._group_tokens, self._group_cost = group_tokens, group_cost
         self._pad_id = config.shape.pad_id
         self._label_pad_id = config.label_shape.pad_id if config.is_bi_encoder else config.shape.pad_id
@@ -98,7 +106,9 @@ class Collator:
         return batches
 
     def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
-        return group_by_length(lengths, self._multiple, self._group_tokens, self._group_cost)
+        return group_by_length(
+            lengths, self._multiple, self._group_tokens, self._group_cost, row_multiple=self._row_multiple
+        )
 
     def _block_batch(self, item: Item) -> Batch:
         (blocks,) = item.plan.requests
@@ -119,7 +129,7 @@ class Collator:
 
     def _rounded(self, rows: TokenRows, pad_id: int) -> TokenRows:
         num_rows, seq_len = rows.ids.shape
-        extra = rounded_width(num_rows, seq_len, self._multiple) - seq_len
+        extra = rounded_width(num_rows, seq_len, self._multiple, self._row_multiple) - seq_len
         if extra == 0:
             return rows
         return TokenRows(
@@ -134,13 +144,20 @@ def _window(request: Window | Blocks) -> Window:
     return request
 
 
-def rounded_width(num_rows: int, seq_len: int, multiple: int) -> int:
-    """The least width of at least `seq_len` with which the rows have a multiple of `multiple` tokens in all."""
+def rounded_width(num_rows: int, seq_len: int, multiple: int, row_multiple: int = 1) -> int:
+    """The least width of at least `seq_len` with which the rows have a multiple of `multiple` tokens in all.
+
+    Several rows are rounded up to a multiple of `row_multiple` first.
+    """
+    if num_rows > 1:
+        seq_len = -(-seq_len // row_multiple) * row_multiple
     step = multiple // math.gcd(num_rows, multiple)
     return -(-seq_len // step) * step
 
 
-def group_by_length(lengths: Sequence[int], multiple: int, max_tokens: int, group_cost: int) -> list[list[int]]:
+def group_by_length(
+    lengths: Sequence[int], multiple: int, max_tokens: int, group_cost: int, *, row_multiple: int = 1
+) -> list[list[int]]:
     """Group sequences so that padding and the cost of groups together are least.
 
     Exact, by dynamic programming over the sequences in order of length.
@@ -150,6 +167,7 @@ def group_by_length(lengths: Sequence[int], multiple: int, max_tokens: int, grou
         multiple: A group's tokens are rounded up to a multiple of this.
         max_tokens: Tokens of a group at most, unless it is a single sequence.
         group_cost: What one group more costs, in tokens.
+        row_multiple: As for `rounded_width`.
 
     Returns:
         Positions of the sequences, longest first, each once.
@@ -159,7 +177,7 @@ def group_by_length(lengths: Sequence[int], multiple: int, max_tokens: int, grou
     for end in range(1, len(order) + 1):
         costs = []
         for start in range(end - 1, -1, -1):
-            tokens = (end - start) * rounded_width(end - start, lengths[order[start]], multiple)
+            tokens = (end - start) * rounded_width(end - start, lengths[order[start]], multiple, row_multiple)
             if tokens > max_tokens and end - start > 1:
                 if (end - start) * lengths[order[start]] > max_tokens:
                     break  # a longer group is longer still

@@ -266,7 +266,9 @@ class TrainConfig:
         dropout: Probability in the backbone's dropout modules; 0 switches dropout off.
         precision: `bfloat16` runs the backbone's matrices in half precision; weights stay float32.
         device: A torch device; None takes the best.
-        threads: Torch's threads during the run; None leaves them.
+        threads: Torch's threads during the run, of each process; None leaves them, or takes 1 with several processes.
+        processes: Processes that share the items of each step, on a CPU.
+        packed: Whether sequences of several items run after each other without padding; None does so where it can.
         max_window_tokens: Longest sequence; None takes what inference takes.
         max_example_tokens: Tokens of an item's examples at most; None takes what inference takes.
         padding_multiple: Candidates that run together have a multiple of so many tokens, padding included; None takes
@@ -301,6 +303,8 @@ class TrainConfig:
     precision: Precision = "float32"
     device: str | None = None
     threads: int | None = None
+    processes: int = 1
+    packed: bool | None = None
     max_window_tokens: int | None = None
     max_example_tokens: int | None = None
     padding_multiple: int | None = None
@@ -318,7 +322,7 @@ class TrainConfig:
             raise ConfigError(f"give either `steps` or `epochs`, got {shown(self.steps)} and {shown(self.epochs)}")
         if self.epochs is not None:
             _check_positive("epochs", self.epochs)
-        for name in ("queries_per_step", "checkpoint_every", "keep_checkpoints"):
+        for name in ("queries_per_step", "processes", "checkpoint_every", "keep_checkpoints"):
             _check_at_least(name, getattr(self, name), 1)
         for name in ("steps", "threads", "padding_multiple", "eval_every", "patience"):
             if getattr(self, name) is not None:
@@ -331,7 +335,15 @@ class TrainConfig:
             _check_positive("max_gradient_norm", self.max_gradient_norm)
         _check_share("warmup_share", self.warmup_share)
         _check_share("dropout", self.dropout)
+        self._check_processes()
         self._check_dev()
+
+    def _check_processes(self) -> None:
+        if self.processes > self.queries_per_step:
+            raise ConfigError(
+                f"`processes` share the items of a step, so there can be at most `queries_per_step` = "
+                f"{self.queries_per_step}, got {self.processes}"
+            )
 
     def _check_dev(self) -> None:
         titles = [dev.title for dev in self.dev]

@@ -32,7 +32,9 @@ from gliclass_rerank.errors import CheckpointError, ConfigError, listed
 from gliclass_rerank.training.config import TrainConfig, default_settings
 
 # What may change between two parts of a run: none of these decides what is learned, rounding aside.
-_FREE_KEYS: Final = frozenset({"output", "device", "threads", "checkpoint_every", "keep_checkpoints", "plot"})
+_FREE_KEYS: Final = frozenset(
+    {"output", "device", "threads", "processes", "checkpoint_every", "keep_checkpoints", "plot"}
+)
 _STATE: Final = re.compile(r"step-(\d+)")
 # What `--fresh` throws away; what makes the folder a run's goes last, so that a kill leaves a run.
 _OURS: Final = ("states", "best", "last", "train.csv", "dev.csv", "curves.png", "run.json")

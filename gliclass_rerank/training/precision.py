@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,14 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from gliclass_rerank.model.blocks.interface import LayerRunner
 from gliclass_rerank.model.head import ScoringHead
 from gliclass_rerank.training.batches import Batch
 from gliclass_rerank.training.config import Precision
 
+ItemOutput = tuple[Tensor, Tensor | None]
+"""An item's logits, FloatTensor [num_candidates], and its candidates' vectors, FloatTensor [num_candidates, hidden]."""
 
-def run(
-    model: ScoringHead, batch: Batch, precision: Precision, *, with_vectors: bool
-) -> list[tuple[Tensor, Tensor | None]]:
+
+def run(model: ScoringHead, batch: Batch, precision: Precision, *, with_vectors: bool) -> list[ItemOutput]:
     """Run a batch through the model, keeping what gradients need.
 
     Args:
@@ -34,8 +37,27 @@ def run(
     with ExitStack() as stack:
         if precision == "bfloat16":
             stack.enter_context(_half_precision(model, model.logit_scale.device.type))
+        return outputs_of(model, batch, with_vectors=with_vectors)
+
+
+def outputs_of(
+    model: ScoringHead, batch: Batch, *, with_vectors: bool, runner: LayerRunner | None = None
+) -> list[ItemOutput]:
+    """Run a batch through the model as it is set.
+
+    Args:
+        model: The model.
+        batch: The batch.
+        with_vectors: As for `run`.
+        runner: Runs the backbone's layers; None for torch.
+
+    Returns:
+        As `run`.
+    """
+    forward = model if runner is None else partial(model, runner=runner)
+    with ExitStack() as stack:
         caught = stack.enter_context(_outputs(model.classes_projector)) if with_vectors else []
-        logits = batch.rows(model(batch.inputs))
+        logits = batch.rows(forward(batch.inputs))
     if not with_vectors:
         return [(row, None) for row in logits]
     # Blocks give candidates group by group, windows all at once.

@@ -18,21 +18,17 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
-import numpy as np
 import torch
 
 from gliclass_rerank._optional import require
-from gliclass_rerank.checkpoint import Checkpoint
-from gliclass_rerank.engine.engine import default_batch_tokens
 from gliclass_rerank.engine.placement import resolve_placement
 from gliclass_rerank.errors import BackendError, ConfigError
-from gliclass_rerank.scoring import build_planner, resolve_plan
-from gliclass_rerank.training.batches import Batch, Collator
+from gliclass_rerank.training.batches import Batch
 from gliclass_rerank.training.config import TrainConfig
 from gliclass_rerank.training.curves import Journal, draw
 from gliclass_rerank.training.dev import DevSets, LiveScorer, columns, selected
 from gliclass_rerank.training.folder import Progress, RunFolder
-from gliclass_rerank.training.objective import item_loss
+from gliclass_rerank.training.gradients import Gradients
 from gliclass_rerank.training.optimizer import (
     build_optimizer,
     clip_gradients,
@@ -43,11 +39,11 @@ from gliclass_rerank.training.optimizer import (
     set_dropout,
     set_rates,
 )
-from gliclass_rerank.training.precision import run
 from gliclass_rerank.training.reports import Pace, Report
-from gliclass_rerank.training.sources import data_files, load_source
+from gliclass_rerank.training.sources import data_files
 from gliclass_rerank.training.start import load_start
-from gliclass_rerank.training.stream import Stream, prepared
+from gliclass_rerank.training.stream import prepared
+from gliclass_rerank.training.workers import Workers
 
 _TRAIN_COLUMNS: Final = ("step", "loss", "gradient_norm", "rate_factor", "tokens", "padded_tokens", "seconds")
 
@@ -95,7 +91,8 @@ def train(
     if minutes is not None and not minutes > 0:
         raise ConfigError(f"`minutes` must be above 0, got {minutes}")
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
-    with _own_settings(config.threads):
+    threads = 1 if config.threads is None and config.processes > 1 else config.threads
+    with _own_settings(threads):
         return _Run(config, fresh, on_report or (lambda _: None)).go(deadline)
 
 
@@ -117,7 +114,6 @@ class _Run:
         self.config, self.on_report = config, on_report
         if config.plot:
             require("matplotlib.figure", extra="train")  # before hours are spent
-        sources = [(source, load_source(source, config.seed)) for source in config.sources]
         self.dev = DevSets(config.dev)
         self.folder, data_sizes = RunFolder(config.output), data_files(config)
         goes_on = not fresh and self.folder.holds(config, data_sizes)
@@ -131,18 +127,9 @@ class _Run:
         self.optimizer = build_optimizer(self.model, config)
         if saved is not None:
             restore_state(self.model, self.optimizer, saved.optimizer)
-        planner = build_planner(
-            self.checkpoint,
-            resolve_plan(self.checkpoint, None),
-            config.max_window_tokens,
-            None,
-            max_example_tokens=config.max_example_tokens,
-        )
-        example_format = self.checkpoint.layout.default_example_format
-        self.stream = Stream(sources, planner, example_format=example_format, seed=config.seed)
-        self.collate = _collator(config, self.checkpoint, self.device)
-        self.scorer = LiveScorer(self.model, planner, example_format)
-        self.num_steps = _num_steps(config, self.stream.num_records)
+        self.gradients = Gradients(config, self.checkpoint)
+        self.scorer = LiveScorer(self.model, self.gradients.planner, self.gradients.example_format)
+        self.num_steps = _num_steps(config, self.gradients.stream.num_records)
         self.pace = Pace()
         # Only now, because a config that does not work shall neither take a folder nor empty one.
         if goes_on:
@@ -163,11 +150,14 @@ class _Run:
         if self.progress.step == 0 and self.config.dev:
             self._evaluate()
         if not self.is_finished:
-            with closing(prepared(self._batches, self.progress.step)) as steps:
+            with (
+                Workers(self.config, self.model, self.progress.step) as self.workers,
+                closing(prepared(self.gradients.prepare, self.progress.step)) as steps,
+            ):
                 self._loop(steps, deadline)
         return Outcome(self.progress, self.num_steps, self.is_finished)
 
-    def _loop(self, steps: Iterator[list[Batch]], deadline: float) -> None:
+    def _loop(self, steps: Iterator[list[list[Batch]]], deadline: float) -> None:
         config = self.config
         while not self.is_finished:
             self._step(steps)
@@ -185,54 +175,30 @@ class _Run:
             if ends:
                 return
 
-    def _batches(self, step: int) -> list[Batch]:
-        count = self.config.queries_per_step
-        return self.collate([self.stream[position] for position in range(step * count, (step + 1) * count)])
-
-    def _step(self, steps: Iterator[list[Batch]]) -> None:
+    def _step(self, steps: Iterator[list[list[Batch]]]) -> None:
         config, progress = self.config, self.progress
         started = time.monotonic()
-        batches = next(steps)
-        total = torch.zeros((), device=self.device)
-        for number, batch in enumerate(batches):
-            if config.dropout > 0:
-                torch.manual_seed(_dropout_seed(config.seed, progress.step, number))
-            loss = self._loss(batch) / config.queries_per_step
-            loss.backward()  # type: ignore[no-untyped-call] # torch's own
-            total += loss.detach()
+        self.workers.start(progress.step)
+        own = self.gradients.add(next(steps), progress.step)
+        part = sum(self.workers.finish(), own)
         factor = rate_factor(progress.step, self.num_steps, warmup_share=config.warmup_share, schedule=config.schedule)
-        step_loss, norm = self._update(total, factor)
-        num_tokens = sum(batch.num_tokens for batch in batches)
-        num_padded = sum(batch.num_padded for batch in batches)
+        norm = self._update(part.loss, factor)
         seconds = time.monotonic() - started
         self.progress = replace(
             progress,
             step=progress.step + 1,
-            num_tokens=progress.num_tokens + num_tokens,
-            num_padded=progress.num_padded + num_padded,
+            num_tokens=progress.num_tokens + part.num_tokens,
+            num_padded=progress.num_padded + part.num_padded,
             seconds=progress.seconds + seconds,
         )
-        row = (self.progress.step, step_loss, norm, factor, num_tokens, num_padded, seconds)
+        row = (self.progress.step, part.loss, norm, factor, part.num_tokens, part.num_padded, seconds)
         self.train_journal.add(dict(zip(_TRAIN_COLUMNS, row, strict=True)))
-        self.pace.add_step(seconds, num_tokens, num_padded)
-        self._report(step_loss, {})
+        self.pace.add_step(seconds, part.num_tokens, part.num_padded)
+        self._report(part.loss, {})
 
-    def _loss(self, batch: Batch) -> torch.Tensor:
-        """The sum over a batch's items."""
-        terms = [self.config.sources[item.source].losses for item in batch.items]
-        with_vectors = any(term.name == "contrastive" for losses in terms for term in losses)
-        outputs = run(self.model, batch, self.config.precision, with_vectors=with_vectors)
-        losses = [
-            item_loss(logits, vectors, item.question, order, terms_of_item)
-            for (logits, vectors), item, order, terms_of_item in zip(
-                outputs, batch.items, batch.orders, terms, strict=True
-            )
-        ]
-        return torch.stack(losses).sum()
-
-    def _update(self, total: torch.Tensor, factor: float) -> tuple[float, float]:
-        """Change the weights; the loss and its gradient's length are returned, and checked before."""
-        norm, step_loss = clip_gradients(self.optimizer, self.config.max_gradient_norm), total.item()
+    def _update(self, step_loss: float, factor: float) -> float:
+        """Change the weights; the gradient's length is returned, and checked with the loss before."""
+        norm = clip_gradients(self.optimizer, self.config.max_gradient_norm)
         if not (math.isfinite(step_loss) and math.isfinite(norm)):
             raise BackendError(
                 f"the loss of step {self.progress.step + 1} is {step_loss} and its gradient's length {norm}; "
@@ -241,7 +207,7 @@ class _Run:
         set_rates(self.optimizer, factor)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return step_loss, norm
+        return norm
 
     def _evaluate(self) -> None:
         started = time.monotonic()
@@ -282,26 +248,8 @@ class _Run:
         )
 
 
-def _collator(config: TrainConfig, checkpoint: Checkpoint, device: torch.device) -> Collator:
-    is_half = config.precision == "bfloat16"
-    multiple = config.padding_multiple
-    if multiple is None:
-        multiple = 64 if is_half else 1
-    # A CPU works best on what fits its cache; a GPU wants to be filled. The cost of a group is what was fastest when
-    # 24 passages of 8 to 250 tokens were trained on: 16 to 64 in float32, 128 where the tokens themselves cost less.
-    is_cpu = device.type == "cpu"
-    group_tokens = default_batch_tokens(on_cpu=is_cpu)
-    group_cost = (128 if is_half else 32) if is_cpu else 4096
-    return Collator(checkpoint.config, device, multiple=multiple, group_tokens=group_tokens, group_cost=group_cost)
-
-
 def _num_steps(config: TrainConfig, num_records: int) -> int:
     if config.steps is not None:
         return config.steps
     assert config.epochs is not None, "checked by TrainConfig"
     return max(1, round(config.epochs * num_records / config.queries_per_step))
-
-
-def _dropout_seed(seed: int, step: int, batch: int) -> int:
-    """A seed for one forward pass, so that no random state has to be kept."""
-    return int(np.random.SeedSequence([seed, 3, step, batch]).generate_state(1, np.uint64)[0] >> 1)
