@@ -34,9 +34,9 @@ class Block:
         text_form: UInt8Array [num_texts].
         text_is_query: UInt8Array [num_texts]. 0 or 1.
         kind: UInt8Array [num_lists]. Position in `KINDS`.
-        query: UInt32Array [num_lists]. Number of the text.
+        query: UInt16Array or UInt32Array [num_lists]. Number of the text.
         start: UInt32Array [num_lists + 1]. Where a list's candidates begin, and the last one's end.
-        candidate: UInt32Array [num_slots]. Number of the text.
+        candidate: UInt16Array or UInt32Array [num_slots]. Number of the text.
         grade: Int8Array [num_slots]. `UNJUDGED` if nobody has judged it.
     """
 
@@ -47,9 +47,9 @@ class Block:
     text_form: NDArray[np.uint8]
     text_is_query: NDArray[np.uint8]
     kind: NDArray[np.uint8]
-    query: NDArray[np.uint32]
+    query: NDArray[np.unsignedinteger[Any]]
     start: NDArray[np.uint32]
-    candidate: NDArray[np.uint32]
+    candidate: NDArray[np.unsignedinteger[Any]]
     grade: NDArray[np.int8]
 
     def __len__(self) -> int:
@@ -81,10 +81,11 @@ def save_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
         path: The file; it appears whole.
         arrays: By name; without Python objects.
     """
-    with whole_file(path) as staging, zipfile.ZipFile(staging, "w", zipfile.ZIP_LZMA) as archive:
+    with whole_file(path) as staging, zipfile.ZipFile(staging, "w") as archive:
         for name, array in arrays.items():
-            # A fixed date, so that the same arrays are the same file.
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+            info = zipfile.ZipInfo(f"{name}.npy")  # its date is fixed, so that the same arrays are the same file
+            info.compress_type = zipfile.ZIP_LZMA
+            with archive.open(info, "w", force_zip64=True) as member:
                 npy_format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
 
 
@@ -127,7 +128,8 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
         DataError: The file is missing or broken.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # numpy leaves a broken file that it has opened itself to the garbage collector.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except Exception as error:  # numpy, zipfile and lzma raise a dozen kinds for broken files
         raise DataError(f"{path}: cannot be read: {str(error)[:80]}") from error
@@ -204,8 +206,13 @@ def numbered(lists: Sequence[NamedList], digests: dict[str, str]) -> Block:
         text_form=np.array([ref.form for ref in rows], dtype=np.uint8),
         text_is_query=np.array([ref.is_query for ref in rows], dtype=np.uint8),
         kind=np.array([one.kind for one in lists], dtype=np.uint8),
-        query=np.array([rows[one.query] for one in lists], dtype=np.uint32),
+        query=_smallest([rows[one.query] for one in lists]),
         start=sizes.astype(np.uint32),
-        candidate=np.array([rows[ref] for one in lists for ref in one.candidates], dtype=np.uint32),
+        candidate=_smallest([rows[ref] for one in lists for ref in one.candidates]),
         grade=np.array([grade for one in lists for grade in one.grades], dtype=np.int8),
     )
+
+
+def _smallest(numbers: list[int]) -> NDArray[np.unsignedinteger[Any]]:
+    array = np.array(numbers, dtype=np.uint32)
+    return array.astype(np.uint16) if _is_below(array, 1 << 16) else array

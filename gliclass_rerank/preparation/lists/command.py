@@ -33,11 +33,19 @@ def mine(data: _Data, work: _Work, block: _Block, model: _Model, teacher: _Name,
 
 
 @app.command()
-def encode(data: _Data, work: _Work, block: _Block, model: _Model, teacher: _Name, threads: _Threads = 1) -> None:
+def encode(
+    data: _Data,
+    work: _Work,
+    block: _Block,
+    model: _Model,
+    teacher: _Name,
+    threads: _Threads = 1,
+    texts: Annotated[int | None, typer.Option("--texts", min=1, help="Only so many.  [default: all]")] = None,
+) -> None:
     """Embed the texts of a block."""
     from gliclass_rerank.preparation.lists.steps import encode_step
 
-    encode_step(data, work, block, model, teacher, threads=threads, progress=terminal)
+    encode_step(data, work, block, model, teacher, threads=threads, num_texts=texts, progress=terminal)
 
 
 @app.command()

@@ -94,7 +94,15 @@ def _keep_vectors(
 
 
 def encode_step(
-    data: Path, work: Path, block: int, model: str, name: str, *, threads: int, progress: Progress = silent
+    data: Path,
+    work: Path,
+    block: int,
+    model: str,
+    name: str,
+    *,
+    threads: int,
+    num_texts: int | None = None,
+    progress: Progress = silent,
 ) -> None:
     """Embed a block's texts.
 
@@ -105,6 +113,7 @@ def encode_step(
         model: Folder of an encoder.
         name: Which teacher it is.
         threads: Threads of a forward pass.
+        num_texts: Embed no more of the block's texts, which are in the order of the lists; None for all.
         progress: Told how far it is.
     """
     teacher = _encoder(name, threads)
@@ -114,7 +123,7 @@ def encode_step(
     if len(read_vectors(target, teacher.width or 0)) == made.num_texts:
         return
     encoder = load_encoder(model, teacher.options)
-    grow_vectors(target, block_texts(data, made), made.text_is_query, encoder, progress=progress)
+    grow_vectors(target, block_texts(data, made), made.text_is_query, encoder, num_texts=num_texts, progress=progress)
 
 
 def score_step(

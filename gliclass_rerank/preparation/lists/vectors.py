@@ -27,6 +27,7 @@ def grow_vectors(
     is_query: Sequence[bool] | NDArray[np.uint8],
     encoder: TextEncoder,
     *,
+    num_texts: int | None = None,
     progress: Progress = silent,
 ) -> None:
     """Embed what a file does not hold yet.
@@ -36,6 +37,7 @@ def grow_vectors(
         texts: All texts, in the order of its rows.
         is_query: Which of them the encoder reads as queries.
         encoder: Embeds them.
+        num_texts: Stop after so many rows; None for all.
         progress: Told how many texts are embedded.
 
     Raises:
@@ -47,7 +49,7 @@ def grow_vectors(
         done = done // CHUNK * CHUNK
     with path.open("ab") as file, progress("texts", len(texts), done) as advance:
         file.truncate(done * width * _BYTES)
-        for start in range(done, len(texts), CHUNK):
+        for start in range(done, min(len(texts), len(texts) if num_texts is None else num_texts), CHUNK):
             chunk = slice(start, min(start + CHUNK, len(texts)))
             file.write(embedded(texts[chunk], np.asarray(is_query[chunk], dtype=bool), encoder).tobytes())
             file.flush()
