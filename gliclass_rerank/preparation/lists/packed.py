@@ -124,8 +124,10 @@ def load_packed(path: Path) -> Packed:
     scores = {name.removeprefix(_PREFIX): codes for name, codes in arrays.items() if name.startswith(_PREFIX)}
     scales = {name: arrays.get(_SCALE + name, np.zeros(0)) for name in scores}
     for name, codes in scores.items():
-        if len(codes) != len(block.candidate) or codes.dtype != np.uint8 or scales[name].shape != (2,):
-            raise DataError(f"{path}: the scores of {name!r} do not fit the lists")
+        scale = scales[name]
+        fits = codes.shape == block.candidate.shape and codes.dtype == np.uint8
+        if not (fits and scale.shape == (2,) and scale.dtype.kind == "f" and bool(np.isfinite(scale).all())):
+            raise DataError(f"{path}: the scores of {name[:40]!r} do not fit the lists")
     return Packed(block, scores, {name: (float(scale[0]), float(scale[1])) for name, scale in scales.items()})
 
 

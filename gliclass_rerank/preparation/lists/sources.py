@@ -12,14 +12,16 @@ Each may be gzipped. A record's number is its place among the lines that are not
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gliclass_rerank.errors import DataError
 from gliclass_rerank.evaluation.files import existing, read_jsonl, read_lines
 
-_DIGEST_BYTES = 8
+_DIGEST_BYTES: Final = 8
+_NAME: Final = re.compile(r"\w[\w.-]*(/(corpus|queries))?")
 
 
 class Item(NamedTuple):
@@ -82,7 +84,7 @@ def read_items(data: Path, name: str) -> list[Item]:
     """
     path = _file(data, name)
     if path is None:
-        raise DataError(f"{data}: no source {name!r}, neither a collection nor a file of questions or texts")
+        raise DataError(f"{data}: no source {name[:80]!r}, neither a collection nor a file of questions or texts")
     return list(_items(path))
 
 
@@ -95,6 +97,8 @@ def source_digest(items: list[Item]) -> str:
 
 
 def _file(data: Path, name: str) -> Path | None:
+    if not _NAME.fullmatch(name):  # names come from packed files too: none may lead out of the data folder
+        return None
     collection, _, part = name.partition("/")
     if part:
         return existing(data / "rerank" / "train" / collection / f"{part}.jsonl")
