@@ -23,7 +23,10 @@ def _word_vector(word):
 
 
 class WordEncoder:
-    """Sums vectors of words; remembers how many texts it has read, and fails when told to."""
+    """Sums vectors of words; remembers how many texts it has read, and fails when told to.
+
+    What else is in the batch shifts a vector a little, as with int8 models.
+    """
 
     def __init__(self, fails_after=None):
         self.num_texts, self._fails_after = 0, fails_after
@@ -32,7 +35,9 @@ class WordEncoder:
         self.num_texts += len(texts)
         if self._fails_after is not None and self.num_texts > self._fails_after:
             raise KeyboardInterrupt
-        return Embedded(unit_length(np.stack([self._vector(text, role) for text in texts])), len(texts))
+        return Embedded(
+            unit_length(np.stack([self._vector(text, role) + 1e-3 * len(texts) for text in texts])), len(texts)
+        )
 
     @staticmethod
     def _vector(text, role):

@@ -25,7 +25,7 @@ from gliclass_rerank.preparation.lists.vectors import CHUNK, grow_vectors, read_
 from gliclass_rerank.runtimes.options import ModelOptions
 from gliclass_rerank.training.records import ranking_record
 
-BLOCK = 2
+BLOCK = 5  # with the passages that are held out, were they not
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_a_stopped_run_embeds_the_rest_and_ends_with_the_same_vectors(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         grow_vectors(path, texts, is_query, WordEncoder(fails_after=2 * CHUNK + 20))
     with path.open("ab") as file:
-        file.write(b"half a row")
+        file.write(bytes(3 * 2 * list_data.WIDTH + 7))  # a part of a chunk, and of a row
     encoder = WordEncoder()
     grow_vectors(path, texts, is_query, encoder, num_texts=2 * CHUNK)
     assert encoder.num_texts < 10, "nothing is left to do before that row"
@@ -220,7 +220,7 @@ def test_texts_are_written_with_the_vectors_that_all_teachers_have(data, made, t
     stored = np.load(tmp_path / "out" / f"{MPNET}.npy", allow_pickle=False)
     for row in (0, 5, CHUNK - 1):
         role = "query" if rows[row].fields["is_query"] else "passage"
-        assert np.allclose(stored[row], WordEncoder().encode([texts[row]], role).vectors[0], atol=1e-3)
+        assert np.allclose(stored[row], WordEncoder().encode([texts[row]], role).vectors[0], atol=0.03)
 
 
 def test_other_data_than_that_of_mining_is_refused(made, tmp_path):
