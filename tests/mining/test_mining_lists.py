@@ -10,7 +10,7 @@ from tiny_checkpoints import WORDS
 from gliclass_rerank.errors import ConfigError, DataError
 from gliclass_rerank.evaluation.collection import load_collection
 from gliclass_rerank.evaluation.files import read_jsonl
-from gliclass_rerank.preparation.lists import join, packed, steps
+from gliclass_rerank.preparation.lists import command, join, packed, steps
 from gliclass_rerank.preparation.lists.asking import open_corpus
 from gliclass_rerank.preparation.lists.block import block_arrays, load_block, save_arrays
 from gliclass_rerank.preparation.lists.dev import write_dev_sets
@@ -335,3 +335,25 @@ def test_unknown_teachers_and_blocks_are_refused(tmp_path):
         steps.block_folder(tmp_path, 16)
     with pytest.raises(ConfigError, match="makes no vectors"):
         steps.encode_step(tmp_path, tmp_path, 0, "x", CROSS, threads=1)
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["lists", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    return ended.value.code
+
+
+def test_the_commands_print_what_they_made_and_errors_in_one_line(data, made, tmp_path, monkeypatch, capsys):
+    written(tmp_path / "work", made)
+    file, records = tmp_path / "lists.npz", tmp_path / "records.jsonl"
+    assert not run(monkeypatch, "pack", "--work", tmp_path / "work", "--block", BLOCK, "--out", file)
+    assert f"{len(made)} lists, " in capsys.readouterr().out
+    assert not run(monkeypatch, "join", "--data", data, file, "--out", records)
+    assert capsys.readouterr().out == f"{len(made)} records\n"
+    assert not run(monkeypatch, "dev", "--data", data, "--out", tmp_path / "dev", "--queries", 3, "--candidates", 4)
+    assert "boolq\t3 queries" in capsys.readouterr().out
+    assert run(monkeypatch, "pack", "--work", tmp_path / "work", "--block", BLOCK + 1, "--out", file) == 2
+    assert re.fullmatch(r"error: .*lists\.npz: cannot be read: .*\n", capsys.readouterr().err)
+    assert run(monkeypatch, "dev", "--data", data, "--out", tmp_path / "none" / "dev") == 2
+    assert capsys.readouterr().err.startswith("error: ")

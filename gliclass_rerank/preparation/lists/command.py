@@ -115,11 +115,12 @@ def dev(
 
 
 def main() -> None:
-    """Run a step; an error of ours is one line."""
+    """Run a step; an error is one line, and the exit code is 2."""
     try:
         app()
-    except GLiClassRerankError as error:
-        sys.exit(f"error: {error}")
+    except (GLiClassRerankError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":
