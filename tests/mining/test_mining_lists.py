@@ -18,6 +18,7 @@ from gliclass_rerank.preparation.lists.forms import Form, TextRef, text_of
 from gliclass_rerank.preparation.lists.kinds import KINDS
 from gliclass_rerank.preparation.lists.mine_block import mine_block
 from gliclass_rerank.preparation.lists.mixtures import CROSS, DENSE, LATE, MIXTURES, MPNET, mixed
+from gliclass_rerank.preparation.lists.packed import load_packed
 from gliclass_rerank.preparation.lists.scores import chunks_of, grow_scores, read_scores
 from gliclass_rerank.preparation.lists.sources import Item
 from gliclass_rerank.preparation.lists.teachers import TEACHERS, Teacher, teacher_named
@@ -357,3 +358,58 @@ def test_the_commands_print_what_they_made_and_errors_in_one_line(data, made, tm
     assert re.fullmatch(r"error: .*lists\.npz: cannot be read: .*\n", capsys.readouterr().err)
     assert run(monkeypatch, "dev", "--data", data, "--out", tmp_path / "none" / "dev") == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_mining_that_is_stopped_after_its_lists_makes_the_missing_vectors(data, token_models, tmp_path, monkeypatch):
+    states, _, width = token_models
+    monkeypatch.setitem(TEACHERS, DENSE, Teacher(ModelOptions(kind="encoder", pooling="mean"), width))
+    with monkeypatch.context() as stopped:
+        stopped.setattr(steps, "_complete", list_data.stop)
+        with pytest.raises(KeyboardInterrupt):
+            steps.mine_step(data, tmp_path, BLOCK, str(states), DENSE, threads=1)
+    folder = steps.block_folder(tmp_path, BLOCK)
+    block = load_block(folder / "lists.npz")
+    known = read_vectors(folder / f"scratch-{DENSE}" / "known.f16", width)
+    rests = np.isin(block.text_form, [Form.REST])
+    assert np.array_equal(~known.any(axis=1), rests), "mining looks for no rest of a passage"
+    steps.mine_step(data, tmp_path, BLOCK, str(states), DENSE, threads=1)
+    vectors = read_vectors(folder / "vectors" / f"{DENSE}.f16", width)
+    assert np.array_equal(vectors[~rests], known[~rests])
+    assert rests.any()
+    assert vectors.any(axis=1).all()
+    assert sorted(path.name for path in folder.iterdir()) == ["lists.npz", "vectors"]
+
+
+def test_a_packed_file_is_gone_on_with_where_its_scores_end(data, made, texts, tmp_path, monkeypatch):
+    monkeypatch.setitem(TEACHERS, DENSE, Teacher(ModelOptions(), list_data.WIDTH))
+    block = written(tmp_path / "first", made)
+    grow_vectors(block / "vectors" / f"{DENSE}.f16", texts, made.text_is_query, WordEncoder(), num_texts=CHUNK)
+    grow_scores(block / "scores" / f"{CROSS}.f16", made, CROSS, texts, SharedWords(), num_lists=64)
+    before = packed.pack_block(tmp_path / "first", BLOCK, tmp_path / "first.npz")
+
+    again = tmp_path / "second" / f"block-{BLOCK:02}"
+    again.mkdir(parents=True)
+    (again / "lists.npz").write_bytes((tmp_path / "first.npz").read_bytes())
+    encoder, teacher = WordEncoder(), SharedWords()
+    monkeypatch.setattr(steps, "load_encoder", lambda *_: encoder)
+    monkeypatch.setattr(steps, "load_teacher", lambda *_: teacher)
+    steps.encode_step(data, tmp_path / "second", BLOCK, "", DENSE, threads=1)
+    steps.score_step(data, tmp_path / "second", BLOCK, "", CROSS, threads=1)
+    after = packed.pack_block(tmp_path / "second", BLOCK, tmp_path / "second.npz")
+    assert before.num_scored == {DENSE: before.num_scored[DENSE], CROSS: 64}
+    assert after.num_scored[DENSE] == len(made)
+    assert teacher.num_asks == after.num_scored[CROSS] - 64
+    assert encoder.num_texts < len(texts) + 20
+    assert not read_vectors(again / "vectors" / f"{DENSE}.f16", list_data.WIDTH)[0].any(), (
+        "scored lists' texts are not read"
+    )
+
+    first, second = load_packed(tmp_path / "first.npz"), load_packed(tmp_path / "second.npz")
+    for number in range(len(made)):
+        scores = second.scores_of(number)
+        for name, values in first.scores_of(number).items():
+            assert np.abs(values - scores[name]).max() < 0.02
+    steps.encode_step(data, tmp_path / "second", BLOCK, "", DENSE, threads=1)
+    (again / "lists.npz").write_bytes((tmp_path / "second.npz").read_bytes())
+    steps.mine_step(data, tmp_path / "second", BLOCK, "", DENSE, threads=1)
+    assert encoder.num_texts < len(texts) + 20, "nothing is left to do"

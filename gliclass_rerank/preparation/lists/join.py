@@ -136,11 +136,13 @@ def write_texts(data: Path, work: Path, number: int, teachers: Sequence[str], ou
         name: read_vectors(folder / "vectors" / f"{name}.f16", teacher_named(name).width or 1) for name in teachers
     }
     count = min(map(len, vectors.values()))
-    texts = block_texts(data, block)[:count]
+    made = np.flatnonzero(np.all([np.any(rows[:count], axis=1) for rows in vectors.values()], axis=0)).tolist()
+    texts = block_texts(data, block)
     with whole_folder(out) as staging:
         for name, rows in vectors.items():
-            np.save(staging / f"{name}.npy", rows[:count], allow_pickle=False)
+            np.save(staging / f"{name}.npy", rows[made], allow_pickle=False)
         with (staging / "texts.jsonl").open("w", encoding="utf-8") as file:
-            for text, is_query in zip(texts, block.text_is_query.tolist(), strict=False):
-                file.write(json.dumps({"text": text, "is_query": bool(is_query)}, ensure_ascii=False) + "\n")
-    return count
+            for row in made:
+                line = {"text": texts[row], "is_query": bool(block.text_is_query[row])}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    return len(made)

@@ -55,6 +55,14 @@ class Packed:
                 found[name] = np.float32(low) + (codes[slots].astype(np.float32) - _LOWEST) * np.float32(step)
         return found
 
+    def scored_by(self, teacher: str) -> frozenset[int]:
+        """Numbers of the lists that a teacher has scored."""
+        codes = self.scores.get(teacher)
+        if codes is None:
+            return frozenset()
+        lowest = np.minimum.reduceat(codes, self.block.start[:-1].astype(np.intp))
+        return frozenset(np.flatnonzero(lowest >= _LOWEST).tolist())
+
 
 @dataclass(frozen=True)
 class PackReport:
@@ -78,7 +86,7 @@ class PackReport:
 
 
 def pack_block(work: Path, number: int, out: Path) -> PackReport:
-    """Pack a block with the scores that there are.
+    """Pack a block with the scores that there are, those of the packed file that it began with among them.
 
     Args:
         work: The folder of blocks.
@@ -92,14 +100,17 @@ def pack_block(work: Path, number: int, out: Path) -> PackReport:
         DataError: The block is missing or broken.
     """
     folder = work / f"block-{number:02}"
-    block = load_block(folder / "lists.npz")
+    before = load_packed(folder / "lists.npz")
+    block = before.block
     arrays: dict[str, NDArray[Any]] = block_arrays(block)
     scored: dict[str, int] = {}
     for name, teacher in TEACHERS.items():
+        known = before.scored_by(name)
+        found = {one: before.scores_of(one)[name] for one in known}
         if teacher.width is None:
-            found = read_scores(folder / "scores" / f"{name}.f16", block, name)
+            found |= read_scores(folder / "scores" / f"{name}.f16", block, name, known)
         else:
-            found = _cosines(block, read_vectors(folder / "vectors" / f"{name}.f16", teacher.width))
+            found |= _cosines(block, read_vectors(folder / "vectors" / f"{name}.f16", teacher.width))
         if found:
             scored[name] = len(found)
             arrays[_PREFIX + name], arrays[_SCALE + name] = _quantised(block, found)
@@ -132,10 +143,13 @@ def load_packed(path: Path) -> Packed:
 
 
 def _cosines(block: Block, vectors: NDArray[np.float16]) -> dict[int, NDArray[np.float32]]:
+    """Lists whose texts all have a vector; a row of zeros is none."""
+    is_made = np.zeros(block.num_texts, dtype=bool)
+    is_made[: len(vectors)] = np.any(vectors, axis=1)
     found: dict[int, NDArray[np.float32]] = {}
     for number in range(len(block)):
         rows = block.candidate[block.slots(number)]
-        if max(int(block.query[number]), int(rows.max())) < len(vectors):
+        if is_made[block.query[number]] and is_made[rows].all():
             query = vectors[block.query[number]].astype(np.float32)
             found[number] = vectors[rows].astype(np.float32) @ query
     return found

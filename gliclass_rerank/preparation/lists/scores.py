@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final
 
@@ -26,23 +27,24 @@ _LATE_CHUNK: Final = 256
 _BYTES: Final = 2
 
 
-def chunks_of(block: Block, teacher: str) -> list[list[int]]:
+def chunks_of(block: Block, teacher: str, scored: AbstractSet[int] = frozenset()) -> list[list[int]]:
     """Which lists are scored together, in the order in which they are scored.
 
     Args:
         block: The lists.
         teacher: Its name; lists of kinds whose mixture lacks it are left out.
+        scored: Lists that have its scores already; left out.
 
     Returns:
         Numbers of lists.
     """
     wanted = [number for number, kind in enumerate(KINDS) if teacher in MIXTURES[kind.target].weights]
     if teacher != LATE:
-        lists = np.flatnonzero(np.isin(block.kind, wanted)).tolist()
+        lists = [number for number in np.flatnonzero(np.isin(block.kind, wanted)).tolist() if number not in scored]
         return [lists[start : start + _CHUNK] for start in range(0, len(lists), _CHUNK)]
     chunks = []
     for number in wanted:
-        lists = np.flatnonzero(block.kind == number).tolist()
+        lists = [one for one in np.flatnonzero(block.kind == number).tolist() if one not in scored]
         chunks += [
             ((start + _LATE_CHUNK / 2) / len(lists), lists[start : start + _LATE_CHUNK])
             for start in range(0, len(lists), _LATE_CHUNK)
@@ -57,6 +59,7 @@ def grow_scores(
     texts: Sequence[str],
     teacher: Teacher,
     *,
+    scored: AbstractSet[int] = frozenset(),
     num_lists: int | None = None,
     progress: Progress = silent,
 ) -> None:
@@ -68,21 +71,22 @@ def grow_scores(
         name: The teacher's name.
         texts: All texts of the block.
         teacher: Scores pairs.
+        scored: Lists that have its scores already; always the same for one file.
         num_lists: Stop after so many lists; None for all.
         progress: Told how many lists are scored.
 
     Raises:
         BackendError: The teacher failed.
     """
-    chunks = chunks_of(block, name)
+    chunks = chunks_of(block, name, scored)
     ends = _ends(block, chunks)
     present = path.stat().st_size // _BYTES if path.is_file() else 0
     done = int(np.searchsorted(ends, present, side="right"))
     with path.open("ab") as file, progress("lists", sum(map(len, chunks)), sum(map(len, chunks[:done]))) as advance:
         file.truncate(int(ends[done - 1]) * _BYTES if done else 0)
-        scored = sum(map(len, chunks[:done]))
+        count = sum(map(len, chunks[:done]))
         for chunk in chunks[done:]:
-            if num_lists is not None and scored >= num_lists:
+            if num_lists is not None and count >= num_lists:
                 break
             asks = [
                 (texts[block.query[one]], [texts[row] for row in block.candidate[block.slots(one)]]) for one in chunk
@@ -90,18 +94,21 @@ def grow_scores(
             scores = [score for row in teacher.score(asks).scores for score in row]
             file.write(np.asarray(scores, dtype=np.float16).tobytes())
             file.flush()
-            scored += len(chunk)
+            count += len(chunk)
             advance(len(chunk))
         os.fsync(file.fileno())
 
 
-def read_scores(path: Path, block: Block, name: str) -> dict[int, NDArray[np.float32]]:
+def read_scores(
+    path: Path, block: Block, name: str, scored: AbstractSet[int] = frozenset()
+) -> dict[int, NDArray[np.float32]]:
     """Read the scores that are there.
 
     Args:
         path: The file; may be missing, and may be growing.
         block: The lists.
         name: The teacher's name.
+        scored: As for `grow_scores`.
 
     Returns:
         By number of the list, FloatArray [num_candidates].
@@ -112,7 +119,7 @@ def read_scores(path: Path, block: Block, name: str) -> dict[int, NDArray[np.flo
     values = np.frombuffer(raw[: len(raw) // _BYTES * _BYTES], dtype=np.float16).astype(np.float32)
     found: dict[int, NDArray[np.float32]] = {}
     position = 0
-    for one in (one for chunk in chunks_of(block, name) for one in chunk):
+    for one in (one for chunk in chunks_of(block, name, scored) for one in chunk):
         slots = block.slots(one)
         end = position + slots.stop - slots.start
         if end > len(values):

@@ -1,7 +1,7 @@
 """The long steps on a folder of blocks.
 
 ```
-<work>/block-00/lists.npz                the lists (`block.Block`)
+<work>/block-00/lists.npz                the lists (`block.Block`), or a packed file, whose scores are kept
                 vectors/<teacher>.f16    a row a text, growing (`vectors`)
                 scores/<teacher>.f16     a number a candidate of the lists that want it, growing (`scores`)
 ```
@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +24,10 @@ from gliclass_rerank.preparation.lists.forms import TextRef
 from gliclass_rerank.preparation.lists.join import block_texts
 from gliclass_rerank.preparation.lists.kinds import NUM_BLOCKS
 from gliclass_rerank.preparation.lists.mine_block import mine_block
+from gliclass_rerank.preparation.lists.packed import Packed, load_packed
 from gliclass_rerank.preparation.lists.scores import grow_scores
 from gliclass_rerank.preparation.lists.teachers import Teacher, teacher_named
-from gliclass_rerank.preparation.lists.vectors import embedded, grow_vectors, read_vectors, width_of
+from gliclass_rerank.preparation.lists.vectors import grow_vectors, read_vectors, width_of
 from gliclass_rerank.runtimes.interfaces import TextEncoder
 from gliclass_rerank.runtimes.load import load_encoder, load_teacher
 from gliclass_rerank.whole_file import whole_file
@@ -65,31 +66,41 @@ def mine_step(
         progress: Told how far it is.
     """
     folder = block_folder(work, block)
-    if (folder / "lists.npz").is_file():
-        return
+    target = folder / "vectors" / f"{name}.f16"
     teacher = _encoder(name, threads)
+    if (folder / "lists.npz").is_file() and (target.is_file() or _is_scored(folder, name)):
+        return
     scratch = folder / f"scratch-{name}"
     for needed in (folder / "vectors", scratch):
         needed.mkdir(parents=True, exist_ok=True)
     encoder = load_encoder(model, teacher.options)
-    made, vectors = mine_block(open_corpus(data), block, encoder, scratch, progress=progress)
-    _keep_vectors(folder / "vectors" / f"{name}.f16", block_texts(data, made), made, vectors, encoder)
-    save_arrays(folder / "lists.npz", block_arrays(made))
+    known = scratch / "known.f16"
+    if not (folder / "lists.npz").is_file():
+        made, vectors = mine_block(open_corpus(data), block, encoder, scratch, progress=progress)
+        _write_known(known, made, vectors, width_of(encoder))
+        save_arrays(folder / "lists.npz", block_arrays(made))
+    _complete(target, data, load_block(folder / "lists.npz"), known, encoder, progress)
     shutil.rmtree(scratch)
 
 
-def _keep_vectors(
-    path: Path, texts: Sequence[str], made: Block, known: Mapping[TextRef, NDArray[np.float16]], encoder: TextEncoder
-) -> None:
-    """Write the vectors of a block's texts; those that mining had no use for are made."""
-    refs = made.refs()
-    vectors = np.zeros((len(refs), width_of(encoder)), dtype=np.float16)
-    for row, ref in enumerate(refs):
-        if ref in known:
-            vectors[row] = known[ref]
-    left = np.array([row for row, ref in enumerate(refs) if ref not in known], dtype=np.intp)
-    vectors[left] = embedded([texts[row] for row in left.tolist()], made.text_is_query[left].astype(bool), encoder)
-    with whole_file(path) as staging:
+def _write_known(path: Path, made: Block, known: Mapping[TextRef, NDArray[np.float16]], width: int) -> None:
+    """Keep mining's vectors in the order of the lists' texts; zeros stand for the texts that it had no use for."""
+    nothing = np.zeros(width, dtype=np.float16)
+    with whole_file(path) as staging, staging.open("wb") as file:
+        for ref in made.refs():
+            file.write(known.get(ref, nothing).tobytes())
+
+
+def _complete(target: Path, data: Path, made: Block, known: Path, encoder: TextEncoder, progress: Progress) -> None:
+    """Write the vectors of all texts: those of mining, and the missing ones, which are made."""
+    width = width_of(encoder)
+    vectors = np.array(read_vectors(known, width)) if known.is_file() else np.zeros((made.num_texts, width), np.float16)
+    left = np.flatnonzero(~vectors.any(axis=1))
+    texts = block_texts(data, made)
+    rest = known.with_name("rest.f16")
+    grow_vectors(rest, [texts[row] for row in left.tolist()], made.text_is_query[left], encoder, progress=progress)
+    vectors[left] = read_vectors(rest, width)
+    with whole_file(target) as staging:
         staging.write_bytes(vectors.tobytes())
 
 
@@ -118,12 +129,22 @@ def encode_step(
     """
     teacher = _encoder(name, threads)
     folder = block_folder(work, block)
-    made = load_block(folder / "lists.npz")
+    before = load_packed(folder / "lists.npz")
+    made = before.block
     target = folder / "vectors" / f"{name}.f16"
-    if len(read_vectors(target, teacher.width or 0)) == made.num_texts:
+    if len(read_vectors(target, teacher.width or 0)) == made.num_texts or _is_scored(folder, name):
         return
+    target.parent.mkdir(exist_ok=True)
     encoder = load_encoder(model, teacher.options)
-    grow_vectors(target, block_texts(data, made), made.text_is_query, encoder, num_texts=num_texts, progress=progress)
+    grow_vectors(
+        target,
+        block_texts(data, made),
+        made.text_is_query,
+        encoder,
+        wanted=_wanted(before, name),
+        num_texts=num_texts,
+        progress=progress,
+    )
 
 
 def score_step(
@@ -151,7 +172,8 @@ def score_step(
     """
     teacher = teacher_named(name, threads=threads)
     folder = block_folder(work, block)
-    made: Block = load_block(folder / "lists.npz")
+    before = load_packed(folder / "lists.npz")
+    made = before.block
     (folder / "scores").mkdir(exist_ok=True)
     grow_scores(
         folder / "scores" / f"{name}.f16",
@@ -159,9 +181,27 @@ def score_step(
         name,
         block_texts(data, made),
         load_teacher(model, teacher.options),
+        scored=before.scored_by(name),
         num_lists=num_lists,
         progress=progress,
     )
+
+
+def _is_scored(folder: Path, name: str) -> bool:
+    """Whether the lists came with all scores of this teacher."""
+    before = load_packed(folder / "lists.npz")
+    return len(before.scored_by(name)) == len(before.block)
+
+
+def _wanted(before: Packed, name: str) -> NDArray[np.bool_]:
+    """Texts of the lists that came without this teacher's scores."""
+    block, scored = before.block, before.scored_by(name)
+    wanted = np.zeros(block.num_texts, dtype=bool)
+    for number in range(len(block)):
+        if number not in scored:
+            wanted[block.query[number]] = True
+            wanted[block.candidate[block.slots(number)]] = True
+    return wanted
 
 
 def _encoder(name: str, threads: int) -> Teacher:

@@ -27,6 +27,7 @@ def grow_vectors(
     is_query: Sequence[bool] | NDArray[np.uint8],
     encoder: TextEncoder,
     *,
+    wanted: NDArray[np.bool_] | None = None,
     num_texts: int | None = None,
     progress: Progress = silent,
 ) -> None:
@@ -37,6 +38,8 @@ def grow_vectors(
         texts: All texts, in the order of its rows.
         is_query: Which of them the encoder reads as queries.
         encoder: Embeds them.
+        wanted: BoolArray [num_texts]. Which of them are embedded, the others get zeros; None for all. Always the same
+            for one file.
         num_texts: Stop after so many rows; None for all.
         progress: Told how many texts are embedded.
 
@@ -51,7 +54,15 @@ def grow_vectors(
         file.truncate(done * width * _BYTES)
         for start in range(done, min(len(texts), len(texts) if num_texts is None else num_texts), CHUNK):
             chunk = slice(start, min(start + CHUNK, len(texts)))
-            file.write(embedded(texts[chunk], np.asarray(is_query[chunk], dtype=bool), encoder).tobytes())
+            rows = np.flatnonzero(np.ones(chunk.stop - start, dtype=bool) if wanted is None else wanted[chunk])
+            vectors = np.zeros((chunk.stop - start, width), dtype=np.float16)
+            if len(rows):
+                vectors[rows] = _embedded(
+                    [texts[start + row] for row in rows.tolist()],
+                    np.asarray(is_query[chunk], dtype=bool)[rows],
+                    encoder,
+                )
+            file.write(vectors.tobytes())
             file.flush()
             advance(chunk.stop - chunk.start)
         os.fsync(file.fileno())
@@ -82,24 +93,13 @@ def _num_rows(path: Path, width: int) -> int:
     return path.stat().st_size // (width * _BYTES) if path.is_file() else 0
 
 
-def embedded(texts: Sequence[str], is_query: NDArray[np.bool_], encoder: TextEncoder) -> NDArray[np.float16]:
-    """Embed queries and passages that are mixed.
-
-    Args:
-        texts: The texts.
-        is_query: BoolArray [num_texts].
-        encoder: Embeds them.
-
-    Returns:
-        Float16Array [num_texts, width].
-    """
+def _embedded(texts: Sequence[str], is_query: NDArray[np.bool_], encoder: TextEncoder) -> NDArray[np.float16]:
     vectors = np.zeros((len(texts), width_of(encoder)), dtype=np.float16)
     by_role: list[tuple[Role, NDArray[np.intp]]] = [
         ("query", np.flatnonzero(is_query)),
         ("passage", np.flatnonzero(~is_query)),
     ]
     for role, rows in by_role:
-        for start in range(0, len(rows), CHUNK):
-            part = rows[start : start + CHUNK].tolist()
-            vectors[part] = encoder.encode([texts[row] for row in part], role).vectors
+        if len(rows):
+            vectors[rows] = encoder.encode([texts[row] for row in rows.tolist()], role).vectors
     return vectors
