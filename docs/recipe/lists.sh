@@ -6,7 +6,8 @@
 # DATA     rerank/train/, queries/, classify/train/; the texts of rerank/eval/ and classify/eval/ are kept out of all lists
 # MODELS   a folder for each teacher: all-mpnet-base-v2 (as sentence-transformers has it), bge-small-en,
 #          ms-marco-MiniLM-L-12, answerai-colbert-small (int8 ONNX: model.onnx, tokenizer.json)
-# WORK     where everything is written: block-NN/, packed/lists-NN.npz, records.jsonl, texts-NN/, dev/
+# WORK     where everything is written: block-NN/, packed/lists-NN.npz, records.jsonl, texts-NN/, dev/; packed files of
+#          an earlier run that lie there are gone on with
 # BLOCKS   how many of the 16 blocks of some 19,000 lists; 6 unless given
 #
 # A block is hours of one core, so that each is worth having: it is packed when it is mined, and again when it is scored.
@@ -21,6 +22,12 @@ pack() { lists pack --work . --block "$1" --out "packed/lists-$(printf %02d "$1"
 
 block=0
 while [ "$block" -lt "$blocks" ]; do
+    nn=$(printf %02d "$block")
+    if [ -f "packed/lists-$nn.npz" ] && [ ! -f "block-$nn/lists.npz" ]; then
+        mkdir -p "block-$nn"
+        cp "packed/lists-$nn.npz" "block-$nn/lists.npz.new"
+        mv "block-$nn/lists.npz.new" "block-$nn/lists.npz"
+    fi
     lists mine --data "$data" --work . --block "$block" --teacher bge-small-en --model "$models/bge-small-en"
     pack "$block"
     block=$((block + 1))
@@ -33,7 +40,7 @@ while [ "$block" -lt "$blocks" ]; do
     done
     pack "$block"
     out=texts-$(printf %02d "$block")
-    [ -d "$out" ] || lists texts --data "$data" --work . --block "$block" --out "$out" \
+    [ -d "$out" ] || [ ! -f "block-${out#texts-}/vectors/all-mpnet-base-v2.f16" ] || lists texts --data "$data" --work . --block "$block" --out "$out" \
         --teacher all-mpnet-base-v2 --teacher bge-small-en
     block=$((block + 1))
 done
