@@ -145,7 +145,7 @@ def test_decoder_backbones_are_refused_by_name(folder, backbone):
 
 
 @pytest.mark.parametrize("backbone", ["of_next_year", "blip_text_model", "encoder-decoder", "gpt2", "detr"])
-def test_backbones_that_are_not_on_the_list_are_refused_by_name(folder, backbone):
+def test_supported_backbones_that_are_not_on_the_list_are_refused_by_name(folder, backbone):
     change_config(folder, encoder_config={"model_type": backbone, "auto_map": {"AutoModel": "code.Model"}})
     message = problem(folder, ConfigError)
     assert message.startswith(f"the backbone '{backbone}' is not one of `bert`, `camembert`, `deberta-v2`, ")

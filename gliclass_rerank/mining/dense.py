@@ -54,14 +54,7 @@ class DenseRetriever:
         Returns:
             Positions of the passages with the highest cosines.
         """
-        vectors = self._encoder.encode(queries, "query").vectors
-        rankings = []
-        for start in range(0, len(queries), _BLOCK_QUERIES):
-            for cosines in vectors[start : start + _BLOCK_QUERIES] @ self._vectors.T:
-                count = min(depth, len(cosines))
-                best = np.argpartition(-cosines, count - 1)[:count]
-                rankings.append([int(index) for index in best[np.lexsort((best, -cosines[best]))]])
-        return rankings
+        return nearest(self._encoder.encode(queries, "query").vectors, self._vectors, depth)
 
     def similarities(self, query: str, indices: Sequence[int]) -> list[float]:
         """Cosines of a query with some passages.
@@ -75,6 +68,26 @@ class DenseRetriever:
         """
         (vector,) = self._encoder.encode([query], "query").vectors
         return [float(cosine) for cosine in self._vectors[list(indices)] @ vector]
+
+
+def nearest(queries: FloatArray, passages: FloatArray, depth: int) -> list[list[int]]:
+    """Exact search by dot product.
+
+    Args:
+        queries: FloatArray [num_queries, embed_dim].
+        passages: FloatArray [num_passages, embed_dim]; at least one.
+        depth: How many passages to return at most.
+
+    Returns:
+        For each query positions of the passages with the highest products, ties by position.
+    """
+    rankings = []
+    for start in range(0, len(queries), _BLOCK_QUERIES):
+        for cosines in queries[start : start + _BLOCK_QUERIES] @ passages.T:
+            count = min(depth, len(cosines))
+            best = np.argpartition(-cosines, count - 1)[:count]
+            rankings.append([int(index) for index in best[np.lexsort((best, -cosines[best]))]])
+    return rankings
 
 
 def _vectors(path: Path, texts: Sequence[str], encoder: TextEncoder) -> FloatArray:

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
 from gliclass_rerank.errors import ConfigError, listed, shown
-from gliclass_rerank.model.backbones import MOST_LAYERS, MOST_TOKENS, known_settings
 from gliclass_rerank.model.bounds import Bound, Flag, Name, Number, Whole, check
 from gliclass_rerank.model.encoder import BackboneShape, backbone_shape, check_activation
+from gliclass_rerank.model.supported_backbones import MOST_LAYERS, MOST_TOKENS, known_settings
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from torch.overrides import TorchFunctionMode
 
 from gliclass_rerank._transformers import IMPORTING
 from gliclass_rerank.errors import ConfigError, cause, listed, shown
-from gliclass_rerank.model.backbones import BACKBONES, known_backbone, known_settings
 from gliclass_rerank.model.batch import TokenRows
 from gliclass_rerank.model.bert import ACTIVATIONS, Bert, BertConfig
 from gliclass_rerank.model.sizes import ROBERTA_FAMILY, T5_FAMILY, check_sizes
+from gliclass_rerank.model.supported_backbones import BACKBONES, known_backbone, known_settings
 
 # What config classes call their activations.
 _ACTIVATIONS: Final = ("activation", "conv_act", "dense_act_fn", "hidden_act", "hidden_activation")

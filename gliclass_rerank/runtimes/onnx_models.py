@@ -126,7 +126,8 @@ class OnnxLateInteraction:
     def _query_states(self, queries: Sequence[str]) -> tuple[list[FloatArray], int]:
         states: dict[int, FloatArray] = {}
         num_tokens = 0
-        for batch in self._model.run([self._options.query_prefix + query for query in queries], self._output):
+        texts = [self._options.query_prefix + query for query in queries]
+        for batch in self._model.run(texts, self._output, filled_to=self._options.query_tokens):
             for row, position in enumerate(batch.rows):
                 states[position] = unit_length(batch.output[row][batch.mask[row]])
                 num_tokens += len(states[position])

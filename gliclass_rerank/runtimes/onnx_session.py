@@ -21,6 +21,7 @@ from gliclass_rerank.runtimes.interfaces import FloatArray
 from gliclass_rerank.runtimes.options import ModelOptions
 
 _KNOWN_INPUTS: Final = frozenset({"input_ids", "attention_mask", "token_type_ids"})
+_MASK: Final = "[MASK]"
 _MODEL_FILES: Final = ("model.onnx", "onnx/model.onnx")
 
 
@@ -31,7 +32,7 @@ class Batch:
     Attributes:
         rows: Positions of its texts in the input.
         output: FloatArray [num_rows, ...]. What the model gave.
-        mask: BoolArray [num_rows, seq_len]. True marks a real token.
+        mask: BoolArray [num_rows, seq_len]. True marks a real token, or one that fills a text.
     """
 
     rows: list[int]
@@ -68,12 +69,15 @@ class OnnxModel:
         """Shape of each output; axes without a fixed size are names or None."""
         return {node.name: list(node.shape) for node in self._opened.get().get_outputs()}
 
-    def run(self, texts: Sequence[str] | Sequence[tuple[str, str]], output: str) -> Iterator[Batch]:
+    def run(
+        self, texts: Sequence[str] | Sequence[tuple[str, str]], output: str, *, filled_to: int = 0
+    ) -> Iterator[Batch]:
         """Run texts or pairs in batches of similar length.
 
         Args:
             texts: Texts, or pairs of a query and a passage; the longer part is cut first.
             output: Which output to return.
+            filled_to: Shorter texts get `[MASK]` tokens, to which no token attends, up to this length.
 
         Yields:
             The batches, longest texts first; every text is in one of them.
@@ -82,22 +86,32 @@ class OnnxModel:
             BackendError: The forward pass failed.
         """
         encodings = self._tokenizer.encode_batch(list(texts))
-        lengths = {row: len(encoding.ids) for row, encoding in enumerate(encodings)}
+        lengths = {row: max(len(encoding.ids), filled_to) for row, encoding in enumerate(encodings)}
         for rows in length_groups(lengths, self._batch_tokens):
-            yield self._forward(rows, [encodings[row] for row in rows], output)
+            yield self._forward(rows, [encodings[row] for row in rows], output, filled_to)
 
-    def _forward(self, rows: list[int], encodings: Sequence[Encoding], output: str) -> Batch:
-        shape = len(encodings), max(len(encoding.ids) for encoding in encodings)
+    def _forward(self, rows: list[int], encodings: Sequence[Encoding], output: str, filled_to: int) -> Batch:
+        shape = len(encodings), max(filled_to, *(len(encoding.ids) for encoding in encodings))
         arrays = {name: np.zeros(shape, dtype=np.int64) for name in _KNOWN_INPUTS}
         for row, encoding in enumerate(encodings):
             length = len(encoding.ids)
             arrays["input_ids"][row, :length] = encoding.ids
             arrays["attention_mask"][row, :length] = 1
             arrays["token_type_ids"][row, :length] = encoding.type_ids
+            if length < filled_to:
+                arrays["input_ids"][row, length:filled_to] = self._mask_id()
         session = self._opened.get()
         with as_backend_error(f"onnxruntime could not run `{self.folder}` on a batch of shape {shape}"):
             (values,) = session.run([output], {name: arrays[name] for name in self._inputs})
-        return Batch(rows, np.asarray(values, dtype=np.float32), arrays["attention_mask"].astype(bool))
+        is_real = arrays["attention_mask"].astype(bool)
+        is_real[:, :filled_to] = True
+        return Batch(rows, np.asarray(values, dtype=np.float32), is_real)
+
+    def _mask_id(self) -> int:
+        mask_id = self._tokenizer.token_to_id(_MASK)
+        if mask_id is None:
+            raise CheckpointError(f"the tokenizer in `{self.folder}` has no {_MASK} to fill queries with")
+        return int(mask_id)
 
 
 def onnx_file(folder: Path) -> Path | None:

@@ -11,9 +11,11 @@ from gliclass_rerank.errors import ConfigError, listed, shown
 
 Kind = Literal["cross-encoder", "late-interaction", "encoder", "gliclass"]
 Pooling = Literal["mean", "cls"]
+Dtype = Literal["float32", "bfloat16"]
 
 KINDS: Final = get_args(Kind)
 _POOLINGS: Final = get_args(Pooling)
+_DTYPES: Final = get_args(Dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,9 @@ class ModelOptions:
         passage_prefix: Written before every passage.
         pooling: How an ONNX encoder makes a vector of its tokens; None reads the folder's `1_Pooling/config.json` and
             takes the mean if there is none.
+        dtype: Of the weights and states of a sentence encoder that torch runs; None for float32.
+        query_tokens: Late interaction fills shorter queries up to so many tokens with `[MASK]`, which nothing attends
+            to and which look for passage tokens of their own; 0 fills none.
     """
 
     kind: Kind | None = None
@@ -42,9 +47,11 @@ class ModelOptions:
     query_prefix: str = ""
     passage_prefix: str = ""
     pooling: Pooling | None = None
+    dtype: Dtype | None = None
+    query_tokens: int = 0
 
     def __post_init__(self) -> None:
-        for name, choices in (("kind", KINDS), ("pooling", _POOLINGS)):
+        for name, choices in (("kind", KINDS), ("pooling", _POOLINGS), ("dtype", _DTYPES)):
             value = getattr(self, name)
             if value is not None and value not in choices:
                 raise ConfigError(f"`{name}` must be one of {listed(choices)}, got {shown(value)}")
@@ -52,6 +59,10 @@ class ModelOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"`{name}` must be at least 1, got {value}")
+        if not 0 <= self.query_tokens <= self.max_tokens:
+            raise ConfigError(
+                f"`query_tokens` must be between 0 and `max_tokens` ({self.max_tokens}), got {self.query_tokens}"
+            )
 
     @property
     def batch_budget(self) -> int:

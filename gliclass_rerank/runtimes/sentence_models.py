@@ -93,6 +93,8 @@ class SentenceEncoder:
     def __init__(self, folder: Path, options: ModelOptions) -> None:
         self._options = options
         self._model = _load(folder, "SentenceTransformer", options)
+        if options.dtype is not None:
+            self._model.to(getattr(require("torch", extra="mining"), options.dtype))
         self._model.max_seq_length = min(options.max_tokens, self._model.max_seq_length or options.max_tokens)
 
     def encode(self, texts: Sequence[str], role: Role) -> Embedded:

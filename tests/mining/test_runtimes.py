@@ -117,6 +117,41 @@ def test_a_prefix_that_names_a_token_becomes_that_token(token_states):
     assert marked.score(asks).scores[0] == pytest.approx([score + 1 for score in plain.score(asks).scores[0]])
 
 
+def test_short_queries_are_filled_with_tokens_that_match_for_themselves(tmp_path):
+    folder = tiny_onnx.write_token_states(tmp_path / "states", more=("[MASK]",))
+
+    def scores(**settings):
+        return load_teacher(str(folder), onnx_options(kind="late-interaction", **settings)).score(ASKS).scores
+
+    # A `[MASK]` has the direction of no other token, so that it finds nothing ...
+    assert scores(query_tokens=2) == scores()
+    # ... but in a passage that has one: [CLS], chain and [SEP] are filled with five.
+    teacher = load_teacher(str(folder), onnx_options(kind="late-interaction", query_tokens=8, passage_prefix="[MASK] "))
+    plain = load_teacher(str(folder), onnx_options(kind="late-interaction", passage_prefix="[MASK] "))
+    asks = [("chain", ["oil", "chain oil"]), ("chain brake oil saddle pad cog hub rim", ["chain"])]
+    filled, unfilled = teacher.score(asks).scores, plain.score(asks).scores
+    assert filled[0] == [score + 5 for score in unfilled[0]]
+    assert filled[1] == unfilled[1], "it is long enough"
+
+
+def test_a_vocabulary_without_a_mask_cannot_fill_queries(token_states):
+    teacher = load_teacher(str(token_states), onnx_options(kind="late-interaction", query_tokens=8))
+    with pytest.raises(CheckpointError, match="no \\[MASK\\] to fill queries with"):
+        teacher.score(ASKS)
+    with pytest.raises(ConfigError, match="between 0 and `max_tokens`"):
+        onnx_options(max_tokens=4, query_tokens=5)
+
+
+def test_an_encoder_in_half_precision_gives_nearly_the_same_vectors(sentence_encoder):
+    exact = load_encoder(str(sentence_encoder), options()).encode(PASSAGES, "passage").vectors
+    rounded = load_encoder(str(sentence_encoder), options(dtype="bfloat16")).encode(PASSAGES, "passage").vectors
+    assert rounded.dtype == np.float32
+    assert not np.array_equal(exact, rounded)
+    assert (exact * rounded).sum(axis=1).min() > 0.999
+    with pytest.raises(ConfigError, match="`dtype` must be one of"):
+        options(dtype="float8")
+
+
 def test_an_onnx_encoder_pools_as_its_folder_or_the_caller_says(tmp_path):
     folder = tiny_onnx.write_token_states(tmp_path / "encoder")
     mean = load_encoder(str(folder), onnx_options()).encode(["oil chain", "oil"], "passage").vectors

@@ -55,12 +55,12 @@ def write_cross_encoder(folder: Path, *, batch_noise: float = 0.0) -> Path:
     return _write(folder, nodes, constants, helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1]))
 
 
-def write_token_states(folder: Path) -> Path:
-    """A folder with a model that gives one-hot token states."""
-    size = len(SPECIAL) + len(WORDS)
+def write_token_states(folder: Path, *, more: tuple[str, ...] = ()) -> Path:
+    """A folder with a model that gives one-hot token states; `more` are tokens beyond `SPECIAL` and `WORDS`."""
+    size = len(SPECIAL) + len(WORDS) + len(more)
     nodes = [helper.make_node("Gather", ["table", "input_ids"], ["last_hidden_state"])]
     output = helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["batch", "sequence", size])
-    return _write(folder, nodes, {"table": np.eye(size, dtype=np.float32)}, output)
+    return _write(folder, nodes, {"table": np.eye(size, dtype=np.float32)}, output, more=more)
 
 
 def write_foreign(folder: Path) -> Path:
@@ -70,7 +70,7 @@ def write_foreign(folder: Path) -> Path:
     return _write(folder, nodes, {}, output, inputs=("pixel_values",))
 
 
-def _write(folder: Path, nodes, constants, output, *, inputs=_INPUTS) -> Path:
+def _write(folder: Path, nodes, constants, output, *, inputs=_INPUTS, more=()) -> Path:
     folder.mkdir()
     kind = TensorProto.FLOAT if inputs != _INPUTS else TensorProto.INT64
     graph = helper.make_graph(
@@ -83,12 +83,12 @@ def _write(folder: Path, nodes, constants, output, *, inputs=_INPUTS) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
-    _tokenizer().save(str(folder / "tokenizer.json"))
+    _tokenizer(more).save(str(folder / "tokenizer.json"))
     return folder
 
 
-def _tokenizer() -> Tokenizer:
-    vocab = {word: index for index, word in enumerate((*SPECIAL, *WORDS))}
+def _tokenizer(more: tuple[str, ...]) -> Tokenizer:
+    vocab = {word: index for index, word in enumerate((*SPECIAL, *WORDS, *more))}
     tokenizer = Tokenizer(WordLevel(vocab, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
     tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])

@@ -13,9 +13,9 @@ from tiny_checkpoints import fill_at_random
 from transformers import AutoConfig, AutoModel, MT5EncoderModel, T5EncoderModel, UMT5EncoderModel
 
 from gliclass_rerank.errors import ConfigError
-from gliclass_rerank.model.backbones import BACKBONES, known_backbone, known_settings
 from gliclass_rerank.model.batch import TokenRows
 from gliclass_rerank.model.encoder import backbone_shape, build_backbone, run_backbone
+from gliclass_rerank.model.supported_backbones import BACKBONES, known_backbone, known_settings
 
 BERT = {
     "vocab_size": 61,

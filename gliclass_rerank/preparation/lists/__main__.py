@@ -1,0 +1,5 @@
+"""Runs the steps; see `command`."""
+
+from gliclass_rerank.preparation.lists.command import main
+
+main()
