@@ -1,4 +1,4 @@
-"""Damaged, foreign and planted files in the cache of exports: never other scores, never an exception of another kind."""
+"""Damaged, foreign and planted files in the cache of exports: never other scores, never a foreign exception."""
 
 from __future__ import annotations
 
