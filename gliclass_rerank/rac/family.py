@@ -9,7 +9,9 @@ the store is open elsewhere until the last of them is gone.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
+from typing import Final
 
 from gliclass_rerank.errors import DataError
 from gliclass_rerank.rac.private_files import PRIVATE, require_regular
@@ -18,6 +20,8 @@ try:
     import fcntl
 except ImportError:  # Windows, which has no forks either
     fcntl = None  # type: ignore[assignment]
+
+_POLL_S: Final = 0.001
 
 
 def lock_path(path: Path) -> Path:
@@ -39,6 +43,45 @@ class Claim:
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self._descriptor: int | None = _opened(lock_path(path), os.O_CREAT)
         fcntl.flock(self._descriptor, (fcntl.LOCK_SH if read_only else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+
+    def take_turn(self, limit_s: float) -> bool:
+        """Wait until no other process of the family is at work. SQLite's own way of waiting favours who works most.
+
+        Args:
+            limit_s: How long.
+
+        Returns:
+            Whether it is this process' turn.
+        """
+        end = time.monotonic() + limit_s
+        while not self._takes_turn():
+            if time.monotonic() > end:
+                return False
+            time.sleep(_POLL_S)
+        return True
+
+    def _takes_turn(self) -> bool:
+        try:
+            # Of a process, unlike the claim itself; a killed one loses it.
+            fcntl.lockf(self._held(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+    def end_turn(self, *, pause: bool) -> None:
+        """Let others have their turn.
+
+        Args:
+            pause: Leave them the time to notice.
+        """
+        fcntl.lockf(self._held(), fcntl.LOCK_UN)
+        if pause:
+            time.sleep(2 * _POLL_S)
+
+    def _held(self) -> int:
+        if self._descriptor is None:
+            raise DataError("the claim on a store was let go")
+        return self._descriptor
 
     def let_go(self) -> None:
         """Give it up in this process."""

@@ -176,6 +176,7 @@ class Records:
         self._read_only = read_only
         self._turn = threading.Lock()
         self._has_turn = False
+        self._has_written = False
         self._claim: Claim | None = None
         self._file: tuple[int, int] | None = None
         self._is_closed = False
@@ -275,9 +276,23 @@ class Records:
                 raise InputError(f"{self._name} is closed")
             if self._is_orphaned:
                 raise DataError(f"{self._name} was in use when this process was forked; open it again in the new one")
-            if self._connection is None:
-                self._connection = self._connected()
-            yield self._connection
+            with self._familys_turn():
+                if self._connection is None:
+                    self._connection = self._connected()
+                yield self._connection
+
+    @contextmanager
+    def _familys_turn(self) -> Iterator[None]:
+        if self._claim is None:
+            yield
+            return
+        if not self._claim.take_turn(_FAMILY_WAITS_S):
+            raise DataError(self._open_elsewhere)
+        self._has_written = False
+        try:
+            yield
+        finally:
+            self._claim.end_turn(pause=self._has_written)
 
     def before_fork(self) -> None:
         """Close the connection, which must not be there on both sides of a fork, and claim the file for both."""
@@ -372,6 +387,7 @@ class Records:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._using() as connection:
             self.require_in_place()
+            self._has_written = True
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection

@@ -49,8 +49,8 @@ _SAME_MODEL: Final = 0.999
 class ExampleStore:
     """Judged examples, found by the similarity of their texts. May be shared by threads; a context manager.
 
-    What a method has written is safe on the disk when it returns. One process can have a store open for writing, or
-    several for reading. A store that nobody holds any more closes itself.
+    What a method has written is safe on the disk when it returns. One process, together with those forked from it, can
+    have a store open for writing, or several for reading. A store that nobody holds any more closes itself.
 
     Args:
         path: The file of the store, made if it does not exist; its index lies beside it with `.index` added to the

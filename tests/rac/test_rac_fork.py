@@ -111,6 +111,26 @@ def test_a_child_that_is_killed_while_it_writes_harms_nobody(opened):
         assert len(store) == before + 1
 
 
+def test_nobody_starves_while_another_writes_without_a_pause(opened):
+    store = opened()
+    store.add([Example("first")])
+
+    def write():
+        while True:
+            store.add([Example("of the child")])
+
+    child = Child(write)
+    try:
+        start = time.monotonic()
+        for number in range(10):
+            store.add([Example(f"of the parent {number}")])
+            assert store.search(f"parent {number}", k=1)
+        assert time.monotonic() - start < 20  # a few milliseconds each, without fairness half a minute
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        child.result()
+
+
 def test_readers_share_with_their_children(opened):
     with opened() as store:
         store.add([Example("x")])
