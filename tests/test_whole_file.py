@@ -1,8 +1,10 @@
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gliclass_rerank.whole_file import whole_file, whole_folder
+from gliclass_rerank.whole_file import remove_leftovers, whole_file, whole_folder
 
 
 def test_a_file_is_replaced_when_it_is_complete(tmp_path):
@@ -70,3 +72,24 @@ def test_an_error_leaves_no_folder(tmp_path):
         fail_halfway()
 
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks on folders")
+def test_what_a_killed_process_left_is_removed_by_the_next_and_nothing_else(tmp_path):
+    program = (
+        "import os, signal, sys; from pathlib import Path; from gliclass_rerank.whole_file import whole_folder\n"
+        "with whole_folder(Path(sys.argv[1])) as staging:\n"
+        "    (staging / 'part').write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "out")], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    kept = [tmp_path / name for name in (".out-settings", ".other-abcdefgh.unfinished", ".out-abc.unfinished")]
+    for folder in kept:
+        folder.mkdir()
+
+    with whole_folder(tmp_path / "out") as first, ThreadPoolExecutor(1) as pool:
+        # Another one that writes the same folder leaves this one alone.
+        pool.submit(remove_leftovers, tmp_path / "out").result()
+        assert first.exists()
+
+    assert sorted(tmp_path.iterdir()) == sorted([*kept, tmp_path / "out"])

@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from gliclass_rerank.engine.after_fork import OpenedHere
 from gliclass_rerank.engine.foreign_errors import as_backend_error
-from gliclass_rerank.errors import BackendError
+from gliclass_rerank.errors import BackendError, OutOfMemoryError
 
 # The process that has used openvino first, which none that is forked from it can.
 _used_in: Final[list[int]] = []
@@ -46,37 +45,38 @@ class OpenVinoSession:
         """Compute the graph's outputs; see `Session.run`."""
         _check_process()  # before the lock, which may be that of a thread that the process does not have
         with self._running:
-            opened = self._opened.get()
+            model = self._opened.get()
             with as_backend_error("openvino failed"):
                 try:
-                    request = opened.request()
+                    request = model.create_infer_request()
                     request.infer(dict(inputs), share_inputs=True)
+                    _check_computed(request)
                 except BaseException:
                     self._opened.drop()
                     raise
         with as_backend_error("openvino failed"):
-            outputs = [np.array(tensor.data) for tensor in request.output_tensors]
-        opened.idle.put(request)
-        return outputs
+            return [np.array(tensor.data) for tensor in request.output_tensors]
 
-    def _open(self) -> _Compiled:
+    def _open(self) -> Any:
         _check_process()
         with as_backend_error(f"openvino could not load `{self._path}`"):
-            return _Compiled(self._compiled())
+            return self._compiled()
 
 
-class _Compiled:
-    """A compiled model and its requests: each serves one caller until its outputs are copied."""
+def _check_computed(request: Any) -> None:
+    """Refuse the outputs of a request that did nothing and did not say so, as happens where memory does not suffice.
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self.idle: SimpleQueue[Any] = SimpleQueue()
+    A new request's outputs are empty; one that had been used before would still hold those of its last call, perhaps
+    in the very shape that is expected.
 
-    def request(self) -> Any:
-        try:
-            return self.idle.get_nowait()
-        except Empty:
-            return self._model.create_infer_request()
+    Args:
+        request: A new one, which is done.
+
+    Raises:
+        OutOfMemoryError: There is nothing in one of the outputs.
+    """
+    if not all(tensor.size for tensor in request.output_tensors):
+        raise OutOfMemoryError("openvino gave no outputs, which it does where memory does not suffice")
 
 
 def _check_process() -> None:

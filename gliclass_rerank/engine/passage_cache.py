@@ -277,7 +277,7 @@ def _read_meta(folder: Path) -> CacheMeta:
 def _mapped(path: Path, dtype: np.dtype[Any], length: int) -> NDArray[Any]:  # Any: of two files
     try:
         array = np.asarray(np.lib.format.open_memmap(path, mode="r"))
-    except Exception as error:  # noqa: BLE001 - numpy reads the header with Python's own parser, and raises whatever that does
+    except Exception as error:  # noqa: BLE001 - Python's parser reads the header, and raises this and that
         raise DataError(f"the passage cache `{path.parent}` is broken: {path.name}: {error!s:.80}") from None
     if array.dtype != dtype or array.shape != (length,):
         raise DataError(

@@ -254,7 +254,7 @@ def test_a_session_has_the_threads_it_is_given(runtime, tiny_folders, cache):
     if runtime == "onnx":
         assert session._opened.get().get_session_options().intra_op_num_threads == 1
     else:  # which never takes more than there are cores
-        assert session._opened.get()._model.get_property("INFERENCE_NUM_THREADS") == 1
+        assert session._opened.get().get_property("INFERENCE_NUM_THREADS") == 1
 
 
 def test_bfloat16_is_openvinos_and_agrees_roughly(tiny_folders, passages):
