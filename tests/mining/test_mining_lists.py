@@ -413,3 +413,20 @@ def test_a_packed_file_is_gone_on_with_where_its_scores_end(data, made, texts, t
     (again / "lists.npz").write_bytes((tmp_path / "second.npz").read_bytes())
     steps.mine_step(data, tmp_path / "second", BLOCK, "", DENSE, threads=1)
     assert encoder.num_texts < len(texts) + 20, "nothing is left to do"
+
+
+def test_only_what_a_mixture_wants_may_be_embedded(data, made, tmp_path, monkeypatch):
+    monkeypatch.setitem(TEACHERS, DENSE, Teacher(ModelOptions(), list_data.WIDTH))
+    block = written(tmp_path, made)
+    encoder = WordEncoder()
+    monkeypatch.setattr(steps, "load_encoder", lambda *_: encoder)
+    steps.encode_step(data, tmp_path, BLOCK, "", DENSE, threads=1, for_mixtures=True)
+    wanting = {n for n in range(len(made)) if DENSE in MIXTURES[KINDS[made.kind[n]].target].weights}
+    report = packed.pack_block(tmp_path, BLOCK, tmp_path / "lists.npz")
+    assert len(wanting) <= report.num_scored[DENSE] < len(made) // 2
+    assert wanting <= load_packed(tmp_path / "lists.npz").scored_by(DENSE)
+    vectors = read_vectors(block / "vectors" / f"{DENSE}.f16", list_data.WIDTH)
+    assert len(vectors) == made.num_texts
+    embedded = int(vectors.any(axis=1).sum())
+    assert embedded < made.num_texts
+    assert join.write_texts(data, tmp_path, BLOCK, [DENSE], tmp_path / "out") == embedded

@@ -41,11 +41,24 @@ def encode(
     teacher: _Name,
     threads: _Threads = 1,
     texts: Annotated[int | None, typer.Option("--texts", min=1, help="Only so many.  [default: all]")] = None,
+    for_mixtures: Annotated[
+        bool, typer.Option("--for-mixtures", help="Only texts of lists whose mixture has this teacher.")
+    ] = False,
 ) -> None:
     """Embed the texts of a block."""
     from gliclass_rerank.preparation.lists.steps import encode_step
 
-    encode_step(data, work, block, model, teacher, threads=threads, num_texts=texts, progress=terminal)
+    encode_step(
+        data,
+        work,
+        block,
+        model,
+        teacher,
+        threads=threads,
+        for_mixtures=for_mixtures,
+        num_texts=texts,
+        progress=terminal,
+    )
 
 
 @app.command()

@@ -22,8 +22,9 @@ from gliclass_rerank.preparation.lists.asking import open_corpus
 from gliclass_rerank.preparation.lists.block import Block, block_arrays, load_block, save_arrays
 from gliclass_rerank.preparation.lists.forms import TextRef
 from gliclass_rerank.preparation.lists.join import block_texts
-from gliclass_rerank.preparation.lists.kinds import NUM_BLOCKS
+from gliclass_rerank.preparation.lists.kinds import KINDS, NUM_BLOCKS
 from gliclass_rerank.preparation.lists.mine_block import mine_block
+from gliclass_rerank.preparation.lists.mixtures import MIXTURES
 from gliclass_rerank.preparation.lists.packed import Packed, load_packed
 from gliclass_rerank.preparation.lists.scores import grow_scores
 from gliclass_rerank.preparation.lists.teachers import Teacher, teacher_named
@@ -112,6 +113,7 @@ def encode_step(
     name: str,
     *,
     threads: int,
+    for_mixtures: bool = False,
     num_texts: int | None = None,
     progress: Progress = silent,
 ) -> None:
@@ -124,6 +126,8 @@ def encode_step(
         model: Folder of an encoder.
         name: Which teacher it is.
         threads: Threads of a forward pass.
+        for_mixtures: Embed only texts of lists whose mixture has this teacher; the others' rows stay zero. Always the
+            same for one block, or the file must be deleted before.
         num_texts: Embed no more of the block's texts, which are in the order of the lists; None for all.
         progress: Told how far it is.
     """
@@ -141,7 +145,7 @@ def encode_step(
         block_texts(data, made),
         made.text_is_query,
         encoder,
-        wanted=_wanted(before, name),
+        wanted=_wanted(before, name, for_mixtures=for_mixtures),
         num_texts=num_texts,
         progress=progress,
     )
@@ -193,12 +197,13 @@ def _is_scored(folder: Path, name: str) -> bool:
     return len(before.scored_by(name)) == len(before.block)
 
 
-def _wanted(before: Packed, name: str) -> NDArray[np.bool_]:
-    """Texts of the lists that came without this teacher's scores."""
+def _wanted(before: Packed, name: str, *, for_mixtures: bool) -> NDArray[np.bool_]:
+    """Texts of the lists that came without this teacher's scores, of all kinds or of those that want them."""
     block, scored = before.block, before.scored_by(name)
     wanted = np.zeros(block.num_texts, dtype=bool)
     for number in range(len(block)):
-        if number not in scored:
+        uses = name in MIXTURES[KINDS[block.kind[number]].target].weights
+        if number not in scored and (uses or not for_mixtures):
             wanted[block.query[number]] = True
             wanted[block.candidate[block.slots(number)]] = True
     return wanted
