@@ -62,9 +62,7 @@ class Ledger:
             )
         totals = [sum(self.tries[surface, name] for surface in surfaces) for name in OUTCOMES]
         lines.append(
-            f"{'total':<36}{sum(totals):>8}"
-            + "".join(f"{count:>10}" for count in totals)
-            + f"{self.kills.total():>8}"
+            f"{'total':<36}{sum(totals):>8}" + "".join(f"{count:>10}" for count in totals) + f"{self.kills.total():>8}"
         )
         return lines
 
@@ -118,7 +116,9 @@ class Attack:
         except GLiClassRerankError as error:
             _LEDGER.tries[surface, "refused"] += 1
             if secret and quotes_too_much(str(error), secret):
-                self._count(surface, "foreign", f"{surface}: {shown!r:.200}: the message quotes too much: {error!s:.300}")
+                self._count(
+                    surface, "foreign", f"{surface}: {shown!r:.200}: the message quotes too much: {error!s:.300}"
+                )
         except allowed:
             _LEDGER.tries[surface, "refused"] += 1
         except BaseException as error:
