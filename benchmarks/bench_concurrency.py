@@ -25,7 +25,7 @@ from harness import print_json
 from networks import write_checkpoint
 
 from gliclass_rerank import Reranker
-from gliclass_rerank.checkpoint import load_checkpoint
+from gliclass_rerank.checkpoint.loading import load_checkpoint
 
 QUERIES = 16
 WORDS = [

@@ -23,7 +23,7 @@ from versions import measure, print_table
 
 from gliclass_rerank import Reranker
 from gliclass_rerank.cascade import CascadeConfig, save_cascade
-from gliclass_rerank.location import DEFAULT_MODEL, locate
+from gliclass_rerank.checkpoint.location import DEFAULT_MODEL, locate
 
 VERSIONS = ("64>30", "64>20", "32>30", "32>20", "16>20")
 
@@ -32,7 +32,7 @@ def cascade(version: str, folder: Path, model: str) -> Path:
     """Write one version's cascade."""
     tokens, refined = map(int, version.split(">"))
     config = CascadeConfig(
-        first="model", second="model", num_refined=refined, first_share=0.0, first_passage_tokens=tokens
+        first="model", second="model", rerank_depth=refined, first_weight=0.0, first_passage_tokens=tokens
     )
     save_cascade(config, folder / version, {"model": locate(model)})
     return folder / version

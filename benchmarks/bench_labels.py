@@ -33,9 +33,9 @@ from networks import words, write_checkpoint
 from tokenizers import Tokenizer
 
 from gliclass_rerank import ZeroShotClassifier
-from gliclass_rerank.checkpoint import load_checkpoint
-from gliclass_rerank.engine.choice import BackendName
+from gliclass_rerank.checkpoint.loading import load_checkpoint
 from gliclass_rerank.model.config import AttentionPlan
+from gliclass_rerank.runtime.choice import BackendName
 
 NUM_LABELS = tuple(2**power for power in range(8))
 TEXT_WORDS = 256

@@ -23,7 +23,7 @@ from loads import Question, collection_load
 from networks import write_checkpoint, write_cross_encoder
 from peers import TORCH, peers
 
-from gliclass_rerank.checkpoint import load_checkpoint
+from gliclass_rerank.checkpoint.loading import load_checkpoint
 
 PARTS = 5
 DEFAULT_NAMES = (TORCH, "minilm-l6-v1", "minilm-cascade-v1")

@@ -25,10 +25,10 @@ import torch
 from harness import interleaved_medians, print_json
 
 from gliclass_rerank import Reranker
-from gliclass_rerank.evaluation.collection import Collection, load_collection
-from gliclass_rerank.evaluation.ranking import rerank_collection
-from gliclass_rerank.mining.agreement import kendall_tau
-from gliclass_rerank.scoring import Scorer
+from gliclass_rerank.learn.data.agreement import kendall_tau
+from gliclass_rerank.learn.evaluation.collection import Collection, load_collection
+from gliclass_rerank.learn.evaluation.ranking import rerank_collection
+from gliclass_rerank.pipeline import Scorer
 from gliclass_rerank.types import Ranking
 
 BASE = "no cache"

@@ -35,14 +35,23 @@ from tqdm import tqdm
 
 from gliclass_rerank import Reranker
 from gliclass_rerank.cascade import is_cascade
-from gliclass_rerank.evaluation.collection import Collection
-from gliclass_rerank.evaluation.ranking import evaluate_queries, mean_quality
-from gliclass_rerank.evaluation_adapters import pair_logits
-from gliclass_rerank.location import DEFAULT_MODEL, DEFAULT_RANKER, bundled_folder, read_config
-from gliclass_rerank.runtimes.cosine import CosineTeacher
-from gliclass_rerank.runtimes.interfaces import Ask, Embedded, FloatArray, Role, Scored, Teacher, TextEncoder, by_ask
-from gliclass_rerank.runtimes.load import load_encoder, load_teacher
-from gliclass_rerank.runtimes.options import ModelOptions
+from gliclass_rerank.checkpoint.location import DEFAULT_MODEL, DEFAULT_RANKER, bundled_folder, read_config
+from gliclass_rerank.learn.evaluation.adapters import pair_logits
+from gliclass_rerank.learn.evaluation.collection import Collection
+from gliclass_rerank.learn.evaluation.ranking import evaluate_queries, mean_quality
+from gliclass_rerank.text_models.cosine import CosineTeacher
+from gliclass_rerank.text_models.interfaces import (
+    Embedded,
+    FloatArray,
+    QueryPassages,
+    Role,
+    Scored,
+    Teacher,
+    TextEncoder,
+    by_ask,
+)
+from gliclass_rerank.text_models.load import load_encoder, load_teacher
+from gliclass_rerank.text_models.options import ModelOptions
 
 DEPTHS = (20, 50, 100)  # shortest first
 OURS, FIRST_STAGE = "ours", "first stage"
@@ -82,7 +91,7 @@ class Ours:
     def __init__(self, model: str | Path | None, runs: Mapping[str, str]) -> None:
         self._reranker = Reranker(model, **runs)
 
-    def score(self, asks: Sequence[Ask]) -> Scored:
+    def score(self, asks: Sequence[QueryPassages]) -> Scored:
         """One logit a passage; tokens are not counted."""
         pairs = [(query, passage) for query, passages in asks for passage in passages]
         logits = pair_logits(self._reranker, [query for query, _ in pairs], [passage for _, passage in pairs])

@@ -31,7 +31,7 @@ from harness import print_json
 from shown_examples import choose, print_table
 
 from gliclass_rerank import Reranker
-from gliclass_rerank.rac import LocalEncoder
+from gliclass_rerank.examples import LocalEncoder
 
 
 def main() -> None:

@@ -27,8 +27,8 @@ from harness import print_json
 from numpy.typing import NDArray
 
 from gliclass_rerank import Example
-from gliclass_rerank.rac import CallableEncoder, ExampleStore
-from gliclass_rerank.rac.search import similarities
+from gliclass_rerank.examples import CallableEncoder, ExampleStore
+from gliclass_rerank.examples.search import similarities
 
 FloatArray = NDArray[np.float32]
 BACKENDS = ("numpy", "faiss_flat", "faiss_hnsw", "faiss_ivf_pq")

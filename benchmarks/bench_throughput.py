@@ -37,8 +37,8 @@ from ranking_sets import ranked
 from tokenizers import Tokenizer
 
 from gliclass_rerank import Reranker
-from gliclass_rerank.checkpoint import load_checkpoint
-from gliclass_rerank.evaluation.ranking import evaluate_run
+from gliclass_rerank.checkpoint.loading import load_checkpoint
+from gliclass_rerank.learn.evaluation.ranking import evaluate_run
 
 REAL = "100xmixed"  # stands for real passages where there are none
 LOADS = (REAL, "20x32", "20x128+512")

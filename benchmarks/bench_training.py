@@ -30,10 +30,10 @@ from networks import words
 from tokenizers import Tokenizer
 from torch.profiler import ProfilerActivity, profile
 
-from gliclass_rerank.checkpoint import load_checkpoint
-from gliclass_rerank.location import locate
-from gliclass_rerank.training import LossConfig, SourceConfig, StartConfig, TrainConfig, train
-from gliclass_rerank.training.curves import read_rows
+from gliclass_rerank.checkpoint.loading import load_checkpoint
+from gliclass_rerank.checkpoint.location import locate
+from gliclass_rerank.learn.training import LossConfig, SourceConfig, StartConfig, TrainConfig, train
+from gliclass_rerank.learn.training.curves import read_rows
 
 ENGINES: Final = {"padded": False, "packed": True}
 WARMUP: Final = 2

@@ -15,14 +15,14 @@ from loads import Question
 
 from gliclass_rerank import Reranker
 from gliclass_rerank.cascade import Cascade
-from gliclass_rerank.engine.choice import BackendName
-from gliclass_rerank.engine.engine import length_groups
-from gliclass_rerank.engine.filling import filling
-from gliclass_rerank.engine.placement import has_native_bfloat16
+from gliclass_rerank.checkpoint.location import DEFAULT_MODEL, DEFAULT_RANKER
 from gliclass_rerank.errors import ConfigError, MissingDependencyError
-from gliclass_rerank.location import DEFAULT_MODEL, DEFAULT_RANKER
 from gliclass_rerank.model.config import AttentionPlan
-from gliclass_rerank.scoring import Scorer
+from gliclass_rerank.pipeline import Scorer
+from gliclass_rerank.runtime.bucketing import filling
+from gliclass_rerank.runtime.choice import BackendName
+from gliclass_rerank.runtime.engine import length_groups
+from gliclass_rerank.runtime.placement import has_native_bfloat16
 from gliclass_rerank.types import Blocks
 
 Opened = TypeVar("Opened")
@@ -134,14 +134,14 @@ class Ours:
         scorer = self._reranker._scorer
         if not isinstance(scorer, Cascade):
             return _counted(scorer, question)
-        refined = replace(question, passages=question.passages[: scorer._config.num_refined])
+        refined = replace(question, passages=question.passages[: scorer._config.rerank_depth])
         first, second = _counted(scorer._first, question), _counted(scorer._second, refined)
         return Tokens(first.real + second.real, first.processed + second.processed)
 
 
 def _counted(scorer: Scorer, question: Question) -> Tokens:
     ask = scorer.ask(question.query, question.passages, examples=question.examples)
-    plan = scorer._planner.plan(ask, yielding="candidates")
+    plan = scorer._planner.plan(ask, truncate_side="candidates")
     # What the engine batches, and what runs alone.
     alone, batched = [], {}
     for number, request in enumerate(plan.requests):

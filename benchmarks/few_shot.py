@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gliclass_rerank.training import DevConfig, LossConfig, SourceConfig, StartConfig, TrainConfig
+from gliclass_rerank.learn.training import DevConfig, LossConfig, SourceConfig, StartConfig, TrainConfig
 
 EPOCHS, TEXTS_PER_STEP = 8, 4
 

@@ -11,7 +11,7 @@ import numpy as np
 from ranking_sets import measured_queries
 
 from gliclass_rerank import Example, Reranker
-from gliclass_rerank.evaluation.collection import Collection
+from gliclass_rerank.learn.evaluation.collection import Collection
 
 QUERY_TOKENS = 16
 NUM_EXAMPLES = 3
@@ -137,5 +137,5 @@ def _examples(lengths: list[int], text: Texts) -> list[Example]:
 
 def _query_tokens(reranker: Reranker, query: str, examples: list[Example]) -> int:
     scorer = reranker._scorer
-    plan = scorer._planner.plan(scorer.ask(query, [query], examples=examples), yielding="candidates")
+    plan = scorer._planner.plan(scorer.ask(query, [query], examples=examples), truncate_side="candidates")
     return len(plan.requests[0].query_ids)

@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
-from gliclass_rerank.checkpoint import Checkpoint, save_checkpoint
+from gliclass_rerank.checkpoint.loading import Checkpoint, save_checkpoint
 from gliclass_rerank.model.build import build_model
 from gliclass_rerank.model.config import ModelConfig
 

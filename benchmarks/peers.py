@@ -27,7 +27,7 @@ from networks import NUM_POSITIONS
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from gliclass_rerank.inputs.sample import sample_rankings
+from gliclass_rerank.prompt.sample import sample_rankings
 
 BATCH_SIZE = 32
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")

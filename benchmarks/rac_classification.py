@@ -19,17 +19,17 @@ from few_shot import few_shot_config
 from shown_examples import Choice, Measured, answers
 
 from gliclass_rerank import Example, ZeroShotClassifier
-from gliclass_rerank.evaluation.collection import spread
-from gliclass_rerank.location import DEFAULT_MODEL
-from gliclass_rerank.preparation.labelled import open_labelled
-from gliclass_rerank.preparation.pool import ExamplePool
-from gliclass_rerank.preparation.pseudo_labels import PseudoLabelling, write_pseudo_labels
-from gliclass_rerank.preparation.unlabelled import read_texts
-from gliclass_rerank.training import DevConfig, train
-from gliclass_rerank.training.dev import classification_figures
-from gliclass_rerank.training.examples import example_of
-from gliclass_rerank.training.records import ClassificationRecord, known_labels
-from gliclass_rerank.training.sources import data_file, open_classification
+from gliclass_rerank.checkpoint.location import DEFAULT_MODEL
+from gliclass_rerank.learn.data.example_pool import ExamplePool
+from gliclass_rerank.learn.data.labelled import open_labelled
+from gliclass_rerank.learn.data.pseudo_labels import PseudoLabelling, write_pseudo_labels
+from gliclass_rerank.learn.data.unlabelled import read_texts
+from gliclass_rerank.learn.evaluation.collection import spread
+from gliclass_rerank.learn.training import DevConfig, train
+from gliclass_rerank.learn.training.dev import classification_figures
+from gliclass_rerank.learn.training.examples import example_of
+from gliclass_rerank.learn.training.records import ClassificationRecord, known_labels
+from gliclass_rerank.learn.training.sources import data_file, open_classification
 
 SETS = ("ag_news", "sst5", "sst2", "tweet_emotion", "20newsgroups", "trec")
 REGIMES = ("standard", "few_shot", "weak")
@@ -51,7 +51,7 @@ def measure(
         What there is to know about it, and the rows of its regimes.
     """
     # That long texts are cut is no news here.
-    logging.getLogger("gliclass_rerank.classify").setLevel(logging.ERROR)
+    logging.getLogger("gliclass_rerank.classifier").setLevel(logging.ERROR)
     pool = example_pool(folder, arguments.pool, arguments.seed)
     tests = open_classification(DevConfig(path=folder, kind="classification", split="test"))
     records = [tests[position] for position in spread(len(tests), arguments.limit)]

@@ -15,12 +15,12 @@ from ranking_sets import measured_queries, measured_split, ranked
 from shown_examples import Choice, Measured, answers
 
 from gliclass_rerank import Example, Reranker
-from gliclass_rerank.evaluation.ranking import evaluate_queries, mean_quality
-from gliclass_rerank.location import DEFAULT_RANKER
-from gliclass_rerank.mining.pool import load_pool
-from gliclass_rerank.mining.questions import Judged, Sources, load_queries
-from gliclass_rerank.training.examples import example_of
-from gliclass_rerank.training.records import RankingRecord
+from gliclass_rerank.checkpoint.location import DEFAULT_RANKER
+from gliclass_rerank.learn.data.passage_pool import load_pool
+from gliclass_rerank.learn.data.questions import Judged, Sources, load_queries
+from gliclass_rerank.learn.evaluation.ranking import evaluate_queries, mean_quality
+from gliclass_rerank.learn.training.examples import example_of
+from gliclass_rerank.learn.training.records import RankingRecord
 
 SETS = ("wikiqa", "medquad", "squad")
 FIGURE = "nDCG@10"

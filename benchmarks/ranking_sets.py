@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gliclass_rerank.errors import DataError
-from gliclass_rerank.evaluation.collection import Collection, load_collection, spread
+from gliclass_rerank.learn.evaluation.collection import Collection, load_collection, spread
 
 # A file of judgments that a collection brings beside its splits' own, made by the full pool of a track.
 FULL_QRELS = "qrels_full.tsv"

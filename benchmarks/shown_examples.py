@@ -16,8 +16,8 @@ from paired import p_value
 from tqdm import tqdm
 
 from gliclass_rerank import Example
-from gliclass_rerank.rac import ExampleStore, StoreEncoder
-from gliclass_rerank.same_text import same_text_key
+from gliclass_rerank.examples import ExampleStore, StoreEncoder
+from gliclass_rerank.examples.text_identity import text_identity
 
 WAYS = ("similar", "random", "shuffled")
 BATCH = 512
@@ -95,9 +95,9 @@ def choose(
 
 def random_positions(pool: Sequence[Example], text: str, count: int, rng: np.random.Generator) -> list[int]:
     """Positions of so many random examples, none of which has this text; texts of the pool differ."""
-    own = same_text_key(text)
+    own = text_identity(text)
     drawn = rng.permutation(len(pool))[: count + 1].tolist() if count else []
-    return [position for position in drawn if same_text_key(pool[position].text) != own][:count]
+    return [position for position in drawn if text_identity(pool[position].text) != own][:count]
 
 
 def shuffled_labels(pool: Sequence[Example], seed: int) -> list[Example]:
@@ -150,7 +150,7 @@ class Answers(Generic[Answer]):
 def answers(
     choice: Choice, answer: Callable[[int, tuple[Example, ...]], Answer], *, most: int, title: str
 ) -> Answers[Answer]:
-    """Ask about every text without examples and with 1 to `most` of each way.
+    """QueryPassages about every text without examples and with 1 to `most` of each way.
 
     Args:
         choice: The examples.

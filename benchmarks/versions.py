@@ -11,8 +11,8 @@ from typing import Any
 from harness import take_turns
 
 from gliclass_rerank import Reranker
-from gliclass_rerank.evaluation.collection import Collection
-from gliclass_rerank.evaluation.ranking import rerank_collection
+from gliclass_rerank.learn.evaluation.collection import Collection
+from gliclass_rerank.learn.evaluation.ranking import rerank_collection
 from gliclass_rerank.types import Ranking
 
 

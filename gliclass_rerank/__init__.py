@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gliclass_rerank._lazy import lazy_names
+from gliclass_rerank._imports import lazy_names
 from gliclass_rerank._version import __version__
 
 if TYPE_CHECKING:
-    from gliclass_rerank.classify import ZeroShotClassifier
+    from gliclass_rerank.classifier import ZeroShotClassifier
     from gliclass_rerank.errors import (
         BackendError,
         CheckpointError,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         OutOfMemoryError,
         WindowOverflowError,
     )
-    from gliclass_rerank.rerank import Reranker
+    from gliclass_rerank.reranker import Reranker
     from gliclass_rerank.stage import RerankStage
     from gliclass_rerank.types import Example, Hit, LabelScore, Ranking, StageHit, StageRanking, Truncation
 
@@ -51,8 +51,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Reranker": "rerank",
-    "ZeroShotClassifier": "classify",
+    "Reranker": "reranker",
+    "ZeroShotClassifier": "classifier",
     "RerankStage": "stage",
     **dict.fromkeys(("Example", "Hit", "LabelScore", "Ranking", "StageHit", "StageRanking", "Truncation"), "types"),
 }

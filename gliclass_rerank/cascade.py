@@ -19,13 +19,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from gliclass_rerank.cancellation import working
-from gliclass_rerank.checks import checked_count, checked_share, of_settings
-from gliclass_rerank.errors import CheckpointError, ConfigError, listed, shown
-from gliclass_rerank.forks import in_sound_thread
-from gliclass_rerank.inputs.layout import Ask
-from gliclass_rerank.inputs.planner import Plan, Yielding
-from gliclass_rerank.location import (
+from gliclass_rerank.calls.cancellation import working
+from gliclass_rerank.calls.forks import in_sound_thread
+from gliclass_rerank.calls.workers import Workers
+from gliclass_rerank.checkpoint.location import (
     CONFIG,
     DEFAULT_RANKER,
     bundled_folder,
@@ -35,11 +32,14 @@ from gliclass_rerank.location import (
     locate,
     read_config,
 )
+from gliclass_rerank.checks import checked_count, checked_share, of_settings
+from gliclass_rerank.errors import CheckpointError, ConfigError, listed, shown
+from gliclass_rerank.files.atomic_write import atomic_folder, own_folder
 from gliclass_rerank.model.config import checked_calibration
-from gliclass_rerank.scoring import Scorer, calibrated_score
+from gliclass_rerank.pipeline import Scorer, calibrated_score
+from gliclass_rerank.prompt.layout import ScoringRequest
+from gliclass_rerank.prompt.planner import Plan, TruncateSide
 from gliclass_rerank.types import Example, Truncation
-from gliclass_rerank.whole_file import own_folder, whole_folder
-from gliclass_rerank.workers import Workers
 
 MODEL_TYPE: Final = "GLiClassCascade"
 
@@ -51,10 +51,10 @@ class CascadeConfig:
     Attributes:
         first: Name of the one that scores every passage: a folder within the cascade's, or a bundled model.
         second: Name of the one that looks again, likewise.
-        num_refined: How many passages of a query it looks at.
-        first_share: The first one's share in their logits, in [0, 1]; the second one's is the rest.
-        first_share_with_examples: The same for a query that is shown examples, of which the second one may make more;
-            None for `first_share`.
+        rerank_depth: How many passages of a query it looks at.
+        first_weight: The first one's share in their logits, in [0, 1]; the second one's is the rest.
+        first_weight_with_examples: The same for a query that is shown examples, of which the second one may make more;
+            None for `first_weight`.
         first_passage_tokens: Tokens of a passage that the first one reads at most, to be quick; None for what it
             says itself. Passages that the second one reads on count as cut only where it cuts them. Needs the plan
             `shared_query`.
@@ -67,9 +67,9 @@ class CascadeConfig:
 
     first: str
     second: str
-    num_refined: int = 20
-    first_share: float = 0.5
-    first_share_with_examples: float | None = None
+    rerank_depth: int = 20
+    first_weight: float = 0.5
+    first_weight_with_examples: float | None = None
     first_passage_tokens: int | None = None
     first_reads_examples: bool = True
     max_query_tokens: int | None = None
@@ -81,10 +81,12 @@ class CascadeConfig:
                 raise ConfigError(f"`{field}` of a cascade must be the name of a folder in it, got {shown(name)}")
         # What is kept is what the check returns: numpy's numbers, for one, are no JSON.
         with of_settings():
-            object.__setattr__(self, "num_refined", checked_count("num_refined", self.num_refined))
-            object.__setattr__(self, "first_share", checked_share("first_share", self.first_share))
-            if (share := self.first_share_with_examples) is not None:
-                object.__setattr__(self, "first_share_with_examples", checked_share("first_share_with_examples", share))
+            object.__setattr__(self, "rerank_depth", checked_count("rerank_depth", self.rerank_depth))
+            object.__setattr__(self, "first_weight", checked_share("first_weight", self.first_weight))
+            if (share := self.first_weight_with_examples) is not None:
+                object.__setattr__(
+                    self, "first_weight_with_examples", checked_share("first_weight_with_examples", share)
+                )
             for field in ("first_passage_tokens", "max_query_tokens"):
                 if (count := getattr(self, field)) is not None:
                     object.__setattr__(self, field, checked_count(field, count))
@@ -199,11 +201,11 @@ class Cascade:
         *,
         examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
         max_example_labels: int | None = None,
-    ) -> Ask:
+    ) -> ScoringRequest:
         """See `Scorer.ask`; a checkpoint that is shown the examples has them in its own format."""
         return self._first.ask(text, candidates, examples=examples, max_example_labels=max_example_labels)
 
-    def score(self, asks: Sequence[Ask], *, yielding: Yielding) -> list[tuple[list[float], Plan]]:
+    def score(self, asks: Sequence[ScoringRequest], *, truncate_side: TruncateSide) -> list[tuple[list[float], Plan]]:
         """See `Scorer.score`.
 
         Passages that the second checkpoint does not look at keep the first one's order and never come before one that
@@ -211,13 +213,15 @@ class Cascade:
 
         Args:
             asks: What is asked.
-            yielding: Which side is cut when a window is too small.
+            truncate_side: Which side is cut when a window is too small.
 
         Returns:
             As `Scorer.score`; the plan is the first checkpoint's, with what the second one cut besides.
         """
         both = self._config.first_reads_examples
-        scored = self._first.score(asks if both else [replace(ask, examples=()) for ask in asks], yielding=yielding)
+        scored = self._first.score(
+            asks if both else [replace(ask, examples=()) for ask in asks], truncate_side=truncate_side
+        )
         chosen = [self._chosen(ask, logits) for ask, (logits, _) in zip(asks, scored, strict=True)]
         again = [
             self._second.ask(
@@ -228,7 +232,7 @@ class Cascade:
             )
             for ask, indices in zip(asks, chosen, strict=True)
         ]
-        refined = self._second.score(again, yielding=yielding)
+        refined = self._second.score(again, truncate_side=truncate_side)
         return [
             (self._merged(ask, logits, indices, second), self._with_cuts(plan, indices, second_plan))
             for ask, (logits, plan), indices, (second, second_plan) in zip(asks, scored, chosen, refined, strict=True)
@@ -238,16 +242,18 @@ class Cascade:
         """See `Scorer.relevance`; the calibration is the cascade's own."""
         return calibrated_score(logit, self._config.score_calibration)
 
-    def _chosen(self, ask: Ask, logits: Sequence[float]) -> list[int]:
+    def _chosen(self, ask: ScoringRequest, logits: Sequence[float]) -> list[int]:
         """Candidates that the second checkpoint looks at, best first."""
         limit = self._config.max_query_tokens
         only_second_reads = bool(ask.examples) and not self._config.first_reads_examples
         if limit is not None and not only_second_reads and self._first.num_tokens(ask.text) > limit:
             return []
-        return sorted(range(len(logits)), key=lambda index: (-logits[index], index))[: self._config.num_refined]
+        return sorted(range(len(logits)), key=lambda index: (-logits[index], index))[: self._config.rerank_depth]
 
-    def _merged(self, ask: Ask, first: Sequence[float], chosen: Sequence[int], second: Sequence[float]) -> list[float]:
-        share, with_examples = self._config.first_share, self._config.first_share_with_examples
+    def _merged(
+        self, ask: ScoringRequest, first: Sequence[float], chosen: Sequence[int], second: Sequence[float]
+    ) -> list[float]:
+        share, with_examples = self._config.first_weight, self._config.first_weight_with_examples
         if ask.examples and with_examples is not None:
             share = with_examples
         refined = {
@@ -295,7 +301,7 @@ def save_cascade(config: CascadeConfig, folder: str | Path, parts: Mapping[str, 
         if name not in given and not is_bundled(name):
             raise CheckpointError(f"the part `{name}` is neither given nor a bundled model")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with whole_folder(target) as staging:
+    with atomic_folder(target) as staging:
         for name, source in given.items():
             shutil.copytree(source, staging / name)
         (staging / CONFIG).write_text(json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n", encoding="utf-8")

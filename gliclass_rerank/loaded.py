@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gliclass_rerank.cascade import Cascade
+from gliclass_rerank.examples.retrieval import Retrieval
+from gliclass_rerank.examples.source import ExampleSource
 from gliclass_rerank.model.config import AttentionPlan
-from gliclass_rerank.rac.retrieval import Retrieval
-from gliclass_rerank.rac.source import ExampleSource
-from gliclass_rerank.scoring import Scorer
+from gliclass_rerank.pipeline import Scorer
 
 
 class Loaded:

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from gliclass_rerank.background import in_background
+from gliclass_rerank.calls.background import in_background
 from gliclass_rerank.checks import (
     as_number,
     checked_choice,
@@ -37,13 +37,13 @@ from gliclass_rerank.errors import (
     listed,
     shown,
 )
+from gliclass_rerank.examples.forks import ForkedLock
+from gliclass_rerank.examples.source import ExampleSource, checked_store, plain_settings
 from gliclass_rerank.fusion import Fusion, reciprocal_rank, weighted
-from gliclass_rerank.rac.forks import ForkedLock
-from gliclass_rerank.rac.source import ExampleSource, checked_store, plain_settings
 from gliclass_rerank.types import Example, StageHit, StageRanking
 
 if TYPE_CHECKING:
-    from gliclass_rerank.rerank import Reranker
+    from gliclass_rerank.reranker import Reranker
 
 OnError = Literal["raise", "keep_order"]
 
@@ -69,8 +69,8 @@ _LOADING: Final = frozenset(
         "passage_cache",
         "example_store",
         "num_examples",
-        "example_similarity",
-        "allow_equal_queries",
+        "min_example_similarity",
+        "allow_same_text",
     )
 )
 
@@ -382,7 +382,7 @@ def _loadable(settings: Mapping[str, Any]) -> dict[str, Any]:  # Any: the settin
 
 def _reranker_type() -> type[Reranker]:
     # Late, because it imports torch.
-    return import_module("gliclass_rerank.rerank").Reranker  # type: ignore[no-any-return] # a module is untyped
+    return import_module("gliclass_rerank.reranker").Reranker  # type: ignore[no-any-return] # a module is untyped
 
 
 def _retrieval_scores(values: Sequence[float | None] | None, count: int) -> list[float | None]:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final
 import pytest
 
 from gliclass_rerank.errors import GLiClassRerankError
-from gliclass_rerank.rerank import Reranker
+from gliclass_rerank.reranker import Reranker
 
 # Any stands for the framework's own classes throughout.
 Document = Any

@@ -1,7 +1,7 @@
 """Frozen values that cross module borders; no torch, no tokenizer.
 
 The public ones are `Hit`, `Truncation`, `Ranking`, `StageHit`, `StageRanking`, `LabelScore` and `Example`. `Window`
-and `Blocks` carry token ids from `inputs/` to the model: the border where text ends. `GroupStates` goes with `Blocks`.
+and `Blocks` carry token ids from `inputs/` to the model: the border where text ends. `CachedStates` goes with `Blocks`.
 A *candidate* is what one marker stands for: a passage when ranking, a label when classifying.
 """
 
@@ -253,7 +253,7 @@ class Blocks:
 
 
 @dataclass(frozen=True, eq=False)
-class GroupStates:
+class CachedStates:
     """What is known of groups of a `Blocks`' candidates before any layer has run.
 
     Attributes:

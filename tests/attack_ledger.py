@@ -102,7 +102,7 @@ class Attack:
             call: What is tried.
             shown: What to print if it goes wrong, such as the odd value.
             secret: A text of the user; no more than 80 characters of it in a row may stand in the error's message.
-            limit_s: A call that takes longer hangs. Watched in the main thread only.
+            limit_s: A call that takes longer hangs. Observer in the main thread only.
             allowed: Foreign exceptions that are right here, such as `TypeError` for a wrong keyword.
 
         Returns:

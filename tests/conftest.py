@@ -14,9 +14,9 @@ import torch
 from attack_ledger import attack, pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown  # noqa: F401
 from tiny_checkpoints import BACKBONES, WORDS, tiny_tokenizer, write_tiny_checkpoint
 
-import gliclass_rerank.engine.selection
+import gliclass_rerank.runtime.selection
 from gliclass_rerank import Reranker, ZeroShotClassifier
-from gliclass_rerank.inputs.tokenizer import TextTokenizer
+from gliclass_rerank.prompt.tokenizer import TextTokenizer
 from gliclass_rerank.types import Blocks, Window
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -110,7 +110,7 @@ def scripted(monkeypatch, tiny_folders):
 
     def build(logits, *, kind=Reranker, checkpoint="bert", pause_s=0.0, **options):
         backend = ScriptedBackend(logits, pause_s)
-        monkeypatch.setattr(gliclass_rerank.engine.selection, "TorchBackend", lambda model, placement: backend)
+        monkeypatch.setattr(gliclass_rerank.runtime.selection, "TorchBackend", lambda model, placement: backend)
         return kind(tiny_folders[checkpoint], device="cpu", **options), backend
 
     return build

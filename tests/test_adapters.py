@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import gliclass_rerank
-from gliclass_rerank.rac import foreign
+from gliclass_rerank.examples import foreign
 
 INTEGRATIONS = Path(__file__).parents[1] / "integrations"
 DISTRIBUTIONS = sorted(path for path in INTEGRATIONS.iterdir() if path.is_dir())
@@ -20,8 +20,8 @@ LEAVES = {
 # What an adapter may use, by module.
 PUBLIC = {
     "gliclass_rerank": {*gliclass_rerank.__all__},
-    "gliclass_rerank.rac.foreign": {*foreign.__all__},
-    "gliclass_rerank.rac.source": {"ExampleSource", "plain_settings", "plain_store"},
+    "gliclass_rerank.examples.foreign": {*foreign.__all__},
+    "gliclass_rerank.examples.source": {"ExampleSource", "plain_settings", "plain_store"},
 }
 
 by_distribution = pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=lambda path: path.name)

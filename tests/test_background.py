@@ -10,7 +10,7 @@ import time
 import pytest
 
 from gliclass_rerank import InputError, Reranker
-from gliclass_rerank.background import in_background
+from gliclass_rerank.calls.background import in_background
 
 
 def test_sixty_four_calls_share_four_threads_and_begin_in_their_order():
@@ -81,7 +81,7 @@ def test_one_callers_bad_input_fails_that_call_alone(tiny_folders):
 def test_a_forked_process_has_threads_of_its_own_and_the_interpreter_ends():
     code = """
 import asyncio, os, sys
-from gliclass_rerank.background import in_background
+from gliclass_rerank.calls.background import in_background
 assert asyncio.run(in_background(int, "7")) == 7
 child = os.fork() if hasattr(os, "fork") else None
 if child == 0:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gliclass_rerank import Example
-from gliclass_rerank.rac import CallableEncoder
+from gliclass_rerank.examples import CallableEncoder
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 pytestmark = pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="a source distribution has no benchmarks")

@@ -7,8 +7,8 @@ import pytest
 
 from gliclass_rerank import Reranker, WindowOverflowError
 from gliclass_rerank.cascade import CascadeConfig
-from gliclass_rerank.checkpoint import load_checkpoint
-from gliclass_rerank.location import DEFAULT_MODEL, DEFAULT_RANKER, bundled_folder, read_config
+from gliclass_rerank.checkpoint.loading import load_checkpoint
+from gliclass_rerank.checkpoint.location import DEFAULT_MODEL, DEFAULT_RANKER, bundled_folder, read_config
 
 # Questions with the passage that answers them and four that are about the same things.
 QUESTIONS = {

@@ -12,10 +12,10 @@ from tiny_checkpoints import WORDS, words, write_tiny_checkpoint
 
 from gliclass_rerank import CheckpointError, ConfigError, Reranker, ZeroShotClassifier
 from gliclass_rerank.cascade import CascadeConfig, save_cascade
-from gliclass_rerank.checkpoint import load_checkpoint
-from gliclass_rerank.cli import main
-from gliclass_rerank.location import DEFAULT_MODEL, bundled_folder, read_config
-from gliclass_rerank.scoring import Scorer
+from gliclass_rerank.checkpoint.loading import load_checkpoint
+from gliclass_rerank.checkpoint.location import DEFAULT_MODEL, bundled_folder, read_config
+from gliclass_rerank.cli.app import main
+from gliclass_rerank.pipeline import Scorer
 
 QUERY = "chain slip"
 PASSAGES = [words(3 + index % 4, first=2 * index) for index in range(12)]
@@ -46,7 +46,7 @@ def logits(model, query=QUERY, passages=PASSAGES, **options):
 
 def test_passages_on_top_get_the_mixture_and_the_others_keep_their_order_below(parts, cascade):
     first, second = logits(parts["first"]), logits(parts["second"])
-    mixed = logits(cascade(num_refined=5, first_share=0.25))
+    mixed = logits(cascade(rerank_depth=5, first_weight=0.25))
 
     order = sorted(first, key=first.__getitem__, reverse=True)
     for index in order[:5]:
@@ -61,11 +61,11 @@ def test_passages_on_top_get_the_mixture_and_the_others_keep_their_order_below(p
 def test_logits_below_the_refined_ones_are_left_as_they_are(parts, cascade):
     first = logits(parts["first"])
     # All weight on the first: nothing that was refined falls below the others.
-    assert logits(cascade(num_refined=5, first_share=1.0)) == pytest.approx(first, abs=1e-5)
+    assert logits(cascade(rerank_depth=5, first_weight=1.0)) == pytest.approx(first, abs=1e-5)
 
 
 def test_the_order_of_the_passages_and_their_companions_in_a_batch_change_nothing(cascade):
-    reranker = Reranker(cascade(num_refined=4), device="cpu")
+    reranker = Reranker(cascade(rerank_depth=4), device="cpu")
     forwards = {PASSAGES[hit.index]: hit.logit for hit in reranker.rank(QUERY, PASSAGES)}
     backwards = reranker.rank(QUERY, PASSAGES[::-1])
     _, beside = reranker.rank_many(["brake squeal", QUERY], [PASSAGES[3:], PASSAGES])
@@ -93,7 +93,7 @@ def test_a_long_query_with_examples_is_not_left_to_a_first_checkpoint_that_does_
 def test_the_first_checkpoint_reads_the_beginnings_of_passages_and_the_second_all(parts, cascade):
     long = [words(8, first=index) for index in range(6)]
     heads = [words(3, first=index) for index in range(6)]
-    quick = Reranker(cascade(first_share=0.5, num_refined=4, first_passage_tokens=5), device="cpu")
+    quick = Reranker(cascade(first_weight=0.5, rerank_depth=4, first_passage_tokens=5), device="cpu")
     ranking = quick.rank(QUERY, long)
 
     first, second = logits(parts["first"], passages=heads), logits(parts["second"], passages=long)
@@ -121,7 +121,7 @@ def test_both_checkpoints_are_shown_the_examples(parts, cascade):
 
 def test_the_first_checkpoint_can_have_another_share_where_examples_are_shown(parts, cascade):
     shown = [{"text": "brake squeal", "labels": ["clean pad"], "all_labels": ["clean pad", "wax"]}]
-    folder = cascade(first_share=0.75, first_share_with_examples=0.25)
+    folder = cascade(first_weight=0.75, first_weight_with_examples=0.25)
 
     for examples, share in ((None, 0.75), (shown, 0.25)):
         first, second = (logits(parts[name], examples=examples) for name in ("first", "second"))
@@ -160,7 +160,7 @@ def test_a_passage_cache_serves_the_first_checkpoint(parts, tmp_path):
 
 
 def test_no_passages_and_equal_passages(cascade):
-    reranker = Reranker(cascade(num_refined=1), device="cpu")
+    reranker = Reranker(cascade(rerank_depth=1), device="cpu")
 
     assert reranker.rank(QUERY, []).hits == ()
     assert len({hit.logit for hit in reranker.rank(QUERY, ["oil", "oil"])}) == 1
@@ -243,12 +243,12 @@ def test_a_cascade_only_ranks(cascade):
     [
         ({"first": "../elsewhere"}, "`first` of a cascade must be the name of a folder in it, got '../elsewhere'"),
         ({"second": 3}, "`second` of a cascade must be the name of a folder in it, got 3"),
-        ({"num_refined": 0}, "`num_refined` must be a whole number of at least 1, got 0"),
-        ({"num_refined": True}, "`num_refined` must be a whole number of at least 1, got True"),
-        ({"first_share": 1.5}, "`first_share` must be between 0 and 1, got 1.5"),
-        ({"first_share_with_examples": -0.5}, "`first_share_with_examples` must be between 0 and 1, got -0.5"),
-        ({"first_share": None}, "`first_share` must be between 0 and 1, got None"),
-        ({"first_share": "half"}, "`first_share` must be between 0 and 1, got 'half'"),
+        ({"rerank_depth": 0}, "`rerank_depth` must be a whole number of at least 1, got 0"),
+        ({"rerank_depth": True}, "`rerank_depth` must be a whole number of at least 1, got True"),
+        ({"first_weight": 1.5}, "`first_weight` must be between 0 and 1, got 1.5"),
+        ({"first_weight_with_examples": -0.5}, "`first_weight_with_examples` must be between 0 and 1, got -0.5"),
+        ({"first_weight": None}, "`first_weight` must be between 0 and 1, got None"),
+        ({"first_weight": "half"}, "`first_weight` must be between 0 and 1, got 'half'"),
         ({"first_passage_tokens": 0}, "`first_passage_tokens` must be a whole number of at least 1, got 0"),
         ({"first_reads_examples": 0}, "`first_reads_examples` must be true or false, got 0"),
         ({"max_query_tokens": -1}, "`max_query_tokens` must be a whole number of at least 1, got -1"),
@@ -294,8 +294,8 @@ def test_the_command_joins_two_checkpoints(parts, tmp_path, capsys):
     assert CascadeConfig.from_dict(read_config(tmp_path / "cascade")) == CascadeConfig(
         first="first",
         second=DEFAULT_MODEL,
-        num_refined=3,
-        first_share_with_examples=0.25,
+        rerank_depth=3,
+        first_weight_with_examples=0.25,
         first_passage_tokens=40,
         first_reads_examples=False,
         max_query_tokens=9,
@@ -317,8 +317,8 @@ def test_numpys_numbers_are_settings_too(parts, tmp_path):
     given = CascadeConfig(
         first="first",
         second="second",
-        num_refined=np.int64(3),
-        first_share=np.float32(0.5),
+        rerank_depth=np.int64(3),
+        first_weight=np.float32(0.5),
         first_passage_tokens=np.int32(40),
         max_query_tokens=np.int64(9),
     )

@@ -17,9 +17,9 @@ from tiny_checkpoints import (
 )
 
 from gliclass_rerank import Reranker, Truncation, ZeroShotClassifier
-from gliclass_rerank.checkpoint import load_checkpoint, save_checkpoint
+from gliclass_rerank.checkpoint.integer_weights import from_integers, to_integers
+from gliclass_rerank.checkpoint.loading import load_checkpoint, save_checkpoint
 from gliclass_rerank.errors import CheckpointError, ConfigError
-from gliclass_rerank.integer_weights import from_integers, to_integers
 
 TEXT, LABELS = "my chain slips on the hill", ["oil the chain", "seat", "brake squeal"]
 
@@ -210,7 +210,7 @@ def test_a_folder_that_exists_is_not_overwritten(folder):
     assert (folder / "model.safetensors").read_bytes() == before
 
 
-@pytest.mark.parametrize("step", ["checkpoint.save_file", "checkpoint._write_tokenizer", "whole_file.os.replace"])
+@pytest.mark.parametrize("step", ["checkpoint.save_file", "checkpoint._write_tokenizer", "atomic_file.os.replace"])
 def test_a_folder_never_appears_half_written(tmp_path, monkeypatch, step):
     def fail(*args, **kwargs):
         raise OSError("disk full")

@@ -8,7 +8,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from tiny_checkpoints import change_config, change_weights, write_tiny_checkpoint
 
 from gliclass_rerank import Reranker, ZeroShotClassifier
-from gliclass_rerank.checkpoint import load_checkpoint
+from gliclass_rerank.checkpoint.loading import load_checkpoint
 from gliclass_rerank.errors import CheckpointError, ConfigError
 
 WORD_EMBEDDINGS = "model.encoder_model.embeddings.word_embeddings.weight"

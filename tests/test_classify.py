@@ -7,7 +7,7 @@ import math
 import pytest
 
 from gliclass_rerank import Example, InputError, LabelScore, WindowOverflowError, ZeroShotClassifier
-from gliclass_rerank.classify import flatten_labels
+from gliclass_rerank.classifier import flatten_labels
 
 TEXT = "chain slip on a wet road"
 LABELS = ["oil", "wax", "rust"]

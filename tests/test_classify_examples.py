@@ -6,7 +6,7 @@ import pytest
 from example_stores import Source
 
 from gliclass_rerank import BackendError, ConfigError, Example, ZeroShotClassifier
-from gliclass_rerank.rac import ExampleStore, LocalEncoder
+from gliclass_rerank.examples import ExampleStore, LocalEncoder
 
 LABELS = ["transport", "food", "museums"]
 CHAIN = Example("the bicycle chain slips when I pedal hard", ["transport"], ["food"])
@@ -69,15 +69,15 @@ def test_examples_by_hand_and_none_at_all_take_the_place_of_the_stores(learned, 
 
 def test_a_text_is_never_shown_its_own_judgement_unless_asked_for(store, learned, plain):
     text = f" {CHAIN.text.upper()}"
-    allowing = ZeroShotClassifier(device="cpu", example_store=store, allow_equal_texts=True)
+    allowing = ZeroShotClassifier(device="cpu", example_store=store, allow_same_text=True)
 
     assert learned.logits(text, LABELS) == plain.logits(text, LABELS)
     assert allowing.logits(text, LABELS) == plain.logits(text, LABELS, examples=[CHAIN])
 
 
 def test_number_and_similarity_of_examples_can_be_set(store, plain):
-    two = ZeroShotClassifier(device="cpu", example_store=store, num_examples=2, example_similarity=-1)
-    strict = ZeroShotClassifier(device="cpu", example_store=store, example_similarity=0.9)
+    two = ZeroShotClassifier(device="cpu", example_store=store, num_examples=2, min_example_similarity=-1)
+    strict = ZeroShotClassifier(device="cpu", example_store=store, min_example_similarity=0.9)
 
     assert two.logits(CHAIN_TEXT, LABELS) == plain.logits(CHAIN_TEXT, LABELS, examples=[CHAIN, PLANTS])
     assert strict.logits(CHAIN_TEXT, LABELS) == plain.logits(CHAIN_TEXT, LABELS)

@@ -9,7 +9,7 @@ import pytest
 import gliclass_rerank
 from gliclass_rerank import cli
 from gliclass_rerank._version import __version__
-from gliclass_rerank.engine import graph_cache, selection
+from gliclass_rerank.runtime import graph_cache, selection
 from gliclass_rerank.types import Hit, Ranking, Truncation
 
 
@@ -213,14 +213,14 @@ def run_program(code, **options):
 def test_a_reader_that_stops_early_gets_no_traceback():
     read, write = os.pipe()
     os.close(read)
-    code = "from gliclass_rerank.cli import main; sys.exit(main(['--help']))"
+    code = "from gliclass_rerank.cli.app import main; sys.exit(main(['--help']))"
     finished = run_program(code, stdout=write, stderr=subprocess.PIPE)
     os.close(write)
     assert (finished.returncode, finished.stderr) == (1, b"")
 
 
 def test_help_does_not_import_the_model():
-    code = "from gliclass_rerank.cli import main; main(['--help']); "
+    code = "from gliclass_rerank.cli.app import main; main(['--help']); "
     code += "sys.exit(any(map(sys.modules.get, ('torch', 'transformers', 'ir_measures'))))"
     assert run_program(code, stdout=subprocess.DEVNULL).returncode == 0
 

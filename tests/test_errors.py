@@ -1,7 +1,7 @@
 import pytest
 
 from gliclass_rerank import MissingDependencyError
-from gliclass_rerank._optional import require
+from gliclass_rerank._imports import require
 from gliclass_rerank.errors import cause, listed, shown
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from tiny_checkpoints import change_config, words, write_tiny_checkpoint
 
-import gliclass_rerank.evaluation_adapters as adapters
+import gliclass_rerank.learn.evaluation.adapters as adapters
 from gliclass_rerank import ConfigError, InputError, MissingDependencyError, Reranker, WindowOverflowError
-from gliclass_rerank.evaluation.ranking import evaluate_run
-from gliclass_rerank.evaluation_adapters import BeirReranker, MtebReranker, pair_logits
+from gliclass_rerank.learn.evaluation.adapters import BeirReranker, MtebReranker, pair_logits
+from gliclass_rerank.learn.evaluation.ranking import evaluate_run
 
 QUERIES = {"q1": "squeal brake", "q2": "slip chain", "q3": "wrench"}
 CORPUS = {

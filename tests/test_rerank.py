@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gliclass_rerank import ConfigError, Example, InputError, Reranker, Truncation
-from gliclass_rerank.location import DEFAULT_RANKER
+from gliclass_rerank.checkpoint.location import DEFAULT_RANKER
 
 QUERY = "chain slip"
 LOGITS = {"oil": 0.5, "wax": 2.0, "rust": -1.0, "pump tire": 2.0, "hill": 0.0}

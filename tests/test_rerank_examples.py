@@ -9,7 +9,7 @@ import pytest
 from example_stores import CHAIN, CHAIN_QUERY, OTHER_QUERY, PASSAGES, TYRE, TYRE_QUERY, Source
 
 from gliclass_rerank import BackendError, ConfigError, DataError, Example, InputError, Reranker
-from gliclass_rerank.rac import CallableEncoder, ExampleSource, ExampleStore, FeedbackSource, LocalEncoder
+from gliclass_rerank.examples import CallableEncoder, ExampleSource, ExampleStore, FeedbackSource, LocalEncoder
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +66,9 @@ def test_the_most_similar_example_comes_first(learned):
     [
         ({"num_examples": 1}, CHAIN[:1]),
         ({"num_examples": np.int64(2)}, CHAIN[:2]),
-        ({"example_similarity": 0.705}, CHAIN[:2]),
-        ({"example_similarity": 0.99}, []),
-        ({"num_examples": 9, "example_similarity": -1}, [*CHAIN, TYRE]),
+        ({"min_example_similarity": 0.705}, CHAIN[:2]),
+        ({"min_example_similarity": 0.99}, []),
+        ({"num_examples": 9, "min_example_similarity": -1}, [*CHAIN, TYRE]),
     ],
 )
 def test_number_and_similarity_of_examples_can_be_set(tiny, store, settings, expected):
@@ -134,7 +134,7 @@ def test_a_query_is_never_shown_its_own_judgement_unless_asked_for(store, learne
     assert CHAIN[0] not in learned.rank(query, PASSAGES).examples
     assert len(learned.rank(query, PASSAGES).examples) == 2
 
-    allowing = tiny(example_store=store, allow_equal_queries=True)
+    allowing = tiny(example_store=store, allow_same_text=True)
 
     assert allowing.rank(query, PASSAGES).examples[0] == CHAIN[0]
 
@@ -326,7 +326,7 @@ def test_a_store_that_was_closed_is_opened_again_by_its_path(tmp_path):
 def test_a_pickle_carries_the_path_of_the_store(tmp_path):
     path = tmp_path / "judged.db"
     reranker = Reranker(
-        device="cpu", example_store=path, num_examples=2, example_similarity=0.6, max_example_passages=np.int64(2)
+        device="cpu", example_store=path, num_examples=2, min_example_similarity=0.6, max_example_passages=np.int64(2)
     )
     reranker.feedback(CHAIN[0].text, CHAIN[0].true_labels)
     pickled = pickle.dumps(reranker)
@@ -339,8 +339,8 @@ def test_a_pickle_carries_the_path_of_the_store(tmp_path):
         "max_example_passages": 2,
         "example_store": str(path),
         "num_examples": 2,
-        "example_similarity": 0.6,
-        "allow_equal_queries": False,
+        "min_example_similarity": 0.6,
+        "allow_same_text": False,
     }
 
 
@@ -365,8 +365,8 @@ def test_a_store_that_is_an_object_cannot_be_pickled(learned):
         ({"num_examples": 0}, "`num_examples` must be a whole number of at least 1, got 0"),
         ({"num_examples": "3"}, "`num_examples` must be a whole number of at least 1, got '3'"),
         ({"max_example_passages": 0}, "`max_example_passages` must be a whole number of at least 1, got 0"),
-        ({"example_similarity": 1.5}, "`example_similarity` must be between -1 and 1, got 1.5"),
-        ({"example_similarity": float("nan")}, "`example_similarity` must be between -1 and 1, got nan"),
+        ({"min_example_similarity": 1.5}, "`min_example_similarity` must be between -1 and 1, got 1.5"),
+        ({"min_example_similarity": float("nan")}, "`min_example_similarity` must be between -1 and 1, got nan"),
     ],
 )
 def test_wrong_settings_of_examples_are_refused(settings, message):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-import gliclass_rerank.rerank
+import gliclass_rerank.reranker
 from gliclass_rerank import (
     BackendError,
     CheckpointError,
@@ -40,13 +40,13 @@ def indices(ranking):
 
 def test_the_model_is_loaded_once_however_many_threads_come_first(monkeypatch, tiny_folders):
     loads, together = [], threading.Barrier(8)
-    real = gliclass_rerank.rerank.Reranker
+    real = gliclass_rerank.reranker.Reranker
 
     def counted(**settings):
         loads.append(settings)
         return real(**settings)
 
-    monkeypatch.setattr(gliclass_rerank.rerank, "Reranker", counted)
+    monkeypatch.setattr(gliclass_rerank.reranker, "Reranker", counted)
     stage = RerankStage(str(tiny_folders["bert"]), device="cpu")
 
     def use(_):

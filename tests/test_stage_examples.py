@@ -9,7 +9,7 @@ import pytest
 from example_stores import CHAIN, CHAIN_QUERY, PASSAGES, TYRE, Source
 
 from gliclass_rerank import BackendError, ConfigError, DataError, Reranker, RerankStage
-from gliclass_rerank.rac import ExampleStore, LocalEncoder
+from gliclass_rerank.examples import ExampleStore, LocalEncoder
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +44,13 @@ def test_a_store_comes_as_an_object_or_with_the_reranker_or_its_settings_too(pat
         for stage in (
             RerankStage(device="cpu", example_store=store),
             RerankStage(reranker=Reranker(device="cpu", example_store=store)),
-            RerankStage(reranker={"device": "cpu", "example_store": store, "example_similarity": 0.7}),
+            RerankStage(reranker={"device": "cpu", "example_store": store, "min_example_similarity": 0.7}),
         ):
             assert stage.run(CHAIN_QUERY, PASSAGES) == by_hand
 
 
 def test_settings_of_examples_reach_the_reranker(path, bundled):
-    settings = {"device": "cpu", "example_store": path, "example_similarity": 0.9, "num_examples": 1}
+    settings = {"device": "cpu", "example_store": path, "min_example_similarity": 0.9, "num_examples": 1}
 
     assert RerankStage(reranker=settings).run(CHAIN_QUERY, PASSAGES) == RerankStage(reranker=bundled).run(
         CHAIN_QUERY, PASSAGES

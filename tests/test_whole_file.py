@@ -4,14 +4,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gliclass_rerank.whole_file import remove_leftovers, whole_file, whole_folder
+from gliclass_rerank.files.atomic_write import atomic_file, atomic_folder, remove_leftovers
 
 
 def test_a_file_is_replaced_when_it_is_complete(tmp_path):
     path = tmp_path / "out.txt"
     path.write_text("old")
 
-    with whole_file(path) as staging:
+    with atomic_file(path) as staging:
         staging.write_text("new")
         assert path.read_text() == "old"
 
@@ -24,7 +24,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
     path.write_text("old")
 
     def fail_halfway():
-        with whole_file(path) as staging:
+        with atomic_file(path) as staging:
             staging.write_text("half")
             raise KeyError
 
@@ -39,11 +39,11 @@ def test_two_threads_may_write_the_same_file(tmp_path):
     path = tmp_path / "out.txt"
 
     def write(text):
-        with whole_file(path) as staging:
+        with atomic_file(path) as staging:
             staging.write_text(text)
             return staging
 
-    with whole_file(path) as outer:
+    with atomic_file(path) as outer:
         outer.write_text("outer")
         with ThreadPoolExecutor(1) as pool:
             assert pool.submit(write, "inner").result() != outer
@@ -54,7 +54,7 @@ def test_two_threads_may_write_the_same_file(tmp_path):
 
 
 def test_a_folder_appears_when_it_is_complete(tmp_path):
-    with whole_folder(tmp_path / "out") as staging:
+    with atomic_folder(tmp_path / "out") as staging:
         (staging / "part").write_text("all")
         assert not (tmp_path / "out").exists()
 
@@ -64,7 +64,7 @@ def test_a_folder_appears_when_it_is_complete(tmp_path):
 
 def test_an_error_leaves_no_folder(tmp_path):
     def fail_halfway():
-        with whole_folder(tmp_path / "out") as staging:
+        with atomic_folder(tmp_path / "out") as staging:
             (staging / "part").write_text("half")
             raise KeyError
 
@@ -77,8 +77,8 @@ def test_an_error_leaves_no_folder(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="no locks on folders")
 def test_what_a_killed_process_left_is_removed_by_the_next_and_nothing_else(tmp_path):
     program = (
-        "import os, signal, sys; from pathlib import Path; from gliclass_rerank.whole_file import whole_folder\n"
-        "with whole_folder(Path(sys.argv[1])) as staging:\n"
+        "import os, signal, sys; from pathlib import Path; from gliclass_rerank.files.atomic_write import atomic_folder\n"
+        "with atomic_folder(Path(sys.argv[1])) as staging:\n"
         "    (staging / 'part').write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "out")], check=False)
@@ -87,7 +87,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next_and_nothing_else(tmp_
     for folder in kept:
         folder.mkdir()
 
-    with whole_folder(tmp_path / "out") as first, ThreadPoolExecutor(1) as pool:
+    with atomic_folder(tmp_path / "out") as first, ThreadPoolExecutor(1) as pool:
         # Another one that writes the same folder leaves this one alone.
         pool.submit(remove_leftovers, tmp_path / "out").result()
         assert first.exists()

@@ -14,7 +14,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from gliclass_rerank.inputs.pieces import EXAMPLE, LABEL, SEP
+from gliclass_rerank.prompt.pieces import EXAMPLE, LABEL, SEP
 
 CORPUS = (
     "The chain slips when I pedal hard, and the brakes squeal in the rain.",

@@ -23,11 +23,11 @@ from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer, Trainer, UnigramTrainer
 from torch import nn
 
-from gliclass_rerank.checkpoint import Checkpoint, save_checkpoint
-from gliclass_rerank.inputs.layout import PromptLayout
-from gliclass_rerank.inputs.tokenizer import TextTokenizer
+from gliclass_rerank.checkpoint.loading import Checkpoint, save_checkpoint
 from gliclass_rerank.model.build import build_model
 from gliclass_rerank.model.config import ModelConfig
+from gliclass_rerank.prompt.layout import PromptLayout
+from gliclass_rerank.prompt.tokenizer import TextTokenizer
 
 _VOCABULARY = (
     "bell bike boot brake cable chain clean cog cold crank dirt drop dry fork frame gear grease grip hand hill hub kit "

@@ -17,7 +17,7 @@ data=$(cd "$1" && pwd) models=$(cd "$2" && pwd) blocks=${4:-6}
 mkdir -p "$3/packed"
 cd "$3"
 
-lists() { python -m gliclass_rerank.preparation.lists "$@"; }
+lists() { python -m gliclass_rerank.learn.data.lists "$@"; }
 pack() { lists pack --work . --block "$1" --out "packed/lists-$(printf %02d "$1").npz"; }
 
 block=0

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gliclass_rerank.mining.pool import load_pool
-from gliclass_rerank.mining.questions import Judged, Sources, load_queries
+from gliclass_rerank.learn.data.passage_pool import load_pool
+from gliclass_rerank.learn.data.questions import Judged, Sources, load_queries
 
 out, number, folders = Path(sys.argv[1]), int(sys.argv[2]), [Path(name) for name in sys.argv[3:]]
 rng = np.random.default_rng(41)

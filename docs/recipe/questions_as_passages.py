@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from gliclass_rerank.evaluation.files import read_lines
+from gliclass_rerank.learn.evaluation.files import read_lines
 
 folder, *files = map(Path, sys.argv[1:])
 first_columns = (text.partition("\t")[0].strip() for file in files for _, text in read_lines(file))

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gliclass_rerank.preparation.lists.forms import reworded
-from gliclass_rerank.whole_file import whole_file
+from gliclass_rerank.files.atomic_write import atomic_file
+from gliclass_rerank.learn.data.lists.forms import reworded
 
 SHARE, MAX_OTHERS = 0.45, 2
 rng = np.random.default_rng(3)
@@ -24,7 +24,7 @@ rng = np.random.default_rng(3)
 source, target = map(Path, sys.argv[1:])
 with (
     source.open(encoding="utf-8") as records,
-    whole_file(target) as staging,
+    atomic_file(target) as staging,
     staging.open("w", encoding="utf-8") as out,
 ):
     for record in map(json.loads, records):

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gliclass_rerank.evaluation.collection import qrels_file, read_judgments
-from gliclass_rerank.evaluation.files import read_jsonl
-from gliclass_rerank.mining.pool import required
-from gliclass_rerank.whole_file import whole_folder
+from gliclass_rerank.files.atomic_write import atomic_folder
+from gliclass_rerank.learn.data.passage_pool import required
+from gliclass_rerank.learn.evaluation.collection import qrels_file, read_judgments
+from gliclass_rerank.learn.evaluation.files import read_jsonl
 
 source, target, number = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 
@@ -25,7 +25,7 @@ judged = list(read_judgments(qrels_file(source, "train")))
 titles = sorted({documents[doc_id]["title"] for _, doc_id, _ in judged})
 chosen = set(np.random.default_rng(5).choice(titles, min(number, len(titles)), replace=False).tolist())
 kept = [row for row in judged if documents[row[1]]["title"] in chosen]
-with whole_folder(target) as staging:
+with atomic_folder(target) as staging:
     lines_of = {
         "qrels.train.tsv": ["\t".join(map(str, row)) for row in kept],
         "queries.jsonl": [json.dumps(queries[row[0]]) for row in kept],

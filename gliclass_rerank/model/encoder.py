@@ -15,7 +15,7 @@ from typing import Any, Final
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from gliclass_rerank._transformers import IMPORTING
+from gliclass_rerank._imports import TRANSFORMERS_LOCK
 from gliclass_rerank.errors import ConfigError, cause, listed, shown
 from gliclass_rerank.model.batch import TokenRows
 from gliclass_rerank.model.bert import ACTIVATIONS, Bert, BertConfig
@@ -58,7 +58,7 @@ class BackboneShape:
 def _parse(values: Mapping[str, Any]) -> Any:  # Any: the config class depends on model_type
     backbone = known_backbone(values)
     if (config := BertConfig.of(values)) is None:
-        with IMPORTING:
+        with TRANSFORMERS_LOCK:
             import transformers
 
             # Copied because a config class may rewrite nested values; a saved dtype must not decide ours, and nothing
@@ -135,7 +135,7 @@ def activation(name: str) -> nn.Module:
     check_activation("projector_hidden_act", name)
     if name in ACTIVATIONS:
         return ACTIVATIONS[name]()
-    with IMPORTING:
+    with TRANSFORMERS_LOCK:
         from transformers.activations import ACT2FN
 
     module: nn.Module = ACT2FN[name]
@@ -154,7 +154,7 @@ def check_activation(key: str, name: object) -> None:
     """
     if isinstance(name, str) and name in ACTIVATIONS:
         return
-    with IMPORTING:
+    with TRANSFORMERS_LOCK:
         from transformers.activations import ACT2FN
 
     if not isinstance(name, str) or name not in ACT2FN:
@@ -186,7 +186,7 @@ def build_backbone(values: Mapping[str, Any], *, vocab_size: int | None = None) 
 
 def _stock_backbone(config: Any) -> nn.Module:  # Any: see _parse
     """The listed encoder; not through `AutoModel`, which looks for code in the checkpoint."""
-    with IMPORTING:
+    with TRANSFORMERS_LOCK:
         import transformers
 
         stock: nn.Module = getattr(transformers, BACKBONES[config.model_type].model)(config)

@@ -12,8 +12,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from gliclass_rerank.calls.forks import between_groups
 from gliclass_rerank.errors import ConfigError
-from gliclass_rerank.forks import between_groups
 from gliclass_rerank.model.batch import BlockBatch, TokenRows, WindowBatch
 from gliclass_rerank.model.blocks.interface import LayerRunner
 from gliclass_rerank.model.blocks.registry import block_runner
@@ -128,7 +128,7 @@ class GLiClass(ScoringHead):
         return torch.cat(logits)
 
     def candidate_states(self, tokens: TokenRows, layer: int) -> Tensor:
-        """What `LayerInput` holds of candidates.
+        """What `LayerStates` holds of candidates.
 
         Args:
             tokens: One candidate a row.

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from gliclass_rerank import Reranker
-from gliclass_rerank._optional import require_onnxruntime
-from gliclass_rerank.engine import selection
+from gliclass_rerank._imports import require_onnxruntime
+from gliclass_rerank.runtime import selection
 
 TEXTS = [f"oil chain rust rim saddle {number} " * (1 + number % 7) for number in range(60)]
 

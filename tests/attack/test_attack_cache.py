@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from tiny_checkpoints import tiny_checkpoint
 
-from gliclass_rerank.engine.cache_entry import LIST, open_entry, seal
-from gliclass_rerank.engine.choice import Choice
-from gliclass_rerank.engine.passage_cache import PassageCache, write_passage_cache
-from gliclass_rerank.engine.selection import build_backend
+from gliclass_rerank.runtime.cache_entry import LIST, open_entry, seal
+from gliclass_rerank.runtime.choice import Choice
+from gliclass_rerank.runtime.passage_cache import PassageCache, write_passage_cache
+from gliclass_rerank.runtime.selection import build_backend
 from gliclass_rerank.types import Blocks
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}

@@ -17,11 +17,11 @@ import pytest
 from tiny_checkpoints import change_config, tiny_bi_encoder, write_tiny_checkpoint
 
 from gliclass_rerank import Reranker, ZeroShotClassifier
-from gliclass_rerank.assemble import from_cross_encoder, from_sentence_encoder
 from gliclass_rerank.cascade import CascadeConfig, save_cascade
-from gliclass_rerank.checkpoint import load_checkpoint, save_checkpoint
+from gliclass_rerank.checkpoint.loading import load_checkpoint, save_checkpoint
+from gliclass_rerank.checkpoint.location import locate
 from gliclass_rerank.errors import CheckpointError, ConfigError, GLiClassRerankError
-from gliclass_rerank.location import locate
+from gliclass_rerank.learn.assemble import from_cross_encoder, from_sentence_encoder
 
 SECRET = "".join(f"{number:03}" for number in range(200))
 # As JSON text, because not all of them can be written by `json.dumps`.
@@ -82,7 +82,7 @@ def originals(tmp_path_factory):
         write_tiny_checkpoint(root / backbone, backbone)
     save_checkpoint(tiny_bi_encoder(), root / "bi-encoder")
     save_cascade(
-        CascadeConfig(first="a", second="b", num_refined=1),
+        CascadeConfig(first="a", second="b", rerank_depth=1),
         root / "cascade",
         {"a": root / "bert", "b": root / "deberta-v2"},
     )

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from gliclass_rerank import cli
 from gliclass_rerank.errors import DataError
-from gliclass_rerank.evaluation import files
-from gliclass_rerank.evaluation.collection import load_collection, read_judgments
-from gliclass_rerank.evaluation.files import read_json, read_jsonl, read_lines, read_tsv
-from gliclass_rerank.evaluation.passages import load_passages
-from gliclass_rerank.mining.records import read_records
-from gliclass_rerank.training.records import classification_record, ranking_record, read_labels
+from gliclass_rerank.learn.data.records import read_records
+from gliclass_rerank.learn.evaluation import files
+from gliclass_rerank.learn.evaluation.collection import load_collection, read_judgments
+from gliclass_rerank.learn.evaluation.files import read_json, read_jsonl, read_lines, read_tsv
+from gliclass_rerank.learn.evaluation.passages import load_passages
+from gliclass_rerank.learn.training.records import classification_record, ranking_record, read_labels
 
 SECRET = "".join(f"{number:05}-secret " for number in range(800))
 DIGITS = "9" * 5000

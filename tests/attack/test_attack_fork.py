@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from gliclass_rerank.forks import between_groups, computing, in_sound_thread
-from gliclass_rerank.workers import Workers
+from gliclass_rerank.calls.forks import between_groups, computing, in_sound_thread
+from gliclass_rerank.calls.workers import Workers
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gliclass_rerank import Example, Reranker, RerankStage, ZeroShotClassifier
-from gliclass_rerank.rac import CallableEncoder, ExampleStore
+from gliclass_rerank.examples import CallableEncoder, ExampleStore
 
 sys.path.insert(0, str(Path(__file__).parent))
 from hostile import LONG, values

@@ -6,11 +6,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from gliclass_rerank.preparation.lists.block import NamedList, block_arrays, load_arrays, numbered, save_arrays
-from gliclass_rerank.preparation.lists.forms import Form, TextRef
-from gliclass_rerank.preparation.lists.join import joined
-from gliclass_rerank.preparation.lists.packed import load_packed
-from gliclass_rerank.preparation.lists.sources import read_items, source_digest
+from gliclass_rerank.learn.data.lists.block import NamedList, block_arrays, load_arrays, numbered, save_arrays
+from gliclass_rerank.learn.data.lists.forms import Form, TextRef
+from gliclass_rerank.learn.data.lists.join import joined
+from gliclass_rerank.learn.data.lists.packed import load_packed
+from gliclass_rerank.learn.data.lists.sources import read_items, source_digest
 
 SURFACE = "packed lists"
 

@@ -17,8 +17,8 @@ import torch
 from ranking_process import PASSAGES
 
 from gliclass_rerank import Reranker, RerankStage
-from gliclass_rerank.cancellation import Token, working
-from gliclass_rerank.engine.own_threads import OwnThreads
+from gliclass_rerank.calls.cancellation import Token, working
+from gliclass_rerank.runtime.worker_thread import WorkerThread
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is something else there")
 
@@ -26,7 +26,7 @@ MODEL = "minilm-l6-v1"
 # Two seconds on an idle machine.
 LIMIT_S = 10.0
 SCRIPT = Path(__file__).with_name("ranking_process.py")
-COMMAND = "import sys; from gliclass_rerank.cli import main; sys.exit(main())"
+COMMAND = "import sys; from gliclass_rerank.cli.app import main; sys.exit(main())"
 EVERY_SETTING = [
     {**backend, **threads}
     for backend, threads in itertools.product(
@@ -211,7 +211,7 @@ class Waiting:
 
 def test_an_interrupted_wait_returns_at_once_and_cancels_what_it_waited_for():
     backend = Waiting()
-    own = OwnThreads(backend, 1)
+    own = WorkerThread(backend, 1)
 
     def interrupt():
         backend.begun.wait(LIMIT_S)

@@ -20,7 +20,7 @@ from test_rac_kill import Writers, replay
 
 from gliclass_rerank import Example
 from gliclass_rerank.errors import DataError
-from gliclass_rerank.rac import ExampleStore
+from gliclass_rerank.examples import ExampleStore
 
 ROOT = Path(__file__).parents[2]
 
@@ -310,7 +310,7 @@ def test_a_full_disk_loses_nothing(attack, tmp_path):
 import json, resource
 from gliclass_rerank import Example
 from gliclass_rerank.errors import GLiClassRerankError
-from gliclass_rerank.rac import ExampleStore
+from gliclass_rerank.examples import ExampleStore
 from rac_data import ENCODER
 store = ExampleStore({str(path)!r}, ENCODER, backend="faiss_hnsw")
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
@@ -348,7 +348,7 @@ def test_an_index_that_claims_a_terabyte_takes_no_memory(attack, made, tmp_path)
 import io, resource, sqlite3, struct, zipfile
 from pathlib import Path
 import faiss, numpy
-from gliclass_rerank.rac import ExampleStore
+from gliclass_rerank.examples import ExampleStore
 from rac_data import ENCODER
 path = Path({str(path)!r})
 connection = sqlite3.connect(path)

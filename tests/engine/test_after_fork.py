@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from gliclass_rerank.engine.after_fork import OpenedHere
+from gliclass_rerank.runtime.after_fork import OpenedHere
 
 # Ranks, forks while another thread ranks, ranks in the child; prints how each child ended.
 PROGRAM = """

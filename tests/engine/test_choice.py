@@ -7,10 +7,10 @@ import torch
 from tiny_checkpoints import encoder_values, tiny_config
 
 from gliclass_rerank import Reranker, ZeroShotClassifier
-from gliclass_rerank.engine import choice, selection
-from gliclass_rerank.engine.choice import Choice, choose_backend
-from gliclass_rerank.engine.sessions import has_bfloat16
 from gliclass_rerank.errors import ConfigError, MissingDependencyError
+from gliclass_rerank.runtime import choice, selection
+from gliclass_rerank.runtime.choice import Choice, choose_backend
+from gliclass_rerank.runtime.sessions import has_bfloat16
 
 BI_ENCODER = {"architecture_type": "bi-encoder", "label_model_config": encoder_values("bert")}
 

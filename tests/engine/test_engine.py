@@ -4,9 +4,9 @@ import math
 import numpy as np
 import pytest
 
-from gliclass_rerank.engine.engine import Engine
-from gliclass_rerank.engine.passage_cache import PassageCache, write_passage_cache
 from gliclass_rerank.errors import BackendError, OutOfMemoryError
+from gliclass_rerank.runtime.engine import Engine
+from gliclass_rerank.runtime.passage_cache import PassageCache, write_passage_cache
 from gliclass_rerank.types import Blocks, Window
 
 

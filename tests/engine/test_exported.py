@@ -9,19 +9,19 @@ import torch
 from tiny_checkpoints import WORDS, encoder_values, tiny_checkpoint, write_tiny_checkpoint
 
 from gliclass_rerank import Example, Reranker, ZeroShotClassifier
-from gliclass_rerank.engine import compiled_models, exported, graph_cache, selection
-from gliclass_rerank.engine.choice import Choice
-from gliclass_rerank.engine.engine import Engine
-from gliclass_rerank.engine.graphs.layers import float_sites
-from gliclass_rerank.engine.graphs.registry import layer_writer
-from gliclass_rerank.engine.placement import resolve_placement
-from gliclass_rerank.engine.quantisation import Watched, seen_inputs
-from gliclass_rerank.engine.selection import build_backend
-from gliclass_rerank.engine.sessions import open_session
-from gliclass_rerank.engine.torch_backend import TorchBackend
+from gliclass_rerank.checkpoint.location import DEFAULT_MODEL
 from gliclass_rerank.errors import BackendError, ConfigError, MissingDependencyError
-from gliclass_rerank.location import DEFAULT_MODEL
-from gliclass_rerank.types import Blocks, GroupStates, Window
+from gliclass_rerank.runtime import compiled_models, exported, graph_cache, selection
+from gliclass_rerank.runtime.choice import Choice
+from gliclass_rerank.runtime.engine import Engine
+from gliclass_rerank.runtime.graphs.layers import float_activations
+from gliclass_rerank.runtime.graphs.registry import layer_writer
+from gliclass_rerank.runtime.placement import resolve_placement
+from gliclass_rerank.runtime.quantisation import Observer, observed_inputs
+from gliclass_rerank.runtime.selection import build_backend
+from gliclass_rerank.runtime.sessions import open_session
+from gliclass_rerank.runtime.torch_backend import TorchBackend
+from gliclass_rerank.types import Blocks, CachedStates, Window
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 # Other kernels and another order of summation; logits are of order 1.
@@ -162,17 +162,17 @@ def test_known_passages_have_the_logits_of_torch(runtime, backbone, head, start,
         backbone, **head_values(head, backbone, query_attention_start=start, squeeze_layers=False)
     )
     in_torch, exported_layers = (
-        build_backend(checkpoint.model, plan="shared_query", choice=Choice(name), device="cpu", known_from=layer)[0]
+        build_backend(checkpoint.model, plan="shared_query", choice=Choice(name), device="cpu", cached_layer=layer)[0]
         for name in ("torch", runtime)
     )
     request = blocks(checkpoint, 4, 9, 30)
     known = in_torch.candidate_states([request.candidate_ids[index] for index in (1, 0)], layer).astype(np.float16)
-    states = GroupStates(layer, {0: known})
+    states = CachedStates(layer, {0: known})
 
     found = exported_layers.logits(request, [[1, 0], [2]], states)
 
     assert found[0] == pytest.approx(in_torch.logits(request, [[1, 0], [2]], states)[0], abs=TOLERANCE)
-    wrong = GroupStates(layer, {0: known[::-1].copy()})
+    wrong = CachedStates(layer, {0: known[::-1].copy()})
     assert exported_layers.logits(request, [[1, 0], [2]], wrong)[0] != pytest.approx(found[0], abs=TOLERANCE)
 
 
@@ -311,7 +311,7 @@ def test_the_second_feed_forward_matrix_of_the_lower_half_of_the_layers_reads_no
     rounded = [node for node in onnx.load(path).graph.node if node.op_type == "QuantizeLinear"]
     num_layers = model.config.num_hidden_layers
     assert len(rounded) == 4 * num_layers - num_layers // 2
-    assert float_sites(model) == {f"{layer}.inner" for layer in range(num_layers // 2)}
+    assert float_activations(model) == {f"{layer}.inner" for layer in range(num_layers // 2)}
 
 
 def test_what_keys_are_made_from_is_watched_whole_where_the_last_layer_reads_markers_alone(backbone):
@@ -343,11 +343,12 @@ def test_what_attention_gives_has_the_bounds_of_the_values(backbone):
     placement = resolve_placement("cpu", torch.float32, 1)
     engine = Engine(TorchBackend(checkpoint.model, placement), batch_tokens=placement.batch_tokens)
     read = {
-        f"{layer}.context": Watched(module.attention.output.dense) for layer, module in enumerate(encoder.encoder.layer)
+        f"{layer}.context": Observer(module.attention.output.dense)
+        for layer, module in enumerate(encoder.encoder.layer)
     }
 
     def seen(watched):
-        return seen_inputs(watched, lambda: engine.run([blocks(checkpoint, 4, 9)]))
+        return observed_inputs(watched, lambda: engine.run([blocks(checkpoint, 4, 9)]))
 
     bounds, given = seen(layer_writer(encoder).watched(encoder)), seen(read)
     for site, found in given.items():
@@ -472,7 +473,7 @@ def test_a_cache_that_cannot_be_written_to_costs_the_compiled_graphs_only(tiny_f
     def full(path):
         raise OSError("disk full")
 
-    monkeypatch.setattr(compiled_models, "whole_file", full)
+    monkeypatch.setattr(compiled_models, "atomic_file", full)
     assert len(Reranker(tiny_folders["bert"], backend="openvino").rank("oil chain", WORDS)) == len(WORDS)
     assert not list(cache.rglob("*.blob"))
 

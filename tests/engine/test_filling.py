@@ -5,9 +5,9 @@ import torch
 from tiny_checkpoints import tiny_checkpoint
 from torch import nn
 
-from gliclass_rerank.engine.filling import fill_linear_layers, filling
-from gliclass_rerank.engine.placement import Placement
-from gliclass_rerank.engine.torch_backend import TorchBackend
+from gliclass_rerank.runtime.bucketing import fill_linear_layers, filling
+from gliclass_rerank.runtime.placement import Placement
+from gliclass_rerank.runtime.torch_backend import TorchBackend
 from gliclass_rerank.types import Blocks
 
 

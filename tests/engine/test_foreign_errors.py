@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gliclass_rerank.engine.foreign_errors import as_backend_error
 from gliclass_rerank.errors import BackendError, ConfigError, OutOfMemoryError
+from gliclass_rerank.runtime.foreign_errors import as_backend_error
 
 # As raised under RLIMIT_AS by torch 2.13, onnxruntime 1.31, openvino 2026.4.
 NO_MEMORY = [

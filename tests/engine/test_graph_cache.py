@@ -9,9 +9,9 @@ import time
 import pytest
 
 from gliclass_rerank import BackendError, ConfigError
-from gliclass_rerank.engine import private_folder
-from gliclass_rerank.engine.graph_cache import SIZE_VARIABLE, cached_graphs, prune_graphs, shrink_graphs
-from gliclass_rerank.whole_file import whole_folder
+from gliclass_rerank.files.atomic_write import atomic_folder
+from gliclass_rerank.runtime import private_folder
+from gliclass_rerank.runtime.graph_cache import SIZE_VARIABLE, cached_graphs, prune_graphs, shrink_graphs
 
 KEYS = tuple(digit * 32 for digit in "abcd")
 DAY_S = 24 * 3600
@@ -116,7 +116,7 @@ def test_the_entries_that_were_not_used_for_the_longest_time_make_room(tmp_path,
 def test_an_entry_that_another_process_has_open_stays(tmp_path, monkeypatch):
     fill(tmp_path, KEYS[0], 10)
     program = (
-        "import sys; from pathlib import Path; from gliclass_rerank.engine.cache_entry import open_entry; "
+        "import sys; from pathlib import Path; from gliclass_rerank.runtime.cache_entry import open_entry; "
         "entry = open_entry(Path(sys.argv[1])); print(entry is not None, flush=True); sys.stdin.read()"
     )
     argv = [sys.executable, "-c", program, str(tmp_path / KEYS[0])]
@@ -173,7 +173,7 @@ def test_what_killed_processes_left_is_removed_and_what_is_being_built_is_not(tm
     left = [tmp_path / f".{KEYS[1]}-abcdefgh.unfinished", tmp_path / f".{KEYS[2]}-1234-removed"]
     for folder in left:
         folder.mkdir()
-    with whole_folder(tmp_path / KEYS[3]) as staging:
+    with atomic_folder(tmp_path / KEYS[3]) as staging:
         shrink_graphs(tmp_path)
         assert staging.exists()
         assert not any(folder.exists() for folder in left)

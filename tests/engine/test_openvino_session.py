@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from gliclass_rerank._optional import require_openvino
-from gliclass_rerank.engine import openvino_session
-from gliclass_rerank.engine.openvino_session import OpenVinoSession
+from gliclass_rerank._imports import require_openvino
 from gliclass_rerank.errors import BackendError, OutOfMemoryError
+from gliclass_rerank.runtime import openvino_session
+from gliclass_rerank.runtime.openvino_session import OpenVinoSession
 
 WIDTH = 8
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gliclass_rerank import OutOfMemoryError
-from gliclass_rerank.engine.own_threads import OwnThreads
+from gliclass_rerank.runtime.worker_thread import WorkerThread
 from gliclass_rerank.types import Window
 
 
@@ -36,7 +36,7 @@ def test_forward_passes_have_their_instances_number_and_nobody_else_does():
     with ThreadPoolExecutor(1) as earlier:
         assert earlier.submit(torch.get_num_threads).result() == 2
 
-        one, three = OwnThreads(Asking(), 1), OwnThreads(Asking(), 3)
+        one, three = WorkerThread(Asking(), 1), WorkerThread(Asking(), 3)
 
         assert (seen_by(one), seen_by(three)) == (1, 3)
         assert (torch.get_num_threads(), earlier.submit(torch.get_num_threads).result()) == (2, 2)
@@ -45,7 +45,7 @@ def test_forward_passes_have_their_instances_number_and_nobody_else_does():
 
 
 def test_a_later_change_for_the_process_is_kept_and_leaves_the_instance_alone():
-    three = OwnThreads(Asking(), 3)
+    three = WorkerThread(Asking(), 3)
 
     torch.set_num_threads(2)
 
@@ -57,7 +57,7 @@ def test_many_instances_made_at_once_leave_the_process_its_number():
     torch.set_num_threads(2)
 
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda count: OwnThreads(Asking(), count), [1, 3, 4, 5] * 8))
+        made = list(pool.map(lambda count: WorkerThread(Asking(), count), [1, 3, 4, 5] * 8))
 
     assert [seen_by(backend) for backend in made] == [1, 3, 4, 5] * 8
     assert (torch.get_num_threads(), in_a_new_thread(torch.get_num_threads)) == (2, 2)
@@ -81,7 +81,7 @@ class Slow:
 
 def test_rankings_at_the_same_time_take_turns_by_batch():
     slow = Slow()
-    backend, barrier = OwnThreads(slow, 1), threading.Barrier(3)
+    backend, barrier = WorkerThread(slow, 1), threading.Barrier(3)
 
     def rank(number):
         barrier.wait()
@@ -105,7 +105,7 @@ def test_an_error_reaches_its_caller_and_the_next_call_works():
                 raise OutOfMemoryError("full")
             return [[1.0]]
 
-    backend, window = OwnThreads(Full(), 1), Window((1,), (0,), 0)
+    backend, window = WorkerThread(Full(), 1), Window((1,), (0,), 0)
 
     with pytest.raises(OutOfMemoryError, match="full"):
         backend.logits([window, window])

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from gliclass_rerank.engine.passage_cache import PassageCache, write_passage_cache
 from gliclass_rerank.errors import BackendError, ConfigError, DataError
+from gliclass_rerank.runtime.passage_cache import PassageCache, write_passage_cache
 
 WIDTH = 11
 PASSAGES = [(7, 3), (7, 11, 3), (7, 3, 11, 13, 5), *((7, number, 3) for number in range(20, 60))]
@@ -145,7 +145,7 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
 def test_a_killed_process_leaves_no_cache_and_nothing_that_stops_the_next_one(tmp_path):
     code = (
         "import os, pathlib, numpy\n"
-        "from gliclass_rerank.engine.passage_cache import write_passage_cache\n"
+        "from gliclass_rerank.runtime.passage_cache import write_passage_cache\n"
         f"with write_passage_cache(pathlib.Path('cache'), dtype='int8', **{META}) as writer:\n"
         f"    writer.add((7, 3), numpy.ones((2, {WIDTH}), dtype=numpy.float32))\n"
         f"    os.kill(os.getpid(), {signal.SIGKILL:d})\n"

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from gliclass_rerank.engine.placement import Placement, has_native_bfloat16, resolve_placement
 from gliclass_rerank.errors import ConfigError
+from gliclass_rerank.runtime.placement import Placement, has_native_bfloat16, resolve_placement
 
 
 @pytest.fixture

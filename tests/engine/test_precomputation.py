@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_checkpoints import encoder_values, tiny_checkpoint, tiny_config
 
-from gliclass_rerank.engine.precomputation import states_digest, uncacheable_reason
+from gliclass_rerank.runtime.passage_precompute import states_digest, uncacheable_reason
 
 LAYER = 2
 # DeBERTa's usual head here reads all layers.

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from gliclass_rerank.engine.quantisation import Extremes, Watched, input_scale, quantised_weights, seen_inputs
+from gliclass_rerank.runtime.quantisation import MinMax, Observer, input_scale, observed_inputs, quantised_weights
 
 
 def test_weights_come_back_within_half_a_step_of_their_output():
@@ -17,7 +17,7 @@ def test_weights_come_back_within_half_a_step_of_their_output():
 
 
 def test_an_input_keeps_its_zero_and_its_extremes():
-    seen = Extremes(np.float32([-1, 0.5, -3]), np.float32([2, 40, -1]))
+    seen = MinMax(np.float32([-1, 0.5, -3]), np.float32([2, 40, -1]))
     scale = input_scale(seen, np.ones((3, 2), dtype=np.float32))
 
     def integers(values):
@@ -36,11 +36,11 @@ def test_inputs_are_watched_while_it_runs_and_no_longer():
         module(torch.tensor([[[1.0, -2, 3], [4, 5, -6]]]))
         module(torch.tensor([[0.0, 9, 0]]))
 
-    seen = seen_inputs({"it": Watched(module)}, run)["it"]
+    seen = observed_inputs({"it": Observer(module)}, run)["it"]
 
     assert seen.lowest.tolist() == [0, -2, -6]
     assert seen.highest.tolist() == [4, 9, 3]
     assert not module._forward_pre_hooks
     with pytest.raises(RuntimeError):
-        seen_inputs({"it": Watched(module)}, lambda: module(torch.ones(1, 2)))
+        observed_inputs({"it": Observer(module)}, lambda: module(torch.ones(1, 2)))
     assert not module._forward_pre_hooks

@@ -2,9 +2,9 @@ import pytest
 import torch
 from tiny_checkpoints import BACKBONES, tiny_checkpoint
 
-from gliclass_rerank.engine.placement import Placement
-from gliclass_rerank.engine.torch_backend import TorchBackend
 from gliclass_rerank.errors import OutOfMemoryError
+from gliclass_rerank.runtime.placement import Placement
+from gliclass_rerank.runtime.torch_backend import TorchBackend
 from gliclass_rerank.types import Blocks, Window
 
 PLACEMENT = Placement(torch.device("cpu"), torch.float32, 100)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from gliclass_rerank.errors import DataError
-from gliclass_rerank.evaluation.calibration import expected_calibration_error, fit_calibration
+from gliclass_rerank.learn.evaluation.calibration import expected_calibration_error, fit_calibration
 
 
 def sigmoid(values):

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from gliclass_rerank.errors import DataError, InputError
-from gliclass_rerank.evaluation.collection import load_collection
+from gliclass_rerank.learn.evaluation.collection import load_collection
 
 
 def jsonl(rows):

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from gliclass_rerank.errors import DataError
-from gliclass_rerank.evaluation.passages import Passage, load_passages
+from gliclass_rerank.learn.evaluation.passages import Passage, load_passages
 
 
 def test_a_text_file_holds_one_passage_per_line_and_blank_lines_are_skipped(tmp_path):

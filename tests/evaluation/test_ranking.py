@@ -4,8 +4,8 @@ from math import log2
 import pytest
 
 from gliclass_rerank.errors import DataError, InputError, MissingDependencyError
-from gliclass_rerank.evaluation.collection import Collection
-from gliclass_rerank.evaluation.ranking import evaluate_run, rerank_collection
+from gliclass_rerank.learn.evaluation.collection import Collection
+from gliclass_rerank.learn.evaluation.ranking import evaluate_run, rerank_collection
 
 
 def discounted(*grades):

@@ -1,7 +1,7 @@
 import pytest
 
 from gliclass_rerank.errors import DataError, InputError
-from gliclass_rerank.evaluation.trec import check_run_path, scored, write_run
+from gliclass_rerank.learn.evaluation.trec import check_run_path, scored, write_run
 
 
 def test_scores_fall_by_one_per_rank():

@@ -6,10 +6,10 @@ import pytest
 from planned import contains, ids_of
 from tiny_checkpoints import tiny_tokenizer, words
 
-from gliclass_rerank.inputs.budget import fit_examples
-from gliclass_rerank.inputs.layout import Ask, PromptLayout
-from gliclass_rerank.inputs.planner import SharedQueryPlanner, WindowPlanner
-from gliclass_rerank.inputs.tokenizer import TextTokenizer
+from gliclass_rerank.prompt.budget import fit_examples
+from gliclass_rerank.prompt.layout import PromptLayout, ScoringRequest
+from gliclass_rerank.prompt.planner import SharedQueryPlanner, WindowPlanner
+from gliclass_rerank.prompt.tokenizer import TextTokenizer
 from gliclass_rerank.types import Example, Truncation
 
 
@@ -19,7 +19,9 @@ def layout():
 
 
 def ask_with(*examples, query=2, example_format="few_shot", candidates=("oil",), **settings):
-    return Ask(text=words(query), candidates=candidates, examples=examples, example_format=example_format, **settings)
+    return ScoringRequest(
+        text=words(query), candidates=candidates, examples=examples, example_format=example_format, **settings
+    )
 
 
 def size(layout, ask):
@@ -157,7 +159,7 @@ def test_random_examples_keep_their_budget_and_nothing_is_lost_unreported(layout
 def test_a_shared_query_keeps_all_its_tokens_and_examples_get_the_rest(layout):
     planner = SharedQueryPlanner(layout=layout, max_window_tokens=41)
 
-    plan = planner.plan(ask_with(example(9, 60), query=20), yielding="candidates")
+    plan = planner.plan(ask_with(example(9, 60), query=20), truncate_side="candidates")
 
     (blocks,) = plan.requests
     assert contains(blocks.query_ids, ids_of(layout, words(20)))
@@ -168,7 +170,7 @@ def test_a_shared_query_keeps_all_its_tokens_and_examples_get_the_rest(layout):
 def test_a_window_keeps_a_quarter_for_passages(layout):
     planner = WindowPlanner(layout=layout, max_window_tokens=80, window_tokens=lambda overhead: 80)
 
-    plan = planner.plan(ask_with(example(9, 200), candidates=[words(50)]), yielding="candidates")
+    plan = planner.plan(ask_with(example(9, 200), candidates=[words(50)]), truncate_side="candidates")
 
     (window,) = plan.requests
     assert contains(window.token_ids, ids_of(layout, words(18)))
@@ -184,7 +186,7 @@ def test_a_text_that_is_classified_and_its_examples_share_the_room(layout, plann
         else WindowPlanner(layout=layout, max_window_tokens=80, window_tokens=lambda overhead: 80)
     )
 
-    plan = planner.plan(ask_with(example(9, 200), query=200), yielding="text")
+    plan = planner.plan(ask_with(example(9, 200), query=200), truncate_side="text")
 
     assert plan.text_truncation.num_lost < 200 - 30
     assert plan.truncated_examples[0].num_lost < 209 - 20
@@ -195,7 +197,7 @@ def test_a_setting_limits_examples_further(layout):
     free = SharedQueryPlanner(layout=layout, max_window_tokens=80)
     limited = SharedQueryPlanner(layout=layout, max_window_tokens=80, max_example_tokens=25)
 
-    plans = [planner.plan(ask, yielding="candidates") for planner in (free, limited)]
+    plans = [planner.plan(ask, truncate_side="candidates") for planner in (free, limited)]
 
     assert plans[0].truncated_examples == ()
     assert len(plans[1].requests[0].query_ids) <= 2 + 2 + 25

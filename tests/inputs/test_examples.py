@@ -1,7 +1,7 @@
 """The exact text of both example formats, as upstream writes them: every double space is meant."""
 
-from gliclass_rerank.inputs.examples import few_shot_pieces, rac_pieces
-from gliclass_rerank.inputs.pieces import Marker, Text
+from gliclass_rerank.prompt.examples import few_shot_pieces, rac_pieces
+from gliclass_rerank.prompt.pieces import Marker, Text
 from gliclass_rerank.types import Example
 
 FULL = Example("squeal", true_labels=("pad", "rim"), false_labels=("oil", "wax"))

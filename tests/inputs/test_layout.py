@@ -3,9 +3,9 @@
 import pytest
 from tiny_checkpoints import MARKERS, metaspace_tokenizer, tiny_tokenizer
 
-from gliclass_rerank.inputs.layout import Ask, PromptLayout
-from gliclass_rerank.inputs.planner import BiEncoderPlanner, SharedQueryPlanner, WindowPlanner
-from gliclass_rerank.inputs.tokenizer import TextTokenizer
+from gliclass_rerank.prompt.layout import PromptLayout, ScoringRequest
+from gliclass_rerank.prompt.planner import BiEncoderPlanner, SharedQueryPlanner, WindowPlanner
+from gliclass_rerank.prompt.tokenizer import TextTokenizer
 from gliclass_rerank.types import Example
 
 RAC = (Example("slip", true_labels=("wax",), false_labels=("rust",)),)
@@ -24,7 +24,7 @@ def tokens(own, ids):
 
 
 def ask(**changes):
-    return Ask(**{"text": "bike road", "candidates": ("gear", "hill pump"), "prompt": "drop", **changes})
+    return ScoringRequest(**{"text": "bike road", "candidates": ("gear", "hill pump"), "prompt": "drop", **changes})
 
 
 def window(own, question, *, label_tokenizer=None):
@@ -35,7 +35,7 @@ def window(own, question, *, label_tokenizer=None):
         label_tokenizer=label_tokenizer,
         max_label_tokens=31,
     )
-    (request,) = planner.plan(question, yielding="candidates").requests
+    (request,) = planner.plan(question, truncate_side="candidates").requests
     return request
 
 
@@ -115,7 +115,7 @@ def test_shared_query_writes_a_query_block_and_one_block_for_each_candidate():
     planner = SharedQueryPlanner(layout=own, max_window_tokens=211)
 
     (blocks,) = planner.plan(
-        ask(prompt="drop ", examples=FEW_SHOT, example_format="few_shot"), yielding="text"
+        ask(prompt="drop ", examples=FEW_SHOT, example_format="few_shot"), truncate_side="text"
     ).requests
 
     assert tokens(own, blocks.query_ids) == (
@@ -131,7 +131,7 @@ def test_a_bi_encoder_reads_text_and_labels_as_plain_sequences():
     own = layout(prompt_first=True)
     planner = BiEncoderPlanner(layout=own, max_window_tokens=211, label_tokenizer=own.tokenizer, max_label_tokens=31)
 
-    (blocks,) = planner.plan(ask(), yielding="text").requests
+    (blocks,) = planner.plan(ask(), truncate_side="text").requests
 
     assert tokens(own, blocks.query_ids) == "[CLS] drop bike road [SEP]"
     assert [tokens(own, ids) for ids in blocks.candidate_ids] == ["[CLS] gear [SEP]", "[CLS] hill pump [SEP]"]

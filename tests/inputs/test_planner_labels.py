@@ -5,9 +5,9 @@ from planned import contains, ids_of, tokens_after
 from tiny_checkpoints import WORDS, tiny_tokenizer, words
 
 from gliclass_rerank.errors import WindowOverflowError
-from gliclass_rerank.inputs.layout import Ask, PromptLayout
-from gliclass_rerank.inputs.planner import WindowPlanner
-from gliclass_rerank.inputs.tokenizer import TextTokenizer
+from gliclass_rerank.prompt.layout import PromptLayout, ScoringRequest
+from gliclass_rerank.prompt.planner import WindowPlanner
+from gliclass_rerank.prompt.tokenizer import TextTokenizer
 from gliclass_rerank.types import Example, Truncation
 
 MAX = 31
@@ -24,9 +24,9 @@ def window_planner(layout, *, max_window_tokens=MAX):
 
 
 def test_a_long_text_is_cut_at_its_end_and_reported(layout):
-    ask = Ask(text=words(53), candidates=[words(1), words(2)], prompt=words(2, first=40) + " ")
+    ask = ScoringRequest(text=words(53), candidates=[words(1), words(2)], prompt=words(2, first=40) + " ")
 
-    plan = window_planner(layout).plan(ask, yielding="text")
+    plan = window_planner(layout).plan(ask, truncate_side="text")
 
     (window,) = plan.requests
     kept = MAX - FRAME - 2 - (1 + 1) - (1 + 2)
@@ -39,18 +39,18 @@ def test_a_long_text_is_cut_at_its_end_and_reported(layout):
 @pytest.mark.parametrize("example_format", ["rac", "few_shot"])
 def test_examples_survive_when_the_text_is_cut(layout, example_format):
     example = Example(words(2, first=20), true_labels=(words(2, first=30),))
-    ask = Ask(text=words(50), candidates=["oil"], examples=(example,), example_format=example_format)
+    ask = ScoringRequest(text=words(50), candidates=["oil"], examples=(example,), example_format=example_format)
 
-    (window,) = window_planner(layout, max_window_tokens=83).plan(ask, yielding="text").requests
+    (window,) = window_planner(layout, max_window_tokens=83).plan(ask, truncate_side="text").requests
 
     assert contains(window.token_ids, ids_of(layout, example.text))
     assert contains(window.token_ids, ids_of(layout, example.true_labels[0]))
 
 
 def test_all_labels_share_a_window_while_the_text_keeps_half_of_the_room(layout):
-    ask = Ask(text=words(53), candidates=["oil"] * 7)  # 14 of the 28 tokens that the frame leaves
+    ask = ScoringRequest(text=words(53), candidates=["oil"] * 7)  # 14 of the 28 tokens that the frame leaves
 
-    plan = window_planner(layout).plan(ask, yielding="text")
+    plan = window_planner(layout).plan(ask, truncate_side="text")
 
     assert plan.members == (tuple(range(7)),)
 
@@ -58,7 +58,7 @@ def test_all_labels_share_a_window_while_the_text_keeps_half_of_the_room(layout)
 def test_more_labels_are_spread_over_windows_and_none_is_lost(layout):
     labels = [f"{WORDS[number % 50]} {WORDS[number // 50]}" for number in range(97)]
 
-    plan = window_planner(layout).plan(Ask(text=words(53), candidates=labels), yielding="text")
+    plan = window_planner(layout).plan(ScoringRequest(text=words(53), candidates=labels), truncate_side="text")
 
     assert len(plan.requests) > 1
     assert plan.truncated == ()
@@ -71,7 +71,9 @@ def test_more_labels_are_spread_over_windows_and_none_is_lost(layout):
 
 
 def test_every_window_of_a_cut_text_shows_the_same_text(layout):
-    plan = window_planner(layout).plan(Ask(text=words(53), candidates=["oil wax"] * 19), yielding="text")
+    plan = window_planner(layout).plan(
+        ScoringRequest(text=words(53), candidates=["oil wax"] * 19), truncate_side="text"
+    )
 
     kept = plan.text_truncation.num_tokens - plan.text_truncation.num_lost
     assert kept >= (MAX - FRAME) // 2
@@ -79,10 +81,10 @@ def test_every_window_of_a_cut_text_shows_the_same_text(layout):
 
 
 def test_a_label_that_leaves_no_room_for_the_text_is_an_error_with_the_numbers(layout):
-    ask = Ask(text=words(5), candidates=["oil", words(27)])
+    ask = ScoringRequest(text=words(5), candidates=["oil", words(27)])
 
     with pytest.raises(WindowOverflowError) as caught:
-        window_planner(layout).plan(ask, yielding="text")
+        window_planner(layout).plan(ask, truncate_side="text")
 
     assert str(caught.value) == (
         "prompt, examples and labels take 31 of the window's 31 tokens and leave no room for the text"
@@ -90,6 +92,6 @@ def test_a_label_that_leaves_no_room_for_the_text_is_an_error_with_the_numbers(l
 
 
 def test_a_text_that_fits_is_not_cut(layout):
-    plan = window_planner(layout).plan(Ask(text=words(7), candidates=["oil"]), yielding="text")
+    plan = window_planner(layout).plan(ScoringRequest(text=words(7), candidates=["oil"]), truncate_side="text")
 
     assert plan.text_truncation is None

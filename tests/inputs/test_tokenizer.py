@@ -9,10 +9,10 @@ from tiny_checkpoints import MARKERS, SPECIAL, WORDS, byte_level_tokenizer, meta
 from transformers import AutoTokenizer, PretrainedConfig
 
 import gliclass_rerank
-from gliclass_rerank.checkpoint import DEFAULT_MODEL
+from gliclass_rerank.checkpoint.loading import DEFAULT_MODEL
 from gliclass_rerank.errors import CheckpointError
-from gliclass_rerank.inputs.tokenizer import TextTokenizer, check_markers
-from gliclass_rerank.inputs.tokenizer_files import load_tokenizer
+from gliclass_rerank.prompt.tokenizer import TextTokenizer, check_markers
+from gliclass_rerank.prompt.tokenizer_files import load_tokenizer
 
 FAMILIES = {"word_piece": tiny_tokenizer, "byte_level": byte_level_tokenizer, "metaspace": metaspace_tokenizer}
 

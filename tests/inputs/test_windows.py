@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from gliclass_rerank.inputs.windows import pack
+from gliclass_rerank.prompt.windows import pack
 
 
 def random_cases(count=200, seed=11):

@@ -11,7 +11,7 @@ import numpy as np
 from mining_data import write_jsonl
 from tiny_checkpoints import WORDS
 
-from gliclass_rerank.runtimes.interfaces import Embedded, Scored, by_ask, unit_length
+from gliclass_rerank.text_models.interfaces import Embedded, Scored, by_ask, unit_length
 
 WIDTH = 32
 LEAKED_PASSAGE, LEAKED_QUESTION = "body of an evaluation passage", "what is evaluated here"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tiny_checkpoints import WORDS
 
-from gliclass_rerank.mining.records import RankingRecord
+from gliclass_rerank.learn.data.records import RankingRecord
 
 
 def write_jsonl(path: Path, rows) -> Path:

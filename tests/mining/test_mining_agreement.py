@@ -4,8 +4,8 @@ import ir_measures
 import pytest
 from scipy.stats import kendalltau
 
-from gliclass_rerank.mining.agreement import compare_teachers, kendall_tau, ndcg_at_10
-from gliclass_rerank.mining.records import RankingRecord
+from gliclass_rerank.learn.data.agreement import compare_teachers, kendall_tau, ndcg_at_10
+from gliclass_rerank.learn.data.records import RankingRecord
 
 
 def record(grades, **teachers):

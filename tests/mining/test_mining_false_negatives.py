@@ -3,7 +3,7 @@ import math
 import pytest
 
 from gliclass_rerank.errors import ConfigError
-from gliclass_rerank.mining.false_negatives import FalseNegatives, comparable, shingles
+from gliclass_rerank.learn.data.false_negatives import FalseNegatives, comparable, shingles
 
 POSITIVE = "A brake that squeals needs its pads cleaned with alcohol and sanded a little."
 

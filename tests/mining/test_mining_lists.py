@@ -8,23 +8,23 @@ from list_data import LEAKED_PASSAGE, LEAKED_QUESTION, SharedWords, WordEncoder
 from tiny_checkpoints import WORDS
 
 from gliclass_rerank.errors import ConfigError, DataError
-from gliclass_rerank.evaluation.collection import load_collection
-from gliclass_rerank.evaluation.files import read_jsonl
-from gliclass_rerank.preparation.lists import command, join, packed, steps
-from gliclass_rerank.preparation.lists.asking import open_corpus
-from gliclass_rerank.preparation.lists.block import block_arrays, load_block, save_arrays
-from gliclass_rerank.preparation.lists.dev import write_dev_sets
-from gliclass_rerank.preparation.lists.forms import Form, TextRef, text_of
-from gliclass_rerank.preparation.lists.kinds import KINDS
-from gliclass_rerank.preparation.lists.mine_block import mine_block
-from gliclass_rerank.preparation.lists.mixtures import CROSS, DENSE, LATE, MIXTURES, MPNET, mixed
-from gliclass_rerank.preparation.lists.packed import load_packed
-from gliclass_rerank.preparation.lists.scores import chunks_of, grow_scores, read_scores
-from gliclass_rerank.preparation.lists.sources import Item
-from gliclass_rerank.preparation.lists.teachers import TEACHERS, Teacher, teacher_named
-from gliclass_rerank.preparation.lists.vectors import CHUNK, grow_vectors, read_vectors
-from gliclass_rerank.runtimes.options import ModelOptions
-from gliclass_rerank.training.records import ranking_record
+from gliclass_rerank.learn.data.lists import command, join, packed, steps
+from gliclass_rerank.learn.data.lists.asking import open_corpus
+from gliclass_rerank.learn.data.lists.block import block_arrays, load_block, save_arrays
+from gliclass_rerank.learn.data.lists.dev import write_dev_sets
+from gliclass_rerank.learn.data.lists.forms import Form, TextRef, text_of
+from gliclass_rerank.learn.data.lists.kinds import KINDS
+from gliclass_rerank.learn.data.lists.mine_block import mine_block
+from gliclass_rerank.learn.data.lists.mixtures import CROSS, DENSE, LATE, MIXTURES, MPNET, mixed
+from gliclass_rerank.learn.data.lists.packed import load_packed
+from gliclass_rerank.learn.data.lists.scores import chunks_of, grow_scores, read_scores
+from gliclass_rerank.learn.data.lists.sources import Item
+from gliclass_rerank.learn.data.lists.teachers import TEACHERS, Teacher, teacher_named
+from gliclass_rerank.learn.data.lists.vectors import CHUNK, grow_vectors, read_vectors
+from gliclass_rerank.learn.evaluation.collection import load_collection
+from gliclass_rerank.learn.evaluation.files import read_jsonl
+from gliclass_rerank.learn.training.records import ranking_record
+from gliclass_rerank.text_models.options import ModelOptions
 
 BLOCK = 5  # with the passages that are held out, were they not
 

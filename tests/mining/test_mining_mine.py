@@ -4,13 +4,13 @@ import pytest
 from mining_data import kill_after_lines, write_collection
 
 from gliclass_rerank.errors import ConfigError, InputError
-from gliclass_rerank.mining.false_negatives import FalseNegatives
-from gliclass_rerank.mining.mine import Mining, mine
-from gliclass_rerank.mining.questions import Judged, Sources
-from gliclass_rerank.mining.records import read_records
-from gliclass_rerank.mining.sampling import Sampling
-from gliclass_rerank.runtimes.load import load_encoder, load_teacher
-from gliclass_rerank.runtimes.options import ModelOptions
+from gliclass_rerank.learn.data.false_negatives import FalseNegatives
+from gliclass_rerank.learn.data.mine import Mining, mine
+from gliclass_rerank.learn.data.questions import Judged, Sources
+from gliclass_rerank.learn.data.records import read_records
+from gliclass_rerank.learn.data.sampling import Sampling
+from gliclass_rerank.text_models.load import load_encoder, load_teacher
+from gliclass_rerank.text_models.options import ModelOptions
 
 SAMPLING = Sampling(num_negatives=4, depth=20, head_size=5)
 
@@ -18,11 +18,11 @@ SAMPLING = Sampling(num_negatives=4, depth=20, head_size=5)
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from gliclass_rerank.mining.mine import Mining, mine
-from gliclass_rerank.runtimes.load import load_teacher
-from gliclass_rerank.runtimes.options import ModelOptions
-from gliclass_rerank.mining.questions import Judged, Sources
-from gliclass_rerank.mining.sampling import Sampling
+from gliclass_rerank.learn.data.mine import Mining, mine
+from gliclass_rerank.text_models.load import load_teacher
+from gliclass_rerank.text_models.options import ModelOptions
+from gliclass_rerank.learn.data.questions import Judged, Sources
+from gliclass_rerank.learn.data.sampling import Sampling
 
 class Slow:
     is_logit = True

@@ -1,8 +1,8 @@
 import pytest
 
 from gliclass_rerank.errors import InputError
-from gliclass_rerank.mining.partial import PartialFile
-from gliclass_rerank.mining.records import RankingRecord, read_records
+from gliclass_rerank.learn.data.partial import PartialFile
+from gliclass_rerank.learn.data.records import RankingRecord, read_records
 
 SETTINGS = {"seed": 1, "depth": 9}
 

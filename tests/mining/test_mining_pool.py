@@ -5,7 +5,7 @@ import pytest
 from mining_data import write_jsonl
 
 from gliclass_rerank.errors import DataError, InputError
-from gliclass_rerank.mining.pool import cut_words, load_pool
+from gliclass_rerank.learn.data.passage_pool import cut_words, load_pool
 
 
 @pytest.fixture

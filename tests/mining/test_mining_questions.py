@@ -4,8 +4,8 @@ import pytest
 from mining_data import write_collection, write_jsonl
 
 from gliclass_rerank.errors import DataError, InputError
-from gliclass_rerank.mining.pool import load_pool
-from gliclass_rerank.mining.questions import Judged, Sources, load_queries
+from gliclass_rerank.learn.data.passage_pool import load_pool
+from gliclass_rerank.learn.data.questions import Judged, Sources, load_queries
 
 
 def load(sources, *, limit=None, seed=0):

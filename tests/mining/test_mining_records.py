@@ -3,7 +3,7 @@ import json
 import pytest
 
 from gliclass_rerank.errors import DataError
-from gliclass_rerank.mining.records import RankingRecord, read_records
+from gliclass_rerank.learn.data.records import RankingRecord, read_records
 
 FULL = {
     "query_id": "q1",

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from gliclass_rerank.errors import ConfigError
-from gliclass_rerank.mining.dense import DenseRetriever
-from gliclass_rerank.mining.retrieval import Bm25Retriever, interleaved
-from gliclass_rerank.runtimes.interfaces import Embedded, unit_length
+from gliclass_rerank.learn.data.dense import DenseRetriever
+from gliclass_rerank.learn.data.retrieval import Bm25Retriever, interleaved
+from gliclass_rerank.text_models.interfaces import Embedded, unit_length
 
 TEXTS = [
     "The chain squeals when it is dry.",
@@ -69,7 +69,7 @@ def test_dense_retrieval_orders_by_cosine(tmp_path):
 
 
 def test_dense_retrieval_encodes_each_passage_once_over_several_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr("gliclass_rerank.mining.dense._SHARD_PASSAGES", 3)
+    monkeypatch.setattr("gliclass_rerank.learn.data.dense._SHARD_PASSAGES", 3)
     texts = [letter * 2 for letter in "abcdefg"]
     first, second = LetterEncoder(), LetterEncoder()
     DenseRetriever(texts, first, cache=tmp_path / "cache")

@@ -1,7 +1,7 @@
 import pytest
 
 from gliclass_rerank.errors import ConfigError
-from gliclass_rerank.mining.sampling import Sampling
+from gliclass_rerank.learn.data.sampling import Sampling
 
 SAMPLING = Sampling(num_negatives=10, depth=50, head_size=8, head_share=0.4, seed=3)
 

@@ -1,11 +1,11 @@
 import pytest
 
-from gliclass_rerank.mining.false_negatives import FalseNegatives
-from gliclass_rerank.mining.pool import Pool
-from gliclass_rerank.mining.questions import Query
-from gliclass_rerank.mining.sampling import Sampling
-from gliclass_rerank.mining.selection import Selector, TeacherJudge
-from gliclass_rerank.runtimes.interfaces import Scored
+from gliclass_rerank.learn.data.false_negatives import FalseNegatives
+from gliclass_rerank.learn.data.passage_pool import Pool
+from gliclass_rerank.learn.data.questions import Query
+from gliclass_rerank.learn.data.sampling import Sampling
+from gliclass_rerank.learn.data.selection import Selector, TeacherJudge
+from gliclass_rerank.text_models.interfaces import Scored
 
 TEXTS = tuple(f"topic{n} alpha{n} beta{n} gamma{n} delta{n}" for n in range(30))
 POOL = Pool(TEXTS, tuple(f"made/d{n}" for n in range(30)), {}, 30)

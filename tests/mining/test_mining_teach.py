@@ -4,18 +4,18 @@ import pytest
 from mining_data import kill_after_lines
 
 from gliclass_rerank.errors import DataError, InputError
-from gliclass_rerank.mining.records import read_records
-from gliclass_rerank.mining.teach import Teaching, check_source, teach
-from gliclass_rerank.runtimes.load import load_teacher
-from gliclass_rerank.runtimes.options import ModelOptions
+from gliclass_rerank.learn.data.records import read_records
+from gliclass_rerank.learn.data.teach import Teaching, check_source, teach
+from gliclass_rerank.text_models.load import load_teacher
+from gliclass_rerank.text_models.options import ModelOptions
 
 # Teaches slowly, so that there is time to kill it.
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from gliclass_rerank.runtimes.load import load_teacher
-from gliclass_rerank.runtimes.options import ModelOptions
-from gliclass_rerank.mining.teach import Teaching, teach
+from gliclass_rerank.text_models.load import load_teacher
+from gliclass_rerank.text_models.options import ModelOptions
+from gliclass_rerank.learn.data.teach import Teaching, teach
 
 class Slow:
     is_logit = True
@@ -98,7 +98,7 @@ def test_a_killed_run_ends_with_the_file_of_an_unbroken_one(records, noisy_cross
 
 def test_a_run_killed_before_the_last_step_only_takes_that_step(records, cross_encoder, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr("gliclass_rerank.mining.partial.PartialFile.finish", lambda self: None)
+        patched.setattr("gliclass_rerank.learn.data.partial.PartialFile.finish", lambda self: None)
         teach(Teaching(source=records, teacher="counting"), loaded(cross_encoder))
     report = teach(Teaching(source=records, teacher="counting"), loaded(cross_encoder))
     assert (report.num_resumed, report.num_pairs, report.pairs_per_second) == (100, 0, 0)

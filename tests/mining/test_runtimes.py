@@ -10,13 +10,13 @@ from tiny_checkpoints import WORDS, tiny_tokenizer, write_tiny_checkpoint
 from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
 
 from gliclass_rerank import Reranker
-from gliclass_rerank.assemble import from_sentence_encoder
-from gliclass_rerank.checkpoint import save_checkpoint
+from gliclass_rerank.checkpoint.loading import save_checkpoint
+from gliclass_rerank.checkpoint.location import DEFAULT_MODEL
 from gliclass_rerank.errors import BackendError, CheckpointError, ConfigError, MissingDependencyError
-from gliclass_rerank.location import DEFAULT_MODEL
-from gliclass_rerank.runtimes.interfaces import by_ask
-from gliclass_rerank.runtimes.load import load_encoder, load_teacher
-from gliclass_rerank.runtimes.options import ModelOptions
+from gliclass_rerank.learn.assemble import from_sentence_encoder
+from gliclass_rerank.text_models.interfaces import by_ask
+from gliclass_rerank.text_models.load import load_encoder, load_teacher
+from gliclass_rerank.text_models.options import ModelOptions
 
 PASSAGES = ["chain oil", "brake pad saddle", "", "oil oil chain brake", "saddle"]
 ASKS = [("brake chain", PASSAGES), ("saddle", []), ("oil", PASSAGES[:2])]

@@ -9,7 +9,7 @@ from stock_blocks import assert_same, random_ids, stock_states
 from tiny_checkpoints import BACKBONES, encoder_values, fill_at_random
 from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
-from gliclass_rerank.model.batch import LayerInput
+from gliclass_rerank.model.batch import LayerStates
 from gliclass_rerank.model.blocks.deberta import _log_buckets
 from gliclass_rerank.model.blocks.registry import block_runner, unsupported_reason
 from gliclass_rerank.model.encoder import build_backbone
@@ -240,7 +240,7 @@ def test_candidates_go_on_from_states_that_were_computed_without_the_query(runne
 
     below = runner.encode_below(ids, mask, layer=layer)
     (states,) = runner.encode_candidates(
-        ids, mask, memory, known=LayerInput(layer, below.masked_fill(~mask[..., None], 0))
+        ids, mask, memory, known=LayerStates(layer, below.masked_fill(~mask[..., None], 0))
     )
 
     assert_same(states[mask], expected[mask])

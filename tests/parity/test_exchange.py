@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 from upstream import Upstream, check_same
 
 from gliclass_rerank import ZeroShotClassifier
-from gliclass_rerank.checkpoint import load_checkpoint, save_checkpoint
+from gliclass_rerank.checkpoint.loading import load_checkpoint, save_checkpoint
 
 OPTIONS = [
     {},

@@ -12,7 +12,7 @@ from grids import thinned
 from tiny import BACKBONES, LABELS, TEXT
 from upstream import TOLERANCE, build_pair
 
-from gliclass_rerank.engine import selection
+from gliclass_rerank.runtime import selection
 
 YES_AND_NO = (True, False)
 MAIN = ("bert", "deberta", "modernbert")

@@ -11,7 +11,7 @@ from asks import FEW_SHOT
 from grids import thinned
 from tiny import BACKBONES, CORPUS, LABELS, TEXT
 
-from gliclass_rerank.scoring import Scorer
+from gliclass_rerank.pipeline import Scorer
 
 POOLERS = ("first", "last", "max", "avg", "sum", "rms", "abs_max", "abs_avg")
 SCORERS = ("simple", "weighted-dot", "mlp", "hopfield")
@@ -25,8 +25,8 @@ def check_batches(folder):
     asks = [scorer.ask(text, labels) for text, labels in zip(TEXTS, LABEL_SETS, strict=True)]
     if scorer.plan is not None:
         asks[-1] = scorer.ask(TEXTS[-1], LABEL_SETS[-1], prompt="Classify: ", examples=FEW_SHOT)
-    alone = [scorer.score([ask], yielding="text")[0][0] for ask in asks]
-    together = [logits for logits, _ in scorer.score(asks, yielding="text")]
+    alone = [scorer.score([ask], truncate_side="text")[0][0] for ask in asks]
+    together = [logits for logits, _ in scorer.score(asks, truncate_side="text")]
     for one, other in zip(alone, together, strict=True):
         # Float32 in another order; relative too, because a sum over all tokens is as large as the text is long.
         assert other == pytest.approx(one, abs=1e-5, rel=1e-5)

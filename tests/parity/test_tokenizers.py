@@ -13,10 +13,10 @@ from tiny import LABELS, TEXT, TOKENIZERS, tiny_tokenizer
 from transformers import AutoTokenizer, BertTokenizer, DebertaV2Tokenizer, RobertaTokenizer, T5Tokenizer
 
 from gliclass_rerank.errors import CheckpointError
-from gliclass_rerank.inputs.layout import Ask, PromptLayout
-from gliclass_rerank.inputs.pieces import EXAMPLE, LABEL, SEP
-from gliclass_rerank.inputs.planner import WindowPlanner
-from gliclass_rerank.inputs.tokenizer_files import load_tokenizer
+from gliclass_rerank.prompt.layout import PromptLayout, ScoringRequest
+from gliclass_rerank.prompt.pieces import EXAMPLE, LABEL, SEP
+from gliclass_rerank.prompt.planner import WindowPlanner
+from gliclass_rerank.prompt.tokenizer_files import load_tokenizer
 from gliclass_rerank.types import Example
 
 MARKERS = (LABEL, SEP, EXAMPLE)
@@ -87,14 +87,14 @@ def _upstream_ids(tokenizer, prompt_first, *, text, labels, prompt=None, example
 def _window(tokenizer, prompt_first, *, text, labels, prompt=None, examples=(), example_format="rac"):
     layout = PromptLayout(tokenizer, prompt_first=prompt_first)
     planner = WindowPlanner(layout=layout, max_window_tokens=4096, window_tokens=lambda overhead: 4096)
-    ask = Ask(
+    ask = ScoringRequest(
         text=text,
         candidates=labels,
         prompt=prompt or "",
         examples=tuple(map(Example.of, examples)),
         example_format=example_format,
     )
-    (window,) = planner.plan(ask, yielding="text").requests
+    (window,) = planner.plan(ask, truncate_side="text").requests
     return window
 
 

@@ -21,7 +21,7 @@ from tiny import LABELS, TEXT, encoder_config, enlarge, tiny_tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from gliclass_rerank import ZeroShotClassifier
-from gliclass_rerank.inputs.pieces import EXAMPLE, LABEL, SEP
+from gliclass_rerank.prompt.pieces import EXAMPLE, LABEL, SEP
 
 # Float32 on both sides, the same backbone code, another order of operations in the head.
 TOLERANCE = 1e-4
@@ -73,7 +73,7 @@ class Pair:
         return ZeroShotClassifier(self.folder, device="cpu", **settings)
 
     def check(self, text: str = TEXT, labels: Sequence[str] | Mapping[str, Any] = LABELS, **settings: Any) -> None:
-        """Ask both sides for the logits of one text."""
+        """ScoringRequest both sides for the logits of one text."""
         check_same(self._ours.logits(text, labels, **settings), self.upstream.logits(text, labels, **settings))
 
     @cached_property

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from preparation_data import ENCODER
 
-from gliclass_rerank.preparation.rac_data import RacData, make_rac_data
+from gliclass_rerank.learn.data.rac_data import RacData, make_rac_data
 
 
 def say(text):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gliclass_rerank.rac import CallableEncoder
+from gliclass_rerank.examples import CallableEncoder
 
 LABELS = ("brakes", "drivetrain", "saddle")
 _SYMPTOMS = {

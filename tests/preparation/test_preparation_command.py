@@ -6,7 +6,7 @@ import pytest
 from preparation_data import LABELS, classified, read_lines, write_lines
 
 from gliclass_rerank import cli
-from gliclass_rerank.rac import ExampleStore
+from gliclass_rerank.examples import ExampleStore
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_errors_are_one_sentence(run, source, tmp_path, monkeypatch, arguments, 
 
 def test_importing_the_commands_loads_no_model_library():
     script = (
-        "import sys, gliclass_rerank.preparation.command;"
+        "import sys, gliclass_rerank.learn.data.rac_command;"
         "print([name for name in ('torch', 'faiss', 'sentence_transformers') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from preparation_data import ENCODER, classified, write_lines
 
-from gliclass_rerank.preparation.rac_data import RacData, make_rac_data
+from gliclass_rerank.learn.data.rac_data import RacData, make_rac_data
 
 ROOT = Path(__file__).parents[2]
 

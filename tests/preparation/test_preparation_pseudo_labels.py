@@ -5,10 +5,10 @@ from preparation_data import ENCODER, read_lines, write_lines
 
 from gliclass_rerank import Example, ZeroShotClassifier
 from gliclass_rerank.errors import ConfigError, DataError, InputError
-from gliclass_rerank.preparation.pseudo_labels import PseudoLabelling, pseudo_label, write_pseudo_labels
-from gliclass_rerank.rac import ExampleStore
-from gliclass_rerank.training import SourceConfig
-from gliclass_rerank.training.sources import load_source
+from gliclass_rerank.examples import ExampleStore
+from gliclass_rerank.learn.data.pseudo_labels import PseudoLabelling, pseudo_label, write_pseudo_labels
+from gliclass_rerank.learn.training import SourceConfig
+from gliclass_rerank.learn.training.sources import load_source
 
 LABELS = ["sport", "cooking", "weather"]
 TEXTS = [

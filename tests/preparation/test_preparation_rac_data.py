@@ -7,11 +7,11 @@ import pytest
 from preparation_data import ENCODER, LABELS, classified, ranked, read_lines, write_lines
 
 from gliclass_rerank.errors import ConfigError, DataError, InputError
-from gliclass_rerank.preparation.rac_data import RacData, make_rac_data
-from gliclass_rerank.preparation.statistics import count_examples
-from gliclass_rerank.rac.faiss_index import FaissIndex
-from gliclass_rerank.training import SourceConfig
-from gliclass_rerank.training.sources import open_classification, open_ranking
+from gliclass_rerank.examples.faiss_index import FaissIndex
+from gliclass_rerank.learn.data.rac_data import RacData, make_rac_data
+from gliclass_rerank.learn.data.statistics import count_examples
+from gliclass_rerank.learn.training import SourceConfig
+from gliclass_rerank.learn.training.sources import open_classification, open_ranking
 
 PLAIN = {"random_share": 0.0, "drop_false_share": 0.0}
 

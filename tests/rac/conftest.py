@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rac_data import ENCODER
 
-from gliclass_rerank.rac import ExampleStore
+from gliclass_rerank.examples import ExampleStore
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pathlib import Path
 from rac_data import ENCODER
 
 from gliclass_rerank import Example
-from gliclass_rerank.rac import ExampleStore
+from gliclass_rerank.examples import ExampleStore
 
 WORDS = ["chain", "brake", "saddle", "bell", "wheel", "rim", "tyre", "pump", "light", "lock", "pedal", "spoke"]
 # Beyond that more is deleted than added.

@@ -6,8 +6,8 @@ import zlib
 
 import numpy as np
 
-from gliclass_rerank.rac import CallableEncoder
-from gliclass_rerank.rac.index_file import read_index_file, write_index_file
+from gliclass_rerank.examples import CallableEncoder
+from gliclass_rerank.examples.index_file import read_index_file, write_index_file
 
 DIM = 16
 

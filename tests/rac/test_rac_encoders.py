@@ -12,9 +12,9 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from gliclass_rerank import Example
 from gliclass_rerank.errors import BackendError, CheckpointError, ConfigError, InputError
-from gliclass_rerank.rac import CallableEncoder, ExampleStore, LocalEncoder, SentenceTransformerEncoder
-from gliclass_rerank.runtimes.load import load_encoder
-from gliclass_rerank.runtimes.options import ModelOptions
+from gliclass_rerank.examples import CallableEncoder, ExampleStore, LocalEncoder, SentenceTransformerEncoder
+from gliclass_rerank.text_models.load import load_encoder
+from gliclass_rerank.text_models.options import ModelOptions
 
 TEXTS = ["chain oil", "brake pad saddle", "", "oil oil chain brake"]
 
@@ -24,7 +24,7 @@ def assert_unit(vectors):
 
 
 def test_importing_the_package_loads_neither_torch_nor_faiss():
-    code = "import sys, gliclass_rerank.rac; print([m for m in ('torch', 'faiss', 'transformers') if m in sys.modules])"
+    code = "import sys, gliclass_rerank.examples; print([m for m in ('torch', 'faiss', 'transformers') if m in sys.modules])"
 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
@@ -32,7 +32,7 @@ def test_importing_the_package_loads_neither_torch_nor_faiss():
 def test_a_small_store_with_a_function_as_encoder_loads_neither_torch_nor_faiss():
     code = (
         "import sys\nfrom gliclass_rerank import Example\n"
-        "from gliclass_rerank.rac import CallableEncoder, ExampleStore\n"
+        "from gliclass_rerank.examples import CallableEncoder, ExampleStore\n"
         "store = ExampleStore(None, CallableEncoder(lambda texts: [[1.0, len(text)] for text in texts], name='x'))\n"
         "store.add([Example('a')])\nstore.search('a')\n"
         "print([m for m in ('torch', 'faiss', 'transformers') if m in sys.modules])"

@@ -7,10 +7,10 @@ import pytest
 from rac_data import DIM, ArraySource, load, save, unit_vectors
 
 from gliclass_rerank.errors import ConfigError, DataError, MissingDependencyError
-from gliclass_rerank.rac import faiss_index
-from gliclass_rerank.rac.backends import builder_of
-from gliclass_rerank.rac.faiss_index import FaissBuilder, FaissIndex
-from gliclass_rerank.rac.numpy_index import NumpyIndex
+from gliclass_rerank.examples import faiss_index
+from gliclass_rerank.examples.backends import builder_of
+from gliclass_rerank.examples.faiss_index import FaissBuilder, FaissIndex
+from gliclass_rerank.examples.numpy_index import NumpyIndex
 
 faiss = pytest.importorskip("faiss")
 
@@ -106,7 +106,7 @@ def test_an_unknown_kind_or_backend_is_refused():
 
 
 def test_auto_is_numpy_for_few_and_faiss_for_many(monkeypatch, tmp_path):
-    monkeypatch.setattr("gliclass_rerank.rac.backends.FLAT_VECTORS", 100)
+    monkeypatch.setattr("gliclass_rerank.examples.backends.FLAT_VECTORS", 100)
     monkeypatch.setattr(faiss_index, "FLAT_VECTORS", 100)
     builder = builder_of("auto")
 
@@ -124,7 +124,7 @@ def test_auto_is_numpy_for_few_and_faiss_for_many(monkeypatch, tmp_path):
 
 def test_without_faiss_auto_searches_with_numpy_and_says_so(monkeypatch, caplog):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr("gliclass_rerank.rac.backends.FLAT_VECTORS", 100)
+    monkeypatch.setattr("gliclass_rerank.examples.backends.FLAT_VECTORS", 100)
 
     index = builder_of("auto").build(source(101))
 

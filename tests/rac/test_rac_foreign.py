@@ -10,9 +10,9 @@ from rac_data import ENCODER, bag_of_words
 
 from gliclass_rerank import Example
 from gliclass_rerank.errors import BackendError, ConfigError, InputError
-from gliclass_rerank.rac import ExampleStore
-from gliclass_rerank.rac.foreign import FALSE_LABELS, TRUE_LABELS, ForeignExampleSource, example_metadata
-from gliclass_rerank.rac.source import ExampleSource
+from gliclass_rerank.examples import ExampleStore
+from gliclass_rerank.examples.foreign import FALSE_LABELS, TRUE_LABELS, ForeignExampleSource, example_metadata
+from gliclass_rerank.examples.source import ExampleSource
 
 CHAIN = Example("the chain slips", ["oil the chain"], ["raise the saddle"])
 WORN = Example("the chain is worn and slips", ["replace the chain"])

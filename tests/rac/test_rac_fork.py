@@ -14,7 +14,7 @@ from rac_data import ENCODER, CallableEncoder, bag_of_words
 
 from gliclass_rerank import Example
 from gliclass_rerank.errors import DataError
-from gliclass_rerank.rac import ExampleStore, LocalEncoder
+from gliclass_rerank.examples import ExampleStore, LocalEncoder
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
@@ -231,7 +231,7 @@ def work(store, turn):
 
 
 def test_a_store_that_nobody_holds_is_not_kept_for_forks(tmp_path):
-    from gliclass_rerank.rac import forks
+    from gliclass_rerank.examples import forks
 
     before = len(forks._known)
     store = ExampleStore(tmp_path / "judged.db", ENCODER)
@@ -243,7 +243,7 @@ def test_a_store_that_nobody_holds_is_not_kept_for_forks(tmp_path):
 def elsewhere(path):
     program = (
         "from rac_data import ENCODER\nfrom gliclass_rerank.errors import DataError\n"
-        "from gliclass_rerank.rac import ExampleStore\n"
+        "from gliclass_rerank.examples import ExampleStore\n"
         f"try:\n    print(len(ExampleStore({str(path)!r}, ENCODER, backend='numpy')))\n"
         "except DataError as error:\n    print(error)\n"
     )

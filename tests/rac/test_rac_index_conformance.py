@@ -7,9 +7,9 @@ import pytest
 from rac_data import DIM, ArraySource, load, save, unit_vectors
 
 from gliclass_rerank.errors import DataError, InputError
-from gliclass_rerank.rac.backends import builder_of
-from gliclass_rerank.rac.faiss_index import MIN_PQ_VECTORS
-from gliclass_rerank.rac.index_file import read_index_file
+from gliclass_rerank.examples.backends import builder_of
+from gliclass_rerank.examples.faiss_index import MIN_PQ_VECTORS
+from gliclass_rerank.examples.index_file import read_index_file
 
 BACKENDS = ("numpy", "faiss_flat", "faiss_hnsw", "faiss_ivf_pq")
 EXACT = ("numpy", "faiss_flat")

@@ -11,24 +11,24 @@ from pathlib import Path
 import pytest
 from rac_data import ENCODER
 
-import gliclass_rerank.rac
+import gliclass_rerank.examples
 from gliclass_rerank import Example
 from gliclass_rerank.errors import DataError, InputError
-from gliclass_rerank.rac import ExampleStore
-from gliclass_rerank.rac.judgements import merged, text_id
+from gliclass_rerank.examples import ExampleStore
+from gliclass_rerank.examples.judgements import merged, text_id
 
 CHAIN = Example("the chain slips", ["oil the chain"], ["raise the saddle"])
 BRAKE = Example("the brakes squeal", ["clean the rim"])
 
 
 def test_public_names_are_sorted_unique_and_importable():
-    names = gliclass_rerank.rac.__all__
+    names = gliclass_rerank.examples.__all__
 
     assert names == sorted(set(names))
-    assert all(getattr(gliclass_rerank.rac, name).__name__ == name for name in names)
-    assert dir(gliclass_rerank.rac) == names
+    assert all(getattr(gliclass_rerank.examples, name).__name__ == name for name in names)
+    assert dir(gliclass_rerank.examples) == names
     with pytest.raises(AttributeError, match=r"module 'gliclass_rerank\.rac' has no attribute 'Nonsense'"):
-        _ = gliclass_rerank.rac.Nonsense
+        _ = gliclass_rerank.examples.Nonsense
 
 
 def test_examples_for_several_texts_are_what_a_search_finds_without_those_of_the_text_itself(store):
@@ -152,7 +152,7 @@ def test_a_forked_process_that_forgets_a_store_leaves_it_to_its_parent(tmp_path)
 import os, sys
 from rac_data import ENCODER
 from gliclass_rerank import Example
-from gliclass_rerank.rac import ExampleStore
+from gliclass_rerank.examples import ExampleStore
 store = ExampleStore(sys.argv[1], ENCODER)
 store.add([Example("one")])
 child = os.fork()

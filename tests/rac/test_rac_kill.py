@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rac_data import ENCODER
 
-from gliclass_rerank.rac import ExampleStore
+from gliclass_rerank.examples import ExampleStore
 
 ROOT = Path(__file__).parents[2]
 MAX_LIFE_S = 0.15

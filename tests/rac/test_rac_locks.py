@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from gliclass_rerank.rac.locks import SharedLock
+from gliclass_rerank.examples.locks import SharedLock
 
 
 def started(work):

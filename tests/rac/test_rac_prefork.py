@@ -15,7 +15,9 @@ QUERY, PASSAGES = "how to stop a slipping chain", ["Replace the chain.", "Ring t
 
 
 def test_workers_rank_with_examples_and_learn_from_feedback(tiny_folders, tmp_path):
-    reranker = Reranker(tiny_folders["bert"], device="cpu", example_store=tmp_path / "judged.db", example_similarity=-1)
+    reranker = Reranker(
+        tiny_folders["bert"], device="cpu", example_store=tmp_path / "judged.db", min_example_similarity=-1
+    )
     reranker.feedback("why does my chain slip?", PASSAGES[:1])
     before = reranker.rank(QUERY, PASSAGES)
     assert len(before.examples) == 1

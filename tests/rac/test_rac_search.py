@@ -5,12 +5,12 @@ import pytest
 from rac_data import DIM, ArraySource, unit_vectors
 
 from gliclass_rerank import Example
-from gliclass_rerank.rac.cached_index import CachedIndex
-from gliclass_rerank.rac.filters import Filter, make_filter
-from gliclass_rerank.rac.index import Neighbours
-from gliclass_rerank.rac.numpy_index import NumpyBuilder
-from gliclass_rerank.rac.records import Identity, NewRecord, Records, metadata_text
-from gliclass_rerank.rac.search import Question, answer
+from gliclass_rerank.examples.cached_index import CachedIndex
+from gliclass_rerank.examples.filters import Filter, make_filter
+from gliclass_rerank.examples.index import Neighbours
+from gliclass_rerank.examples.numpy_index import NumpyBuilder
+from gliclass_rerank.examples.records import Identity, NewRecord, Records, metadata_text
+from gliclass_rerank.examples.search import Question, answer
 
 COUNT = 2903
 SHOPS = ("north", "south", "east")

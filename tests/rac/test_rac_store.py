@@ -10,7 +10,7 @@ from rac_data import DIM, ENCODER, bag_of_words, table_encoder, word_vector
 
 from gliclass_rerank import Example
 from gliclass_rerank.errors import BackendError, InputError
-from gliclass_rerank.rac import CallableEncoder, ExampleStore, Found, Stored
+from gliclass_rerank.examples import CallableEncoder, ExampleStore, Found, Stored
 
 CHAIN = Example("the chain slips", ["oil the chain"], ["raise the saddle"])
 BRAKE = Example("the brakes squeal", ["clean the rim"])

@@ -13,8 +13,8 @@ from rac_data import ENCODER, bag_of_words, table_encoder
 
 from gliclass_rerank import Example
 from gliclass_rerank.errors import ConfigError, DataError, InputError
-from gliclass_rerank.rac import CallableEncoder, ExampleStore
-from gliclass_rerank.rac.faiss_index import FaissIndex
+from gliclass_rerank.examples import CallableEncoder, ExampleStore
+from gliclass_rerank.examples.faiss_index import FaissIndex
 
 EXAMPLES = [Example(f"the {word} of number {number}", [word]) for number, word in enumerate(["chain", "brake"] * 40)]
 IDS = [f"{number:02}" for number in range(len(EXAMPLES))]
@@ -183,7 +183,7 @@ def test_an_index_that_cannot_be_written_costs_nothing_but_time(opened, path, ca
 
 def test_the_index_is_written_now_and_then(opened, path, monkeypatch):
     pytest.importorskip("faiss")
-    monkeypatch.setattr("gliclass_rerank.rac.cached_index._MAX_UNSAVED", 20)
+    monkeypatch.setattr("gliclass_rerank.examples.cached_index._MAX_UNSAVED", 20)
     store = opened(backend="faiss_hnsw")
 
     store.add(EXAMPLES[:20])
@@ -193,7 +193,7 @@ def test_the_index_is_written_now_and_then(opened, path, monkeypatch):
 
 
 def test_an_index_is_rebuilt_when_it_no_longer_suits(opened, built, monkeypatch):
-    monkeypatch.setattr("gliclass_rerank.rac.faiss_index.FLAT_VECTORS", 10)
+    monkeypatch.setattr("gliclass_rerank.examples.faiss_index.FLAT_VECTORS", 10)
     store = opened(backend="faiss")
     store.add(EXAMPLES[:20], ids=IDS[:20])
     assert built == [0]
@@ -220,7 +220,7 @@ def test_a_change_that_was_interrupted_leaves_store_and_index_in_step(opened, ba
 
     with monkeypatch.context() as patch:
         if moment == "before commit":
-            patch.setattr("gliclass_rerank.rac.records._to_blob", interrupt)
+            patch.setattr("gliclass_rerank.examples.records._to_blob", interrupt)
         elif moment == "after commit":
             write = store._records.write
             patch.setattr(store._records, "write", lambda **change: (write(**change), interrupt()))
@@ -257,7 +257,7 @@ def test_a_full_disk_is_an_error_and_changes_nothing(opened):
 def in_another_process(path, action, **options):
     code = (
         "from rac_data import ENCODER\nfrom gliclass_rerank import Example\n"
-        "from gliclass_rerank.rac import ExampleStore\n"
+        "from gliclass_rerank.examples import ExampleStore\n"
         f"with ExampleStore({str(path)!r}, ENCODER, backend='numpy', **{options}) as store:\n    {action}"
     )
     paths = os.pathsep.join([str(Path(__file__).parents[2]), str(Path(__file__).parent)])

@@ -15,8 +15,8 @@ from rac_data import DIM, ENCODER, ArraySource, load, save, unit_vectors
 
 from gliclass_rerank import Example
 from gliclass_rerank.errors import DataError
-from gliclass_rerank.rac import ExampleStore
-from gliclass_rerank.rac.faiss_index import MIN_PQ_VECTORS, FaissBuilder
+from gliclass_rerank.examples import ExampleStore
+from gliclass_rerank.examples.faiss_index import MIN_PQ_VECTORS, FaissBuilder
 
 faiss = pytest.importorskip("faiss")
 COUNT = 40

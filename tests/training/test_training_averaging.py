@@ -5,7 +5,7 @@ from tiny_checkpoints import change_weights, write_tiny_checkpoint
 
 from gliclass_rerank import Reranker
 from gliclass_rerank.errors import CheckpointError, ConfigError
-from gliclass_rerank.training import average, interpolate
+from gliclass_rerank.learn.training import average, interpolate
 
 
 @pytest.fixture

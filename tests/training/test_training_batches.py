@@ -7,14 +7,14 @@ import torch
 from tiny_checkpoints import WORDS, tiny_checkpoint
 from training_data import ranking_records
 
-from gliclass_rerank.inputs.layout import Ask
-from gliclass_rerank.scoring import Scorer, build_planner
-from gliclass_rerank.training.batches import Collator, group_by_length, rounded_width, targets_of
-from gliclass_rerank.training.config import LossConfig
-from gliclass_rerank.training.objective import item_loss
-from gliclass_rerank.training.precision import run
-from gliclass_rerank.training.questions import Question
-from gliclass_rerank.training.stream import Item
+from gliclass_rerank.learn.training.batches import Collator, group_by_length, rounded_width, targets_of
+from gliclass_rerank.learn.training.config import LossConfig
+from gliclass_rerank.learn.training.objective import item_loss
+from gliclass_rerank.learn.training.precision import run
+from gliclass_rerank.learn.training.questions import Question
+from gliclass_rerank.learn.training.stream import Item
+from gliclass_rerank.pipeline import Scorer, build_planner
+from gliclass_rerank.prompt.layout import ScoringRequest
 
 CPU = torch.device("cpu")
 
@@ -22,8 +22,8 @@ CPU = torch.device("cpu")
 def make_item(checkpoint, plan, passages, *, window_tokens=None):
     question = Question("chain bell", tuple(passages), (1.0,) + (0.0,) * (len(passages) - 1), {}, (), "file:1")
     planner = build_planner(checkpoint, plan, None, window_tokens)
-    ask = Ask(text=question.text, candidates=question.candidates, example_format="few_shot")
-    return Item(question, planner.plan(ask, yielding="candidates"), 0)
+    ask = ScoringRequest(text=question.text, candidates=question.candidates, example_format="few_shot")
+    return Item(question, planner.plan(ask, truncate_side="candidates"), 0)
 
 
 def cost_of(groups, lengths, multiple, group_cost):
@@ -90,7 +90,7 @@ def test_training_sees_the_logits_of_inference(tiny_folders, backbone, plan, mul
     (batch,) = Collator(checkpoint.config, CPU, multiple=multiple, group_tokens=64, group_cost=4)([item])
     [(logits, vectors)] = run(checkpoint.model, batch, "float32", with_vectors=True)
     scorer = Scorer(tiny_folders[backbone], device="cpu", plan=plan, **options)
-    [(expected, _)] = scorer.score([scorer.ask("chain bell", passages)], yielding="candidates")
+    [(expected, _)] = scorer.score([scorer.ask("chain bell", passages)], truncate_side="candidates")
     assert logits.tolist() == pytest.approx([expected[index] for index in batch.orders[0]], abs=2e-5)
     assert sorted(batch.orders[0]) == list(range(7))
     assert vectors.shape == (7, 24)

@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from gliclass_rerank import Reranker, ZeroShotClassifier
 from gliclass_rerank.cascade import CascadeConfig, save_cascade
-from gliclass_rerank.checkpoint import load_checkpoint
+from gliclass_rerank.checkpoint.loading import load_checkpoint
+from gliclass_rerank.checkpoint.location import read_config
 from gliclass_rerank.errors import CheckpointError, ConfigError, DataError
-from gliclass_rerank.evaluation.collection import Collection
-from gliclass_rerank.location import read_config
-from gliclass_rerank.training import calibrate, command
+from gliclass_rerank.learn.evaluation.collection import Collection
+from gliclass_rerank.learn.training import calibrate, command
 
 PASSAGES = {"a": "oil the chain", "b": "true the wheel", "c": "ring the bell", "d": "inflate the tyre"}
 
@@ -50,12 +50,14 @@ def test_scores_become_what_slope_and_intercept_say_and_logits_stay(model, tmp_p
 
 def test_a_cascade_keeps_its_parts_and_gets_a_calibration_of_its_own(model, tmp_path):
     save_cascade(
-        CascadeConfig(first="first", second="second", num_refined=2), tmp_path / "in", {"first": model, "second": model}
+        CascadeConfig(first="first", second="second", rerank_depth=2),
+        tmp_path / "in",
+        {"first": model, "second": model},
     )
     report = calibrate(tmp_path / "in", [collection_for(tmp_path / "in")], tmp_path / "out")
 
     assert CascadeConfig.from_dict(read_config(tmp_path / "out")) == CascadeConfig(
-        first="first", second="second", num_refined=2, score_calibration=(report.slope, report.intercept)
+        first="first", second="second", rerank_depth=2, score_calibration=(report.slope, report.intercept)
     )
     before, after = (
         Reranker(tmp_path / name, device="cpu").rank("chain", list(PASSAGES.values())) for name in ("in", "out")

@@ -9,7 +9,7 @@ from training_data import ranking_records, write_lines
 from typer.testing import CliRunner
 
 from gliclass_rerank.errors import ConfigError
-from gliclass_rerank.training import command
+from gliclass_rerank.learn.training import command
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gliclass_rerank.errors import ConfigError
-from gliclass_rerank.training import AugmentConfig, DevConfig, LossConfig, SourceConfig, StartConfig, TrainConfig
+from gliclass_rerank.learn.training import AugmentConfig, DevConfig, LossConfig, SourceConfig, StartConfig, TrainConfig
 
 MINIMAL = """
 output: out

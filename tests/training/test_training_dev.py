@@ -7,12 +7,12 @@ from training_data import classification_records, ranking_records, write_lines
 
 from gliclass_rerank import Reranker, ZeroShotClassifier
 from gliclass_rerank.errors import DataError
-from gliclass_rerank.evaluation.collection import load_collection
-from gliclass_rerank.evaluation.ranking import rerank_collection
-from gliclass_rerank.scoring import build_planner
-from gliclass_rerank.training.config import DevConfig
-from gliclass_rerank.training.dev import DevSets, LiveScorer, classification_figures, columns, selected
-from gliclass_rerank.training.records import ClassificationRecord
+from gliclass_rerank.learn.evaluation.collection import load_collection
+from gliclass_rerank.learn.evaluation.ranking import rerank_collection
+from gliclass_rerank.learn.training.config import DevConfig
+from gliclass_rerank.learn.training.dev import DevSets, LiveScorer, classification_figures, columns, selected
+from gliclass_rerank.learn.training.records import ClassificationRecord
+from gliclass_rerank.pipeline import build_planner
 
 LABELS = ("brakes", "chain", "saddle")
 

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from gliclass_rerank.training.examples import example_of, judgement
-from gliclass_rerank.training.records import ClassificationRecord, RankingRecord
+from gliclass_rerank.learn.training.examples import example_of, judgement
+from gliclass_rerank.learn.training.records import ClassificationRecord, RankingRecord
 from gliclass_rerank.types import Example
 
 RANKED = RankingRecord("file:1", "q", ("a", "b", "c", "d", "a"), (1.0, 0.0, math.nan, 2.0, 0.0))

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 from training_data import tiny_run
 
-from gliclass_rerank.training import train
+from gliclass_rerank.learn.training import train
 
 _SCRIPT = """
 import json, sys
-from gliclass_rerank.training import TrainConfig, train
+from gliclass_rerank.learn.training import TrainConfig, train
 train(TrainConfig.from_dict(json.loads(sys.argv[1])))
 """
 

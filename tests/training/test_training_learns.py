@@ -3,8 +3,8 @@ import json
 import pytest
 from training_data import classification_records, ranking_records, tiny_run, write_lines
 
-from gliclass_rerank.training import DevConfig, LossConfig, SourceConfig, train
-from gliclass_rerank.training.curves import read_rows
+from gliclass_rerank.learn.training import DevConfig, LossConfig, SourceConfig, train
+from gliclass_rerank.learn.training.curves import read_rows
 
 
 @pytest.mark.slow

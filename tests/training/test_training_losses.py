@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from gliclass_rerank.training.losses import (
+from gliclass_rerank.learn.training.losses import (
     binary_cross_entropy,
     contrastive,
     focal,

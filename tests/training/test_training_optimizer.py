@@ -6,7 +6,7 @@ from tiny_checkpoints import tiny_checkpoint
 from training_data import tiny_run
 
 from gliclass_rerank.errors import ConfigError
-from gliclass_rerank.training.optimizer import (
+from gliclass_rerank.learn.training.optimizer import (
     build_optimizer,
     clip_gradients,
     freeze,

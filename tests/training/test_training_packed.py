@@ -9,17 +9,17 @@ from tiny_checkpoints import WORDS, tiny_checkpoint
 from training_data import tiny_run
 
 from gliclass_rerank.errors import ConfigError
-from gliclass_rerank.inputs.layout import Ask
-from gliclass_rerank.scoring import build_planner
-from gliclass_rerank.training import train
-from gliclass_rerank.training.batches import Collator
-from gliclass_rerank.training.gradients import shares
-from gliclass_rerank.training.optimizer import freeze
-from gliclass_rerank.training.packed import run_packed, unpackable_reason
-from gliclass_rerank.training.packing import Packing, packed_chunks
-from gliclass_rerank.training.precision import run
-from gliclass_rerank.training.questions import Question
-from gliclass_rerank.training.stream import Item
+from gliclass_rerank.learn.training import train
+from gliclass_rerank.learn.training.batches import Collator
+from gliclass_rerank.learn.training.gradients import shares
+from gliclass_rerank.learn.training.optimizer import freeze
+from gliclass_rerank.learn.training.packed import run_packed, unpackable_reason
+from gliclass_rerank.learn.training.packing import Packing, packed_chunks
+from gliclass_rerank.learn.training.precision import run
+from gliclass_rerank.learn.training.questions import Question
+from gliclass_rerank.learn.training.stream import Item
+from gliclass_rerank.pipeline import build_planner
+from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.types import Example
 
 CPU = torch.device("cpu")
@@ -45,9 +45,9 @@ def make_batches(checkpoint):
         ("loose spoke hub rim bell", (5,), ()),
     ):
         passages = tuple(" ".join(rng.choices(WORDS, k=length)) for length in lengths)
-        ask = Ask(text=query, candidates=passages, examples=examples, example_format="few_shot")
+        ask = ScoringRequest(text=query, candidates=passages, examples=examples, example_format="few_shot")
         question = Question(query, passages, (1.0,) + (0.0,) * (len(passages) - 1), {}, examples, "file:1")
-        items.append(Item(question, planner.plan(ask, yielding="candidates"), 0))
+        items.append(Item(question, planner.plan(ask, truncate_side="candidates"), 0))
     options = {"multiple": 1, "group_tokens": 64, "group_cost": 8}
     return Collator(checkpoint.config, CPU, row_multiple=16, **options)(items)
 

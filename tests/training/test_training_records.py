@@ -7,8 +7,8 @@ import pytest
 from training_data import classification_records, ranking_records, write_lines
 
 from gliclass_rerank.errors import DataError
-from gliclass_rerank.training.config import LossConfig, SourceConfig
-from gliclass_rerank.training.sources import data_files, load_source, open_classification, open_ranking
+from gliclass_rerank.learn.training.config import LossConfig, SourceConfig
+from gliclass_rerank.learn.training.sources import data_files, load_source, open_classification, open_ranking
 from gliclass_rerank.types import Example
 
 GOOD = {"query": "q", "passages": ["a", "b"], "grades": [1, 0]}
@@ -211,7 +211,7 @@ def test_shots_beyond_what_there_is_take_all(tmp_path):
 def test_sizes_of_all_data_files_are_taken(tmp_path, ranking_file, dev_file):
     from training_data import tiny_run
 
-    from gliclass_rerank.training import DevConfig
+    from gliclass_rerank.learn.training import DevConfig
 
     config = tiny_run(tmp_path, tmp_path, ranking_file, dev=(DevConfig(path=dev_file, kind="ranking"),))
     assert data_files(config) == {

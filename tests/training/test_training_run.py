@@ -11,12 +11,11 @@ from safetensors.torch import load_file
 from tiny_checkpoints import encoder_values, tiny_checkpoint, tiny_tokenizer, write_tiny_checkpoint
 from training_data import classification_records, ranking_records, tiny_run, write_lines
 
-import gliclass_rerank.training.folder as folder_module
+import gliclass_rerank.learn.training.folder as folder_module
 from gliclass_rerank import Reranker
-from gliclass_rerank.checkpoint import load_checkpoint, save_checkpoint
+from gliclass_rerank.checkpoint.loading import load_checkpoint, save_checkpoint
 from gliclass_rerank.errors import BackendError, CheckpointError, ConfigError
-from gliclass_rerank.inputs.tokenizer import TextTokenizer
-from gliclass_rerank.training import (
+from gliclass_rerank.learn.training import (
     AugmentConfig,
     DevConfig,
     LossConfig,
@@ -24,7 +23,8 @@ from gliclass_rerank.training import (
     StartConfig,
     train,
 )
-from gliclass_rerank.training.curves import read_rows
+from gliclass_rerank.learn.training.curves import read_rows
+from gliclass_rerank.prompt.tokenizer import TextTokenizer
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ from tiny_checkpoints import tiny_checkpoint, words
 from training_data import classification_records, ranking_records, write_lines
 
 from gliclass_rerank.errors import DataError
-from gliclass_rerank.inputs.layout import Ask
-from gliclass_rerank.inputs.planner import BiEncoderPlanner, SharedQueryPlanner
-from gliclass_rerank.training import AugmentConfig, LossConfig, SourceConfig
-from gliclass_rerank.training.mixing import Mixture
-from gliclass_rerank.training.questions import ask_about
-from gliclass_rerank.training.records import ClassificationRecord, RankingRecord
-from gliclass_rerank.training.sources import load_source
-from gliclass_rerank.training.stream import Stream, prepared
+from gliclass_rerank.learn.training import AugmentConfig, LossConfig, SourceConfig
+from gliclass_rerank.learn.training.mixing import Mixture
+from gliclass_rerank.learn.training.questions import ask_about
+from gliclass_rerank.learn.training.records import ClassificationRecord, RankingRecord
+from gliclass_rerank.learn.training.sources import load_source
+from gliclass_rerank.learn.training.stream import Stream, prepared
+from gliclass_rerank.prompt.layout import ScoringRequest
+from gliclass_rerank.prompt.planner import BiEncoderPlanner, SharedQueryPlanner
 from gliclass_rerank.types import Example
 
 
@@ -91,8 +91,8 @@ def test_sources_are_read_in_proportion_to_their_weights():
 def test_token_ids_are_those_of_inference(planner, ranking_file):
     item = stream_of(planner, SourceConfig(path=ranking_file, kind="ranking"))[0]
     question = item.question
-    ask = Ask(text=question.text, candidates=question.candidates, example_format="few_shot")
-    assert item.plan == planner.plan(ask, yielding="candidates")
+    ask = ScoringRequest(text=question.text, candidates=question.candidates, example_format="few_shot")
+    assert item.plan == planner.plan(ask, truncate_side="candidates")
     assert item.num_tokens == len(item.plan.requests[0].query_ids) + sum(map(len, item.plan.requests[0].candidate_ids))
 
 
@@ -113,14 +113,14 @@ def test_examples_are_in_the_prompt_as_inference_writes_them(planner, tmp_path, 
     kind = "ranking" if "query" in record else "classification"
     source = SourceConfig(path=path, kind=kind)
     item = Stream([(source, load_source(source, 0))], planner, example_format=example_format, seed=0)[0]
-    ask = Ask(
+    ask = ScoringRequest(
         text="chain",
         candidates=item.question.candidates,
         examples=(Example.of(EXAMPLES[0]),),
         example_format=example_format,
     )
-    assert item.plan == planner.plan(ask, yielding="candidates" if kind == "ranking" else "text")
-    bare = planner.plan(replace(ask, examples=()), yielding="text")
+    assert item.plan == planner.plan(ask, truncate_side="candidates" if kind == "ranking" else "text")
+    bare = planner.plan(replace(ask, examples=()), truncate_side="text")
     assert len(item.plan.requests[0].query_ids) > len(bare.requests[0].query_ids)
 
 
@@ -129,7 +129,7 @@ def test_examples_are_cut_to_their_budget(tmp_path):
     long = {"query": "chain", "passages": ["a", "b"], "grades": [1, 0], "examples": [{"text": words(30)}]}
     source = SourceConfig(path=write_lines(tmp_path / "data.jsonl", [long]), kind="ranking")
     item = stream_of(planner, source)[0]
-    bare = planner.plan(Ask(text="chain", candidates=["a"]), yielding="candidates")
+    bare = planner.plan(ScoringRequest(text="chain", candidates=["a"]), truncate_side="candidates")
     assert 0 < len(item.plan.requests[0].query_ids) - len(bare.requests[0].query_ids) <= 25
     assert item.plan.truncated_examples[0].num_lost > 0
 

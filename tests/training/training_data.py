@@ -1,4 +1,4 @@
-"""Generated training data and tiny runs for the tests of `gliclass_rerank.training`."""
+"""Generated training data and tiny runs for the tests of `gliclass_rerank.learn.training`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tiny_checkpoints import WORDS
 
-from gliclass_rerank.training import SourceConfig, StartConfig, TrainConfig
+from gliclass_rerank.learn.training import SourceConfig, StartConfig, TrainConfig
 
 
 def write_lines(path: Path, records) -> Path:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from gliclass_rerank.model.batch import LayerInput, TokenRows
+from gliclass_rerank.model.batch import LayerStates, TokenRows
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -60,7 +60,7 @@ class LayerRunner(Protocol):
         start: int = 0,
         all_layers: bool = False,
         read_tokens: int | None = None,
-        known: LayerInput | None = None,
+        known: LayerStates | None = None,
     ) -> tuple[Tensor, ...]:
         """Encode candidates, each against itself and the query.
 

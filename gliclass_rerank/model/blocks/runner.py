@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gliclass_rerank.model.batch import LayerInput, TokenRows
+from gliclass_rerank.model.batch import LayerStates, TokenRows
 from gliclass_rerank.model.blocks.attention import attend_beside
 from gliclass_rerank.model.blocks.interface import LayerRunner, QueryMemory
 from gliclass_rerank.model.encoder import run_backbone
@@ -143,7 +143,7 @@ class BlockRunner(LayerRunner, ABC):
         start: int = 0,
         all_layers: bool = False,
         read_tokens: int | None = None,
-        known: LayerInput | None = None,
+        known: LayerStates | None = None,
     ) -> tuple[Tensor, ...]:
         """Encode candidates, each against itself and the query; see `LayerRunner.encode_candidates`."""
         first = 0

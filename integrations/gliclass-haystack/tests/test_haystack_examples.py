@@ -15,7 +15,7 @@ from haystack.utils import ComponentDevice
 from haystack_integrations.components.rankers.gliclass import GLiClassRanker, HaystackExampleSource, to_document
 
 from gliclass_rerank import BackendError, ConfigError, Example, Reranker
-from gliclass_rerank.rac import ExampleStore, LocalEncoder
+from gliclass_rerank.examples import ExampleStore, LocalEncoder
 from gliclass_rerank.testing import PASSAGES, QUERY, shared_reranker
 
 SLIPPING = Example("my bike chain keeps slipping", ["Replace chain and cassette."], ["Pump the tyres."])
@@ -209,7 +209,7 @@ def test_a_pipeline_shows_what_a_document_store_holds(source):
 def test_how_many_and_how_similar_is_the_rerankers_to_say(source, wrapped):
     settings = {"device": "cpu", "example_store": source, "num_examples": 1}
     assert scores(GLiClassRanker(reranker=wrapped(settings))) == expected(SLIPPING)
-    settings |= {"example_similarity": 0.95}
+    settings |= {"min_example_similarity": 0.95}
     assert scores(GLiClassRanker(reranker=wrapped(settings))) == expected()
 
 

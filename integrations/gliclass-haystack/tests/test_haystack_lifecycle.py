@@ -11,7 +11,7 @@ import pytest
 from haystack import Document
 from haystack_integrations.components.rankers.gliclass import GLiClassRanker
 
-import gliclass_rerank.rerank
+import gliclass_rerank.reranker
 from gliclass_rerank import CheckpointError
 from gliclass_rerank.testing import PASSAGES, QUERY, shared_reranker
 
@@ -19,7 +19,7 @@ from gliclass_rerank.testing import PASSAGES, QUERY, shared_reranker
 @pytest.fixture
 def loads(monkeypatch):
     """Weak references to the models that were loaded; loading takes a moment longer."""
-    references, real = [], gliclass_rerank.rerank.Reranker
+    references, real = [], gliclass_rerank.reranker.Reranker
 
     def noted(**settings):
         time.sleep(0.1)  # a window for a second load to begin
@@ -27,7 +27,7 @@ def loads(monkeypatch):
         references.append(weakref.ref(reranker))
         return reranker
 
-    monkeypatch.setattr(gliclass_rerank.rerank, "Reranker", noted)
+    monkeypatch.setattr(gliclass_rerank.reranker, "Reranker", noted)
     return references
 
 

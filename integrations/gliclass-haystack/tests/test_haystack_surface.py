@@ -10,14 +10,14 @@ from pathlib import Path
 import haystack_integrations.components.rankers.gliclass as package
 
 import gliclass_rerank
-from gliclass_rerank.rac import foreign
+from gliclass_rerank.examples import foreign
 
 LEAF = Path(package.__file__).parent
 # What an adapter may use, by module.
 PUBLIC = {
     "gliclass_rerank": {*gliclass_rerank.__all__},
-    "gliclass_rerank.rac.foreign": {*foreign.__all__},
-    "gliclass_rerank.rac.source": {"ExampleSource", "plain_settings", "plain_store"},
+    "gliclass_rerank.examples.foreign": {*foreign.__all__},
+    "gliclass_rerank.examples.source": {"ExampleSource", "plain_settings", "plain_store"},
 }
 
 
@@ -55,6 +55,6 @@ def test_the_constructor_imports_no_model_code():
     # Haystack itself imports torch.
     code = (
         "import sys; from haystack_integrations.components.rankers.gliclass import GLiClassRanker; GLiClassRanker();"
-        "assert not {'gliclass_rerank.rerank', 'gliclass_rerank.model', 'transformers'} & set(sys.modules)"
+        "assert not {'gliclass_rerank.reranker', 'gliclass_rerank.model', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,7 +16,7 @@ from langchain_core.runnables import ensure_config
 from pydantic import ConfigDict, PrivateAttr, field_serializer, field_validator
 
 from gliclass_rerank import Example, RerankStage, StageRanking
-from gliclass_rerank.rac.source import ExampleSource, plain_settings, plain_store
+from gliclass_rerank.examples.source import ExampleSource, plain_settings, plain_store
 from langchain_gliclass.documents import checked_documents, reranked, shown_text
 
 if TYPE_CHECKING:

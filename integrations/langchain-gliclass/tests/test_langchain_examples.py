@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from gliclass_rerank import BackendError, ConfigError, Example, Reranker
-from gliclass_rerank.rac import ExampleStore, LocalEncoder
+from gliclass_rerank.examples import ExampleStore, LocalEncoder
 from gliclass_rerank.testing import QUERY, shared_reranker
 
 SLIPPING = Example("my bike chain keeps slipping", ["Replace chain and cassette."], ["Pump the tyres."])
@@ -168,7 +168,7 @@ def test_a_retriever_shows_what_a_vector_store_holds(store, base, expected):
 def test_how_many_and_how_similar_is_the_rerankers_to_say(store, found, expected, wrapped):
     settings = {"device": "cpu", "example_store": LangChainExampleSource(store), "num_examples": 1}
     assert scores(GLiClassRerank(reranker=wrapped(settings)).rerank(found, QUERY)) == expected(SLIPPING)
-    settings |= {"example_similarity": 0.95}
+    settings |= {"min_example_similarity": 0.95}
     assert scores(GLiClassRerank(reranker=wrapped(settings)).rerank(found, QUERY)) == expected()
 
 

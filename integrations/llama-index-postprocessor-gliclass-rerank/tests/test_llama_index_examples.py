@@ -17,7 +17,7 @@ from llama_index.postprocessor.gliclass_rerank import GLiClassRerank, LlamaIndex
 from llama_index.retrievers.bm25 import BM25Retriever
 
 from gliclass_rerank import BackendError, ConfigError, Example, Reranker
-from gliclass_rerank.rac import ExampleStore, LocalEncoder
+from gliclass_rerank.examples import ExampleStore, LocalEncoder
 from gliclass_rerank.testing import QUERY, shared_reranker
 
 SLIPPING = Example("my bike chain keeps slipping", ["Replace chain and cassette."], ["Pump the tyres."])
@@ -174,7 +174,7 @@ def test_a_query_engine_shows_what_an_index_holds(index, nodes, expected):
 def test_how_many_and_how_similar_is_the_rerankers_to_say(index, nodes, expected, wrapped):
     settings = {"device": "cpu", "example_store": LlamaIndexExampleSource(index), "num_examples": 1}
     assert scores(GLiClassRerank(reranker=wrapped(settings)).rerank(nodes, QUERY)) == expected(SLIPPING)
-    settings |= {"example_similarity": 0.95}
+    settings |= {"min_example_similarity": 0.95}
     assert scores(GLiClassRerank(reranker=wrapped(settings)).rerank(nodes, QUERY)) == expected()
 
 

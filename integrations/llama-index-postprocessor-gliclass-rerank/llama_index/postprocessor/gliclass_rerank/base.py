@@ -29,7 +29,7 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, Query
 from gliclass_rerank import Example, InputError, RerankStage, StageRanking
 from gliclass_rerank.checks import checked_count, checked_list, checked_text, reading
 from gliclass_rerank.errors import shown
-from gliclass_rerank.rac.source import ExampleSource, plain_settings, plain_store
+from gliclass_rerank.examples.source import ExampleSource, plain_settings, plain_store
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -12,7 +12,7 @@ from llama_index.core.schema import BaseNode, MetadataMode, QueryBundle, TextNod
 
 from gliclass_rerank import ConfigError, Example
 from gliclass_rerank.errors import shown
-from gliclass_rerank.rac.foreign import ForeignExampleSource, example_metadata
+from gliclass_rerank.examples.foreign import ForeignExampleSource, example_metadata
 
 
 def to_node(example: Example | Mapping[str, Any]) -> TextNode:  # Any: upstream's JSON-like examples

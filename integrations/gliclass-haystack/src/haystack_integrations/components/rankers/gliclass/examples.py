@@ -10,7 +10,7 @@ from haystack import Document
 
 from gliclass_rerank import BackendError, ConfigError, Example
 from gliclass_rerank.errors import shown
-from gliclass_rerank.rac.foreign import ForeignExampleSource, example_metadata
+from gliclass_rerank.examples.foreign import ForeignExampleSource, example_metadata
 
 # One for all instances, because a lock in an instance could be neither copied nor pickled; held while a model loads.
 _warming_up = threading.Lock()

@@ -17,7 +17,7 @@ from haystack_integrations.components.rankers.gliclass.documents import deduplic
 
 from gliclass_rerank import ConfigError, Example, RerankStage
 from gliclass_rerank.errors import shown
-from gliclass_rerank.rac.source import ExampleSource, plain_settings, plain_store
+from gliclass_rerank.examples.source import ExampleSource, plain_settings, plain_store
 
 if TYPE_CHECKING:
     from gliclass_rerank import Reranker  # imports torch

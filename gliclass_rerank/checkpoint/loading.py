@@ -1,0 +1,303 @@
+"""From a name or a folder to a loaded checkpoint, and back to a folder.
+
+Safe by default: safetensors only (unpickling a `.bin` file runs its code), no remote code, local folders first, the hub
+only for a hub name. Loading is strict: every tensor is accounted for, and before any memory is taken for the network
+(docs/decisions/0024-what-a-checkpoint-may-do.md).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, dtype
+
+from gliclass_rerank.checkpoint.integer_weights import from_integers, to_integers
+from gliclass_rerank.checkpoint.location import (
+    CONFIG,
+    DEFAULT_MODEL,
+    LABEL_TOKENIZER,
+    TOKENIZER_FILES,
+    WEIGHTS_INDEX,
+    fetched,
+    local_folder,
+    locate,
+    read_config,
+)
+from gliclass_rerank.errors import CheckpointError, ConfigError, cause, listed, shown
+from gliclass_rerank.files.atomic_write import atomic_folder, own_file, own_folder, read_json
+from gliclass_rerank.model.build import build_model
+from gliclass_rerank.model.config import MODEL_TYPE, ModelConfig
+from gliclass_rerank.model.head import ScoringHead
+from gliclass_rerank.prompt.layout import PromptLayout
+from gliclass_rerank.prompt.pieces import EXAMPLE, LABEL, SEP
+from gliclass_rerank.prompt.tokenizer import TextTokenizer, check_markers
+from gliclass_rerank.prompt.tokenizer_files import load_tokenizer
+
+_WEIGHTS: Final = "model.safetensors"
+_PREFIX: Final = "model."
+# 32 GB in float32; the largest public checkpoint has a quarter of that.
+_MOST_WEIGHTS: Final = 8_000_000_000
+# Modules that no forward pass reads: upstream saves them, other files lack them.
+_UNREAD: Final = re.compile(r"(^|\.)pooler\.")
+# What older files hold beyond that: buffers that are computed now, positions of backbones that have none.
+_SURPLUS: Final = re.compile(r"(^|\.)(pooler\.|position_ids$|token_type_ids$|embeddings\.position_embeddings\.)")
+_SURPLUS_IN_BI_ENCODERS: Final = re.compile(r"^(lstm|layer_wise_attention)\.")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint.
+
+    Attributes:
+        name: What the caller asked for, or the bundled model's name.
+        config: Its settings.
+        model: The network, float32, on the CPU, in evaluation mode.
+        layout: Writes its prompts; holds its tokenizer.
+        label_tokenizer: The label encoder's tokenizer (bi-encoders only).
+    """
+
+    name: str
+    config: ModelConfig
+    model: ScoringHead
+    layout: PromptLayout
+    label_tokenizer: TextTokenizer | None = None
+
+
+def load_checkpoint(
+    name: str | Path | None = None, *, revision: str | None = None, is_fetched: bool = False
+) -> Checkpoint:
+    """Load a checkpoint.
+
+    Args:
+        name: A local folder, which always wins, else a bundled model's name, else a name on the Hugging Face hub; None
+            for the bundled `minilm-l6-v1`.
+        revision: Branch, tag or commit on the hub; pin a commit in production.
+        is_fetched: Whether a folder was fetched from the hub by name just now. What a bi-encoder's label tokenizer is
+            may then be fetched as well, where the checkpoint only names the repository that has it, at its `main`.
+
+    Returns:
+        The checkpoint, float32 on the CPU whatever the file's precision.
+
+    Raises:
+        CheckpointError: Files are missing, unsafe or do not fit each other; all offending names are listed.
+        ConfigError: The config asks for something unknown, such as another architecture.
+    """
+    wanted = DEFAULT_MODEL if name is None else name
+    folder = locate(wanted, revision=revision)
+    is_fetched = is_fetched or local_folder(wanted) is None
+    values = read_config(folder)
+    if values.get("model_type") != MODEL_TYPE:
+        raise CheckpointError(
+            f"`{folder}` is not a GLiClass checkpoint: its `model_type` is {shown(values.get('model_type'))}"
+        )
+    weights = {key.removeprefix(_PREFIX): tensor for key, tensor in from_integers(read_weights(folder)).items()}
+    config = ModelConfig.from_dict(values).with_shapes({key: tuple(t.shape) for key, t in weights.items()})
+    layout = PromptLayout(load_tokenizer(folder), prompt_first=config.prompt_first)
+    if config.architecture_type != "bi-encoder":
+        _check_markers(config, layout.tokenizer)
+    _check_vocabulary(layout.tokenizer, config.shape.vocab_size if config.is_bi_encoder else config.vocab_size)
+    with torch.device("meta"):
+        _check_fit(build_model(config), weights, folder)
+    model = build_model(config)
+    _fill(model, weights)
+    return Checkpoint(
+        name=str(wanted),
+        config=config,
+        model=model,
+        layout=layout,
+        label_tokenizer=_load_label_tokenizer(folder, config, is_fetched=is_fetched) if config.is_bi_encoder else None,
+    )
+
+
+def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, weights_dtype: dtype | None = None) -> None:
+    """Write a checkpoint so that `load_checkpoint` and upstream read the same model back.
+
+    The folder appears complete or not at all.
+
+    Args:
+        checkpoint: What to write.
+        folder: Must not exist yet.
+        weights_dtype: Precision of the file; None keeps the model's. `torch.int8` makes matrices integers with
+            scales (integer_weights.py), which upstream cannot read.
+
+    Raises:
+        CheckpointError: The folder exists.
+    """
+    target = Path(folder)
+    if target.exists():
+        raise CheckpointError(f"`{target}` exists already; checkpoints are never overwritten")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_folder(target) as staging:
+        config = json.dumps(checkpoint.config.to_dict(), indent=2, sort_keys=True)
+        (staging / CONFIG).write_text(config + "\n", encoding="utf-8")
+        save_file(_to_save(checkpoint.model, weights_dtype), staging / _WEIGHTS, metadata={"format": "pt"})
+        (staging / _WEIGHTS).chmod(0o644)  # safetensors writes it for the owner alone
+        _write_tokenizer(checkpoint.layout.tokenizer, staging, checkpoint.config.shape.pad_id)
+        if checkpoint.label_tokenizer is not None:
+            label_folder = staging / LABEL_TOKENIZER
+            label_folder.mkdir()
+            _write_tokenizer(checkpoint.label_tokenizer, label_folder, checkpoint.config.label_shape.pad_id)
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a folder's safetensors files.
+
+    Args:
+        folder: Holds `model.safetensors`, or several files and their index.
+
+    Returns:
+        Tensors by name, on the CPU, as the files have them.
+
+    Raises:
+        CheckpointError: A file is missing, elsewhere, damaged or no safetensors.
+    """
+    return {name: tensor for path in _weight_files(folder) for name, tensor in _read_file(path).items()}
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except Exception as error:  # safetensors' own, and torch's about what a header says
+        raise CheckpointError(f"`{path}` is not a complete safetensors file: {cause(error)}") from error
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    names = _weight_names(folder)
+    found = {name: own_file(folder, name) for name in names if _is_weight_name(name)}
+    missing = [name for name in names if found.get(name) is None]
+    if missing:
+        reason = (
+            "its pytorch_model.bin is not read, because unpickling a file runs code from it; "
+            "convert it to safetensors first"
+            if (folder / "pytorch_model.bin").is_file()
+            else f"{listed(missing)} not found"
+        )
+        raise CheckpointError(f"`{folder}` holds no safetensors weights: {reason}")
+    return [path for path in found.values() if path is not None]
+
+
+def _weight_names(folder: Path) -> list[str]:
+    index = read_json(folder, WEIGHTS_INDEX)
+    if index is None:
+        return [_WEIGHTS]
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise CheckpointError(f"`{folder / WEIGHTS_INDEX}` is no index of weights: it holds no `weight_map`")
+    return sorted(set(places.values()))
+
+
+def _is_weight_name(name: str) -> bool:
+    """Whether a name stands for a file beside its index; another place is no better than none."""
+    return name.endswith(".safetensors") and Path(name).name == name
+
+
+def _check_markers(config: ModelConfig, tokenizer: TextTokenizer) -> None:
+    expected = {LABEL: config.class_token_index, SEP: config.text_token_index}
+    if config.example_token_index < config.vocab_size:  # beyond the table, it is a default that nobody placed
+        expected[EXAMPLE] = config.example_token_index
+    check_markers(tokenizer, expected, optional=(EXAMPLE,))
+    for marker in (LABEL, SEP):
+        if expected[marker] >= config.vocab_size:
+            raise CheckpointError(
+                f"the id {expected[marker]} of {marker} lies beyond the config's `vocab_size` {config.vocab_size}"
+            )
+
+
+def _check_vocabulary(tokenizer: TextTokenizer, vocab_size: int) -> None:
+    if tokenizer.highest_id >= vocab_size:
+        raise CheckpointError(
+            f"the tokenizer gives ids up to {tokenizer.highest_id}, the config's `vocab_size` is {vocab_size}"
+        )
+
+
+def _check_fit(model: ScoringHead, weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Compare what a network needs with what a file holds.
+
+    Args:
+        model: The network, on the meta device.
+        weights: What the file holds.
+        folder: For the message.
+
+    Raises:
+        CheckpointError: Names, shapes or types differ, or the network is larger than any that is known.
+    """
+    own = model.state_dict(keep_vars=True)
+    size = sum(value.numel() for value in own.values())
+    if size > _MOST_WEIGHTS:
+        raise CheckpointError(f"the config in `{folder}` describes {size:,} weights, more than {_MOST_WEIGHTS:,}")
+    held = {id(own[key]) for key in weights if key in own}  # one name of a tied tensor is enough
+    missing = {key for key, value in own.items() if key not in weights and id(value) not in held}
+    both = own.keys() & weights.keys()
+    problems = {
+        "missing": {key for key in missing if not _UNREAD.search(key)},
+        "unexpected": {key for key in weights if key not in own and not _is_surplus(model, key)},
+        "mis-shaped": {
+            f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
+            for key in both
+            if weights[key].shape != own[key].shape
+        },
+        "of whole numbers": {key for key in both if not weights[key].dtype.is_floating_point},
+    }
+    told = [f"{len(names)} {kind}: {listed(names)}" for kind, names in problems.items() if names]
+    if told:
+        raise CheckpointError(f"the weights in `{folder}` do not fit its config: {'; '.join(told)}")
+
+
+def _fill(model: ScoringHead, weights: Mapping[str, Tensor]) -> None:
+    """Copy weights that fit into the model; precision is converted, nothing else."""
+    own = model.state_dict(keep_vars=True)
+    loaded = {id(own[key]) for key in weights if key in own}
+    for key, value in own.items():
+        if key in weights:
+            value.data.copy_(weights[key])
+        elif id(value) not in loaded:
+            value.data.zero_()  # never read, but saved again: no uninitialised memory
+
+
+def _is_surplus(model: ScoringHead, key: str) -> bool:
+    return bool(_SURPLUS.search(key) or (model.config.is_bi_encoder and _SURPLUS_IN_BI_ENCODERS.search(key)))
+
+
+def _load_label_tokenizer(folder: Path, config: ModelConfig, *, is_fetched: bool) -> TextTokenizer:
+    tokenizer = load_tokenizer(_label_tokenizer_folder(folder, config, is_fetched=is_fetched))
+    _check_vocabulary(tokenizer, config.label_shape.vocab_size)
+    return tokenizer
+
+
+def _label_tokenizer_folder(folder: Path, config: ModelConfig, *, is_fetched: bool) -> Path:
+    if (own := own_folder(folder, LABEL_TOKENIZER)) is not None:
+        return own
+    if config.label_model_name is None:
+        raise ConfigError(f"`{folder}` names no label tokenizer: neither {LABEL_TOKENIZER}/ nor `label_model_name`")
+    if not is_fetched:
+        raise CheckpointError(
+            f"`{folder}` holds no {LABEL_TOKENIZER}/, and a local folder's `label_model_name` "
+            f"{shown(config.label_model_name)} is not fetched: put that model's tokenizer there"
+        )
+    return fetched(config.label_model_name, wanted=TOKENIZER_FILES)
+
+
+def _to_save(model: ScoringHead, weights_dtype: dtype | None) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    float_dtype = None if weights_dtype == torch.int8 else weights_dtype
+    seen: set[int] = set()
+    for key, value in model.state_dict().items():
+        if value.data_ptr() in seen:
+            continue  # tied weights are written once; loading ties them again
+        seen.add(value.data_ptr())
+        name = key if key.startswith("calibrator.") else _PREFIX + key
+        tensors[name] = value.detach().cpu().to(float_dtype or value.dtype).contiguous()
+    return to_integers(tensors) if weights_dtype == torch.int8 else tensors
+
+
+def _write_tokenizer(tokenizer: TextTokenizer, folder: Path, pad_id: int) -> None:
+    (folder / "tokenizer.json").write_text(tokenizer.source, encoding="utf-8")
+    values = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": tokenizer.token(pad_id)}
+    (folder / "tokenizer_config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,260 @@
+"""Zero-shot classification: any labels, one forward pass."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gliclass_rerank.calls.forks import in_sound_thread
+from gliclass_rerank.checks import (
+    checked_flag,
+    checked_list,
+    checked_share,
+    checked_text,
+    checked_texts,
+    is_a,
+    reading,
+)
+from gliclass_rerank.errors import InputError
+from gliclass_rerank.examples.retrieval import Examples, Retrieval
+from gliclass_rerank.examples.source import ExampleSource
+from gliclass_rerank.loaded import Loaded
+from gliclass_rerank.model.config import AttentionPlan
+from gliclass_rerank.pipeline import Scorer, sigmoid
+from gliclass_rerank.prompt.examples import ExampleFormat
+from gliclass_rerank.prompt.layout import ScoringRequest
+from gliclass_rerank.runtime.choice import BackendName
+from gliclass_rerank.types import LabelScore
+
+logger = logging.getLogger(__name__)
+
+Labels = Sequence[str] | Mapping[str, Any]  # Any: a hierarchy of any depth
+
+_SEPARATOR = "."
+
+
+class ZeroShotClassifier(Loaded):
+    """Classifies texts with a GLiClass checkpoint.
+
+    One instance holds one model, does not change after construction and may be shared by any number of threads. Long
+    texts are cut at the window's end, labels never; a cut is logged as a warning. Labels that take more than half of
+    the window beside a long text are spread over several windows.
+
+    Args:
+        model: A local folder or a hub name; None for the bundled model.
+        device: As for `Reranker`.
+        dtype: As for `Reranker`.
+        plan: As for `Reranker`.
+        revision: As for `Reranker`.
+        max_window_tokens: As for `Reranker`.
+        max_example_tokens: As for `Reranker`.
+        batch_tokens: As for `Reranker`.
+        backend: As for `Reranker`.
+        threads: As for `Reranker`.
+        example_store: Where judged examples are found for each text; as for `Reranker`.
+        num_examples: As for `Reranker`.
+        min_example_similarity: As for `Reranker`.
+        allow_same_text: Whether an example may have the very text that is classified; see `Reranker`.
+
+    Raises:
+        ConfigError: An unknown setting, a plan that the backbone or a checkpoint that the backend cannot run, or a
+            store that another encoder filled.
+        CheckpointError: The checkpoint cannot be loaded.
+        MissingDependencyError: The backend is not installed.
+        BackendError: The export cannot be kept or loaded.
+        DataError: The store cannot be opened, perhaps because another process has it open.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        plan: AttentionPlan | None = None,
+        revision: str | None = None,
+        max_window_tokens: int | None = None,
+        max_example_tokens: int | None = None,
+        batch_tokens: int | None = None,
+        backend: BackendName | None = None,
+        threads: int | None = None,
+        example_store: str | Path | ExampleSource | None = None,
+        num_examples: int = 3,
+        min_example_similarity: float = 0.5,
+        allow_same_text: bool = False,
+    ) -> None:
+        self._retrieval = Retrieval(
+            example_store,
+            num_examples=num_examples,
+            min_example_similarity=min_example_similarity,
+            allow_equal=allow_same_text,
+        )
+        self._scorer: Scorer = in_sound_thread(
+            Scorer,
+            model,
+            device=device,
+            dtype=dtype,
+            plan=plan,
+            revision=revision,
+            max_window_tokens=max_window_tokens,
+            max_example_tokens=max_example_tokens,
+            batch_tokens=batch_tokens,
+            backend=backend,
+            threads=threads,
+            has_store=example_store is not None,
+        )
+
+    def logits(
+        self,
+        text: str,
+        labels: Labels,
+        prompt: str | None = None,
+        examples: Examples | None = None,
+        example_format: ExampleFormat | None = None,
+    ) -> list[float]:
+        """Raw logits of one text.
+
+        Args:
+            text: What is classified.
+            labels: Labels, or a hierarchy of them (nested mappings; names are joined by dots). May be empty.
+            prompt: Task description, glued to the text: end it with a space.
+            examples: Judged examples. None asks the store, if there is one; an empty list shows none.
+            example_format: `"rac"`, `"few_shot"`, or None for what the checkpoint was trained with.
+
+        Returns:
+            One logit a label, in label order.
+
+        Raises:
+            InputError: An argument of the wrong type.
+            WindowOverflowError: Prompt, examples and a label leave no room for the text.
+            BackendError: The forward pass or the store failed.
+        """
+        asks = self._asks([checked_text("`text`", text)], [flatten_labels(labels)], prompt, examples, example_format)
+        return self._score(asks)[0]
+
+    def __call__(
+        self,
+        texts: str | Sequence[str],
+        labels: Labels | Sequence[Labels],
+        threshold: float = 0.5,
+        multi_label: bool = True,
+        *,
+        prompt: str | None = None,
+        examples: Examples | None = None,
+        example_format: ExampleFormat | None = None,
+    ) -> list[list[LabelScore]]:
+        """Classify texts.
+
+        Args:
+            texts: One text or a list of texts.
+            labels: Labels for all texts (a list or a hierarchy), or a list with labels for each text.
+            threshold: With `multi_label`, the least score of a returned label.
+            multi_label: Whether any number of labels may apply (sigmoid), else exactly one does (softmax over the
+                text's labels; the best is returned, ties by index, and `threshold` has no effect).
+            prompt: As for `logits`.
+            examples: As for `logits`; shown beside every text. The store is asked for each text, in one search.
+            example_format: As for `logits`.
+
+        Returns:
+            One list a text, also for a single text; labels in the caller's order. No labels give an empty list.
+
+        Raises:
+            InputError: An argument of the wrong type, or a threshold outside [0, 1].
+        """
+        threshold = checked_share("threshold", threshold)
+        multi_label = checked_flag("multi_label", multi_label)
+        batch = (checked_text("`texts`", texts),) if is_a(texts, str) else checked_texts("texts", texts)
+        label_sets = _label_sets(labels, len(batch))
+        asks = self._asks(batch, label_sets, prompt, examples, example_format)
+        choose = partial(_above, threshold) if multi_label else _best
+        return [choose(logits, flat) for logits, flat in zip(self._score(asks), label_sets, strict=True)]
+
+    def _asks(
+        self,
+        texts: Sequence[str],
+        label_sets: Sequence[Sequence[str]],
+        prompt: str | None,
+        examples: Examples | None,
+        example_format: ExampleFormat | None,
+    ) -> list[ScoringRequest]:
+        description = None if prompt is None else checked_text("`prompt`", prompt)
+        return [
+            self._scorer.ask(text, labels, prompt=description, examples=shown, example_format=example_format)
+            for text, labels, shown in zip(texts, label_sets, self._retrieval.shown(texts, examples), strict=True)
+        ]
+
+    def _score(self, asks: Sequence[ScoringRequest]) -> list[list[float]]:
+        scored = self._scorer.score(asks, truncate_side="text")
+        for number, (_, plan) in enumerate(scored):
+            if plan.text_truncation is not None:
+                cut = plan.text_truncation
+                logger.warning("text %d lost %d of its %d tokens", number, cut.num_lost, cut.num_tokens)
+            for cut in plan.truncated_examples:
+                message = "example %d of text %d lost %d of its %d tokens"
+                logger.warning(message, cut.index, number, cut.num_lost, cut.num_tokens)
+        return [logits for logits, _ in scored]
+
+
+def flatten_labels(labels: Labels) -> tuple[str, ...]:
+    """Flatten a hierarchy into dotted names.
+
+    Args:
+        labels: A list of labels, or mappings nested to any depth whose leaves are labels or lists of labels.
+
+    Returns:
+        Names such as `topic.product`, in insertion order.
+
+    Raises:
+        InputError: Something that is neither.
+    """
+    if is_a(labels, Mapping):
+        with reading("`labels`"):  # a hierarchy of any depth
+            return tuple(_dotted(labels, ()))
+    return checked_texts("labels", labels)
+
+
+def _dotted(node: object, path: tuple[str, ...]) -> Iterable[str]:
+    if is_a(node, Mapping):
+        for key, value in node.items():  # type: ignore[attr-defined] # a mapping's
+            yield from _dotted(value, (*path, checked_text("a key of `labels`", key)))
+    elif is_a(node, str):
+        yield _SEPARATOR.join((*path, checked_text("one of `labels`", node)))
+    else:
+        for label in checked_texts("labels", node):
+            yield _SEPARATOR.join((*path, label))
+
+
+def _label_sets(labels: Labels | Sequence[Labels], num_texts: int) -> list[tuple[str, ...]]:
+    if not is_a(labels, Sequence) or is_a(labels, (str, bytes)):
+        return [flatten_labels(labels)] * num_texts  # type: ignore[arg-type] # what is no list of lists
+    items = checked_list("labels", labels, "labels")
+    is_per_text = items and all(
+        is_a(item, Mapping) or (is_a(item, Sequence) and not is_a(item, (str, bytes))) for item in items
+    )
+    if not is_per_text:
+        return [flatten_labels(items)] * num_texts
+    if len(items) != num_texts:
+        raise InputError(f"`labels` must hold one list for each of the {num_texts} texts, got {len(items)}")
+    return [flatten_labels(item) for item in items]
+
+
+def _above(threshold: float, logits: Sequence[float], labels: Sequence[str]) -> list[LabelScore]:
+    scored = [
+        LabelScore(label, sigmoid(logit), index)
+        for index, (label, logit) in enumerate(zip(labels, logits, strict=True))
+    ]
+    return [entry for entry in scored if entry.score >= threshold]
+
+
+def _best(logits: Sequence[float], labels: Sequence[str]) -> list[LabelScore]:
+    if not labels:
+        return []
+    best = max(range(len(labels)), key=lambda index: (logits[index], -index))
+    total = math.fsum(math.exp(logit - logits[best]) for logit in logits)
+    return [LabelScore(labels[best], 1 / total, best)]

@@ -1,0 +1,5 @@
+"""The command line."""
+
+from gliclass_rerank.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,325 @@
+"""The command line: parses, calls the library, prints.
+
+Results go to stdout; progress, notes and errors go to stderr. An error is one line that starts with "error:",
+and the exit code is 2. The model's modules are imported inside the commands, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from typer.exceptions import TyperException
+
+from gliclass_rerank._version import __version__
+from gliclass_rerank.errors import ConfigError, GLiClassRerankError
+from gliclass_rerank.learn.data.mining_command import mine, teach
+from gliclass_rerank.learn.data.rac_command import pseudo_label, rac_data
+from gliclass_rerank.learn.training.command import average, calibrate, cascade, train
+
+if TYPE_CHECKING:
+    from gliclass_rerank import Reranker
+    from gliclass_rerank.learn.evaluation.collection import Collection
+    from gliclass_rerank.learn.evaluation.passages import Passage
+    from gliclass_rerank.learn.evaluation.ranking import Report
+    from gliclass_rerank.runtime.passage_cache import StatesDtype
+    from gliclass_rerank.types import Ranking
+
+_PROGRAM = "gliclass-rerank"
+_ERROR = 2
+_INTERRUPTED = 130
+_MIN_TEXT_CHARS = 20
+
+_Model = Annotated[str | None, typer.Option("--model", help="Folder or hub name.  [default: bundled]")]
+_Plan = Annotated[str | None, typer.Option("--plan", help="joint or shared_query.  [default: the model's]")]
+_Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps.  [default: the best one]")]
+_Dtype = Annotated[
+    str | None, typer.Option("--dtype", help="float32, float16, bfloat16 or int8.  [default: the device's best]")
+]
+_Backend = Annotated[
+    str | None,
+    typer.Option("--backend", help="torch, on CPUs onnx or openvino; auto: the quickest.  [default: torch]"),
+]
+_Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.  [default: torch's number]")]
+_PassageCache = Annotated[
+    Path | None, typer.Option("--passage-cache", help="What `precompute` wrote.  [default: none]")
+]
+_Revision = Annotated[str | None, typer.Option("--revision", help="Revision of a hub checkpoint.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+for _command in (train, average, calibrate, cascade, mine, teach, rac_data, pseudo_label):
+    app.command(_command.__name__.replace("_", "-"))(_command)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: Arguments without the program's name; None takes the process's.
+
+    Returns:
+        Exit code: 0, 2 after an error, 130 after Ctrl-C.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A passage may hold characters that the terminal's encoding cannot show.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code = typer.main.get_command(app).main(argv, prog_name=_PROGRAM, standalone_mode=False)
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except TyperException as error:
+        return _fail(f"{error.format_message().rstrip('.')}; see `{_PROGRAM} --help`")
+    except (GLiClassRerankError, OSError) as error:
+        return _fail(str(error))
+    if code == _INTERRUPTED and argv is None:
+        # The process ends now; one more Ctrl-C would only make it say where it was.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return int(code or 0)
+
+
+def _fail(message: str) -> int:
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    return _ERROR
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{_PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Rerank passages with GLiClass."""
+
+
+@app.command("rank")
+def rank_command(
+    query: Annotated[str, typer.Option("--query", help="What is searched for.")],
+    passages: Annotated[Path, typer.Option("--passages", help="File: .txt, a passage per line; .jsonl, `text`.")],
+    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Print the best K.  [default: all]")] = None,
+    model: _Model = None,
+    plan: _Plan = None,
+    device: _Device = None,
+    dtype: _Dtype = None,
+    backend: _Backend = None,
+    threads: _Threads = None,
+    passage_cache: _PassageCache = None,
+    revision: _Revision = None,
+    as_json: _Json = False,
+) -> None:
+    """Rank the passages of a file for a query."""
+    from gliclass_rerank.learn.evaluation.passages import load_passages
+
+    loaded = load_passages(passages)
+    reranker = _load_reranker(
+        model,
+        device=device,
+        dtype=dtype,
+        plan=plan,
+        backend=backend,
+        threads=threads,
+        passage_cache=passage_cache,
+        revision=revision,
+    )
+    ranking = reranker.rank(query, [passage.text for passage in loaded], top_k=top_k)
+    if as_json:
+        _print_json(_ranking_fields(query, reranker.name, loaded, ranking))
+    else:
+        _print_ranking(loaded, ranking)
+
+
+@app.command("evaluate")
+def evaluate_command(
+    data: Annotated[Path, typer.Option("--data", help="Folder of the collection.")],
+    split: Annotated[str, typer.Option("--split", help="Split to evaluate, such as test.")],
+    qrels: Annotated[Path | None, typer.Option("--qrels", help="Judgments.  [default: qrels.SPLIT.tsv]")] = None,
+    candidates: Annotated[
+        Path | None,
+        typer.Option("--candidates", help="Candidates.  [default: candidates.jsonl, else bm25_top100.SPLIT.jsonl]"),
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Evaluate the first N queries only.")] = None,
+    run_out: Annotated[Path | None, typer.Option("--run-out", help="Write the ranking here, as a TREC run.")] = None,
+    model: _Model = None,
+    plan: _Plan = None,
+    device: _Device = None,
+    dtype: _Dtype = None,
+    backend: _Backend = None,
+    threads: _Threads = None,
+    passage_cache: _PassageCache = None,
+    revision: _Revision = None,
+    as_json: _Json = False,
+) -> None:
+    """Rerank a collection's candidates; measure before and after."""
+    from gliclass_rerank.learn.evaluation.collection import load_collection
+    from gliclass_rerank.learn.evaluation.trec import check_run_path, write_run
+
+    if run_out is not None:
+        check_run_path(run_out)
+    collection = load_collection(data, split, qrels=qrels, candidates=candidates, limit=limit)
+    reranker = _load_reranker(
+        model,
+        device=device,
+        dtype=dtype,
+        plan=plan,
+        backend=backend,
+        threads=threads,
+        passage_cache=passage_cache,
+        revision=revision,
+    )
+    report = _rerank_with_progress(collection, reranker)
+    if run_out is not None:
+        write_run(run_out, report.run)
+    if as_json:
+        _print_json(_report_fields(report, reranker.name))
+    else:
+        _print_report(report, reranker.name)
+
+
+@app.command("optimize")
+def optimize_command(
+    backend: Annotated[str, typer.Option("--backend", help="onnx, openvino, or auto, the quickest.")],
+    model: _Model = None,
+    plan: _Plan = None,
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="float32, int8, or with openvino bfloat16.  [default: float32]")
+    ] = None,
+    passage_cache: _PassageCache = None,
+    revision: _Revision = None,
+    prune_after: Annotated[
+        int | None, typer.Option("--prune-after", min=1, help="Then remove exports that were not used for DAYS days.")
+    ] = None,
+) -> None:
+    """Export a model for a CPU backend, which its first use would do otherwise."""
+    from gliclass_rerank.runtime.graph_cache import default_cache_folder, prune_graphs
+
+    if backend == "torch":
+        raise ConfigError("`backend` must be `onnx`, `openvino` or `auto`, got 'torch', which needs no export")
+    reranker = _load_reranker(
+        model, dtype=dtype, plan=plan, backend=backend, passage_cache=passage_cache, revision=revision
+    )
+    if reranker.backend == "torch":
+        raise ConfigError(
+            "`backend` 'auto' is torch here, which needs no export; openvino is taken where it is installed "
+            "(`gliclass-rerank[openvino]`), can run the checkpoint and the processor has bfloat16"
+        )
+    typer.echo(f"exported for {reranker.backend} in {reranker.dtype} to {default_cache_folder()}")
+    if prune_after is not None:
+        removed = prune_graphs(default_cache_folder(), unused_days=prune_after)
+        typer.echo(f"removed {removed} that were not used for {prune_after} days")
+
+
+@app.command("precompute")
+def precompute_command(
+    passages: Annotated[
+        Path,
+        typer.Option(
+            "--passages", help="File: .txt, a passage per line; .jsonl, `text` and `title`, as a corpus.jsonl."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
+    dtype: Annotated[str, typer.Option("--dtype", help="float16, or int8: half the size.")] = "float16",
+    model: _Model = None,
+    plan: _Plan = None,
+    device: _Device = None,
+    revision: _Revision = None,
+) -> None:
+    """Compute what passages do not owe to a query, for `Reranker(passage_cache=...)`."""
+    from tqdm import tqdm
+
+    from gliclass_rerank.learn.evaluation.passages import load_passages
+
+    texts = [passage.text for passage in load_passages(passages)]
+    reranker = _load_reranker(model, device=device, dtype="float32", plan=plan, revision=revision)
+    with tqdm(total=len(texts), unit=" passages", file=sys.stderr, disable=None, leave=False) as bar:
+        # The cast is safe: an unknown dtype is a ConfigError.
+        cache = reranker.precompute(texts, out, dtype=cast("StatesDtype", dtype), on_computed=bar.update)
+    size = sum(file.stat().st_size for file in out.iterdir())
+    typer.echo(f"passages       {len(texts)}  ({cache.num_passages} distinct)")
+    typer.echo(f"tokens         {cache.num_tokens}")
+    typer.echo(f"bytes/passage  {size / cache.num_passages:.0f}")
+    typer.echo(f"written        {out}")
+
+
+def _load_reranker(model: str | None, **settings: Any) -> Reranker:  # Any: options; a bad one is a ConfigError
+    from gliclass_rerank import Reranker
+
+    return Reranker(model, **settings)
+
+
+def _rerank_with_progress(collection: Collection, reranker: Reranker) -> Report:
+    from tqdm import tqdm
+
+    from gliclass_rerank.learn.evaluation.ranking import rerank_collection
+
+    def rank(query: str, passages: Sequence[str]) -> list[int]:
+        return [hit.index for hit in reranker.rank(query, passages)]
+
+    # disable=None: no bar where stderr is not a terminal
+    with tqdm(total=collection.num_candidates, unit=" passages", file=sys.stderr, disable=None, leave=False) as bar:
+        return rerank_collection(collection, rank, on_ranked=bar.update)
+
+
+def _print_json(fields: dict[str, Any]) -> None:  # JSON
+    typer.echo(json.dumps(fields))
+
+
+def _ranking_fields(query: str, model: str, passages: Sequence[Passage], ranking: Ranking) -> dict[str, Any]:
+    hits = [
+        {"rank": rank, **asdict(hit), "line": passages[hit.index].line, "text": passages[hit.index].text}
+        for rank, hit in enumerate(ranking, start=1)
+    ]
+    truncated = [asdict(truncation) for truncation in ranking.truncated]
+    return {"query": query, "model": model, "hits": hits, "truncated": truncated}
+
+
+def _print_ranking(passages: Sequence[Passage], ranking: Ranking) -> None:
+    typer.echo("rank   score   line  passage")
+    for rank, hit in enumerate(ranking, start=1):
+        start = f"{rank:4}  {hit.score:.4f}  {passages[hit.index].line:5}  "
+        num_chars = max(shutil.get_terminal_size().columns - len(start), _MIN_TEXT_CHARS)
+        typer.echo(start + _cut(passages[hit.index].text, num_chars))
+    if ranking.truncated:
+        lines = ", ".join(str(passages[truncation.index].line) for truncation in ranking.truncated)
+        typer.echo(f"note: cut to fit the model's window: line {lines}", err=True)
+
+
+def _cut(text: str, num_chars: int) -> str:
+    printable = "".join(char if char.isprintable() else " " for char in text)
+    flat = " ".join(printable.split())
+    return flat if len(flat) <= num_chars else flat[: num_chars - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _report_fields(report: Report, model: str) -> dict[str, Any]:
+    return {
+        "first_stage": report.first_stage.to_dict(),
+        "reranked": report.reranked.to_dict(),
+        "queries": report.num_queries,
+        "passages": report.num_passages,
+        "passages_per_second": report.passages_per_second,
+        "model": model,
+    }
+
+
+def _print_report(report: Report, model: str) -> None:
+    before, after = report.first_stage, report.reranked
+    typer.echo(f"nDCG@10     {before.ndcg_at_10:.4f} -> {after.ndcg_at_10:.4f}")
+    typer.echo(f"MRR@10      {before.mrr_at_10:.4f} -> {after.mrr_at_10:.4f}")
+    typer.echo(f"queries     {report.num_queries}")
+    typer.echo(f"passages    {report.num_passages}")
+    typer.echo(f"passages/s  {report.passages_per_second:.1f}")
+    typer.echo(f"model       {model}")

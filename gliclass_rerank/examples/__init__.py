@@ -1,0 +1,45 @@
+"""Judged examples, kept and found again by similarity: what retrieval-augmented models retrieve from.
+
+Importing this package loads nothing heavy: names are resolved on first use. A store loads numpy, an encoder torch, and
+many examples FAISS.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gliclass_rerank._imports import lazy_names
+
+if TYPE_CHECKING:
+    from gliclass_rerank.examples.encoders import (
+        CallableEncoder,
+        LocalEncoder,
+        SentenceTransformerEncoder,
+        StoreEncoder,
+    )
+    from gliclass_rerank.examples.records import Stored
+    from gliclass_rerank.examples.search import Found
+    from gliclass_rerank.examples.source import ExampleSource, FeedbackSource
+    from gliclass_rerank.examples.store import ExampleStore
+
+__all__ = [
+    "CallableEncoder",
+    "ExampleSource",
+    "ExampleStore",
+    "FeedbackSource",
+    "Found",
+    "LocalEncoder",
+    "SentenceTransformerEncoder",
+    "StoreEncoder",
+    "Stored",
+]
+
+_HOMES = {
+    "ExampleSource": "source",
+    "ExampleStore": "store",
+    "FeedbackSource": "source",
+    "Found": "search",
+    "Stored": "records",
+}
+
+__getattr__, __dir__ = lazy_names(__name__, __all__, _HOMES, otherwise="encoders")

@@ -1,0 +1,113 @@
+"""Which examples are shown beside a query or a text: those given by hand, else those that the store finds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gliclass_rerank.checks import checked_cosine, checked_count, checked_flag, of_settings
+from gliclass_rerank.errors import BackendError, ConfigError, shown
+from gliclass_rerank.examples.filters import Metadata
+from gliclass_rerank.examples.opened import opened_store
+from gliclass_rerank.examples.source import ExampleSource, FeedbackSource, checked_store, failures_named
+from gliclass_rerank.examples.text_identity import text_identity
+from gliclass_rerank.types import Example
+
+Examples = Sequence[Example | Mapping[str, Any]]  # Any: upstream's JSON-like examples
+
+
+class Retrieval:
+    """Chooses examples. Threads may share it.
+
+    Args:
+        store: The path of an `ExampleStore`, any source, or None.
+        num_examples: How many examples to show at most.
+        min_example_similarity: The least cosine of an example that is shown.
+        allow_equal: Whether an example may have the very text that is asked about.
+
+    Attributes:
+        source: Where examples come from; None if there is no store.
+        num_examples: As given.
+        min_example_similarity: As given.
+        allow_equal: As given.
+
+    Raises:
+        ConfigError: An argument of the wrong type or out of range, or another encoder filled the store.
+        DataError: The store cannot be opened.
+    """
+
+    def __init__(
+        self,
+        store: str | Path | ExampleSource | None,
+        *,
+        num_examples: int,
+        min_example_similarity: float,
+        allow_equal: bool,
+    ) -> None:
+        given = checked_store(store)
+        with of_settings():
+            self.num_examples = checked_count("num_examples", num_examples)
+            self.min_example_similarity = checked_cosine("min_example_similarity", min_example_similarity)
+            self.allow_equal = checked_flag("allow_equal", allow_equal)
+            self.source = opened_store(given) if isinstance(given, (str, Path)) else given
+
+    def shown(self, texts: Sequence[str], by_hand: Examples | None = None) -> list[tuple[Example, ...]]:
+        """Choose the examples of several texts, in one search.
+
+        Args:
+            texts: Queries, or texts to classify.
+            by_hand: Examples for all of them, in place of the store's; empty for none. None asks the store.
+
+        Returns:
+            For each text its examples, the store's by descending similarity.
+
+        Raises:
+            InputError: `by_hand` does not hold examples.
+            BackendError: The store failed.
+        """
+        if by_hand is not None:
+            return [Example.list_of(by_hand)] * len(texts)
+        if self.source is None or not texts:
+            return [()] * len(texts)
+        with failures_named():
+            found = self.source.find_examples(
+                texts, self.num_examples, self.min_example_similarity, allow_equal=self.allow_equal
+            )
+            answers = [Example.list_of(examples) for examples in found]
+        if len(answers) != len(texts):
+            raise BackendError(f"the example store must answer each of {len(texts)} texts, got {len(answers)} answers")
+        return [
+            tuple(example for example in examples if self._may_be_shown(example, text))
+            for examples, text in zip(answers, texts, strict=True)
+        ]
+
+    def _may_be_shown(self, example: Example, text: str) -> bool:
+        # Sources leave these out themselves; that no answer leaks must not depend on it.
+        return self.allow_equal or text_identity(example.text) != text_identity(text)
+
+    def learn(self, example: Example, *, id: str | None, metadata: Metadata | None) -> str:
+        """Write what was judged into the store.
+
+        Args:
+            example: The judgements.
+            id: See `FeedbackSource.add_judgements`.
+            metadata: JSON values to keep with it.
+
+        Returns:
+            The example's id.
+
+        Raises:
+            ConfigError: There is no store, or it cannot be written to.
+            InputError: `id` or `metadata` cannot be used, or the store was opened to be read only.
+            BackendError: The store failed.
+        """
+        if self.source is None:
+            raise ConfigError("feedback needs a store, pass `example_store`, got None")
+        if not isinstance(self.source, FeedbackSource):
+            raise ConfigError(
+                f"feedback needs a store with `add_judgements`, as `ExampleStore` has; `example_store` cannot be "
+                f"written to, got {shown(self.source)}"
+            )
+        with failures_named():
+            return self.source.add_judgements(example, id=id, metadata=metadata)

@@ -1,0 +1,1 @@
+"""Training data: mined candidates, teachers' scores, judged examples and pseudo-labels."""

@@ -1,0 +1,216 @@
+"""The long steps on a folder of blocks.
+
+```
+<work>/block-00/lists.npz                the lists (`block.Block`), or a packed file, whose scores are kept
+                vectors/<teacher>.f16    a row a text, growing (`vectors`)
+                scores/<teacher>.f16     a number a candidate of the lists that want it, growing (`scores`)
+```
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliclass_rerank.errors import ConfigError
+from gliclass_rerank.files.atomic_write import atomic_file
+from gliclass_rerank.learn.data.lists.asking import open_corpus
+from gliclass_rerank.learn.data.lists.block import Block, block_arrays, load_block, save_arrays
+from gliclass_rerank.learn.data.lists.forms import TextRef
+from gliclass_rerank.learn.data.lists.join import block_texts
+from gliclass_rerank.learn.data.lists.kinds import KINDS, NUM_BLOCKS
+from gliclass_rerank.learn.data.lists.mine_block import mine_block
+from gliclass_rerank.learn.data.lists.mixtures import MIXTURES
+from gliclass_rerank.learn.data.lists.packed import Packed, load_packed
+from gliclass_rerank.learn.data.lists.scores import grow_scores
+from gliclass_rerank.learn.data.lists.teachers import Teacher, teacher_named
+from gliclass_rerank.learn.data.lists.vectors import grow_vectors, read_vectors, width_of
+from gliclass_rerank.learn.data.progress import Progress, silent
+from gliclass_rerank.text_models.interfaces import TextEncoder
+from gliclass_rerank.text_models.load import load_encoder, load_teacher
+
+
+def block_folder(work: Path, block: int) -> Path:
+    """Where a block is.
+
+    Args:
+        work: The folder of blocks.
+        block: Number of the block.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        ConfigError: There is no block of this number.
+    """
+    if not 0 <= block < NUM_BLOCKS:
+        raise ConfigError(f"a block's number must be from 0 to {NUM_BLOCKS - 1}, got {block}")
+    return work / f"block-{block:02}"
+
+
+def mine_step(
+    data: Path, work: Path, block: int, model: str, name: str, *, threads: int, progress: Progress = silent
+) -> None:
+    """Make a block's lists, and keep the vectors that were made for it.
+
+    Args:
+        data: The data folder.
+        work: The folder of blocks.
+        block: Number of the block.
+        model: Folder of an encoder.
+        name: Which teacher it is.
+        threads: Threads of a forward pass.
+        progress: Told how far it is.
+    """
+    folder = block_folder(work, block)
+    target = folder / "vectors" / f"{name}.f16"
+    teacher = _encoder(name, threads)
+    if (folder / "lists.npz").is_file() and (target.is_file() or _is_scored(folder, name)):
+        return
+    scratch = folder / f"scratch-{name}"
+    for needed in (folder / "vectors", scratch):
+        needed.mkdir(parents=True, exist_ok=True)
+    encoder = load_encoder(model, teacher.options)
+    known = scratch / "known.f16"
+    if not (folder / "lists.npz").is_file():
+        made, vectors = mine_block(open_corpus(data), block, encoder, scratch, progress=progress)
+        _write_known(known, made, vectors, width_of(encoder))
+        save_arrays(folder / "lists.npz", block_arrays(made))
+    _complete(target, data, load_block(folder / "lists.npz"), known, encoder, progress)
+    shutil.rmtree(scratch)
+
+
+def _write_known(path: Path, made: Block, known: Mapping[TextRef, NDArray[np.float16]], width: int) -> None:
+    """Keep mining's vectors in the order of the lists' texts; zeros stand for the texts that it had no use for."""
+    nothing = np.zeros(width, dtype=np.float16)
+    with atomic_file(path) as staging, staging.open("wb") as file:
+        for ref in made.refs():
+            file.write(known.get(ref, nothing).tobytes())
+
+
+def _complete(target: Path, data: Path, made: Block, known: Path, encoder: TextEncoder, progress: Progress) -> None:
+    """Write the vectors of all texts: those of mining, and the missing ones, which are made."""
+    width = width_of(encoder)
+    vectors = np.array(read_vectors(known, width)) if known.is_file() else np.zeros((made.num_texts, width), np.float16)
+    left = np.flatnonzero(~vectors.any(axis=1))
+    texts = block_texts(data, made)
+    rest = known.with_name("rest.f16")
+    grow_vectors(rest, [texts[row] for row in left.tolist()], made.text_is_query[left], encoder, progress=progress)
+    vectors[left] = read_vectors(rest, width)
+    with atomic_file(target) as staging:
+        staging.write_bytes(vectors.tobytes())
+
+
+def encode_step(
+    data: Path,
+    work: Path,
+    block: int,
+    model: str,
+    name: str,
+    *,
+    threads: int,
+    for_mixtures: bool = False,
+    num_texts: int | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Embed a block's texts.
+
+    Args:
+        data: The data folder.
+        work: The folder of blocks.
+        block: Number of the block.
+        model: Folder of an encoder.
+        name: Which teacher it is.
+        threads: Threads of a forward pass.
+        for_mixtures: Embed only texts of lists whose mixture has this teacher; the others' rows stay zero. Always the
+            same for one block, or the file must be deleted before.
+        num_texts: Embed no more of the block's texts, which are in the order of the lists; None for all.
+        progress: Told how far it is.
+    """
+    teacher = _encoder(name, threads)
+    folder = block_folder(work, block)
+    before = load_packed(folder / "lists.npz")
+    made = before.block
+    target = folder / "vectors" / f"{name}.f16"
+    if len(read_vectors(target, teacher.width or 0)) == made.num_texts or _is_scored(folder, name):
+        return
+    target.parent.mkdir(exist_ok=True)
+    encoder = load_encoder(model, teacher.options)
+    grow_vectors(
+        target,
+        block_texts(data, made),
+        made.text_is_query,
+        encoder,
+        wanted=_wanted(before, name, for_mixtures=for_mixtures),
+        num_texts=num_texts,
+        progress=progress,
+    )
+
+
+def score_step(
+    data: Path,
+    work: Path,
+    block: int,
+    model: str,
+    name: str,
+    *,
+    threads: int,
+    num_lists: int | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Score a block's lists.
+
+    Args:
+        data: The data folder.
+        work: The folder of blocks.
+        block: Number of the block.
+        model: Folder of the teacher.
+        name: Which teacher it is.
+        threads: Threads of a forward pass.
+        num_lists: Score no more; None for all that want the teacher.
+        progress: Told how far it is.
+    """
+    teacher = teacher_named(name, threads=threads)
+    folder = block_folder(work, block)
+    before = load_packed(folder / "lists.npz")
+    made = before.block
+    (folder / "scores").mkdir(exist_ok=True)
+    grow_scores(
+        folder / "scores" / f"{name}.f16",
+        made,
+        name,
+        block_texts(data, made),
+        load_teacher(model, teacher.options),
+        scored=before.scored_by(name),
+        num_lists=num_lists,
+        progress=progress,
+    )
+
+
+def _is_scored(folder: Path, name: str) -> bool:
+    """Whether the lists came with all scores of this teacher."""
+    before = load_packed(folder / "lists.npz")
+    return len(before.scored_by(name)) == len(before.block)
+
+
+def _wanted(before: Packed, name: str, *, for_mixtures: bool) -> NDArray[np.bool_]:
+    """Texts of the lists that came without this teacher's scores, of all kinds or of those that want them."""
+    block, scored = before.block, before.scored_by(name)
+    wanted = np.zeros(block.num_texts, dtype=bool)
+    for number in range(len(block)):
+        uses = name in MIXTURES[KINDS[block.kind[number]].target].weights
+        if number not in scored and (uses or not for_mixtures):
+            wanted[block.query[number]] = True
+            wanted[block.candidate[block.slots(number)]] = True
+    return wanted
+
+
+def _encoder(name: str, threads: int) -> Teacher:
+    teacher = teacher_named(name, threads=threads)
+    if teacher.width is None:
+        raise ConfigError(f"the teacher {name!r} makes no vectors")
+    return teacher

@@ -1,0 +1,206 @@
+"""Which texts of a pool are similar to others: vectors in a file, an index over them, exact similarities.
+
+Both the vectors and an index that is slow to build are kept on the disk, so that a killed run finds them again. The
+index proposes; similarities are computed from the vectors, so that they do not depend on the index that was used.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from gliclass_rerank._imports import require
+from gliclass_rerank.errors import DataError
+from gliclass_rerank.examples.backends import Backend, builder_of
+from gliclass_rerank.examples.encoders import StoreEncoder, encode_checked
+from gliclass_rerank.examples.faiss_index import FLAT_VECTORS
+from gliclass_rerank.examples.index import FloatArray, IndexBuilder, IntArray, VectorIndex, VectorSource
+from gliclass_rerank.examples.index_file import read_index_file, write_index_file
+from gliclass_rerank.examples.search import similarities
+from gliclass_rerank.learn.data.progress import Progress, silent
+
+# Texts that are encoded together: always the same ones, because vectors depend a little on what shares a batch.
+_SHARD_TEXTS: Final = 256
+_CHUNK_ROWS: Final = 4096
+_NUMBER_BYTES: Final = 4
+_PROBE: Final = "example"
+
+logger = logging.getLogger(__name__)
+
+
+class VectorFile:
+    """Vectors of a pool's texts in one file, a `VectorSource`. What a killed run has encoded is not encoded again.
+
+    Args:
+        path: The file; it must belong to this pool and encoder.
+        num_texts: Texts of the pool.
+        read: Given a first row and one past the last, returns their texts.
+        encoder: Embeds them.
+        progress: Told how many are encoded.
+
+    Raises:
+        BackendError: The encoder failed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        num_texts: int,
+        read: Callable[[int, int], list[str]],
+        encoder: StoreEncoder,
+        *,
+        progress: Progress = silent,
+    ) -> None:
+        self._num_texts = num_texts
+        self._dim: Final[int] = encode_checked(encoder, [_PROBE]).shape[1]
+        row_bytes = self._dim * _NUMBER_BYTES
+        with path.open("ab") as handle:
+            num_done = handle.tell() // row_bytes
+            if num_done < num_texts:
+                num_done -= num_done % _SHARD_TEXTS
+            handle.truncate(num_done * row_bytes)
+            with progress("texts encoded", num_texts, num_done) as advance:
+                for start in range(num_done, num_texts, _SHARD_TEXTS):
+                    texts = read(start, start + _SHARD_TEXTS)
+                    handle.write(encode_checked(encoder, texts, dim=self._dim).tobytes())
+                    handle.flush()
+                    advance(len(texts))
+        self._vectors = np.memmap(path, dtype=np.float32, mode="r", shape=(num_texts, self._dim))
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a vector."""
+        return self._dim
+
+    def __len__(self) -> int:
+        return self._num_texts
+
+    def __getitem__(self, rows: IntArray) -> FloatArray:
+        """Vectors of some rows, FloatArray [num_rows, dim]."""
+        return np.asarray(self._vectors[rows])
+
+    def chunks(self) -> Iterator[tuple[IntArray, FloatArray]]:
+        """See `VectorSource`.
+
+        Yields:
+            Row numbers and vectors.
+        """
+        for start in range(0, len(self), _CHUNK_ROWS):
+            rows = np.arange(start, min(start + _CHUNK_ROWS, len(self)), dtype=np.int64)
+            yield rows, self[rows]
+
+    def sample(self, count: int) -> FloatArray:
+        """See `VectorSource`.
+
+        Args:
+            count: How many.
+
+        Returns:
+            FloatArray [count, dim].
+        """
+        chosen = np.random.default_rng(0).permutation(len(self))[:count]
+        return self[np.sort(chosen)]
+
+
+class NeighbourSearch:
+    """Finds similar texts.
+
+    Args:
+        vectors: The pool's vectors.
+        backend: What searches, as for an `ExampleStore`.
+        path: File that keeps an index which is slow to build; it must belong to these vectors.
+        progress: Told how many vectors the index holds.
+
+    Raises:
+        ConfigError: There is no such backend.
+        MissingDependencyError: Its package is not installed.
+    """
+
+    def __init__(self, vectors: VectorFile, backend: Backend, *, path: Path, progress: Progress = silent) -> None:
+        self._vectors = vectors
+        builder = builder_of(backend)
+        index = _kept(builder, path, vectors) if path.is_file() else None
+        if index is None:
+            index = _built(builder, vectors, progress, with_faiss=uses_faiss(backend, len(vectors)))
+            if not index.is_quick_to_build:
+                with write_index_file(path, {"kind": index.kind, "dim": index.dim}) as writer:
+                    index.save(writer)
+        self._index = index
+
+    def find(self, queries: FloatArray, k: int) -> list[list[tuple[int, float]]]:
+        """Find the most similar texts.
+
+        Args:
+            queries: FloatArray [num_queries, dim]. Of unit length.
+            k: How many for each; an approximate index may miss some.
+
+        Returns:
+            For each query rows with their cosines, most similar first, ties by row.
+        """
+        found = []
+        for query, (_, rows) in zip(queries, self._index.search(queries, k * self._index.oversampling), strict=True):
+            values = similarities(self._vectors[rows], query)
+            best = np.lexsort((rows, -values))[:k]
+            found.append([(int(rows[place]), float(values[place])) for place in best])
+        return found
+
+
+def uses_faiss(backend: Backend, num_vectors: int) -> bool:
+    """Whether a backend searches so many vectors with FAISS: `auto` does for many, if it is installed."""
+    if backend == "auto":
+        return num_vectors > FLAT_VECTORS and importlib.util.find_spec("faiss") is not None
+    return backend != "numpy"
+
+
+def _kept(builder: IndexBuilder, path: Path, vectors: VectorFile) -> VectorIndex | None:
+    try:
+        with read_index_file(path) as reader:
+            index = builder.load(reader)
+    except DataError as error:
+        logger.info("an index is built anew: %s", error)
+        return None
+    return index if index.dim == vectors.dim and len(index) == len(vectors) else None
+
+
+def _built(builder: IndexBuilder, vectors: VectorFile, progress: Progress, *, with_faiss: bool) -> VectorIndex:
+    if not with_faiss:
+        return builder.build(vectors)
+    with progress("vectors indexed", len(vectors)) as advance, _one_faiss_thread():
+        return builder.build(_Counted(vectors, advance))
+
+
+class _Counted:
+    """A source that says how far it is read."""
+
+    def __init__(self, source: VectorSource, advance: Callable[[int], object]) -> None:
+        self._source, self._advance = source, advance
+        self.dim = source.dim
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def chunks(self) -> Iterator[tuple[IntArray, FloatArray]]:
+        for rows, vectors in self._source.chunks():
+            yield rows, vectors
+            self._advance(len(rows))
+
+    def sample(self, count: int) -> FloatArray:
+        return self._source.sample(count)
+
+
+@contextmanager
+def _one_faiss_thread() -> Iterator[None]:
+    """FAISS does not promise the same graph from several threads, and a resumed run must find the same neighbours."""
+    faiss = require("faiss", extra="rac")
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)

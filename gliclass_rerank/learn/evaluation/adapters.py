@@ -1,0 +1,303 @@
+"""A checkpoint as the cross-encoder that `mteb` and `beir` ask for pairs.
+
+Both hand over (query, passage) pairs, with title and text joined already, and want one number for each. The pairs of a
+query are put together again, so that it is read once and sees the passages it would see in `Reranker.rank`, and no
+others. The number is the logit: sigmoids round to 1.0, and what ties is then ordered by document id.
+
+Importing this module imports neither package; `MtebReranker` needs mteb, `BeirReranker` is called by beir and needs
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from gliclass_rerank._imports import require
+from gliclass_rerank.checkpoint.location import DEFAULT_RANKER, local_folder
+from gliclass_rerank.checks import checked_count, checked_texts, of_settings
+from gliclass_rerank.errors import ConfigError, InputError, listed, shown
+from gliclass_rerank.files.digests import folder_digest
+from gliclass_rerank.reranker import Reranker
+
+# Bounds what is tokenised ahead of the model; far more than fills a forward pass on any device.
+_PAIRS_AT_ONCE: Final = 8192
+
+# Settings of a `Reranker` that change its logits by more than rounding.
+_SCORING: Final = (
+    "backend",
+    "dtype",
+    "plan",
+    "max_window_tokens",
+    "window_tokens",
+    "max_example_passages",
+    "max_example_tokens",
+    "passage_cache",
+    "example_store",
+    "num_examples",
+    "min_example_similarity",
+    "allow_same_text",
+)
+
+# A local checkpoint's revision is as long as a git commit's.
+_COMMIT_DIGITS: Final = 40
+
+
+def pair_logits(
+    reranker: Reranker,
+    queries: Iterable[str],
+    passages: Iterable[str],
+    *,
+    max_query_chars: int | None = None,
+    show_progress_bar: bool = False,
+) -> list[float]:
+    """Score pairs, as one ranking for each distinct query.
+
+    Args:
+        reranker: Scores them.
+        queries: Query of each pair, in any order; equal ones need not stand together. Not blank.
+        passages: Passage of each pair; may be blank.
+        max_query_chars: Longer queries are cut to this; None cuts none.
+        show_progress_bar: Whether to show one on stderr, if that is a terminal.
+
+    Returns:
+        One logit a pair, in the order given. Equal pairs have equal logits; logits of different queries are comparable
+        as far as the checkpoint's are.
+
+    Raises:
+        InputError: Not strings, a blank query, or lists of different lengths; raised before anything is scored.
+        WindowOverflowError: A query leaves no room for a passage; see `max_query_chars`.
+        BackendError: The forward pass failed.
+    """
+    asked, texts = checked_texts("queries", queries), checked_texts("passages", passages)
+    if len(asked) != len(texts):
+        raise InputError(f"`passages` must hold one for each of the {len(asked)} queries, got {len(texts)}")
+    logits = [0.0] * len(texts)
+    with tqdm(total=len(texts), unit=" passages", disable=None if show_progress_bar else True, leave=False) as bar:
+        for chunk in _chunks(_by_query(asked)):
+            rankings = reranker.rank_many(
+                [_cut(query, max_query_chars) for query in chunk],
+                [[texts[index] for index in members] for members in chunk.values()],
+            )
+            for members, ranking in zip(chunk.values(), rankings, strict=True):
+                for hit in ranking:
+                    logits[members[hit.index]] = hit.logit
+                bar.update(len(members))
+    return logits
+
+
+class BeirReranker:
+    """What `beir.reranking.Rerank` takes as its model.
+
+    Args:
+        model: A `Reranker`, or what it loads: a local folder, a hub name, or None for the bundled model.
+        max_query_chars: Longer queries are cut to this; None cuts none, and a query that outgrows the window (documents
+            used as queries, as in ArguAna) is a `WindowOverflowError`.
+        **settings: Of the `Reranker` to load: `device`, `dtype`, `plan`, `revision` and so on.
+
+    Raises:
+        ConfigError: A setting that is out of range, or settings beside a `Reranker`.
+        CheckpointError: The checkpoint cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        model: Reranker | str | Path | None = None,
+        *,
+        max_query_chars: int | None = None,
+        **settings: Any,  # `Reranker`'s, which checks them
+    ) -> None:
+        self._reranker = _loaded(model, settings)
+        self._max_query_chars = _limit(max_query_chars)
+
+    def predict(
+        self,
+        sentences: Sequence[Sequence[str]],
+        batch_size: int | None = None,  # noqa: ARG002 # batches are made by tokens: `batch_tokens`
+        show_progress_bar: bool = True,
+        **_: Any,  # of sentence-transformers' `predict`, whose place this takes
+    ) -> list[float]:
+        """Score pairs.
+
+        Args:
+            sentences: (query, passage) pairs in any order; never changed. Passages may be empty, queries not.
+            batch_size: Not used: forward passes hold as many tokens as the reranker's `batch_tokens` says.
+            show_progress_bar: Whether to show one on stderr, if that is a terminal.
+
+        Returns:
+            One logit a pair, in the order given.
+
+        Raises:
+            InputError: Something else than pairs of strings, or a blank query.
+            WindowOverflowError: A query leaves no room for a passage.
+            BackendError: The forward pass failed.
+        """
+        queries, passages = _unzipped(sentences)
+        return pair_logits(
+            self._reranker,
+            queries,
+            passages,
+            max_query_chars=self._max_query_chars,
+            show_progress_bar=show_progress_bar,
+        )
+
+
+class MtebReranker:
+    """What `mteb.evaluate` takes as its model, for reranking tasks: mteb's `CrossEncoderProtocol`.
+
+    mteb files its results by name, revision and settings, and does not run what it finds there. So a local checkpoint's
+    revision is a digest of its files, and two of them never share results, whatever their folders are called.
+
+    Args:
+        model: A `Reranker`, or what it loads: a local folder, a hub name, or None for the bundled model.
+        revision: Branch, tag or commit of a hub model. Pin a commit: mteb takes an equal revision for equal weights.
+        device: A torch device; None picks one.
+        max_query_chars: Longer queries are cut to this; None cuts none, and a query that outgrows the window is a
+            `WindowOverflowError`.
+        **settings: Of the `Reranker` to load: `dtype`, `plan` and so on.
+
+    Attributes:
+        mteb_model_meta: mteb's description of the model; mteb sets it when it loads one by its own registry.
+
+    Raises:
+        ConfigError: A setting that is out of range, or settings beside a `Reranker`.
+        CheckpointError: The checkpoint cannot be loaded.
+        MissingDependencyError: mteb is not installed.
+    """
+
+    def __init__(
+        self,
+        model: Reranker | str | Path | None = None,
+        revision: str | None = None,
+        device: str | None = None,
+        *,
+        max_query_chars: int | None = None,
+        **settings: Any,  # `Reranker`'s, which checks them
+    ) -> None:
+        mteb = require("mteb", extra="mteb")  # before the weights are read
+        given = {name: value for name, value in (("revision", revision), ("device", device)) if value is not None}
+        self._reranker = _loaded(model, {**given, **settings})
+        self._max_query_chars = _limit(max_query_chars)
+        self.mteb_model_meta: Any = mteb.models.ModelMeta.create_empty(  # Any: mteb's `ModelMeta`
+            overwrites=_description(self._reranker, self._max_query_chars)
+        )
+
+    def predict(
+        self,
+        inputs1: Iterable[Mapping[str, Any]],  # Any: columns of any kind; only `text` is read
+        inputs2: Iterable[Mapping[str, Any]],
+        *,
+        show_progress_bar: bool = True,
+        **_: Any,  # the task's metadata, split and subset, the prompt type, sentence-transformers' arguments
+    ) -> NDArray[np.float64]:
+        """Score pairs.
+
+        Args:
+            inputs1: Batches with the pairs' queries under `text`, where mteb has put an instruction behind them.
+            inputs2: Batches with the pairs' passages under `text`, where mteb has put the title before them.
+            show_progress_bar: Whether to show one on stderr, if that is a terminal.
+
+        Returns:
+            FloatArray [num_candidates]. One logit a pair, in the order given.
+
+        Raises:
+            InputError: Batches without texts, inputs of different lengths, or a blank query.
+            WindowOverflowError: A query leaves no room for a passage.
+            BackendError: The forward pass failed.
+        """
+        logits = pair_logits(
+            self._reranker,
+            _texts("inputs1", inputs1),
+            _texts("inputs2", inputs2),
+            max_query_chars=self._max_query_chars,
+            show_progress_bar=show_progress_bar,
+        )
+        return np.array(logits, dtype=np.float64)
+
+
+def _loaded(model: Reranker | str | Path | None, settings: Mapping[str, Any]) -> Reranker:
+    if not isinstance(model, Reranker):
+        return Reranker(model, **settings)
+    if settings:
+        raise ConfigError(f"pass either a `Reranker` or {listed(settings)}, not both")
+    return model
+
+
+def _limit(max_query_chars: int | None) -> int | None:
+    with of_settings():
+        return None if max_query_chars is None else checked_count("max_query_chars", max_query_chars)
+
+
+def _by_query(queries: Sequence[str]) -> dict[str, list[int]]:
+    """Indices of each query's pairs, both in the order given."""
+    groups: dict[str, list[int]] = {}
+    for index, query in enumerate(queries):
+        if not query.strip():
+            raise InputError(f"`queries[{index}]` must not be blank, got {shown(query)}")
+        groups.setdefault(query, []).append(index)
+    return groups
+
+
+def _cut(query: str, max_chars: int | None) -> str:
+    return query if max_chars is None else query.lstrip()[:max_chars]  # so that the rest is never blank
+
+
+def _chunks(groups: Mapping[str, list[int]]) -> Iterator[dict[str, list[int]]]:
+    """Whole queries, as many as make up `_PAIRS_AT_ONCE` pairs."""
+    chunk: dict[str, list[int]] = {}
+    num_pairs = 0
+    for query, members in groups.items():
+        if chunk and num_pairs + len(members) > _PAIRS_AT_ONCE:
+            yield chunk
+            chunk, num_pairs = {}, 0
+        chunk[query] = members
+        num_pairs += len(members)
+    if chunk:
+        yield chunk
+
+
+def _unzipped(pairs: object) -> tuple[list[str], list[str]]:
+    if isinstance(pairs, (str, bytes)) or not isinstance(pairs, Iterable):
+        raise InputError(f"`sentences` must be a list of (query, passage) pairs, got {shown(pairs)}")
+    queries, passages = [], []
+    for index, pair in enumerate(pairs):
+        if isinstance(pair, (str, bytes)) or not isinstance(pair, Sequence) or len(pair) != 2:
+            raise InputError(f"`sentences[{index}]` must be a (query, passage) pair, got {shown(pair)}")
+        queries.append(pair[0])
+        passages.append(pair[1])
+    return queries, passages
+
+
+def _texts(name: str, batches: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for batch in batches:
+        if "text" not in batch:
+            raise InputError(f"`{name}` must have the column `text`, got {listed(map(str, batch))}")
+        yield from batch["text"]
+
+
+def _description(reranker: Reranker, max_query_chars: int | None) -> dict[str, Any]:
+    """Fields of mteb's `ModelMeta`; name, revision and settings are where mteb looks for earlier results."""
+    settings = reranker.settings
+    scoring: dict[str, Any] = {name: settings[name] for name in _SCORING if name in settings}
+    if max_query_chars is not None:
+        scoring["max_query_chars"] = max_query_chars
+    fields = {"model_type": ["cross-encoder"], "framework": ["PyTorch"], "experiment_kwargs": scoring or None}
+    folder = local_folder(settings.get("model", DEFAULT_RANKER))
+    if folder is None:
+        return {
+            **fields,
+            "name": _two_part(reranker.name),
+            "revision": settings.get("revision"),
+            "loader": MtebReranker,
+        }
+    return {**fields, "name": _two_part(folder.resolve().name), "revision": folder_digest(folder)[:_COMMIT_DIGITS]}
+
+
+def _two_part(name: str) -> str:
+    """A name as mteb wants it, with an organization."""
+    return name if "/" in name else f"gliclass-rerank/{name}"

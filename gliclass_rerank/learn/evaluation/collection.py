@@ -1,0 +1,244 @@
+"""Read a reranking collection: queries, judgments, candidates and the passages they name.
+
+```
+<folder>/queries.jsonl              {"id", "text"}
+         corpus.jsonl               {"id", "title"?, "text"}
+         qrels.<split>.tsv          query id TAB document id TAB grade; positive from 1
+         candidates.jsonl           {"query_id", "doc_ids"}, best first
+         bm25_top100.<split>.jsonl  the same, for collections without a list of their own
+```
+
+Each file may be gzipped (`.gz`). Candidates come from `candidates.jsonl` if it holds any query that the split
+judges positively, else from BM25. Only documents that some candidate list names are kept in memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from gliclass_rerank.checks import named
+from gliclass_rerank.errors import DataError, InputError, listed, shown
+from gliclass_rerank.learn.evaluation.files import GZIP_SUFFIX, Record, existing, read_jsonl, read_tsv
+from gliclass_rerank.learn.evaluation.passages import passage_text
+
+# Beyond it gains are no numbers any more.
+_MAX_GRADE: Final = 10**6
+
+Qrels = Mapping[str, Mapping[str, int]]
+Candidates = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Queries that have a positive judgment and candidates, in file order.
+
+    Attributes:
+        name: Name of the folder.
+        queries: Text of each query.
+        passages: Text of each candidate: title, space, text.
+        qrels: Grade of each judged document of each query; judged documents need not be candidates.
+        candidates: First-stage documents of each query, best first.
+    """
+
+    name: str
+    queries: Mapping[str, str]
+    passages: Mapping[str, str]
+    qrels: Qrels
+    candidates: Candidates
+
+    @property
+    def num_candidates(self) -> int:
+        """Candidates of all queries together."""
+        return sum(map(len, self.candidates.values()))
+
+
+def has_positive(grades: Mapping[str, int]) -> bool:
+    """Whether any document is judged relevant (grade 1 or more)."""
+    return any(grade > 0 for grade in grades.values())
+
+
+def load_collection(
+    folder: Path | str,
+    split: str,
+    *,
+    qrels: Path | str | None = None,
+    candidates: Path | str | None = None,
+    limit: int | None = None,
+) -> Collection:
+    """Read one split of a collection.
+
+    Args:
+        folder: The collection.
+        split: Names the default files of judgments and BM25 candidates.
+        qrels: Other judgments: a file of the folder, else a path.
+        candidates: Other candidates: a file of the folder, else a path.
+        limit: Keep the first so many of the queries that would be kept without it.
+
+    Returns:
+        The collection. Queries without a positive judgment or without candidates are left out.
+
+    Raises:
+        InputError: `limit` is below 1.
+        DataError: A file is missing or malformed, the split does not exist, a candidate is not in the corpus,
+            or no query is left.
+    """
+    if limit is not None and limit < 1:
+        raise InputError(f"`limit` must be at least 1, got {limit}")
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{named(folder)}: no such folder")
+    judged = _judged(qrels_file(folder, split) if qrels is None else _file(folder, qrels))
+    source, lists = _candidates(folder, split, candidates, judged)
+    usable = {query_id for query_id in judged if lists.get(query_id)}
+    queries = dict(islice(_texts(_file(folder, "queries.jsonl"), usable, _query_text).items(), limit))
+    if not queries:
+        raise DataError(f"{named(folder)}: no query has both a positive judgment and candidates in {source.name}")
+    kept = {query_id: lists[query_id] for query_id in queries}
+    return Collection(
+        name=folder.resolve().name,
+        queries=queries,
+        passages=_passages(_file(folder, "corpus.jsonl"), kept, source),
+        qrels={query_id: judged[query_id] for query_id in queries},
+        candidates=kept,
+    )
+
+
+def spread(count: int, limit: int | None) -> list[int]:
+    """Choose positions evenly, because files are often sorted by label or topic.
+
+    Args:
+        count: How many there are.
+        limit: How many to choose at most; None for all.
+
+    Returns:
+        Positions, ascending.
+    """
+    kept = count if limit is None else min(limit, count)
+    return [index * count // kept for index in range(kept)]
+
+
+def folder_and_split(text: str, split: str) -> tuple[Path, str]:
+    """Read `DIR` or `DIR:SPLIT`.
+
+    Args:
+        text: The folder of a collection, perhaps with a split.
+        split: The split where none is given.
+
+    Returns:
+        Folder and split.
+    """
+    folder, _, own_split = text.rpartition(":")
+    # A colon may belong to the folder's name, or to a drive letter.
+    return (Path(text), split) if not folder or Path(text).is_dir() else (Path(folder), own_split)
+
+
+def qrels_file(folder: Path, split: str) -> Path:
+    """The judgments of a split, plain or gzipped.
+
+    Args:
+        folder: The collection.
+        split: Name of the split.
+
+    Returns:
+        Where they are.
+
+    Raises:
+        DataError: There is no such split; those there are get named.
+    """
+    path = existing(folder / f"qrels.{split}.tsv")
+    if path is None:
+        names = (entry.name.removesuffix(GZIP_SUFFIX) for entry in folder.glob("qrels.*.tsv*"))
+        splits = {name.removeprefix("qrels.").removesuffix(".tsv") for name in names}
+        raise DataError(f"{named(folder)}: no split {shown(split)}; it has {listed(splits) or 'no qrels.<split>.tsv'}")
+    return path
+
+
+def read_judgments(path: Path) -> Iterator[tuple[str, str, int]]:
+    """Read a file of judgments.
+
+    Args:
+        path: The file, as `qrels_file` finds it.
+
+    Yields:
+        Query id, document id and grade.
+
+    Raises:
+        DataError: The file cannot be read, or a row is malformed.
+    """
+    for place, (query_id, doc_id, text) in read_tsv(path, num_columns=3):
+        try:
+            grade: int | None = int(text)
+        except ValueError:
+            grade = None
+        if grade is None or abs(grade) > _MAX_GRADE:
+            raise DataError(f"{place}: the grade must be a whole number, got {shown(text)}")
+        yield query_id, doc_id, grade
+
+
+def _judged(path: Path) -> Qrels:
+    qrels: dict[str, dict[str, int]] = {}
+    for query_id, doc_id, grade in read_judgments(path):
+        qrels.setdefault(query_id, {})[doc_id] = grade
+    return {query_id: grades for query_id, grades in qrels.items() if has_positive(grades)}
+
+
+def _candidates(folder: Path, split: str, name: Path | str | None, judged: Qrels) -> tuple[Path, Candidates]:
+    own = existing(folder / "candidates.jsonl") if name is None else _file(folder, name)
+    if own is not None:
+        lists = _read_lists(own)
+        if name is not None or not judged.keys().isdisjoint(lists):
+            return own, lists
+    bm25 = existing(folder / f"bm25_top100.{split}.jsonl")
+    if bm25 is None:
+        raise DataError(
+            f"{named(folder)}: the split {shown(split)} has no candidates, "
+            f"neither in candidates.jsonl nor in bm25_top100.{named(split)}.jsonl"
+        )
+    return bm25, _read_lists(bm25)
+
+
+def _read_lists(path: Path) -> Candidates:
+    lists: dict[str, tuple[str, ...]] = {}
+    for record in read_jsonl(path):
+        query_id, doc_ids = record.string("query_id"), record.strings("doc_ids")
+        if query_id in lists:
+            raise DataError(f"{record.place}: a second list for the query `{named(query_id)}`")
+        if repeated := {doc_id for doc_id, count in Counter(doc_ids).items() if count > 1}:
+            raise DataError(f"{record.place}: candidates must differ, got {listed(repeated)} more than once")
+        lists[query_id] = doc_ids
+    return lists
+
+
+def _passages(path: Path, candidates: Candidates, source: Path) -> Mapping[str, str]:
+    needed = {doc_id for doc_ids in candidates.values() for doc_id in doc_ids}
+    passages = _texts(path, needed, passage_text)
+    if absent := needed - passages.keys():
+        raise DataError(f"{named(source)}: candidates must be in {path.name}, which lacks {listed(absent)}")
+    return passages
+
+
+def _texts(path: Path, wanted: Set[str], text_of: Callable[[Record], str]) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for record in read_jsonl(path):
+        key = record.string("id")
+        if key in texts:
+            raise DataError(f"{record.place}: a second entry with the id `{named(key)}`")
+        if key in wanted:
+            texts[key] = text_of(record)
+    return texts
+
+
+def _query_text(record: Record) -> str:
+    return record.string("text")
+
+
+def _file(folder: Path, name: Path | str) -> Path:
+    path = existing(folder / name) or existing(Path(name))
+    if path is None:
+        raise DataError(f"{named(folder / name)}: no such file, plain or .gz")
+    return path

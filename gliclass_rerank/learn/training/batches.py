@@ -1,0 +1,198 @@
+"""Items as tensors: sequences of similar length together, padded to few shapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gliclass_rerank.learn.training.stream import Item
+from gliclass_rerank.model.batch import BlockBatch, TokenRows, WindowBatch
+from gliclass_rerank.model.config import ModelConfig
+from gliclass_rerank.types import Blocks, Window
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Items that go through the model together, as tensors.
+
+    Attributes:
+        inputs: What the model reads.
+        items: The items; exactly one if the inputs are blocks.
+        orders: For each item, the positions of its candidates in the order of its logits.
+        num_padded: Tokens with padding.
+    """
+
+    inputs: WindowBatch | BlockBatch
+    items: tuple[Item, ...]
+    orders: tuple[tuple[int, ...], ...]
+    num_padded: int
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens without padding."""
+        return sum(item.num_tokens for item in self.items)
+
+    def rows(self, output: Tensor) -> tuple[Tensor, ...]:
+        """Pick what belongs to each item's candidates out of what the model returned for `inputs`.
+
+        Args:
+            output: [num_windows, max_passages, ...] or [num_candidates, ...].
+
+        Returns:
+            One tensor an item, [num_candidates, ...] in the order of `orders`.
+        """
+        if isinstance(self.inputs, WindowBatch) and output.shape[:2] == self.inputs.marker_mask.shape:
+            output = output[self.inputs.marker_mask]
+        return torch.split(output, [len(order) for order in self.orders])
+
+
+class Collator:
+    """Makes tensors of items: sequences of similar length together, shapes rounded.
+
+    Args:
+        config: The model's config.
+        device: Where tensors go.
+        multiple: Sequences that run together have a multiple of so many tokens in all, padding included.
+        group_tokens: Tokens of sequences that run together, at most; a longer one is alone.
+        group_cost: What running one group more costs, in tokens.
+        row_multiple: Where several sequences run together, each has a multiple of so many tokens, padding included.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        device: torch.device,
+        *,
+        multiple: int,
+        group_tokens: int,
+        group_cost: int,
+        row_multiple: int = 1,
+    ) -> None:
+        self._device, self._multiple, self._row_multiple = device, multiple, row_multiple
+        self._group_tokens, self._group_cost = group_tokens, group_cost
+        self._pad_id = config.shape.pad_id
+        self._label_pad_id = config.label_shape.pad_id if config.is_bi_encoder else config.shape.pad_id
+
+    def __call__(self, items: Sequence[Item]) -> list[Batch]:
+        """Collate items.
+
+        Blocks run item by item. Items of one window each share forward passes, because a short one alone would spend
+        more on the gradients of the weights than on itself. An item of several windows runs alone: its loss needs them
+        all.
+
+        Args:
+            items: The items, at least one.
+
+        Returns:
+            Batches that hold each item once.
+        """
+        batches, single = [], []
+        for item in items:
+            if isinstance(item.plan.requests[0], Blocks):
+                batches.append(self._block_batch(item))
+            elif len(item.plan.requests) > 1:
+                batches.append(self._window_batch([item]))
+            else:
+                single.append(item)
+        if single:
+            groups = self._groups([len(_window(item.plan.requests[0]).token_ids) for item in single])
+            batches += [self._window_batch([single[index] for index in group]) for group in groups]
+        return batches
+
+    def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
+        return group_by_length(
+            lengths, self._multiple, self._group_tokens, self._group_cost, row_multiple=self._row_multiple
+        )
+
+    def _block_batch(self, item: Item) -> Batch:
+        (blocks,) = item.plan.requests
+        assert isinstance(blocks, Blocks), "chosen by type"
+        groups = self._groups([len(ids) for ids in blocks.candidate_ids])
+        batch = BlockBatch.of(blocks, groups, pad_id=self._pad_id, label_pad_id=self._label_pad_id, device=self._device)
+        batch = BlockBatch(batch.query, tuple(self._rounded(group, self._label_pad_id) for group in batch.groups))
+        num_padded = sum(rows.ids.numel() for rows in (batch.query, *batch.groups))
+        return Batch(batch, (item,), (tuple(chain.from_iterable(groups)),), num_padded)
+
+    def _window_batch(self, items: Sequence[Item]) -> Batch:
+        windows = [_window(request) for item in items for request in item.plan.requests]
+        batch = WindowBatch.of(windows, pad_id=self._pad_id, label_pad_id=self._label_pad_id, device=self._device)
+        batch = replace(batch, tokens=self._rounded(batch.tokens, self._pad_id))
+        orders = tuple(tuple(chain.from_iterable(item.plan.members)) for item in items)
+        num_padded = batch.tokens.ids.numel() + (0 if batch.candidates is None else batch.candidates.ids.numel())
+        return Batch(batch, tuple(items), orders, num_padded)
+
+    def _rounded(self, rows: TokenRows, pad_id: int) -> TokenRows:
+        num_rows, seq_len = rows.ids.shape
+        extra = rounded_width(num_rows, seq_len, self._multiple, self._row_multiple) - seq_len
+        if extra == 0:
+            return rows
+        return TokenRows(
+            functional.pad(rows.ids, (0, extra), value=pad_id),
+            functional.pad(rows.mask, (0, extra), value=False),
+            is_padded=True,
+        )
+
+
+def _window(request: Window | Blocks) -> Window:
+    assert isinstance(request, Window), "a plan is blocks or windows"
+    return request
+
+
+def rounded_width(num_rows: int, seq_len: int, multiple: int, row_multiple: int = 1) -> int:
+    """The least width of at least `seq_len` with which the rows have a multiple of `multiple` tokens in all.
+
+    Several rows are rounded up to a multiple of `row_multiple` first.
+    """
+    if num_rows > 1:
+        seq_len = -(-seq_len // row_multiple) * row_multiple
+    step = multiple // math.gcd(num_rows, multiple)
+    return -(-seq_len // step) * step
+
+
+def group_by_length(
+    lengths: Sequence[int], multiple: int, max_tokens: int, group_cost: int, *, row_multiple: int = 1
+) -> list[list[int]]:
+    """Group sequences so that padding and the cost of groups together are least.
+
+    Exact, by dynamic programming over the sequences in order of length.
+
+    Args:
+        lengths: Tokens of each sequence, at least one.
+        multiple: A group's tokens are rounded up to a multiple of this.
+        max_tokens: Tokens of a group at most, unless it is a single sequence.
+        group_cost: What one group more costs, in tokens.
+        row_multiple: As for `rounded_width`.
+
+    Returns:
+        Positions of the sequences, longest first, each once.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    best, cuts = [0.0], [0]
+    for end in range(1, len(order) + 1):
+        costs = []
+        for start in range(end - 1, -1, -1):
+            tokens = (end - start) * rounded_width(end - start, lengths[order[start]], multiple, row_multiple)
+            if tokens > max_tokens and end - start > 1:
+                if (end - start) * lengths[order[start]] > max_tokens:
+                    break  # a longer group is longer still
+                continue
+            costs.append((best[start] + tokens + group_cost, start))
+        cost, cut = min(costs)
+        best.append(cost)
+        cuts.append(cut)
+    groups, end = [], len(order)
+    while end:
+        groups.append(order[cuts[end] : end])
+        end = cuts[end]
+    return groups[::-1]
+
+
+def targets_of(values: Sequence[float], order: Sequence[int], device: torch.device) -> Tensor:
+    """Known values of a question's candidates in the order of an item's logits; FloatTensor [num_candidates]."""
+    return torch.tensor([values[index] for index in order], dtype=torch.float32, device=device)

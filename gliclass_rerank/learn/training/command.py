@@ -1,0 +1,180 @@
+"""The commands `train`, `average`, `calibrate` and `cascade`: parse, call the library, print."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from gliclass_rerank.learn.training.reports import Report
+
+_SECONDS_BETWEEN_LINES = 30.0
+
+_Dtype = Annotated[
+    Literal["float32", "float16", "int8"],
+    typer.Option("--dtype", help="Precision of the file; int8 is a quarter of float32, and ours alone to read."),
+]
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file; see docs/training.md.")],
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", help="Stop after so many minutes; the same command goes on.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Throw away the run in the output folder and start anew.")
+    ] = False,
+) -> None:
+    """Train a model; a run that was stopped or killed goes on where it was."""
+    from gliclass_rerank.learn.training.config import TrainConfig
+    from gliclass_rerank.learn.training.trainer import train as run
+
+    settings = TrainConfig.read(config)
+    with _Display() as display:
+        outcome = run(settings, minutes=minutes, fresh=fresh, on_report=display.show)
+    progress = outcome.progress
+    typer.echo(f"steps       {progress.step} of {outcome.num_steps}{', stopped early' * progress.stopped_early}")
+    typer.echo(f"tokens      {progress.num_tokens} ({progress.num_padded} with padding)")
+    typer.echo(f"tokens/s    {progress.num_tokens / max(progress.seconds, 1e-9):.0f}")
+    if progress.best_figure is not None:
+        typer.echo(f"best        {progress.best_figure:.4f} at step {progress.best_step}: {settings.output / 'best'}")
+    typer.echo(f"last        {settings.output / 'last'}")
+    if not outcome.is_finished:
+        typer.echo("not finished: the same command goes on", err=True)
+
+
+def average(
+    target: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
+    checkpoints: Annotated[list[Path], typer.Argument(help="Checkpoint folders of one config.")],
+    weights: Annotated[
+        list[float] | None, typer.Option("--weight", help="One for each checkpoint, in order.  [default: all the same]")
+    ] = None,
+    dtype: _Dtype = "float32",
+) -> None:
+    """Average the weights of checkpoints."""
+    import torch
+
+    from gliclass_rerank.learn.training.averaging import average as run
+
+    run(checkpoints, target, weights=weights or None, weights_dtype=getattr(torch, dtype))
+    typer.echo(str(target))
+
+
+def calibrate(
+    target: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
+    model: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
+    data: Annotated[
+        list[str],
+        typer.Option("--data", metavar="DIR[:SPLIT]", help="Judged collection, such as a dev set. Repeatable."),
+    ],
+    split: Annotated[str, typer.Option("--split", help="Of the collections given without one.")] = "dev",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="The first N queries of each only.")] = None,
+    dtype: _Dtype = "float32",
+) -> None:
+    """Make a checkpoint's scores probabilities, as judged passages say."""
+    import torch
+    from tqdm import tqdm
+
+    from gliclass_rerank.learn.evaluation.collection import folder_and_split, load_collection
+    from gliclass_rerank.learn.training.calibrating import calibrate as run
+
+    collections = [load_collection(*folder_and_split(text, split), limit=limit) for text in data]
+    num_passages = sum(collection.num_candidates for collection in collections)
+    with tqdm(total=num_passages, unit=" passages", file=sys.stderr, disable=None, leave=False) as bar:
+        report = run(model, collections, target, weights_dtype=getattr(torch, dtype), on_ranked=bar.update)
+    typer.echo(f"queries     {report.num_queries}")
+    typer.echo(f"passages    {report.num_pairs}")
+    typer.echo(f"slope       {report.slope:.4f}")
+    typer.echo(f"intercept   {report.intercept:.4f}")
+    typer.echo(f"ECE         {report.error_before:.4f} -> {report.error_after:.4f} (the latter on queries left out)")
+    typer.echo(f"written     {target}")
+
+
+def cascade(
+    target: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
+    first: Annotated[str, typer.Option("--first", help="Scores every passage: a folder, or a bundled model.")],
+    second: Annotated[str, typer.Option("--second", help="Looks again at the best ones: likewise.")],
+    rerank_depth: Annotated[int, typer.Option("--refined", min=1, help="How many it looks at.")] = 20,
+    first_weight: Annotated[
+        float, typer.Option("--first-share", min=0, max=1, help="Of the first one in the logits of those.")
+    ] = 0.5,
+    first_weight_with_examples: Annotated[
+        float | None,
+        typer.Option("--first-share-with-examples", min=0, max=1, help="The same where examples are shown."),
+    ] = None,
+    first_passage_tokens: Annotated[
+        int | None, typer.Option("--first-passage-tokens", min=1, help="The first one reads no more of a passage.")
+    ] = None,
+    first_reads_examples: Annotated[
+        bool, typer.Option(help="Whether the first one is shown judged examples too.")
+    ] = True,
+    max_query_tokens: Annotated[
+        int | None, typer.Option("--max-query-tokens", min=1, help="Longer queries are left to the first one.")
+    ] = None,
+) -> None:
+    """Join two checkpoints: the second looks again at what the first puts on top."""
+    from gliclass_rerank.cascade import CascadeConfig, save_cascade
+    from gliclass_rerank.checkpoint.location import bundled_folder, locate
+
+    folders = {"first": locate(first), "second": locate(second)}
+    # What is bundled is named and not copied.
+    parts = {part: folder for part, folder in folders.items() if folder.parent != bundled_folder().parent}
+    names = {part: part if part in parts else folder.name for part, folder in folders.items()}
+    config = CascadeConfig(
+        first=names["first"],
+        second=names["second"],
+        rerank_depth=rerank_depth,
+        first_weight=first_weight,
+        first_weight_with_examples=first_weight_with_examples,
+        first_passage_tokens=first_passage_tokens,
+        first_reads_examples=first_reads_examples,
+        max_query_tokens=max_query_tokens,
+    )
+    save_cascade(config, target, parts)
+    typer.echo(f"written     {target}")
+
+
+class _Display:
+    """A progress bar on a terminal, else a line now and then; on stderr."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._next_line = 0.0
+
+    def __enter__(self) -> _Display:
+        from tqdm import tqdm
+
+        # The time left is ours, because a resumed bar does not start at 0 and evaluations take time too.
+        bar_format = "{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} steps{postfix}"
+        self._bar = tqdm(total=0, file=sys.stderr, disable=not self._is_terminal, leave=False, bar_format=bar_format)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, report: Report) -> None:
+        """Take notice of a step or an evaluation."""
+        pace = f"{report.tokens_per_second:.0f} tokens/s ({report.padded_tokens_per_second:.0f} with padding)"
+        left = f"{_clock(report.seconds_left)} left"
+        if report.figures:
+            figures = "  ".join(f"{name} {value:.4f}" for name, value in report.figures.items())
+            self._bar.write(f"step {report.step}/{report.num_steps}  {figures}", file=sys.stderr)
+            return
+        self._bar.total, self._bar.n = report.num_steps, report.step
+        self._bar.set_postfix_str(f"loss {report.loss:.4f}, {pace}, {left}")
+        if not self._is_terminal and time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+            typer.echo(f"step {report.step}/{report.num_steps}  loss {report.loss:.4f}  {pace}  {left}", err=True)
+
+
+def _clock(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

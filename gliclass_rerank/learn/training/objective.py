@@ -1,0 +1,88 @@
+"""From an item's logits to its loss: which targets, which terms, which weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from gliclass_rerank.learn.training.batches import targets_of
+from gliclass_rerank.learn.training.config import LossConfig
+from gliclass_rerank.learn.training.losses import (
+    binary_cross_entropy,
+    contrastive,
+    focal,
+    listwise_kl,
+    listwise_softmax,
+    margin_mse,
+    mean_squared_error,
+    ranknet,
+)
+from gliclass_rerank.learn.training.questions import Question
+
+_Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def item_loss(
+    logits: Tensor, vectors: Tensor | None, question: Question, order: Sequence[int], terms: Sequence[LossConfig]
+) -> Tensor:
+    """Add up the terms of an item's loss.
+
+    Args:
+        logits: FloatTensor [num_candidates].
+        vectors: FloatTensor [num_candidates, hidden]. The candidates' projected vectors, for the contrastive term.
+        question: What is known about the candidates.
+        order: For each logit, its candidate's position in the question.
+        terms: The source's losses.
+
+    Returns:
+        FloatTensor [].
+    """
+    total = logits.new_zeros(())
+    for term in terms:
+        if term.name == "contrastive":
+            assert vectors is not None, "asked of the model with this term"
+            value = contrastive(vectors, vectors, temperature=term.temperature)
+        else:
+            targets, mask = _targets(question, order, term, logits.device)
+            value = _function(term)(logits / term.temperature, targets, mask)
+        total = total + term.weight * value
+    return total
+
+
+def _function(term: LossConfig) -> _Loss:
+    functions: Mapping[str, _Loss] = {
+        "listwise": listwise_softmax,
+        "bce": binary_cross_entropy,
+        "focal": partial(focal, gamma=term.gamma, alpha=term.alpha),
+        "mse": mean_squared_error,
+        "margin_mse": margin_mse,
+        "ranknet": ranknet,
+        "kl": listwise_kl,  # the temperature is in the targets already
+    }
+    return functions[term.name]
+
+
+def _targets(question: Question, order: Sequence[int], term: LossConfig, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Targets and where they are known; probabilities for the losses that ask yes or no."""
+    wants_probabilities = term.name in ("bce", "focal")
+    if not term.teachers:
+        targets = targets_of(question.grades, order, device)
+        mask = ~targets.isnan()
+        return (targets > 0).float() if wants_probabilities else targets.nan_to_num(), mask
+    columns = torch.stack([targets_of(question.teacher_scores[name], order, device) for name in term.teachers])
+    mask = ~columns.isnan().any(dim=0)
+    scores = columns.nan_to_num()[:, mask]
+    if len(term.teachers) > 1:
+        scores = _standardised(scores)
+    targets = torch.zeros(len(order), device=device)
+    targets[mask] = scores.mean(dim=0) / term.teacher_temperature
+    return targets.sigmoid() if wants_probabilities else targets, mask
+
+
+def _standardised(scores: Tensor) -> Tensor:
+    """Mean 0 and deviation 1 in each row; a row of equal scores becomes zeros."""
+    centred = scores - scores.mean(dim=1, keepdim=True)
+    return centred / centred.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-6)

@@ -1,0 +1,183 @@
+"""From a record to one question to the model: which candidates, in which order, changed how.
+
+Everything random is drawn from the generator that is passed in, so a question is a function of its record and seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gliclass_rerank.learn.training.augment import changed_query, changed_text, cut_passage, shortened
+from gliclass_rerank.learn.training.config import AugmentConfig, SourceConfig
+from gliclass_rerank.learn.training.examples import drawn, example_of
+from gliclass_rerank.learn.training.records import UNKNOWN, ClassificationRecord, RankingRecord
+from gliclass_rerank.learn.training.sources import Records
+from gliclass_rerank.types import Example
+
+
+@dataclass(frozen=True)
+class Question:
+    """A text with candidates and what is known about them.
+
+    Attributes:
+        text: Query or text.
+        candidates: Passages or labels, in the order shown.
+        grades: One a candidate; NaN where there is none.
+        teacher_scores: By teacher, one score a candidate; NaN where there is none.
+        examples: Judged examples, in the order shown.
+        place: Where the record lies, for messages.
+    """
+
+    text: str
+    candidates: tuple[str, ...]
+    grades: tuple[float, ...]
+    teacher_scores: Mapping[str, tuple[float, ...]]
+    examples: tuple[Example, ...]
+    place: str
+
+
+def ask_about(
+    records: Records[RankingRecord | ClassificationRecord], index: int, source: SourceConfig, rng: np.random.Generator
+) -> Question:
+    """Draw a question about a record.
+
+    Args:
+        records: The source's records; others than the one asked about serve as random negatives and examples.
+        index: Which record.
+        source: How candidates are chosen and texts changed.
+        rng: Decides.
+
+    Returns:
+        The question, with at least one candidate.
+    """
+    record = records[index]
+    if isinstance(record, RankingRecord):
+        return _about_passages(record, records, source, rng)
+    return _about_labels(record, records, source, rng)
+
+
+def _about_passages(
+    record: RankingRecord,
+    records: Records[RankingRecord | ClassificationRecord],
+    source: SourceConfig,
+    rng: np.random.Generator,
+) -> Question:
+    room = _room(source, rng)
+    own = _without_repetitions(record)
+    positives = [index for index in own if record.grades[index] > 0]
+    others = [index for index in own if not record.grades[index] > 0]
+    grades: Sequence[float] = record.grades
+    if source.unjudged == "negative" and positives:
+        grades = [0.0 if math.isnan(grade) else grade for grade in grades]
+    # At least one place for a negative, if there is any: positives alone teach nothing.
+    most = room if not others and not source.random_negatives else max(1, room - 1)
+    if source.max_positives is not None:
+        most = min(most, source.max_positives)
+    kept = drawn(positives, most, rng)
+    kept += drawn(others, max(room - len(kept) - source.random_negatives, 0 if kept else 1), rng)
+    foreign = _foreign_passages(record, records, min(source.random_negatives, room - len(kept)), rng)
+    passages = [record.passages[index] for index in kept] + foreign
+    order = rng.permutation(len(passages)).tolist()
+
+    def arranged(values: Sequence[float], of_foreign: float) -> tuple[float, ...]:
+        column = [values[index] for index in kept] + [of_foreign] * len(foreign)
+        return tuple(column[place] for place in order)
+
+    return Question(
+        text=changed_query(record.query, source.augment, rng),
+        candidates=tuple(
+            cut_passage(shortened(passages[place], source.max_passage_words), source.augment, rng) for place in order
+        ),
+        grades=arranged(grades, 0.0),
+        teacher_scores={name: arranged(scores, UNKNOWN) for name, scores in record.teacher_scores.items()},
+        examples=_shown(record, records, source.augment, rng),
+        place=record.place,
+    )
+
+
+def _about_labels(
+    record: ClassificationRecord,
+    records: Records[RankingRecord | ClassificationRecord],
+    source: SourceConfig,
+    rng: np.random.Generator,
+) -> Question:
+    room = _room(source, rng)
+    true = set(record.labels)
+    kept = drawn([label for label in record.all_labels if label in true], room, rng)
+    kept += drawn([label for label in record.all_labels if label not in true], room - len(kept), rng)
+    labels = tuple(kept[place] for place in rng.permutation(len(kept)).tolist())
+    return Question(
+        text=changed_text(record.text, source.augment, rng),
+        candidates=labels,
+        grades=tuple(float(label in true) for label in labels),
+        teacher_scores={},
+        examples=_shown(record, records, source.augment, rng),
+        place=record.place,
+    )
+
+
+def _room(source: SourceConfig, rng: np.random.Generator) -> int:
+    least = source.max_candidates if source.min_candidates is None else source.min_candidates
+    return int(rng.integers(least, source.max_candidates + 1))
+
+
+def _without_repetitions(record: RankingRecord) -> list[int]:
+    """Positions of the passages that differ; of equal ones the best-graded: a copy of a positive is no negative."""
+    best: dict[str, int] = {}
+    for index, passage in enumerate(record.passages):
+        known = best.get(passage)
+        if known is None or _worth(record.grades[index]) > _worth(record.grades[known]):
+            best[passage] = index
+    return sorted(best.values())
+
+
+def _worth(grade: float) -> float:
+    return -math.inf if math.isnan(grade) else grade
+
+
+def _foreign_passages(
+    record: RankingRecord,
+    records: Records[RankingRecord | ClassificationRecord],
+    count: int,
+    rng: np.random.Generator,
+) -> list[str]:
+    """Passages of other queries; fewer than asked for where the draws hit passages that are there already."""
+    found: list[str] = []
+    taken = {record.query, *record.passages}
+    for _ in range(count):
+        other = records[int(rng.integers(len(records)))]
+        assert isinstance(other, RankingRecord), "a source holds one kind"
+        passage = other.passages[int(rng.integers(len(other.passages)))]
+        if passage not in taken and other.query != record.query:
+            found.append(passage)
+            taken.add(passage)
+    return found
+
+
+def _shown(
+    record: RankingRecord | ClassificationRecord,
+    records: Records[RankingRecord | ClassificationRecord],
+    settings: AugmentConfig,
+    rng: np.random.Generator,
+) -> tuple[Example, ...]:
+    chosen = list(record.examples)
+    if settings.max_examples is not None:
+        chosen = []
+        for place in range(int(rng.integers(settings.max_examples + 1))):
+            if rng.random() < settings.random_examples:
+                other = records[int(rng.integers(len(records)))]
+                if other.place != record.place:  # it would give the answer away
+                    chosen.append(example_of(other, rng))
+            elif place < len(record.examples):
+                chosen.append(record.examples[place])
+    return tuple(
+        # With nothing else to show, the example would say nothing.
+        Example(example.text, example.true_labels)
+        if rng.random() < settings.drop_false_labels and example.true_labels
+        else example
+        for example in chosen
+    )

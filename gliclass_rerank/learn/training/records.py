@@ -1,0 +1,240 @@
+"""What one line of training data says, checked field by field; the formats are described in docs/training.md.
+
+A message names the file and the line. Keys that are not listed here are ignored, so that a file may carry notes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gliclass_rerank.checks import checked_text, named
+from gliclass_rerank.errors import DataError, InputError, listed, shown
+from gliclass_rerank.learn.evaluation.files import Record, read_json
+from gliclass_rerank.types import Example
+
+UNKNOWN = math.nan
+"""The grade of a candidate that nobody judged."""
+
+
+@dataclass(frozen=True)
+class RankingRecord:
+    """A query with passages.
+
+    Attributes:
+        place: File and line.
+        query: What is searched for; not blank.
+        passages: At least one.
+        grades: One a passage, positive from above 0; `UNKNOWN` where there is none.
+        teacher_scores: By teacher's name, one score a passage.
+        examples: Judged examples to show beside the query.
+    """
+
+    place: str
+    query: str
+    passages: tuple[str, ...]
+    grades: tuple[float, ...]
+    teacher_scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    examples: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True)
+class ClassificationRecord:
+    """A text with labels.
+
+    Attributes:
+        place: File and line.
+        text: What is classified; not blank.
+        labels: What applies; may be empty.
+        all_labels: What could apply, `labels` among it; at least one.
+        examples: Judged examples to show beside the text.
+    """
+
+    place: str
+    text: str
+    labels: tuple[str, ...]
+    all_labels: tuple[str, ...]
+    examples: tuple[Example, ...] = ()
+
+
+def ranking_record(record: Record) -> RankingRecord:
+    """Read one line: passages with grades or teacher scores, or positives and negatives.
+
+    Args:
+        record: The line.
+
+    Returns:
+        What it says.
+
+    Raises:
+        DataError: A field is missing, of the wrong type, or does not fit another one.
+    """
+    query, examples = _text(record, "query"), _examples(record)
+    if "passages" in record.fields:
+        if short := {"positives", "negatives"} & record.fields.keys():
+            raise DataError(f"{record.place}: `passages` goes with `grades`, not with {listed(short)}")
+        passages = _texts(record, "passages")
+        grades = _grades(record, len(passages))
+        scores = _teacher_scores(record, len(passages))
+        if not scores and all(map(math.isnan, grades)):
+            raise DataError(
+                f"{record.place}: nothing to learn: no passage has a grade, and there are no teacher scores"
+            )
+    else:
+        positives, negatives = _texts(record, "positives"), _texts(record, "negatives")
+        passages, scores = positives + negatives, {}
+        grades = (1.0,) * len(positives) + (0.0,) * len(negatives)
+    if not passages:
+        raise DataError(f"{record.place}: a query needs at least one passage, got none")
+    return RankingRecord(record.place, query, passages, grades, scores, examples)
+
+
+def classification_record(record: Record, known_labels: Sequence[str] | None = None) -> ClassificationRecord:
+    """Read one line: a text, the labels that apply, and perhaps all labels.
+
+    Args:
+        record: The line.
+        known_labels: All labels, for lines that do not list them.
+
+    Returns:
+        What it says.
+
+    Raises:
+        DataError: A field is missing or of the wrong type, or a label is not one of all labels.
+    """
+    text, labels = _text(record, "text"), _texts(record, "labels")
+    if record.fields.get("all_labels") is not None:
+        all_labels = _texts(record, "all_labels")
+    elif known_labels is not None:
+        all_labels = tuple(known_labels)
+    else:
+        raise DataError(f"{record.place}: `all_labels` is missing, and neither the config nor labels.json has a list")
+    if not all_labels:
+        raise DataError(f"{record.place}: `all_labels` must hold at least one label, got none")
+    if strange := set(labels).difference(all_labels):
+        raise DataError(f"{record.place}: labels must be among all labels, got {listed(strange)}")
+    return ClassificationRecord(record.place, text, labels, tuple(dict.fromkeys(all_labels)), _examples(record))
+
+
+def _text(record: Record, key: str) -> str:
+    text = _valid(record, key, record.string(key))
+    if not text.strip():
+        raise DataError(f"{record.place}: `{key}` must not be blank, got {shown(text)}")
+    return text
+
+
+def _texts(record: Record, key: str) -> tuple[str, ...]:
+    return tuple(_valid(record, f"{key}[{index}]", text) for index, text in enumerate(record.strings(key)))
+
+
+def _valid(record: Record, key: str, text: str) -> str:
+    try:
+        return checked_text(f"`{key}`", text)  # JSON can spell half of a surrogate pair
+    except InputError as error:
+        raise DataError(f"{record.place}: {error}") from None
+
+
+def _examples(record: Record) -> tuple[Example, ...]:
+    values = record.fields.get("examples")
+    if values is None:
+        return ()
+    if not isinstance(values, list):
+        raise DataError(f"{record.place}: `examples` must be a list, got {shown(values)}")
+    return tuple(_example(record, number, value) for number, value in enumerate(values))
+
+
+def _example(record: Record, number: int, value: object) -> Example:
+    try:
+        example = Example.of(value)  # type: ignore[arg-type] # refused if it is no mapping
+    except InputError as error:
+        raise DataError(f"{record.place}: `examples[{number}]`: {error}") from None
+    if not example.text.strip():
+        raise DataError(f"{record.place}: `examples[{number}]`: an example's `text` must not be blank")
+    return example
+
+
+def _grades(record: Record, count: int) -> tuple[float, ...]:
+    values = record.fields.get("grades")
+    if values is None:
+        return (UNKNOWN,) * count
+    return _numbers(
+        record, "grades", [UNKNOWN if value is None else value for value in _list(record, "grades", values)], count
+    )
+
+
+def _teacher_scores(record: Record, count: int) -> dict[str, tuple[float, ...]]:
+    values = record.fields.get("teacher_scores")
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise DataError(f"{record.place}: `teacher_scores` must map names to lists, got {shown(values)}")
+    return {
+        name: _numbers(
+            record,
+            f"teacher_scores.{named(name)}",
+            _list(record, f"teacher_scores.{named(name)}", scores),
+            count,
+            finite=True,
+        )
+        for name, scores in values.items()
+    }
+
+
+def _list(record: Record, key: str, values: object) -> list[object]:
+    if not isinstance(values, list):
+        raise DataError(f"{record.place}: `{key}` must be a list of numbers, got {shown(values)}")
+    return values
+
+
+def _numbers(
+    record: Record, key: str, values: Sequence[object], count: int, *, finite: bool = False
+) -> tuple[float, ...]:
+    if len(values) != count:
+        raise DataError(
+            f"{record.place}: `{key}` must have one number for each of the {count} passages, got {len(values)}"
+        )
+    for value in values:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or math.isinf(value) or (finite and math.isnan(value)):  # type: ignore[arg-type] # a number
+            raise DataError(f"{record.place}: `{key}` must hold finite numbers, got {shown(value)}")
+    return tuple(float(value) for value in values)  # type: ignore[arg-type] # checked above
+
+
+def known_labels(path: Path) -> tuple[str, ...] | None:
+    """Read the `labels.json` beside a data file: a JSON list of labels; None if there is none.
+
+    Args:
+        path: The data file.
+
+    Returns:
+        The labels in file order.
+
+    Raises:
+        DataError: The file is not a list of different strings.
+    """
+    file = path.parent / "labels.json"
+    return read_labels(file) if file.is_file() else None
+
+
+def read_labels(file: Path) -> tuple[str, ...]:
+    """Read a JSON list of labels.
+
+    Args:
+        file: The file.
+
+    Returns:
+        The labels in file order.
+
+    Raises:
+        DataError: The file cannot be read or is not a list of different strings.
+    """
+    labels = read_json(file)
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise DataError(f"{named(file)}: must be a JSON list of labels, got {shown(labels)}")
+    if len(set(labels)) < len(labels):
+        repeated = {label for label, count in Counter(labels).items() if count > 1}
+        raise DataError(f"{named(file)}: labels must differ, got {listed(repeated)} twice")
+    return tuple(labels)

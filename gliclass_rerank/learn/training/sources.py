@@ -1,0 +1,231 @@
+"""The records of one source: checked once from end to end, then read where they lie.
+
+Of a plain file only the place of each line is kept in memory; a gzipped file has no places to jump to, so its lines are
+kept.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+
+from gliclass_rerank.errors import DataError, shown
+from gliclass_rerank.learn.evaluation.files import GZIP_SUFFIX, Record, existing, read_jsonl, read_lines
+from gliclass_rerank.learn.training.config import DevConfig, SourceConfig, TrainConfig
+from gliclass_rerank.learn.training.records import (
+    ClassificationRecord,
+    RankingRecord,
+    classification_record,
+    known_labels,
+    ranking_record,
+)
+
+Parsed = TypeVar("Parsed")
+Parsed_co = TypeVar("Parsed_co", covariant=True)
+
+
+class Records(Protocol[Parsed_co]):
+    """Records by position."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Parsed_co: ...
+
+
+class RecordFile(Generic[Parsed]):
+    """The records of a JSONL file by position, blank lines skipped; safe to read from several threads.
+
+    Args:
+        path: The file; gzipped if its name ends in `.gz`.
+        parse: Reads one line.
+
+    Raises:
+        DataError: The file cannot be read, a line is malformed, or there is none.
+    """
+
+    def __init__(self, path: Path, parse: Callable[[Record], Parsed]) -> None:
+        self.path = path
+        self._parse = parse
+        self._lines = array("Q")  # line numbers of the records
+        for record in read_jsonl(path):
+            parse(record)
+            self._lines.append(record.line)
+        if not self._lines:
+            raise DataError(f"{path}: holds no records")
+        is_zipped = path.name.endswith(GZIP_SUFFIX)
+        self._texts = [text for _, text in read_lines(path)] if is_zipped else None
+        self._starts = None if is_zipped else _line_starts(path)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __getitem__(self, index: int) -> Parsed:
+        line = self._lines[index]
+        place = f"{self.path}:{line}"
+        try:
+            fields = json.loads(self._text(index, line))
+        except ValueError as error:
+            raise DataError(f"{place}: the file has changed since it was checked: {error}") from error
+        return self._parse(Record(place, line, fields))
+
+    def _text(self, index: int, line: int) -> str:
+        if self._texts is not None:
+            return self._texts[index]
+        assert self._starts is not None, "one of the two is kept"
+        with self.path.open("rb") as handle:
+            handle.seek(self._starts[line - 1])
+            return handle.readline().decode("utf-8-sig" if line == 1 else "utf-8")
+
+
+def _line_starts(path: Path) -> array[int]:
+    starts, position = array("Q"), 0
+    with path.open("rb") as handle:
+        for raw in handle:
+            starts.append(position)
+            position += len(raw)
+    return starts
+
+
+def load_source(config: SourceConfig, seed: int) -> Records[RankingRecord | ClassificationRecord]:
+    """Check a source's file and open it.
+
+    Args:
+        config: Where it lies and what it holds.
+        seed: Chooses the records of few-shot training.
+
+    Returns:
+        Its records, at least one.
+
+    Raises:
+        DataError: The file is missing or malformed, or a teacher that a loss names did not score every record.
+    """
+    if config.kind == "ranking":
+        ranking = open_ranking(config.path, config.teachers)
+        _check_comparable(config, ranking)
+        return ranking
+    records = open_classification(config)
+    return records if config.shots is None else _few(records, config.shots, seed)
+
+
+def open_ranking(path: Path, teachers: frozenset[str] = frozenset()) -> Records[RankingRecord]:
+    """Check and open a file of ranking records.
+
+    Args:
+        path: The file; `.gz` may be left out.
+        teachers: Teachers that must have scored every record.
+
+    Returns:
+        Its records.
+
+    Raises:
+        DataError: As for `load_source`.
+    """
+
+    def parse(record: Record) -> RankingRecord:
+        parsed = ranking_record(record)
+        if missing := sorted(teachers - parsed.teacher_scores.keys()):
+            raise DataError(
+                f"{parsed.place}: a loss wants the scores of the teacher {shown(missing[0])}, "
+                "which `teacher_scores` lacks"
+            )
+        return parsed
+
+    return RecordFile(_existing(path), parse)
+
+
+def _check_comparable(config: SourceConfig, records: Records[RankingRecord]) -> None:
+    """Refuse a source whose grades can teach nothing, such as mined candidates that are all unjudged."""
+    if config.unjudged == "negative" or config.random_negatives or all(loss.teachers for loss in config.losses):
+        return
+    for index in range(len(records)):
+        if len({grade for grade in records[index].grades if not math.isnan(grade)}) > 1:
+            return
+    raise DataError(
+        f"{config.path}: no record has two passages of different grades, so there is nothing to learn; "
+        "`unjudged: negative` counts passages without a grade as negatives"
+    )
+
+
+def open_classification(config: SourceConfig | DevConfig) -> Records[ClassificationRecord]:
+    """Check and open classification records: a file, or `<split>.jsonl` of a folder.
+
+    Args:
+        config: Where they lie.
+
+    Returns:
+        The records.
+
+    Raises:
+        DataError: As for `load_source`.
+    """
+    path = data_file(config.path, config.split)
+    labels = known_labels(path) if config.labels is None else config.labels
+    return RecordFile(path, lambda record: classification_record(record, labels))
+
+
+def data_file(path: Path, split: str) -> Path:
+    """Find the file that a path and a split mean.
+
+    Args:
+        path: A file, of which `.gz` may be left out, or a folder with `<split>.jsonl`.
+        split: Which file of a folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        DataError: There is none.
+    """
+    return _existing(path / f"{split}.jsonl" if path.is_dir() else path)
+
+
+def _existing(path: Path) -> Path:
+    found = existing(path)
+    if found is None:
+        raise DataError(f"{path}: no such file, plain or .gz")
+    return found
+
+
+class _Chosen(Generic[Parsed]):
+    """Some records of a file."""
+
+    def __init__(self, records: Records[Parsed], positions: list[int]) -> None:
+        self._records, self._positions = records, positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, index: int) -> Parsed:
+        return self._records[self._positions[index]]
+
+
+def _few(records: Records[ClassificationRecord], shots: int, seed: int) -> Records[ClassificationRecord]:
+    """A seeded choice of so many records of each label; a record with several labels counts for each of them."""
+    wanted: dict[str, int] = {}
+    chosen = []
+    for position in np.random.default_rng([seed, len(records)]).permutation(len(records)).tolist():
+        labels = records[position].labels
+        if any(wanted.get(label, 0) < shots for label in labels):
+            chosen.append(position)
+            for label in labels:
+                wanted[label] = wanted.get(label, 0) + 1
+    return _Chosen(records, sorted(chosen))
+
+
+def data_files(config: TrainConfig) -> dict[str, int]:
+    """Size in bytes of each data file of a run, so that a resumed run notices that one has changed."""
+    sizes: dict[str, int] = {}
+    parts: list[SourceConfig | DevConfig] = [*config.sources, *config.dev]
+    for number, part in enumerate(parts):
+        if part.path.is_dir() and part.kind == "ranking":  # a collection: many files
+            found = sorted(entry for entry in part.path.iterdir() if entry.is_file())
+        else:
+            found = [data_file(part.path, part.split)]
+        sizes |= {f"{number}: {path.name}": path.stat().st_size for path in found}
+    return sizes

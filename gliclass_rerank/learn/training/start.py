@@ -1,0 +1,39 @@
+"""The checkpoint that training starts from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from gliclass_rerank.checkpoint.loading import Checkpoint, load_checkpoint
+from gliclass_rerank.errors import ConfigError
+from gliclass_rerank.learn.training.config import StartConfig
+
+
+def load_start(start: StartConfig) -> Checkpoint:
+    """Load the start checkpoint and change in it what the config asks for.
+
+    Args:
+        start: Which one, and the changes.
+
+    Returns:
+        The checkpoint; its config says what it is now.
+
+    Raises:
+        CheckpointError: It cannot be loaded.
+        ConfigError: A change has no meaning for it.
+    """
+    checkpoint = load_checkpoint(start.model, revision=start.revision)
+    changes = {
+        key: value for key in ("attention_plan", "query_attention_start") if (value := getattr(start, key)) is not None
+    }
+    if changes and checkpoint.config.is_bi_encoder:
+        raise ConfigError(f"a bi-encoder has no attention plan, so `{min(changes)}` has no meaning for it")
+    config = replace(checkpoint.config, **changes)
+    checkpoint.model.config = config
+    if start.logit_scale is not None:
+        if not (config.normalize_features or config.is_bi_encoder):
+            raise ConfigError("`logit_scale` needs a start model with `normalize_features`; this one never reads it")
+        torch.nn.init.constant_(checkpoint.model.logit_scale, start.logit_scale)
+    return replace(checkpoint, config=config)

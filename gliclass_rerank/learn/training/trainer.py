@@ -1,0 +1,255 @@
+"""The training loop.
+
+An own loop, not transformers' `Trainer`, because (tried with transformers 5.23) a `Trainer` that is killed while it
+saves leaves a checkpoint it cannot resume from; it seeds the generators of the whole process; after a run in one
+precision no other one can be trained in the same process; and it cannot save tied weights of a plain module. Optimizer,
+schedule, data, evaluation, saving and reports would all have been replaced, which leaves the forty lines of `_step`.
+
+A run is a function of its config: what a step does depends on its number and the weights alone. So a state holds
+weights, the optimizer's moments and a few numbers, and a resumed run ends with the weights of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+
+import torch
+
+from gliclass_rerank._imports import require
+from gliclass_rerank.errors import BackendError, ConfigError
+from gliclass_rerank.learn.training.batches import Batch
+from gliclass_rerank.learn.training.config import TrainConfig
+from gliclass_rerank.learn.training.curves import Journal, draw
+from gliclass_rerank.learn.training.dev import DevSets, LiveScorer, columns, selected
+from gliclass_rerank.learn.training.folder import Progress, RunFolder
+from gliclass_rerank.learn.training.gradients import Gradients
+from gliclass_rerank.learn.training.optimizer import (
+    build_optimizer,
+    clip_gradients,
+    freeze,
+    named_state,
+    rate_factor,
+    restore_state,
+    set_dropout,
+    set_rates,
+)
+from gliclass_rerank.learn.training.reports import Pace, Report
+from gliclass_rerank.learn.training.sources import data_files
+from gliclass_rerank.learn.training.start import load_start
+from gliclass_rerank.learn.training.stream import prepared
+from gliclass_rerank.learn.training.workers import Workers
+from gliclass_rerank.runtime.placement import resolve_placement
+
+_TRAIN_COLUMNS: Final = ("step", "loss", "gradient_norm", "rate_factor", "tokens", "padded_tokens", "seconds")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run, or this part of it, ended.
+
+    Attributes:
+        progress: How far it is.
+        num_steps: Steps in all.
+        is_finished: Whether nothing is left to do: all steps are done, or patience ran out.
+    """
+
+    progress: Progress
+    num_steps: int
+    is_finished: bool
+
+
+def train(
+    config: TrainConfig,
+    *,
+    minutes: float | None = None,
+    fresh: bool = False,
+    on_report: Callable[[Report], object] | None = None,
+) -> Outcome:
+    """Train, or go on with a run that was stopped or killed.
+
+    Args:
+        config: What to do. A run of the same config in its `output` is resumed.
+        minutes: Stop after about so many minutes, at the end of a step; calling again goes on.
+        fresh: Throw away a run that is there and start anew.
+        on_report: Called after every step and evaluation.
+
+    Returns:
+        How it ended. `output/last` holds the newest checkpoint, `output/best` the best one on the dev sets.
+
+    Raises:
+        ConfigError: The config does not fit the model, or `output` holds something else than this run.
+        DataError: A data file is missing or malformed.
+        CheckpointError: The start checkpoint or the run's state cannot be loaded.
+        BackendError: The loss is no longer a number.
+        MissingDependencyError: A package that the config asks for is not installed.
+    """
+    if minutes is not None and not minutes > 0:
+        raise ConfigError(f"`minutes` must be above 0, got {minutes}")
+    deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    threads = 1 if config.threads is None and config.processes > 1 else config.threads
+    with _own_settings(threads):
+        return _Run(config, fresh, on_report or (lambda _: None)).go(deadline)
+
+
+@contextmanager
+def _own_settings(threads: int | None) -> Iterator[None]:
+    """Threads and random state for the run alone; the process gets its own back."""
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Run:
+    def __init__(self, config: TrainConfig, fresh: bool, on_report: Callable[[Report], object]) -> None:
+        self.config, self.on_report = config, on_report
+        if config.plot:
+            require("matplotlib.figure", extra="train")  # before hours are spent
+        self.dev = DevSets(config.dev)
+        self.folder, data_sizes = RunFolder(config.output), data_files(config)
+        goes_on = not fresh and self.folder.holds(config, data_sizes)
+        saved = self.folder.load_state() if goes_on else None
+        self.progress = Progress() if saved is None else saved.progress
+        self.device = resolve_placement(config.device).device
+        self.checkpoint = load_start(config.start) if saved is None else saved.checkpoint
+        self.model = self.checkpoint.model.to(self.device)
+        freeze(self.model, embeddings=config.freeze_embeddings, layers=config.frozen_layers)
+        set_dropout(self.model, config.dropout)
+        self.optimizer = build_optimizer(self.model, config)
+        if saved is not None:
+            restore_state(self.model, self.optimizer, saved.optimizer)
+        self.gradients = Gradients(config, self.checkpoint)
+        self.scorer = LiveScorer(self.model, self.gradients.planner, self.gradients.example_format)
+        self.num_steps = _num_steps(config, self.gradients.stream.num_records)
+        self.pace = Pace()
+        # Only now, because a config that does not work shall neither take a folder nor empty one.
+        if goes_on:
+            self.folder.tidy()
+        else:
+            self.folder.begin(config, data_sizes)
+        # A run that was killed before its first state starts all over, the evaluation at step 0 included.
+        written = -1 if saved is None else self.progress.step
+        self.train_journal = Journal(config.output / "train.csv", _TRAIN_COLUMNS, after=written)
+        self.dev_journal = Journal(config.output / "dev.csv", ("step", "selected", *columns(config.dev)), after=written)
+
+    @property
+    def is_finished(self) -> bool:
+        return self.progress.stopped_early or self.progress.step >= self.num_steps
+
+    def go(self, deadline: float) -> Outcome:
+        """Run until the end or the deadline."""
+        if self.progress.step == 0 and self.config.dev:
+            self._evaluate()
+        if not self.is_finished:
+            with (
+                Workers(self.config, self.model, self.progress.step) as self.workers,
+                closing(prepared(self.gradients.prepare, self.progress.step)) as steps,
+            ):
+                self._loop(steps, deadline)
+        return Outcome(self.progress, self.num_steps, self.is_finished)
+
+    def _loop(self, steps: Iterator[list[list[Batch]]], deadline: float) -> None:
+        config = self.config
+        while not self.is_finished:
+            self._step(steps)
+            step = self.progress.step
+            is_due = config.eval_every is not None and step % config.eval_every == 0
+            if self.config.dev and (is_due or step == self.num_steps):
+                self._evaluate()
+            ends = self.is_finished or time.monotonic() >= deadline
+            if ends:
+                self.folder.save_model("last", self.checkpoint)
+                self._draw()
+            if ends or step % config.checkpoint_every == 0:
+                state = named_state(self.model, self.optimizer)
+                self.folder.save_state(self.progress, self.checkpoint, state, keep=config.keep_checkpoints)
+            if ends:
+                return
+
+    def _step(self, steps: Iterator[list[list[Batch]]]) -> None:
+        config, progress = self.config, self.progress
+        started = time.monotonic()
+        self.workers.start(progress.step)
+        own = self.gradients.add(next(steps), progress.step)
+        part = sum(self.workers.finish(), own)
+        factor = rate_factor(progress.step, self.num_steps, warmup_share=config.warmup_share, schedule=config.schedule)
+        norm = self._update(part.loss, factor)
+        seconds = time.monotonic() - started
+        self.progress = replace(
+            progress,
+            step=progress.step + 1,
+            num_tokens=progress.num_tokens + part.num_tokens,
+            num_padded=progress.num_padded + part.num_padded,
+            seconds=progress.seconds + seconds,
+        )
+        row = (self.progress.step, part.loss, norm, factor, part.num_tokens, part.num_padded, seconds)
+        self.train_journal.add(dict(zip(_TRAIN_COLUMNS, row, strict=True)))
+        self.pace.add_step(seconds, part.num_tokens, part.num_padded)
+        self._report(part.loss, {})
+
+    def _update(self, step_loss: float, factor: float) -> float:
+        """Change the weights; the gradient's length is returned, and checked with the loss before."""
+        norm = clip_gradients(self.optimizer, self.config.max_gradient_norm)
+        if not (math.isfinite(step_loss) and math.isfinite(norm)):
+            raise BackendError(
+                f"the loss of step {self.progress.step + 1} is {step_loss} and its gradient's length {norm}; "
+                "lower the learning rates"
+            )
+        set_rates(self.optimizer, factor)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def _evaluate(self) -> None:
+        started = time.monotonic()
+        figures = self.dev.measure(self.scorer)
+        value = selected(self.config.dev, self.config.select, figures)
+        step, progress = self.progress.step, self.progress
+        self.dev_journal.add({"step": step, "selected": value, **figures})
+        if progress.best_figure is None or value > progress.best_figure:
+            self.progress = replace(progress, best_figure=value, best_step=step, evaluations_since_best=0)
+            self.folder.save_model("best", self.checkpoint)
+        else:
+            waited = progress.evaluations_since_best + 1
+            has_waited = self.config.patience is not None and waited >= self.config.patience
+            self.progress = replace(progress, evaluations_since_best=waited, stopped_early=has_waited)
+        self.folder.save_model("last", self.checkpoint)
+        self._draw()
+        self.pace.add_evaluation(time.monotonic() - started)
+        self._report(math.nan, figures)
+
+    def _draw(self) -> None:
+        if self.config.plot:
+            draw(self.config.output / "curves.png", self.train_journal.rows(), self.dev_journal.rows())
+
+    def _report(self, loss: float, figures: Mapping[str, float]) -> None:
+        steps_left = self.num_steps - self.progress.step
+        every = self.config.eval_every
+        evaluations_left = 0 if not self.config.dev else 1 if every is None else math.ceil(steps_left / every)
+        self.on_report(
+            Report(
+                step=self.progress.step,
+                num_steps=self.num_steps,
+                loss=loss,
+                tokens_per_second=self.pace.rate(self.pace.num_tokens),
+                padded_tokens_per_second=self.pace.rate(self.pace.num_padded),
+                seconds_left=self.pace.seconds_left(steps_left, evaluations_left),
+                figures=figures,
+            )
+        )
+
+
+def _num_steps(config: TrainConfig, num_records: int) -> int:
+    if config.steps is not None:
+        return config.steps
+    assert config.epochs is not None, "checked by TrainConfig"
+    return max(1, round(config.epochs * num_records / config.queries_per_step))

@@ -1,5 +1,0 @@
-"""Runs the steps; see `command`."""
-
-from gliclass_rerank.preparation.lists.command import main
-
-main()

@@ -1,0 +1,141 @@
+"""Judged examples within a budget of tokens, so that they never cost the query or leave no room for passages.
+
+Of one example's labels (passages, when ranking) no more than a number is shown: an example that grows with every
+judgement would otherwise be cut until nothing of it can be read. Then the longest parts are cut first, all to one
+length: an example is a query and some passages, and the passages are what is long. Examples that do not fit even so are
+left out from the end of the list, where the least similar ones are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from gliclass_rerank.prompt.layout import PromptLayout, ScoringRequest
+from gliclass_rerank.types import Example, Truncation
+
+
+def fit_examples(
+    layout: PromptLayout, ask: ScoringRequest, max_tokens: int
+) -> tuple[ScoringRequest, tuple[Truncation, ...]]:
+    """Cut an ask's examples.
+
+    Args:
+        layout: Writes them, and knows their length.
+        ask: What is asked; not changed.
+        max_tokens: How many tokens the examples may take, markers included; below 1 leaves none.
+
+    Returns:
+        The ask with shorter or fewer examples, and which of its examples lost how many tokens, labels that were left
+        out included, ascending by index; one that was left out has lost them all.
+    """
+    shown = replace(ask, examples=tuple(_with_fewer_labels(example, ask) for example in ask.examples))
+    fitted, cut = _fit_tokens(layout, shown, max_tokens)
+    if shown.examples == ask.examples:
+        return fitted, cut
+    lost = {truncation.index: truncation.num_lost for truncation in cut}
+    reported = []
+    for index, (whole, part) in enumerate(zip(ask.examples, shown.examples, strict=True)):
+        num_tokens, num_shown = (_Measured.of(layout, example, ask).num_tokens for example in (whole, part))
+        num_lost = num_tokens - num_shown + lost.get(index, 0)
+        if num_lost:
+            reported.append(Truncation(index, num_tokens, num_lost))
+    return fitted, tuple(reported)
+
+
+def _with_fewer_labels(example: Example, ask: ScoringRequest) -> Example:
+    """An example with its first labels; if there are too many of both kinds, half are false ones."""
+    if ask.max_example_labels is None:
+        return example
+    most, num_false = ask.max_example_labels, len(_shown_false_labels(example, ask))
+    kept_false = min(num_false, max(most // 2, most - len(example.true_labels)))
+    return replace(
+        example,
+        true_labels=example.true_labels[: most - kept_false],
+        false_labels=example.false_labels[:kept_false] if num_false else example.false_labels,
+    )
+
+
+def _shown_false_labels(example: Example, ask: ScoringRequest) -> tuple[str, ...]:
+    # The few-shot format never shows them.
+    return example.false_labels if ask.example_format == "rac" else ()
+
+
+def _fit_tokens(
+    layout: PromptLayout, ask: ScoringRequest, max_tokens: int
+) -> tuple[ScoringRequest, tuple[Truncation, ...]]:
+    if not ask.examples:
+        return ask, ()
+    bare = _num_tokens(layout, replace(ask, examples=()))
+    if _num_tokens(layout, ask) - bare <= max_tokens:
+        return ask, ()
+    measured = [_Measured.of(layout, example, ask) for example in ask.examples]
+    for count in range(len(measured), 0, -1):
+        shown = measured[:count]
+        parts = sum(example.num_tokens for example in shown)
+        whole = _num_tokens(layout, replace(ask, examples=ask.examples[:count])) - bare
+        room = max_tokens - (whole - parts)
+        # A cut may split a word differently, so the result is measured; what it is too long by is cut once more.
+        while room >= sum(len(example.parts) for example in shown):
+            limit = _level([length for example in shown for length in example.lengths], room)
+            fitted = replace(ask, examples=tuple(example.cut(layout, limit) for example in shown))
+            excess = _num_tokens(layout, fitted) - bare - max_tokens
+            if excess <= 0:
+                lost = [example.lost(limit) for example in shown] + [m.num_tokens for m in measured[count:]]
+                return fitted, tuple(
+                    Truncation(index, example.num_tokens, num_lost)
+                    for index, (example, num_lost) in enumerate(zip(measured, lost, strict=True))
+                    if num_lost
+                )
+            room -= excess
+    everything = tuple(Truncation(index, m.num_tokens, m.num_tokens) for index, m in enumerate(measured))
+    return replace(ask, examples=()), everything
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """An example with the parts that are shown, its text first, and their tokens."""
+
+    example: Example
+    parts: tuple[str, ...]
+    lengths: tuple[int, ...]
+
+    @classmethod
+    def of(cls, layout: PromptLayout, example: Example, ask: ScoringRequest) -> _Measured:
+        parts = (example.text, *example.true_labels, *_shown_false_labels(example, ask))
+        return cls(example, parts, tuple(map(len, layout.candidates(parts))))
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(self.lengths)
+
+    def lost(self, limit: int) -> int:
+        return sum(max(0, length - limit) for length in self.lengths)
+
+    def cut(self, layout: PromptLayout, limit: int) -> Example:
+        text, *labels = [
+            layout.beginning(part, limit) if length > limit else part
+            for part, length in zip(self.parts, self.lengths, strict=True)
+        ]
+        num_true = len(self.example.true_labels)
+        return replace(
+            self.example,
+            text=text,
+            true_labels=tuple(labels[:num_true]),
+            false_labels=tuple(labels[num_true:]) or self.example.false_labels,
+        )
+
+
+def _level(lengths: Sequence[int], room: int) -> int:
+    """The greatest length to which all can be cut so that together they have at most `room`."""
+    left = room
+    for position, length in enumerate(sorted(lengths)):
+        remaining = len(lengths) - position
+        if length * remaining > left:
+            return left // remaining
+        left -= length
+    return max(lengths)
+
+
+def _num_tokens(layout: PromptLayout, ask: ScoringRequest) -> int:
+    return len(layout.query_block(ask).ids)

@@ -1,0 +1,335 @@
+"""From texts to token sequences that fit: windows are planned in tokens before anything is concatenated.
+
+When ranking, the query and the markers always survive and passages are cut; when classifying, labels and prompt
+survive and the text is cut. Examples have a share of the room and are cut to it. What was cut is reported. Upstream
+concatenates first and truncates on the right, which loses the query or whole candidates without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, Protocol
+
+from gliclass_rerank.calls.cancellation import check_cancelled
+from gliclass_rerank.errors import InputError, WindowOverflowError
+from gliclass_rerank.prompt.budget import fit_examples
+from gliclass_rerank.prompt.layout import Encoded, Frame, PromptLayout, ScoringRequest
+from gliclass_rerank.prompt.tokenizer import TextTokenizer
+from gliclass_rerank.prompt.windows import pack
+from gliclass_rerank.types import Blocks, TokenIds, Truncation, Window
+
+TruncateSide = Literal["candidates", "text"]
+
+# Texts tokenised between two looks at whether the call is still wanted; enough for the tokenizer's threads.
+_TOKENISED_AT_ONCE: Final = 1024
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sequences for one ask.
+
+    Attributes:
+        requests: What the model will read; windows, or exactly one `Blocks`.
+        members: For each request, the positions in `ScoringRequest.candidates` of its candidates, in marker order.
+        truncated: Candidates that were cut, ascending by index.
+        text_truncation: The cut of the text (index 0), or None.
+        truncated_examples: Examples that were cut or left out, ascending by index.
+    """
+
+    requests: tuple[Window | Blocks, ...]
+    members: tuple[tuple[int, ...], ...]
+    truncated: tuple[Truncation, ...] = ()
+    text_truncation: Truncation | None = None
+    truncated_examples: tuple[Truncation, ...] = ()
+
+    @property
+    def sees_companions(self) -> bool:
+        """Whether candidates of one request attend to each other."""
+        return any(isinstance(request, Window) for request in self.requests)
+
+
+class Planner(Protocol):
+    """Plans one ask; safe to share between threads."""
+
+    def plan(self, ask: ScoringRequest, *, truncate_side: TruncateSide) -> Plan:
+        """Turn texts into sequences that fit.
+
+        Args:
+            ask: At least one candidate.
+            truncate_side: Which side is cut when there is no room.
+
+        Returns:
+            The plan.
+
+        Raises:
+            WindowOverflowError: What must survive leaves no room for the rest.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowPlanner:
+    """Windows with several candidates each: the `joint` plan and the fused bi-encoder.
+
+    Attributes:
+        layout: Writes the prompt.
+        max_window_tokens: No window is longer than this.
+        window_tokens: The length to pack passages to, from the tokens each window repeats. Labels are packed to
+            `max_window_tokens` instead, because public checkpoints were trained with all of them in view.
+        label_tokenizer: The label encoder's tokenizer (fused bi-encoder only).
+        max_label_tokens: Longest sequence for the label encoder.
+        max_example_tokens: Tokens of all examples at most; they never get more than what the query and a quarter of
+            the window for passages leave, or when classifying half of what labels leave, if the text needs the rest.
+    """
+
+    layout: PromptLayout
+    max_window_tokens: int
+    window_tokens: Callable[[int], int]
+    label_tokenizer: TextTokenizer | None = None
+    max_label_tokens: int = 0
+    max_example_tokens: int | None = None
+
+    def plan(self, ask: ScoringRequest, *, truncate_side: TruncateSide) -> Plan:
+        """See `Planner.plan`."""
+        label_ids: list[TokenIds] = []
+        truncated: tuple[Truncation, ...] = ()
+        ask, cut_examples = fit_examples(self.layout, ask, self._example_room(ask, truncate_side))
+        if self.label_tokenizer is None:
+            frame, candidates = self.layout.joint(ask), _in_parts(self.layout.candidates, ask.candidates)
+        else:
+            frame = self.layout.fused(ask)
+            candidates = [()] * len(ask.candidates)
+            label_ids, truncated = _label_sequences(self.label_tokenizer, ask.candidates, self.max_label_tokens)
+        if truncate_side == "text":
+            frame, groups, lost = self._fit_text(frame, candidates)
+        else:
+            groups, candidates, cut = self._fit_candidates(frame, candidates)
+            truncated, lost = cut or truncated, None
+        return Plan(
+            requests=tuple(
+                self._window(frame, [candidates[i] for i in group], [label_ids[i] for i in group] if label_ids else [])
+                for group in groups
+            ),
+            members=tuple(map(tuple, groups)),
+            truncated=truncated,
+            text_truncation=lost,
+            truncated_examples=cut_examples,
+        )
+
+    def _example_room(self, ask: ScoringRequest, truncate_side: TruncateSide) -> int:
+        if not ask.examples:
+            return 0
+        bare = replace(ask, examples=())
+        frame = self.layout.joint(bare) if self.label_tokenizer is None else self.layout.fused(bare)
+        room = self.max_window_tokens - self._overhead(frame)
+        if truncate_side == "candidates":
+            room -= self.max_window_tokens // 4
+        else:
+            labels = (
+                [()] * len(ask.candidates)
+                if self.label_tokenizer
+                else _in_parts(self.layout.candidates, ask.candidates)
+            )
+            room -= min(sum(1 + len(ids) for ids in labels), (room + frame.num_truncatable) // 2)
+            room = max(room, (room + frame.num_truncatable) // 2)
+        return _least(room, self.max_example_tokens)
+
+    def _overhead(self, frame: Frame) -> int:
+        tokenizer = self.layout.tokenizer
+        special = len(tokenizer.prefix_ids) + len(tokenizer.suffix_ids)
+        return special + len(frame.head.ids) + 1 + len(frame.tail.ids)
+
+    def _fit_candidates(
+        self, frame: Frame, candidates: Sequence[TokenIds]
+    ) -> tuple[list[range], list[TokenIds], tuple[Truncation, ...]]:
+        overhead = self._overhead(frame)
+        room = self.max_window_tokens - overhead - 1
+        if room < 1:
+            raise WindowOverflowError(
+                f"the query takes {overhead} of the window's {self.max_window_tokens} tokens "
+                "and leaves no room for a passage"
+            )
+        kept, truncated = _cut(candidates, room)
+        target = min(self.max_window_tokens, self.window_tokens(overhead))
+        groups = pack([1 + len(ids) for ids in kept], max(1, target - overhead))
+        return groups, kept, truncated
+
+    def _fit_text(self, frame: Frame, labels: Sequence[TokenIds]) -> tuple[Frame, list[range], Truncation | None]:
+        """All labels in one window if the text keeps half of the room, else as few windows as that takes."""
+        room = self.max_window_tokens - self._overhead(frame) + frame.num_truncatable
+        lengths = [1 + len(ids) for ids in labels]
+        groups = pack(lengths, max(room - frame.num_truncatable, room // 2, 1))
+        longest = max(sum(lengths[i] for i in group) for group in groups)
+        left = room - longest
+        if left < min(1, frame.num_truncatable):
+            raise WindowOverflowError(
+                f"prompt, examples and labels take {self.max_window_tokens - left} of the window's "
+                f"{self.max_window_tokens} tokens and leave no room for the text"
+            )
+        shortened, lost = _shorten(frame, left)
+        return shortened, groups, lost
+
+    def _window(self, frame: Frame, candidates: Sequence[TokenIds], label_ids: Sequence[TokenIds]) -> Window:
+        tokenizer, label_id, sep_id = self.layout.tokenizer, self.layout.label_id, self.layout.sep_id
+        assert label_id is not None, "checked when the checkpoint was loaded"
+        assert sep_id is not None, "checked when the checkpoint was loaded"
+        ids = [*tokenizer.prefix_ids, *frame.head.ids]
+        markers = []
+        for candidate in candidates:
+            markers.append(len(ids))
+            ids += [label_id, *candidate]
+        text_start = len(ids)
+        ids += [sep_id, *frame.tail.ids, *tokenizer.suffix_ids]
+        return Window(tuple(ids), tuple(markers), text_start, tuple(label_ids))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedQueryPlanner:
+    """The query in one block, each candidate in another: the `shared_query` plan.
+
+    Attributes:
+        layout: Writes the prompt.
+        max_window_tokens: No block is longer than this.
+        max_passage_tokens: Nor is the block of a passage; None sets no other limit. Labels are not passages.
+        max_example_tokens: Tokens of all examples at most; they never get more than what the query leaves, or when
+            classifying half of the block, if the text needs the rest.
+    """
+
+    layout: PromptLayout
+    max_window_tokens: int
+    max_passage_tokens: int | None = None
+    max_example_tokens: int | None = None
+
+    def plan(self, ask: ScoringRequest, *, truncate_side: TruncateSide) -> Plan:
+        """See `Planner.plan`."""
+        ask, cut_examples = fit_examples(self.layout, ask, self._example_room(ask, truncate_side))
+        query, lost = _fit_block(
+            self.layout.query_block(ask), self.layout.tokenizer, self.max_window_tokens, truncate_side
+        )
+        blocks, truncated = self.candidate_blocks(ask.candidates, truncate_side=truncate_side)
+        return replace(_block_plan(query, blocks, truncated, lost, truncate_side), truncated_examples=cut_examples)
+
+    def candidate_blocks(
+        self, texts: Sequence[str], *, truncate_side: TruncateSide
+    ) -> tuple[tuple[TokenIds, ...], tuple[Truncation, ...]]:
+        """The blocks of candidates, which do not depend on the query.
+
+        Args:
+            texts: Passages or labels.
+            truncate_side: As for `plan`.
+
+        Returns:
+            One block a candidate, and those that were cut.
+        """
+        suffix, label_id = self.layout.tokenizer.suffix_ids, self.layout.label_id
+        assert label_id is not None, "checked when the checkpoint was loaded"
+        longest = self.max_window_tokens
+        if truncate_side == "candidates":
+            longest = _least(longest, self.max_passage_tokens)
+        kept, truncated = _cut(_in_parts(self.layout.candidates, texts), max(longest - 1 - len(suffix), 0))
+        return tuple((label_id, *ids, *suffix) for ids in kept), truncated
+
+    def _example_room(self, ask: ScoringRequest, truncate_side: TruncateSide) -> int:
+        if not ask.examples:
+            return 0
+        tokenizer, bare = self.layout.tokenizer, self.layout.query_block(replace(ask, examples=()))
+        room = self.max_window_tokens - len(tokenizer.prefix_ids) - len(tokenizer.suffix_ids) - len(bare.ids)
+        if truncate_side == "text":
+            room = max(room, (room + bare.num_truncatable) // 2)
+        return _least(room, self.max_example_tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BiEncoderPlanner:
+    """The text and each label as sequences of their own, for two encoders.
+
+    Attributes:
+        layout: Writes the text.
+        max_window_tokens: Longest sequence for the text encoder.
+        label_tokenizer: The label encoder's tokenizer.
+        max_label_tokens: Longest sequence for the label encoder.
+    """
+
+    layout: PromptLayout
+    max_window_tokens: int
+    label_tokenizer: TextTokenizer
+    max_label_tokens: int
+
+    def plan(self, ask: ScoringRequest, *, truncate_side: TruncateSide) -> Plan:
+        """See `Planner.plan`."""
+        if ask.examples:
+            raise InputError("`examples` have no place in the architecture 'bi-encoder', which never reads them")
+        text, lost = _fit_block(
+            self.layout.bare_text(ask), self.layout.tokenizer, self.max_window_tokens, truncate_side
+        )
+        labels, truncated = _label_sequences(self.label_tokenizer, ask.candidates, self.max_label_tokens)
+        return _block_plan(text, tuple(labels), truncated, lost, truncate_side)
+
+
+def _in_parts(tokenise: Callable[[Sequence[str]], Sequence[TokenIds]], texts: Sequence[str]) -> list[TokenIds]:
+    """Tokenise many texts, unless the call is cancelled meanwhile."""
+    found: list[TokenIds] = []
+    for start in range(0, len(texts), _TOKENISED_AT_ONCE):
+        check_cancelled()
+        found += tokenise(texts[start : start + _TOKENISED_AT_ONCE])
+    return found
+
+
+def _least(room: int, limit: int | None) -> int:
+    return room if limit is None else min(room, limit)
+
+
+def _block_plan(
+    query: TokenIds,
+    blocks: tuple[TokenIds, ...],
+    truncated: tuple[Truncation, ...],
+    lost: Truncation | None,
+    truncate_side: TruncateSide,
+) -> Plan:
+    if truncated and truncate_side == "text":
+        label = truncated[0]
+        raise WindowOverflowError(
+            f"label {label.index} takes {label.num_tokens} tokens, {label.num_lost} more than fit its window"
+        )
+    return Plan((Blocks(query, blocks),), (tuple(range(len(blocks))),), truncated, lost)
+
+
+def _fit_block(
+    text: Encoded, tokenizer: TextTokenizer, max_tokens: int, truncate_side: TruncateSide
+) -> tuple[TokenIds, Truncation | None]:
+    special = len(tokenizer.prefix_ids) + len(tokenizer.suffix_ids)
+    total = len(text.ids) + special
+    frame = Frame(Encoded(()), text)
+    lost = None
+    if total > max_tokens:
+        left = max_tokens - total + text.num_truncatable
+        if truncate_side == "candidates" or left < 1:
+            raise WindowOverflowError(f"the query takes {total} tokens, more than the window's {max_tokens}")
+        frame, lost = _shorten(frame, left)
+    return (*tokenizer.prefix_ids, *frame.tail.ids, *tokenizer.suffix_ids), lost
+
+
+def _shorten(frame: Frame, left: int) -> tuple[Frame, Truncation | None]:
+    total = frame.num_truncatable
+    if total <= left:
+        return frame, None
+    return frame.without(total - left), Truncation(index=0, num_tokens=total, num_lost=total - left)
+
+
+def _cut(candidates: Sequence[TokenIds], room: int) -> tuple[list[TokenIds], tuple[Truncation, ...]]:
+    truncated = tuple(
+        Truncation(index, len(ids), len(ids) - room) for index, ids in enumerate(candidates) if len(ids) > room
+    )
+    return [ids[:room] for ids in candidates], truncated
+
+
+def _label_sequences(
+    tokenizer: TextTokenizer, texts: Sequence[str], max_tokens: int
+) -> tuple[list[TokenIds], tuple[Truncation, ...]]:
+    """Whole sequences for a label encoder; cut sequences keep their closing special tokens."""
+    kept, truncated = _cut(_in_parts(tokenizer.encode_sequences, texts), max_tokens)
+    closing = tokenizer.suffix_ids
+    for cut in truncated:
+        kept[cut.index] = kept[cut.index][: max_tokens - len(closing)] + closing
+    return kept, truncated

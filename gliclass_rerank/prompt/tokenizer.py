@@ -1,0 +1,186 @@
+"""A tokenizer whose state never changes and that text cannot trick into markers.
+
+Encoding calls the `tokenizers` object, whose truncation and padding are switched off once. (A shared transformers
+tokenizer changes both on every call; under threads that gives wrong lengths.) Special tokens written out in a text are
+encoded as ordinary characters.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tokenizers import AddedToken, Encoding, Tokenizer
+
+from gliclass_rerank.errors import BackendError, CheckpointError, GLiClassRerankError, cause
+from gliclass_rerank.prompt.pieces import LABEL, MARKERS
+from gliclass_rerank.types import TokenIds
+
+
+class TextTokenizer:
+    """Encodes pieces of text as they would be encoded between special tokens.
+
+    Some tokenizers treat the beginning of a string differently from a piece after a special token (a prefix space).
+    Upstream concatenates everything and tokenises once; to get the same ids piece by piece, each piece is encoded
+    between two sentinels: added tokens of our own whose ids are dropped. They carry a random name, so no text can hold
+    them.
+
+    Args:
+        tokenizer: Copied, not changed.
+
+    Attributes:
+        prefix_ids: Special tokens that open a sequence, such as [CLS].
+        suffix_ids: Special tokens that close it, such as [SEP].
+        highest_id: No token of any text has a higher id.
+        source: The tokenizer as it was loaded, in the JSON format of the `tokenizers` library.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        with failures_as(_not_usable):
+            self._set_up(tokenizer)
+
+    def _set_up(self, tokenizer: Tokenizer) -> None:
+        self.source = tokenizer.to_str()
+        state: dict[str, Any] = json.loads(self.source)  # Any: the tokenizers library's JSON
+        self._markers: dict[str, int] = {token["content"]: token["id"] for token in state["added_tokens"]}
+        label: dict[str, Any] = next((token for token in state["added_tokens"] if token["content"] == LABEL), {})
+        self._tokenizer = Tokenizer.from_str(json.dumps(_without_spelled_specials(state)))
+        self._tokenizer.encode_special_tokens = True
+        self._sentinel = f"\ue000{uuid.uuid4().hex}\ue000"
+        # Like the markers, so that a normaliser treats text beside a sentinel as it treats text beside a marker.
+        traits = {trait: bool(label.get(trait)) for trait in ("lstrip", "rstrip", "normalized")}
+        self._tokenizer.add_tokens([AddedToken(self._sentinel, special=False, **traits)])
+        sentinel_id = self._tokenizer.token_to_id(self._sentinel)
+        frame = self._tokenizer.encode(f"{self._sentinel}x{self._sentinel}").ids
+        if sentinel_id is None or frame.count(sentinel_id) != 2:
+            raise CheckpointError(
+                "the tokenizer's normaliser breaks up its own markers; they must be added as special tokens"
+            )
+        opening, closing = frame.index(sentinel_id), len(frame) - frame[::-1].index(sentinel_id)
+        self.prefix_ids: TokenIds = tuple(frame[:opening])
+        self.suffix_ids: TokenIds = tuple(frame[closing:])
+        self.highest_id = max(_highest_id(state), *self.prefix_ids, *self.suffix_ids, 0)
+
+    def marker_id(self, marker: str) -> int | None:
+        """Id of an added token, or None if this tokenizer does not have it."""
+        return self._markers.get(marker)
+
+    def token(self, index: int) -> str | None:
+        """The token that has this id, or None."""
+        named = (content for content, number in self._markers.items() if number == index)
+        return next(named, None) or self._tokenizer.id_to_token(index)
+
+    def encode(self, texts: Sequence[str]) -> list[TokenIds]:
+        """Encode pieces that follow a special token.
+
+        Args:
+            texts: Any strings, empty ones included.
+
+        Returns:
+            Token ids without special tokens, one tuple a text.
+        """
+        framed = [f"{self._sentinel}{text}{self._sentinel}" for text in texts]
+        with failures_as(_not_encoded):
+            encoded = self._tokenizer.encode_batch_fast(framed, add_special_tokens=False)
+            return [tuple(encoding.ids[1:-1]) for encoding in encoded]
+
+    def encode_sequences(self, texts: Sequence[str]) -> list[TokenIds]:
+        """Encode whole texts, special tokens included.
+
+        Args:
+            texts: Any strings, empty ones included.
+
+        Returns:
+            Token ids, one tuple a text.
+        """
+        with failures_as(_not_encoded):
+            return [tuple(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+
+    def encode_with_spans(
+        self, text: str, *, at_start: bool = False, at_end: bool = False
+    ) -> tuple[TokenIds, list[tuple[int, int]]]:
+        """Encode one piece and tell which characters each token covers.
+
+        Args:
+            text: Any string.
+            at_start: Whether the piece opens the sequence instead of following a special token.
+            at_end: Whether the piece closes the sequence instead of preceding a special token.
+
+        Returns:
+            Token ids without special tokens, and the (start, end) characters of each.
+        """
+        before, after = "" if at_start else self._sentinel, "" if at_end else self._sentinel
+        with failures_as(_not_encoded):
+            encoding: Encoding = self._tokenizer.encode(f"{before}{text}{after}", add_special_tokens=False)
+        kept = slice(0 if at_start else 1, None if at_end else -1)
+        spans = [(start - len(before), end - len(before)) for start, end in encoding.offsets[kept]]
+        return tuple(encoding.ids[kept]), spans
+
+
+def _highest_id(state: Mapping[str, Any]) -> int:  # Any: the tokenizers library's JSON
+    """The highest id that a text can bring about; special tokens are never read from a text."""
+    vocab = state["model"]["vocab"]
+    ids = range(len(vocab)) if isinstance(vocab, list) else vocab.values()
+    added = (token["id"] for token in state["added_tokens"] if not token["special"])
+    return max(max(ids, default=0), max(added, default=0))
+
+
+def _without_spelled_specials(state: dict[str, Any]) -> dict[str, Any]:  # Any: the tokenizers library's JSON
+    """Change a tokenizer's state in place so that no text can spell a special token, and nothing is cut or padded."""
+    state["truncation"] = state["padding"] = None
+    for token in state["added_tokens"]:
+        # Only special tokens can be read as ordinary text; some checkpoints add their markers as plain tokens.
+        # Other plain tokens are no instructions to the model but its spelling, such as runs of spaces.
+        token["special"] |= token["content"] in MARKERS
+    if state["model"].get("type") == "Unigram":
+        # Its vocabulary lists special tokens with the best score of all and finds them in a text by itself.
+        pieces = state["model"]["vocab"]
+        for token in state["added_tokens"]:
+            if token["special"] and token["id"] < len(pieces):
+                token["content"] = pieces[token["id"]][0] = f"\ue001{uuid.uuid4().hex}"
+    return state
+
+
+@contextmanager
+def failures_as(refused: Callable[[str], GLiClassRerankError]) -> Iterator[None]:
+    """The tokenizers library's failures as ours: plain `Exception`s, and panics, which are not even that."""
+    try:
+        yield
+    except GLiClassRerankError:
+        raise
+    except Exception as error:
+        raise refused(cause(error)) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise refused(cause(error)) from error
+
+
+def _not_usable(reason: str) -> CheckpointError:
+    return CheckpointError(f"the tokenizer cannot be used: {reason}")
+
+
+def _not_encoded(reason: str) -> BackendError:
+    return BackendError(f"the tokenizer failed: {reason}")
+
+
+def check_markers(tokenizer: TextTokenizer, expected: Mapping[str, int], *, optional: Iterable[str] = ()) -> None:
+    """Check that the tokenizer gives markers the ids that the model's config names.
+
+    Args:
+        tokenizer: The checkpoint's tokenizer.
+        expected: Id by marker.
+        optional: Markers that older checkpoints do not have.
+
+    Raises:
+        CheckpointError: A marker is missing or has another id.
+    """
+    for marker, index in expected.items():
+        found = tokenizer.marker_id(marker)
+        if found is None and marker in optional:
+            continue
+        if found != index:
+            raise CheckpointError(f"the tokenizer gives {marker} the id {found}, the config says {index}")

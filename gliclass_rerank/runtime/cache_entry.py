@@ -1,0 +1,210 @@
+"""One export in the cache: a folder with a list of its files and their checksums, held while it is in use.
+
+```
+<key>/entry.json      format, key, files: {name: SHA-256}
+      NAME.onnx       the graphs
+      NAME.ID.blob    what openvino made of them (`compiled_models`), which has a checksum of its own
+```
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import stat
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from gliclass_rerank.runtime.private_folder import is_trusted
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open cannot be removed
+    fcntl = None  # type: ignore[assignment]
+
+LIST: Final = "entry.json"
+_FORMAT: Final = 1
+_BLOCK: Final = 1 << 20
+_LONGEST_LIST: Final = 1 << 20
+# POSIX's flag to refuse links; 0 where there is none.
+_NO_LINKS: Final = getattr(os, "O_NOFOLLOW", 0)
+_held: Final[weakref.WeakSet[Entry]] = weakref.WeakSet()
+
+
+class Entry:
+    """An intact entry; as long as this object lives, no process removes it.
+
+    Args:
+        folder: The entry.
+        files: SHA-256 of its files by name.
+        handle: File descriptor of its list, locked; closed with this object.
+
+    Attributes:
+        folder: See above.
+        files: See above.
+    """
+
+    def __init__(self, folder: Path, files: Mapping[str, str], handle: int) -> None:
+        self.folder = folder
+        self.files = files
+        weakref.finalize(self, os.close, handle)
+        _held.add(self)
+
+
+def seal(folder: Path, key: str) -> None:
+    """Write the list of an entry's files, and keep all of them from other users.
+
+    Args:
+        folder: The entry, complete but for the list.
+        key: Its name.
+    """
+    files = {path.name: _digest_at(path) for path in sorted(folder.iterdir())}
+    text = json.dumps({"format": _FORMAT, "key": key, "files": files}, indent=2)
+    (folder / LIST).write_text(text + "\n", encoding="utf-8")
+    for path in folder.iterdir():
+        path.chmod(0o600)
+
+
+def open_entry(folder: Path) -> Entry | None:
+    """Check an entry and hold it.
+
+    Args:
+        folder: The entry; need not exist.
+
+    Returns:
+        The entry, or None where there is none, or one that is damaged, of another name or from another user.
+    """
+    try:
+        if not stat.S_ISDIR(folder.lstat().st_mode) or not is_trusted(folder.lstat()):
+            return None
+        handle = os.open(folder / LIST, os.O_RDONLY | _NO_LINKS)
+    except OSError:
+        return None
+    try:
+        files = _files(handle, folder.name)
+        if files and _share(handle, folder) and _are_intact(folder, files):
+            entry = Entry(folder, files, handle)
+            handle = -1
+            return entry
+    except OSError:
+        return None
+    finally:
+        if handle >= 0:
+            os.close(handle)
+    return None
+
+
+def remove_entry(folder: Path, *, in_use_too: bool = False) -> bool:
+    """Remove an entry that nobody uses, or whatever else lies in its place.
+
+    Args:
+        folder: The entry. It is moved first: an entry is never seen with some of its files.
+        in_use_too: Also if it is held, which is right where it is damaged.
+
+    Returns:
+        Whether it was removed; not if it is in use, or another process was quicker.
+    """
+    with _unused(folder) as is_unused:
+        if not (is_unused or in_use_too):
+            return False
+        going = folder.with_name(f".{folder.name.lstrip('.')}-{secrets.token_hex(4)}-removed")
+        try:
+            folder.rename(going)
+        except OSError:  # on Windows also one that is open
+            return False
+    if going.is_symlink() or not going.is_dir():
+        going.unlink()
+    else:
+        shutil.rmtree(going, ignore_errors=True)
+    return True
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of one of the files that an intact entry lists; of another file it is computed."""
+    with suppress(OSError):
+        handle = os.open(path.parent / LIST, os.O_RDONLY | _NO_LINKS)
+        try:
+            if found := _files(handle, path.parent.name).get(path.name):
+                return found
+        finally:
+            os.close(handle)
+    return _digest_at(path)
+
+
+def _files(handle: int, key: str) -> dict[str, str]:
+    """What a list says, empty if it is not one of this key."""
+    if not _is_plain(handle):
+        return {}
+    try:
+        values = json.loads(os.read(handle, _LONGEST_LIST))
+        files: dict[str, str] = values["files"]
+        is_ours = values["format"] == _FORMAT and values["key"] == key
+        well_formed = all(isinstance(digest, str) and Path(name).name == name for name, digest in files.items())
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return {}
+    return files if is_ours and well_formed else {}
+
+
+@contextmanager
+def _unused(folder: Path) -> Iterator[bool]:
+    """Whether nobody holds an entry; nobody new can until the block is left."""
+    if any(entry.folder == folder for entry in _held):
+        yield False
+        return
+    try:
+        handle = os.open(folder / LIST, os.O_RDONLY | _NO_LINKS)
+    except OSError:
+        yield True  # not an entry
+        return
+    try:
+        yield _locked(handle)
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def _share(handle: int, folder: Path) -> bool:
+    """Lock an entry's list as one of its users; False where it was removed meanwhile."""
+    if fcntl is not None:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_SH)
+    return os.path.samestat(os.fstat(handle), (folder / LIST).lstat())
+
+
+def _are_intact(folder: Path, files: Mapping[str, str]) -> bool:
+    if files.keys() != {path.name for path in folder.glob("*.onnx")}:
+        return False
+    return all(_digest_at(folder / name) == digest for name, digest in files.items())
+
+
+def _digest_at(path: Path) -> str:
+    handle = os.open(path, os.O_RDONLY | _NO_LINKS)
+    digest = hashlib.sha256()
+    with os.fdopen(handle, "rb") as file:
+        if not _is_plain(file.fileno()):
+            raise OSError(f"`{path}` is not a file of this user's")
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _is_plain(handle: int) -> bool:
+    found = os.fstat(handle)
+    return stat.S_ISREG(found.st_mode) and is_trusted(found)

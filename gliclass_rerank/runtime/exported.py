@@ -1,0 +1,170 @@
+"""A backbone's layers on another runtime, behind the same interface as torch's.
+
+Embeddings, pooling and scorers stay in torch, whose share is small: a checkpoint's head need not be known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gliclass_rerank.errors import BackendError
+from gliclass_rerank.model.batch import LayerStates, TokenRows
+from gliclass_rerank.model.blocks.interface import LayerRunner, QueryMemory
+from gliclass_rerank.model.blocks.registry import block_runner
+from gliclass_rerank.model.config import AttentionPlan
+from gliclass_rerank.runtime.bucketing import filling
+from gliclass_rerank.runtime.cache_entry import Entry
+from gliclass_rerank.runtime.graphs.encoders import (
+    LayerPlan,
+    key_name,
+    known_graph,
+    passage_graph,
+    query_graph,
+    value_name,
+    window_graph,
+)
+from gliclass_rerank.runtime.graphs.registry import layer_writer
+from gliclass_rerank.runtime.graphs.writer import PACKED_AT, PADDED_AT, PADDING, STATES, UNSEEN
+from gliclass_rerank.runtime.sessions import Array, FloatArray, Precision, Runtime, Session, open_session
+
+_QUERY, _PASSAGE, _KNOWN, _WINDOW = "query", "passage", "known", "window"
+GRAPHS: Final[Mapping[str, Callable[[nn.Module, LayerPlan], Any]]] = {  # Any: onnx has no types
+    _QUERY: query_graph,
+    _PASSAGE: passage_graph,
+    _KNOWN: known_graph,
+    _WINDOW: window_graph,
+}
+
+
+def graphs_of(plan: AttentionPlan, layers: LayerPlan) -> tuple[str, ...]:
+    """Names of the graphs that a plan needs."""
+    if plan == "joint":
+        return (_WINDOW,)
+    return (_QUERY, _PASSAGE) if layers.cached_layer is None else (_QUERY, _PASSAGE, _KNOWN)
+
+
+class ExportedLayers(LayerRunner):
+    """Runs exported layers; what the graphs fix is not looked at again: key bias, layers and tokens read.
+
+    Args:
+        backbone: The backbone whose layers were exported; its embeddings are used.
+        entry: Holds the graphs, `NAME.onnx`, of one attention plan.
+        runtime: What runs them.
+        precision: What they compute in.
+        threads: CPU threads of a graph.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, entry: Entry, *, runtime: Runtime, precision: Precision, threads: int
+    ) -> None:
+        config: Any = backbone.config  # Any: a config of transformers, untyped there
+        self._backbone = backbone
+        self._blocks = block_runner(config.model_type, backbone)
+        self._position_inputs = layer_writer(backbone).position_inputs
+        self._is_filled = runtime == "openvino"
+        self._entry = entry  # as long as it is held it stays, and a session may have to be opened again
+        self._sessions: dict[str, Session] = {
+            Path(name).stem: open_session(entry.folder / name, runtime, precision, threads)
+            for name in sorted(entry.files)
+        }
+
+    def encode_query(
+        self,
+        ids: Tensor,
+        *,
+        start: int,
+        embeddings: Tensor | None = None,
+        all_layers: bool = False,  # noqa: ARG002 - in the graph
+    ) -> QueryMemory:
+        """Encode a query on its own; see `LayerRunner.encode_query`."""
+        outputs = self._sessions[_QUERY].run(self._inputs(self._blocks.embed(ids, embeddings), None))
+        _check_shapes(outputs, *ids.shape)
+        num_shared = self._blocks.num_layers - start
+        shared = [torch.from_numpy(array) for array in outputs[: 2 * num_shared]]
+        return QueryMemory(
+            layers=tuple(torch.from_numpy(array) for array in outputs[2 * num_shared :]),
+            keys_values=(None,) * start + tuple(zip(shared[::2], shared[1::2], strict=True)),
+            num_tokens=ids.shape[1],
+            tables=(),
+        )
+
+    def encode_candidates(
+        self,
+        ids: Tensor,
+        token_mask: Tensor | None,
+        memory: QueryMemory,
+        *,
+        key_bias: Tensor | None = None,  # noqa: ARG002 - in the graph
+        embeddings: Tensor | None = None,
+        start: int = 0,
+        all_layers: bool = False,  # noqa: ARG002 - likewise
+        read_tokens: int | None = None,  # noqa: ARG002 - likewise
+        known: LayerStates | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Encode candidates, each against itself and the query; see `LayerRunner.encode_candidates`."""
+        if known is None:
+            graph, states = _PASSAGE, self._blocks.embed(ids, embeddings, start)
+        else:  # of the layer at which that graph begins
+            graph, states = _KNOWN, known.states.float()
+        inputs = self._inputs(states, token_mask, memory.num_tokens)
+        for layer, shared in enumerate(memory.keys_values):
+            if shared is not None:
+                inputs[key_name(layer)], inputs[value_name(layer)] = (part.numpy() for part in shared)
+        outputs = self._sessions[graph].run(inputs)
+        _check_shapes(outputs, *states.shape[:2])
+        return tuple(torch.from_numpy(array) for array in outputs)
+
+    def encode_windows(
+        self,
+        tokens: TokenRows,
+        *,
+        embeddings: Tensor | None = None,
+        all_layers: bool = False,  # noqa: ARG002 - in the graph
+    ) -> tuple[Tensor, ...]:
+        """Run full attention over padded rows; see `run_backbone`."""
+        inputs = self._inputs(self._blocks.embed(tokens.ids, embeddings), tokens.mask)
+        outputs = self._sessions[_WINDOW].run(inputs)
+        _check_shapes(outputs, *tokens.ids.shape)
+        return tuple(torch.from_numpy(array) for array in outputs)
+
+    def _inputs(self, padded: Tensor, token_mask: Tensor | None, query_tokens: int = 0) -> dict[str, Array]:
+        """What all graphs read, from [rows, tokens, hidden] with padding: see `passage_graph`."""
+        rows, tokens, width = padded.shape
+        is_real = np.ones((rows, tokens), dtype=bool) if token_mask is None else token_mask.numpy()
+        padded_at = np.flatnonzero(is_real)
+        packed_at = np.where(is_real, is_real.cumsum().reshape(rows, tokens) - 1, 0)
+        states = padded.numpy().reshape(-1, width)[padded_at]
+        if self._is_filled and (missing := filling(len(padded_at))):
+            states, padded_at = np.pad(states, ((0, missing), (0, 0))), np.pad(padded_at, (0, missing))
+        return {
+            STATES: states[None],
+            PADDING: np.where(is_real, np.float32(0), np.float32(UNSEEN))[:, None, None],
+            PACKED_AT: packed_at,
+            PADDED_AT: padded_at,
+            **self._position_inputs(self._backbone, tokens, query_tokens),
+        }
+
+
+def _check_shapes(outputs: Sequence[FloatArray], rows: int, tokens: int) -> None:
+    """Refuse what a runtime gives for other inputs than it was given.
+
+    Args:
+        outputs: States [rows, tokens, hidden], of which the last may hold fewer tokens, and keys and values of one row,
+            [1, num_heads, tokens, head_dim].
+        rows: How many were given.
+        tokens: Of each row, with padding.
+
+    Raises:
+        BackendError: A shape is another one.
+    """
+    for number, output in enumerate(outputs):
+        found = output.shape[0], output.shape[-2]
+        is_shorter = number == len(outputs) - 1 and 0 < found[1] < tokens
+        if found != (rows, tokens) and not (is_shorter and found[0] == rows):
+            raise BackendError(f"the runtime gave states of {found} rows and tokens for inputs of {(rows, tokens)}")

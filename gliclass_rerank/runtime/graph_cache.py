@@ -1,0 +1,191 @@
+"""Where exported graphs are kept: a folder beside the hub's cache, one entry for each network, version and setting.
+
+An entry appears complete or not at all, so that processes may build the same one at once, and is never changed; its
+date is that of its last use. One that does not hold what was written is built again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from huggingface_hub.constants import HF_HUB_CACHE
+from torch import nn
+
+from gliclass_rerank._version import __version__
+from gliclass_rerank.errors import BackendError, ConfigError
+from gliclass_rerank.files.atomic_write import atomic_folder, remove_leftovers
+from gliclass_rerank.files.digests import weights_digest
+from gliclass_rerank.runtime.cache_entry import Entry, open_entry, remove_entry, seal
+from gliclass_rerank.runtime.private_folder import make_private
+
+# The environment variable that says how large the cache may become.
+SIZE_VARIABLE: Final = "GLICLASS_RERANK_CACHE_GIB"
+_DEFAULT_GIB: Final = 2.0
+# Changes with what the graphs compute, so that an entry of an earlier version is not taken.
+_FORMAT: Final = 8
+
+# An entry, or one that is being built or removed; whatever else lies in the folder is not ours to remove.
+_OURS: Final = re.compile(r"[0-9a-f]{32}|\.[0-9a-f]{32}-.*")
+_ENTRY: Final = re.compile(r"[0-9a-f]{32}")
+_REMOVED: Final = re.compile(r"\.[0-9a-f]{32}-.*removed")
+_DAY_S: Final = 24 * 3600
+
+
+def default_cache_folder() -> Path:
+    """Beside the hub's cache, which `HF_HOME` and `HF_HUB_CACHE` move."""
+    return Path(HF_HUB_CACHE).expanduser().parent / "gliclass-rerank"
+
+
+def graph_key(weights: nn.Module, settings: Mapping[str, Any]) -> str:  # Any: JSON
+    """Name of an entry.
+
+    Args:
+        weights: What the graphs are made from.
+        settings: What else they depend on, as JSON values.
+
+    Returns:
+        32 hexadecimal digits; the same wherever the checkpoint lies and whatever it is called.
+    """
+    described = {"format": _FORMAT, "version": __version__, **settings}
+    return weights_digest(weights.state_dict(), described)[:32]
+
+
+def cached_graphs(folder: Path, key: str, build: Callable[[Path], None]) -> Entry:
+    """Find an entry, or build it.
+
+    Args:
+        folder: The cache; made if it does not exist, for this user alone.
+        key: The entry's name.
+        build: Writes the entry's files into a folder: graphs, `NAME.onnx`.
+
+    Returns:
+        The entry, its files checked; no process removes it while the object lives.
+
+    Raises:
+        BackendError: The cache cannot be written to, or belongs to another user.
+    """
+    make_private(folder)
+    path = folder / key
+    if (found := _intact(path)) is not None:
+        return found
+    failure: OSError | None = None
+    try:
+        with atomic_folder(path) as staging:
+            build(staging)
+            seal(staging, key)
+    except OSError as error:
+        failure = error  # another process may have been quicker, and its entry is the same
+    with suppress(OSError):
+        path.chmod(0o700)
+    if (built := open_entry(path)) is None:
+        raise BackendError(f"the exported model could not be kept in `{folder}`: {failure or 'it was changed'}")
+    return built
+
+
+def _intact(path: Path) -> Entry | None:
+    """An entry, if it is what was written; whatever else is in its place is removed."""
+    for in_use_too in (False, True):
+        if (entry := open_entry(path)) is not None:
+            with suppress(OSError):  # a cache may be read-only, and then nothing prunes it either
+                os.utime(path)
+            return entry
+        if not os.path.lexists(path) or remove_entry(path, in_use_too=in_use_too):
+            break
+    return None
+
+
+def shrink_graphs(folder: Path) -> int:
+    """Remove entries until the cache is as large as `GLICLASS_RERANK_CACHE_GIB` allows, by default 2 GiB.
+
+    Those that were not used for the longest time go first; those that a process has open stay.
+
+    Args:
+        folder: The cache; need not exist.
+
+    Returns:
+        How many entries were removed.
+
+    Raises:
+        ConfigError: The variable is no number of GiB.
+    """
+    limit, removed = _largest_size(), 0
+    _remove_leftovers(folder)
+    sizes = {path: _size(path) for path in _by_last_use(folder)}
+    excess = sum(sizes.values()) - limit
+    for path, size in sizes.items():
+        if excess <= 0:
+            break
+        if remove_entry(path):
+            excess -= size
+            removed += 1
+    return removed
+
+
+def prune_graphs(folder: Path, *, unused_days: int) -> int:
+    """Remove entries that were not used for some days, and what a killed process left half built.
+
+    Entries of earlier versions are among them, because nothing uses those any more. Those that a process has open stay.
+
+    Args:
+        folder: The cache; need not exist.
+        unused_days: At least 1, so that nothing is removed that is being built or loaded.
+
+    Returns:
+        How many entries were removed.
+
+    Raises:
+        ConfigError: Less than a day.
+    """
+    if unused_days < 1:
+        raise ConfigError(f"`unused_days` must be at least 1, got {unused_days}")
+    oldest, removed = time.time() - unused_days * _DAY_S, 0
+    for path in [path for path in folder.glob("*") if _OURS.fullmatch(path.name)]:
+        with suppress(OSError):  # another process was quicker
+            if path.lstat().st_mtime < oldest and remove_entry(path):
+                removed += 1
+    return removed
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes have left half built or half removed."""
+    for path in list(folder.glob(".*")):
+        if _REMOVED.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+        elif _OURS.fullmatch(path.name):
+            remove_leftovers(folder / path.name[1:33])
+
+
+def _largest_size() -> float:
+    """Bytes."""
+    text = os.environ.get(SIZE_VARIABLE, "")
+    try:
+        gib = float(text) if text else _DEFAULT_GIB
+    except ValueError:
+        gib = -1.0
+    if not 0 <= gib < float("inf"):
+        raise ConfigError(f"the environment variable `{SIZE_VARIABLE}` must be a number of GiB, got {text[:80]!r}")
+    return gib * 2**30
+
+
+def _by_last_use(folder: Path) -> list[Path]:
+    dated: list[tuple[float, Path]] = []
+    for path in folder.glob("*"):
+        with suppress(OSError):  # another process was quicker
+            if _ENTRY.fullmatch(path.name):
+                dated.append((path.lstat().st_mtime, path))
+    return [path for _, path in sorted(dated)]
+
+
+def _size(entry: Path) -> int:
+    size = 0
+    with suppress(OSError):  # likewise
+        for path in entry.iterdir():
+            size += path.lstat().st_size
+    return size

@@ -1,0 +1,41 @@
+"""Which backbones' layers can be written as graphs, and why another one's cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from torch import nn
+
+from gliclass_rerank.errors import listed
+from gliclass_rerank.runtime.graphs.bert import BertLayers
+from gliclass_rerank.runtime.graphs.deberta import DebertaLayers
+from gliclass_rerank.runtime.graphs.layers import LayerWriter
+from gliclass_rerank.runtime.graphs.modernbert import ModernBertLayers
+
+_WRITERS: Final[Mapping[str, type[LayerWriter]]] = {
+    "bert": BertLayers,
+    "deberta-v2": DebertaLayers,
+    "modernbert": ModernBertLayers,
+}
+
+
+def unsupported_backbone(encoder_config: Mapping[str, Any]) -> str | None:  # Any: JSON
+    """Why a backbone's layers cannot be written as a graph.
+
+    Args:
+        encoder_config: The backbone's config, with `model_type`.
+
+    Returns:
+        One sentence, or None if they can.
+    """
+    model_type = encoder_config["model_type"]
+    if model_type not in _WRITERS:
+        return f"only backbones of the types {listed(_WRITERS)} can be exported so far, got {model_type!r}"
+    return _WRITERS[model_type].unsupported(encoder_config)
+
+
+def layer_writer(backbone: nn.Module) -> type[LayerWriter]:
+    """What writes the layers of a backbone that `unsupported_backbone` accepts."""
+    config: Any = backbone.config  # Any: a config of transformers, untyped there
+    return _WRITERS[config.model_type]

@@ -1,0 +1,232 @@
+"""Writes an ONNX graph over rows of tokens: what the layers of every backbone are made of.
+
+Axes are dynamic: `rows` and `tokens` of what attends to each other, padded, and `all_tokens` of all else, in one row:
+no padding, and at its end any filling, so that a runtime that prepares itself for each number of tokens can be given
+the same one again and again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from torch import Tensor
+
+from gliclass_rerank._imports import require
+from gliclass_rerank.runtime.quantisation import InputScale, MinMax, input_scale, quantised_weights
+
+STATES: Final = "states"
+PADDING: Final = "padding"
+# LongArray [rows, tokens]: which of `all_tokens` it is; of padding any one.
+PACKED_AT: Final = "packed_at"
+# LongArray [all_tokens]: which of the `rows * tokens` it is; of filling any one.
+PADDED_AT: Final = "padded_at"
+# What is added to the score of a token that may not be seen: far below any score, and within reach of half precision.
+UNSEEN: Final = -1e4
+# How ONNX computes the activations that it has, by transformers' names.
+ACTIVATIONS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
+    "gelu": ("Gelu", {}),
+    "gelu_new": ("Gelu", {"approximate": "tanh"}),
+    "relu": ("Relu", {}),
+}
+_OPSET: Final = 20
+_IR_VERSION: Final = 10
+_END: Final = np.iinfo(np.int64).max
+
+
+def layer_output(number: int) -> str:
+    """Name of the states after `number` layers."""
+    return f"layer_{number}"
+
+
+def array(tensor: Tensor) -> Any:  # Any: a numpy array of whatever shape
+    """A weight as a float32 array."""
+    return tensor.detach().to("cpu").float().numpy()
+
+
+class GraphWriter:
+    """Collects nodes and weights; every method that computes returns the name of its result.
+
+    Args:
+        width: Size of a token's state.
+        num_heads: Attention heads of a layer.
+        seen: What goes into the linear layers that compute with 8-bit integers, by site; None for none.
+    """
+
+    def __init__(self, width: int, num_heads: int, seen: Mapping[str, MinMax] | None) -> None:
+        self.width, self.num_heads, self.head_width = width, num_heads, width // num_heads
+        self._seen = seen or {}
+        self._quantised: dict[str, str] = {}
+        self._onnx = require("onnx", extra="onnx")
+        self._nodes: list[Any] = []  # Any: onnx has no types
+        self._weights: list[Any] = []
+        self._inputs: list[Any] = []
+        self._outputs: list[Any] = []
+        self.states = self.input(STATES, [1, "all_tokens", width])
+        self.padding = self.input(PADDING, ["rows", 1, 1, "tokens"])
+        self.rows = self.add("Shape", [self.padding], start=0, end=1)
+        self.tokens = self.add("Shape", [self.padding], start=3, end=4)
+        self._packed_at = self.input(PACKED_AT, ["rows", "tokens"], "INT64")
+        self._padded_at = self.input(PADDED_AT, ["all_tokens"], "INT64")
+
+    def input(self, name: str, shape: Sequence[int | str], kind: str = "FLOAT") -> str:
+        """Declare an input; `kind` as ONNX names it."""
+        element = getattr(self._onnx.TensorProto, kind)
+        self._inputs.append(self._onnx.helper.make_tensor_value_info(name, element, shape))
+        return name
+
+    def output(self, name: str, shape: Sequence[int | str]) -> None:
+        """Declare an output."""
+        self._outputs.append(self._onnx.helper.make_tensor_value_info(name, self._onnx.TensorProto.FLOAT, shape))
+
+    def add(
+        self, kind: str, inputs: Sequence[str], name: str | None = None, **attributes: Any
+    ) -> str:  # Any: see above
+        """Add a node."""
+        name = name or f"{kind}_{len(self._nodes)}"
+        self._nodes.append(self._onnx.helper.make_node(kind, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def constant(self, values: Any) -> str:  # Any: a numpy array
+        """Add a weight."""
+        name = f"weight_{len(self._weights)}"
+        self._weights.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+    def integers(self, *values: int) -> str:
+        """Add a list of integers."""
+        return self.constant(np.array(values, dtype=np.int64))
+
+    def model(self) -> Any:  # Any: onnx has no types
+        """Everything added so far, as a checked ONNX model."""
+        helper = self._onnx.helper
+        graph = helper.make_graph(self._nodes, "layers", self._inputs, self._outputs, self._weights)
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", _OPSET)],
+            ir_version=_IR_VERSION,
+            producer_name="gliclass-rerank",
+        )
+        self._onnx.checker.check_model(model)
+        return model
+
+    def linear(
+        self,
+        site: str,
+        states: str,
+        weight: Tensor,
+        bias: Tensor | None,
+        *,
+        read_by: Sequence[Tensor] = (),
+        scale: float = 1.0,
+    ) -> str:
+        """A linear layer.
+
+        Args:
+            site: Names its input.
+            states: The input.
+            weight: FloatTensor [num_outputs, num_inputs].
+            bias: FloatTensor [num_outputs]; None for none.
+            read_by: The weights of all layers that read the input; none: this one alone.
+            scale: What the outputs are multiplied with.
+
+        Returns:
+            The outputs.
+        """
+        weights = array(weight).T * np.float32(scale)
+        if site not in self._seen:
+            right = self.constant(weights)
+        else:
+            chosen = input_scale(
+                self._seen[site], np.concatenate([array(each).T for each in read_by or (weight,)], axis=1)
+            )
+            states = self._quantised_input(states, chosen)
+            integers, scales = quantised_weights(weights * chosen.divisor[:, None])
+            right = self.add("DequantizeLinear", [self.constant(integers), self.constant(scales)], axis=1)
+        product = self.add("MatMul", [states, right])
+        return product if bias is None else self.add("Add", [product, self.constant(array(bias) * np.float32(scale))])
+
+    def _quantised_input(self, states: str, chosen: InputScale) -> str:
+        """Round an input to 8 bits, once for all layers that read it."""
+        if states not in self._quantised:
+            step = self.constant(np.array(chosen.scale, dtype=np.float32))
+            zero = self.constant(np.array(chosen.zero_point, dtype=np.uint8))
+            even = self.add("Mul", [states, self.constant(1 / chosen.divisor)])
+            integers = self.add("QuantizeLinear", [even, step, zero])
+            self._quantised[states] = self.add("DequantizeLinear", [integers, step, zero])
+        return self._quantised[states]
+
+    def normalise(self, states: str, norm: Any) -> str:  # Any: a LayerNorm of torch, its bias optional
+        """A layer norm."""
+        weights = [self.constant(array(each)) for each in (norm.weight, norm.bias) if each is not None]
+        return self.add("LayerNormalization", [states, *weights], axis=-1, epsilon=norm.eps)
+
+    def activate(self, states: str, activation: str) -> str:
+        """One of `ACTIVATIONS`."""
+        kind, attributes = ACTIVATIONS[activation]
+        return self.add(kind, [states], **attributes)
+
+    def slice(self, states: str, start: str, end: str | None, axis: int) -> str:
+        """From `start` to before `end` (None: to the end), each a list of one integer."""
+        return self.add("Slice", [states, start, end or self.integers(_END), self.integers(axis)])
+
+    def packed(self, states: str) -> str:
+        """From [1, rows * tokens, hidden] to [1, all_tokens, hidden]."""
+        return self.add("Gather", [states, self._padded_at], axis=1)
+
+    def padded(self, states: str) -> str:
+        """From [1, all_tokens, hidden] to [rows, tokens, hidden]; padding is finite."""
+        return self.split(self.add("Gather", [states, self._packed_at], axis=1), self.width)
+
+    def split(self, states: str, *width: int) -> str:
+        """From rows after each other, of as many tokens each, to [rows, tokens, *width]."""
+        return self.add("Reshape", [states, self.add("Concat", [self.rows, self.integers(-1, *width)], axis=0)])
+
+    def heads(self, states: str, *, is_packed: bool = True) -> str:
+        """From [1, all_tokens, hidden], or from rows after each other, to [rows, num_heads, tokens, head_width]."""
+        if is_packed:
+            states = self.add("Gather", [states, self._packed_at], axis=1)
+        return self.add("Transpose", [self.split(states, self.num_heads, self.head_width)], perm=[0, 2, 1, 3])
+
+    def first_tokens(self, states: str, count: int) -> str:
+        """The first tokens of each of [rows, tokens, hidden], after each other."""
+        first = self.slice(states, self.integers(0), self.integers(count), 1)
+        return self.add("Reshape", [first, self.integers(1, -1, self.width)])
+
+    def prepend(self, shared: str, own: str) -> str:
+        """Keys or values of one row before those of each row."""
+        times = self.add("Concat", [self.rows, self.integers(1, 1, 1)], axis=0)
+        # `Expand` would be the same; openvino multiplies with ones then, in float32.
+        return self.add("Concat", [self.add("Tile", [shared, times]), own], axis=2)
+
+    def shared_mask(self, shared: str, bias: Tensor | None) -> str:
+        """What is added to the scores: the bias on the query's tokens, the padding on a passage's own."""
+        length = self.add("Shape", [shared], start=2, end=3)
+        ones = self.integers(1)
+        if bias is None:
+            heads, values = ones, np.zeros((1, 1, 1, 1), dtype=np.float32)
+        else:
+            heads, values = self.integers(self.num_heads), array(bias)[None, :, None, None]
+        shared_part = self.add("Concat", [self.rows, heads, ones, length], axis=0)
+        own_part = self.add("Concat", [ones, heads, ones, ones], axis=0)
+        return self.add(
+            "Concat",
+            [
+                self.add("Expand", [self.constant(values), shared_part]),
+                self.add("Expand", [self.padding, own_part]),
+            ],
+            axis=3,
+        )
+
+    def across(self, left: str, right: str) -> str:
+        """Products of all pairs of vectors: from [..., a, width] and [..., b, width] to [..., a, b]."""
+        return self.add("MatMul", [left, self.add("Transpose", [right], perm=[0, 1, 3, 2])])
+
+    def context(self, scores: str, values: str, mask: str | None) -> str:
+        """What is attended to, [1, rows * tokens, hidden]."""
+        if mask is not None:
+            scores = self.add("Add", [scores, mask])
+        context = self.add("MatMul", [self.add("Softmax", [scores], axis=-1), values])
+        joined = self.add("Transpose", [context], perm=[0, 2, 1, 3])
+        return self.add("Reshape", [joined, self.integers(1, -1, self.width)])

@@ -1,0 +1,89 @@
+"""Forward passes in a thread of their own, with as many CPU threads as one instance may have.
+
+torch keeps its number for each thread that calls it, but what sets it for one also decides what threads get that have
+not called torch yet (docs/decisions/0018-threads.md). So nothing is set around a call: there is one thread that never
+does anything else, and it is set up once.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gliclass_rerank.calls.workers import Workers
+from gliclass_rerank.errors import ConfigError
+from gliclass_rerank.runtime.backend import Backend
+from gliclass_rerank.types import Blocks, CachedStates, TokenIds, Window
+
+_Result = TypeVar("_Result")
+_SETTING_UP: Final = threading.Lock()
+_this_thread = threading.local()
+
+
+class WorkerThread:
+    """Runs another backend's forward passes one after another, in the order in which callers asked for them.
+
+    Args:
+        backend: What runs them; on the CPU.
+        threads: How many CPU threads they use, however many callers there are.
+
+    Raises:
+        ConfigError: A torch that has one number for the whole process.
+    """
+
+    def __init__(self, backend: Backend, threads: int) -> None:
+        self._backend = backend
+        self._threads = threads
+        self._worker = Workers(1, "gliclass-rerank")
+        if (found := self._run(torch.get_num_threads)) != threads:
+            raise ConfigError(
+                f"`threads` is {threads}, but this torch has one number for the whole process, {found}: "
+                "set it with `torch.set_num_threads`"
+            )
+
+    def logits(
+        self,
+        batch: Sequence[Window] | Blocks,
+        groups: Sequence[Sequence[int]] = (),
+        states: CachedStates | None = None,
+    ) -> list[list[float]]:
+        """Score one batch; see `Backend.logits`."""
+        return self._run(self._backend.logits, batch, groups, states)
+
+    def candidate_states(self, rows: Sequence[TokenIds], layer: int) -> NDArray[np.float32]:
+        """States of a uni-encoder's candidates; see `Backend.candidate_states`."""
+        return self._run(self._backend.candidate_states, rows, layer)
+
+    def _run(self, function: Callable[..., _Result], *args: Any) -> _Result:  # Any: the function's
+        return self._worker.call(_with_threads, self._threads, function, *args)
+
+
+def _with_threads(threads: int, function: Callable[..., _Result], *args: Any) -> _Result:  # Any: the function's
+    if not hasattr(_this_thread, "is_set_up"):  # a forked process has a new one
+        _set_up(threads)
+        _this_thread.is_set_up = True
+    return function(*args)
+
+
+def _set_up(threads: int) -> None:
+    with _SETTING_UP:
+        # Asked first, because a thread's first question takes over the process's number, and would do so after us.
+        everyones = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        # That was for this thread and for all that are yet to call torch; another thread takes back the latter.
+        others = threading.Thread(target=torch.set_num_threads, args=(everyones,))
+        others.start()
+        others.join()
+
+
+if hasattr(os, "register_at_fork"):
+    # A fork in between would leave the lock taken, and the process without its number.
+    os.register_at_fork(
+        before=_SETTING_UP.acquire, after_in_parent=_SETTING_UP.release, after_in_child=_SETTING_UP.release
+    )

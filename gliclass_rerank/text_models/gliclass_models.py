@@ -1,0 +1,136 @@
+"""This library's own checkpoints as teachers and as encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from gliclass_rerank.checkpoint.loading import load_checkpoint
+from gliclass_rerank.errors import ConfigError
+from gliclass_rerank.model.batch import TokenRows
+from gliclass_rerank.model.encoder import run_backbone
+from gliclass_rerank.pipeline import Scorer
+from gliclass_rerank.runtime.engine import length_groups
+from gliclass_rerank.runtime.placement import resolve_placement
+from gliclass_rerank.text_models.interfaces import (
+    Embedded,
+    FloatArray,
+    QueryPassages,
+    Role,
+    Scored,
+    by_ask,
+    in_text_order,
+    set_torch_threads,
+    unit_length,
+)
+from gliclass_rerank.text_models.options import ModelOptions
+from gliclass_rerank.types import Blocks, TokenIds
+
+
+class GLiClassTeacher:
+    """A reranker's logits.
+
+    Under the `joint` plan passages see each other, so that a score depends on the passages it was given with, and
+    `max_tokens` limits the window that they share.
+
+    Args:
+        model: Its folder.
+        options: How to run it.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be loaded.
+        ConfigError: `max_tokens` is more than its positions.
+    """
+
+    is_logit: Final = True
+
+    def __init__(self, model: Path, options: ModelOptions) -> None:
+        set_torch_threads(options.threads)
+        self._options = options
+        self._scorer = Scorer(
+            model, device=options.device, max_window_tokens=options.max_tokens, batch_tokens=options.batch_tokens
+        )
+
+    def score(self, asks: Sequence[QueryPassages]) -> Scored:
+        """See `Teacher`.
+
+        Args:
+            asks: Queries with their passages.
+
+        Returns:
+            Logits.
+        """
+        options = self._options
+        results = self._scorer.score(
+            [
+                self._scorer.ask(options.query_prefix + query, [options.passage_prefix + text for text in passages])
+                for query, passages in asks
+            ],
+            truncate_side="candidates",
+        )
+        num_tokens = 0
+        for _, plan in results:
+            for request in plan.requests:
+                if isinstance(request, Blocks):
+                    num_tokens += len(request.query_ids) + sum(map(len, request.candidate_ids))
+                else:
+                    num_tokens += len(request.token_ids)
+        return Scored(by_ask([logit for logits, _ in results for logit in logits], asks), num_tokens)
+
+
+class GLiClassEncoder:
+    """The backbone of a uni-encoder as a sentence encoder: the mean of its tokens' last states.
+
+    Exactly the sentence encoder that a checkpoint was assembled from; the more training has changed the backbone, the
+    less this is worth.
+
+    Args:
+        model: Its folder.
+        options: How to run it.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be loaded.
+        ConfigError: It is a bi-encoder.
+    """
+
+    def __init__(self, model: Path, options: ModelOptions) -> None:
+        set_torch_threads(options.threads)
+        checkpoint = load_checkpoint(model)
+        if checkpoint.config.is_bi_encoder:
+            raise ConfigError(f"only a uni-encoder's backbone can embed texts, `{model}` is a bi-encoder")
+        self._options = options
+        self._placement = resolve_placement(options.device, None, options.batch_tokens)
+        self._tokenizer = checkpoint.layout.tokenizer
+        self._pad_id = checkpoint.config.shape.pad_id
+        self._backbone = checkpoint.model.encoders[0].to(self._placement.device, self._placement.dtype)
+        self._max_tokens = min(options.max_tokens, checkpoint.config.shape.max_positions or options.max_tokens)
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str], role: Role) -> Embedded:
+        """See `TextEncoder`.
+
+        Args:
+            texts: What to embed.
+            role: Queries or passages.
+
+        Returns:
+            The vectors.
+        """
+        prefix = self._options.prefix(role)
+        sequences = [self._cut(ids) for ids in self._tokenizer.encode_sequences([prefix + text for text in texts])]
+        lengths = {row: len(ids) for row, ids in enumerate(sequences)}
+        vectors: dict[int, FloatArray] = {}
+        for rows in length_groups(lengths, self._placement.batch_tokens):
+            tokens = TokenRows.of([sequences[row] for row in rows], pad_id=self._pad_id, device=self._placement.device)
+            (states,) = run_backbone(self._backbone, tokens)
+            weights = tokens.mask[..., None].float()
+            pooled = (states.float() * weights).sum(dim=1) / weights.sum(dim=1)
+            vectors.update(zip(rows, unit_length(pooled.cpu().numpy()), strict=True))
+        return in_text_order(vectors, sum(lengths.values()))
+
+    def _cut(self, ids: TokenIds) -> TokenIds:
+        closing = self._tokenizer.suffix_ids
+        return ids if len(ids) <= self._max_tokens else (*ids[: self._max_tokens - len(closing)], *closing)
