@@ -35,7 +35,7 @@ from tokenizers import Tokenizer
 from gliclass_rerank import ZeroShotClassifier
 from gliclass_rerank.checkpoint.loading import load_checkpoint
 from gliclass_rerank.model.config import AttentionPlan
-from gliclass_rerank.runtime.choice import BackendName
+from gliclass_rerank.runtime.resolve import BackendName
 
 NUM_LABELS = tuple(2**power for power in range(8))
 TEXT_WORDS = 256

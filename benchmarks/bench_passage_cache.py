@@ -28,7 +28,8 @@ from gliclass_rerank import Reranker
 from gliclass_rerank.learn.data.agreement import kendall_tau
 from gliclass_rerank.learn.evaluation.collection import Collection, load_collection
 from gliclass_rerank.learn.evaluation.ranking import rerank_collection
-from gliclass_rerank.pipeline import Scorer
+from gliclass_rerank.pipeline import Pipeline
+from gliclass_rerank.settings import ModelSettings
 from gliclass_rerank.types import Ranking
 
 BASE = "no cache"
@@ -53,12 +54,12 @@ def make_caches(model: str | None, collection: Collection, folder: Path) -> dict
     Returns:
         Folders by name.
     """
-    scorer = Scorer(model, device="cpu", dtype="float32")
+    pipeline = Pipeline(ModelSettings(model, device="cpu", dtype="float32"))
     texts = collection.passages.values()
-    last = scorer.precompute(texts, folder / "float16").layer
-    scorer.precompute(texts, folder / "int8", dtype="int8")
+    last = pipeline.precompute(texts, folder / "float16").layer
+    pipeline.precompute(texts, folder / "int8", dtype="int8")
     for layer in range(1, last):
-        scorer.precompute(texts, folder / str(layer), layer=layer)
+        pipeline.precompute(texts, folder / str(layer), layer=layer)
     names = {f"float16, layer {layer}": folder / str(layer) for layer in range(1, last)}
     return {**names, f"float16, layer {last}": folder / "float16", f"int8, layer {last}": folder / "int8"}
 

@@ -25,7 +25,11 @@ from gliclass_rerank import Reranker
 
 # Cumulative times of functions, none of which calls another one of the list: file's ending and function.
 PARTS: Mapping[str, tuple[tuple[str, str], ...]] = {
-    "texts to tokens, plans": (("scoring.py", "ask"), ("prompt/planner.py", "plan"), ("engine.py", "length_groups")),
+    "texts to tokens, plans": (
+        ("reranker.py", "rank_many"),
+        ("prompt/planner.py", "plan"),
+        ("model/batch.py", "length_groups"),
+    ),
     "tokens to batches": (("model/batch.py", "of"),),
     "embeddings": (("blocks/runner.py", "embed"),),
 }

@@ -17,12 +17,12 @@ from gliclass_rerank import Reranker
 from gliclass_rerank.cascade import Cascade
 from gliclass_rerank.checkpoint.location import DEFAULT_MODEL, DEFAULT_RANKER
 from gliclass_rerank.errors import ConfigError, MissingDependencyError
+from gliclass_rerank.model.batch import length_groups
 from gliclass_rerank.model.config import AttentionPlan
-from gliclass_rerank.pipeline import Scorer
+from gliclass_rerank.pipeline import Pipeline
+from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.runtime.bucketing import filling
-from gliclass_rerank.runtime.choice import BackendName
-from gliclass_rerank.runtime.engine import length_groups
-from gliclass_rerank.runtime.placement import has_native_bfloat16
+from gliclass_rerank.runtime.resolve import BackendName, has_native_bfloat16
 from gliclass_rerank.types import Blocks
 
 Opened = TypeVar("Opened")
@@ -131,17 +131,17 @@ class Ours:
 
         Of a cascade's second part they are those of as many passages as it reads, the first ones in the list.
         """
-        scorer = self._reranker._scorer
-        if not isinstance(scorer, Cascade):
-            return _counted(scorer, question)
-        refined = replace(question, passages=question.passages[: scorer._config.rerank_depth])
-        first, second = _counted(scorer._first, question), _counted(scorer._second, refined)
+        pipeline = self._reranker._pipeline
+        if not isinstance(pipeline, Cascade):
+            return _counted(pipeline, question)
+        refined = replace(question, passages=question.passages[: pipeline._config.rerank_depth])
+        first, second = _counted(pipeline._first, question), _counted(pipeline._second, refined)
         return Tokens(first.real + second.real, first.processed + second.processed)
 
 
-def _counted(scorer: Scorer, question: Question) -> Tokens:
-    ask = scorer.ask(question.query, question.passages, examples=question.examples)
-    plan = scorer._planner.plan(ask, truncate_side="candidates")
+def _counted(pipeline: Pipeline, question: Question) -> Tokens:
+    request = ScoringRequest(question.query, question.passages, examples=tuple(question.examples))
+    plan = pipeline._planner.plan(request, truncate_side="candidates")
     # What the engine batches, and what runs alone.
     alone, batched = [], {}
     for number, request in enumerate(plan.requests):
@@ -150,13 +150,13 @@ def _counted(scorer: Scorer, question: Question) -> Tokens:
             batched |= {(number, index): len(ids) for index, ids in enumerate(request.candidate_ids)}
         else:
             batched[number, 0] = len(request.token_ids)
-    batches = length_groups(batched, scorer._engine._batch_tokens)
-    if scorer.backend == "torch":
+    batches = length_groups(batched, pipeline._executor.batch_tokens)
+    if pipeline.runtime.backend == "torch":
         processed = [len(batch) * batched[batch[0]] for batch in batches]
     else:  # padding is attended to, and goes through no linear layer
         processed = [sum(batched[each] for each in batch) for batch in batches]
     processed = [*alone, *processed]
-    if scorer.backend == "openvino" or scorer.dtype == "bfloat16":
+    if pipeline.runtime.backend == "openvino" or pipeline.runtime.dtype == "bfloat16":
         processed = [num_tokens + filling(num_tokens) for num_tokens in processed]
     return Tokens(sum(alone) + sum(batched.values()), sum(processed))
 

@@ -12,6 +12,7 @@ from ranking_sets import measured_queries
 
 from gliclass_rerank import Example, Reranker
 from gliclass_rerank.learn.evaluation.collection import Collection
+from gliclass_rerank.prompt.layout import ScoringRequest
 
 QUERY_TOKENS = 16
 NUM_EXAMPLES = 3
@@ -136,6 +137,6 @@ def _examples(lengths: list[int], text: Texts) -> list[Example]:
 
 
 def _query_tokens(reranker: Reranker, query: str, examples: list[Example]) -> int:
-    scorer = reranker._scorer
-    plan = scorer._planner.plan(scorer.ask(query, [query], examples=examples), truncate_side="candidates")
+    request = ScoringRequest(query, [query], examples=tuple(examples))
+    plan = reranker._pipeline._planner.plan(request, truncate_side="candidates")
     return len(plan.requests[0].query_ids)

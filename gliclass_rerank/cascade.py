@@ -1,4 +1,4 @@
-"""Two checkpoints as one: the first scores every passage, the second looks again at those that came out on top.
+"""Cascade of two checkpoints: the first scores every passage, the second looks again at the best ones.
 
 A cascade is a folder, so whatever takes a checkpoint's name can rank with it:
 
@@ -36,12 +36,19 @@ from gliclass_rerank.checks import checked_count, checked_share, of_settings
 from gliclass_rerank.errors import CheckpointError, ConfigError, listed, shown
 from gliclass_rerank.files.atomic_write import atomic_folder, own_folder
 from gliclass_rerank.model.config import checked_calibration
-from gliclass_rerank.pipeline import Scorer, calibrated_score
+from gliclass_rerank.pipeline import Pipeline, Scored
 from gliclass_rerank.prompt.layout import ScoringRequest
-from gliclass_rerank.prompt.planner import Plan, TruncateSide
-from gliclass_rerank.types import Example, Truncation
+from gliclass_rerank.prompt.planner import TokenPlan, TruncateSide
+from gliclass_rerank.settings import RerankerSettings
+from gliclass_rerank.types import Truncation
 
 MODEL_TYPE: Final = "GLiClassCascade"
+# Names in files written by version 0.1.
+_OLD_FIELDS: Final = {
+    "num_refined": "rerank_depth",
+    "first_share": "first_weight",
+    "first_share_with_examples": "first_weight_with_examples",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +115,7 @@ class CascadeConfig:
         Raises:
             ConfigError: A field is missing, unknown or out of range.
         """
-        given = {key: value for key, value in values.items() if key != "model_type"}
+        given = {_OLD_FIELDS.get(key, key): value for key, value in values.items() if key != "model_type"}
         known = [field.name for field in fields(cls)]
         if not {"first", "second"} <= given.keys() <= set(known):
             raise ConfigError(
@@ -127,143 +134,119 @@ def is_cascade(values: Mapping[str, Any]) -> bool:  # Any: JSON
     return values.get("model_type") == MODEL_TYPE
 
 
-def load_ranker(model: str | Path | None = None, *, revision: str | None = None, **settings: Any) -> Scorer | Cascade:
+def load_ranker(settings: RerankerSettings) -> Pipeline | Cascade:
     """Load what ranks passages.
 
     Args:
-        model: A checkpoint or a cascade: a local folder, else a bundled model's name, else a hub name; None for the
-            bundled ranker.
-        revision: Branch, tag or commit of a hub model.
-        **settings: See `Scorer`.
+        settings: What to load, and how to run it.
 
     Returns:
-        A scorer, or two of them as one.
+        A pipeline, or two of them as one.
 
     Raises:
         CheckpointError: It cannot be loaded.
         ConfigError: A setting that it does not have.
     """
-    name = DEFAULT_RANKER if model is None else model
-    folder = locate(name, revision=revision)
+    name = DEFAULT_RANKER if settings.model is None else settings.model
+    folder = locate(name, revision=settings.revision)
     values = read_config(folder)
     if is_cascade(values):
-        return in_sound_thread(Cascade, str(name), folder, CascadeConfig.from_dict(values), **settings)
-    return in_sound_thread(Scorer, folder, name=str(name), is_fetched=local_folder(name) is None, **settings)
+        return in_sound_thread(Cascade, str(name), folder, CascadeConfig.from_dict(values), settings)
+    return in_sound_thread(
+        Pipeline,
+        settings,
+        folder=folder,
+        name=str(name),
+        is_fetched=local_folder(name) is None,
+        passage_cache=settings.passage_cache,
+    )
 
 
 class Cascade:
-    """Stands in for a `Scorer` when ranking; immutable after construction, safe to share between threads.
+    """Two pipelines and the rule that joins them; immutable after construction, safe to share between threads.
 
     Args:
         name: What the caller asked for.
         folder: The cascade's folder.
-        config: Its settings.
-        passage_cache: What the first checkpoint precomputed; the second one sees few passages.
-        **settings: See `Scorer`; both checkpoints get them.
+        config: How the parts work together.
+        settings: Of both; the passage cache is the first one's, because the second one sees few passages.
 
     Attributes:
         name: What the caller asked for.
-        plan: The first checkpoint's, as `device`, `backend` and `dtype`.
+        plan: The first checkpoint's.
+        runtime: The first checkpoint's.
+        calibration: As in `Pipeline`; the cascade's own.
         precompute: The first checkpoint's.
     """
 
-    def __init__(
-        self,
-        name: str,
-        folder: Path,
-        config: CascadeConfig,
-        *,
-        passage_cache: str | Path | None = None,
-        **settings: Any,  # Any: settings of all types
-    ) -> None:
+    def __init__(self, name: str, folder: Path, config: CascadeConfig, settings: RerankerSettings) -> None:
         self.name = name
+        self.calibration = config.score_calibration
         self._config = config
         first, second = (_part(folder, part) for part in (config.first, config.second))
         # Side by side: reading weights, vocabularies and graphs leaves other threads free, and is most of a cold start.
         with working() as token:
-            loading = Workers(1, "gliclass-rerank-load").submit(Scorer, second, **settings)
+            loading = Workers(1, "gliclass-rerank-load").submit(Pipeline, settings, folder=second)
             try:
-                self._first = Scorer(
-                    first, passage_cache=passage_cache, max_passage_tokens=config.first_passage_tokens, **settings
+                self._first = Pipeline(
+                    settings,
+                    folder=first,
+                    max_passage_tokens=config.first_passage_tokens,
+                    passage_cache=settings.passage_cache,
                 )
                 self._second = loading.result()
             except BaseException:
                 token.cancel()
                 raise
         self.precompute = self._first.precompute
-        self.plan, self.device = self._first.plan, self._first.device
-        self.backend, self.dtype = self._first.backend, self._first.dtype
+        self.plan, self.runtime = self._first.plan, self._first.runtime
 
-    def ask(
-        self,
-        text: str,
-        candidates: Sequence[str],
-        *,
-        examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
-        max_example_labels: int | None = None,
-    ) -> ScoringRequest:
-        """See `Scorer.ask`; a checkpoint that is shown the examples has them in its own format."""
-        return self._first.ask(text, candidates, examples=examples, max_example_labels=max_example_labels)
-
-    def score(self, asks: Sequence[ScoringRequest], *, truncate_side: TruncateSide) -> list[tuple[list[float], Plan]]:
-        """See `Scorer.score`.
+    def score(self, requests: Sequence[ScoringRequest], *, truncate_side: TruncateSide) -> list[Scored]:
+        """Score several requests together; see `Pipeline.score`.
 
         Passages that the second checkpoint does not look at keep the first one's order and never come before one that
         it has looked at: their logits are moved down together where they would.
 
         Args:
-            asks: What is asked.
-            truncate_side: Which side is cut when a window is too small.
+            requests: As for `Pipeline.score`.
+            truncate_side: As for `Pipeline.score`.
 
         Returns:
-            As `Scorer.score`; the plan is the first checkpoint's, with what the second one cut besides.
+            As `Pipeline.score`; the plan is the first checkpoint's, with what the second one cut besides.
         """
         both = self._config.first_reads_examples
-        scored = self._first.score(
-            asks if both else [replace(ask, examples=()) for ask in asks], truncate_side=truncate_side
-        )
-        chosen = [self._chosen(ask, logits) for ask, (logits, _) in zip(asks, scored, strict=True)]
+        shown = requests if both else [replace(request, examples=()) for request in requests]
+        scored = self._first.score(shown, truncate_side=truncate_side)
+        chosen = [self._chosen(request, first) for request, first in zip(requests, scored, strict=True)]
         again = [
-            self._second.ask(
-                ask.text,
-                [ask.candidates[index] for index in indices],
-                examples=ask.examples,
-                max_example_labels=ask.max_example_labels,
-            )
-            for ask, indices in zip(asks, chosen, strict=True)
+            replace(request, candidates=[request.candidates[index] for index in indices])
+            for request, indices in zip(requests, chosen, strict=True)
         ]
         refined = self._second.score(again, truncate_side=truncate_side)
-        return [
-            (self._merged(ask, logits, indices, second), self._with_cuts(plan, indices, second_plan))
-            for ask, (logits, plan), indices, (second, second_plan) in zip(asks, scored, chosen, refined, strict=True)
-        ]
+        return [self._joined(*each) for each in zip(requests, scored, chosen, refined, strict=True)]
 
-    def relevance(self, logit: float) -> float:
-        """See `Scorer.relevance`; the calibration is the cascade's own."""
-        return calibrated_score(logit, self._config.score_calibration)
-
-    def _chosen(self, ask: ScoringRequest, logits: Sequence[float]) -> list[int]:
+    def _chosen(self, request: ScoringRequest, first: Scored) -> list[int]:
         """Candidates that the second checkpoint looks at, best first."""
-        limit = self._config.max_query_tokens
-        only_second_reads = bool(ask.examples) and not self._config.first_reads_examples
-        if limit is not None and not only_second_reads and self._first.num_tokens(ask.text) > limit:
+        limit, logits = self._config.max_query_tokens, first.logits
+        only_second_reads = bool(request.examples) and not self._config.first_reads_examples
+        if limit is not None and not only_second_reads and self._first.num_tokens(request.text) > limit:
             return []
         return sorted(range(len(logits)), key=lambda index: (-logits[index], index))[: self._config.rerank_depth]
 
-    def _merged(
-        self, ask: ScoringRequest, first: Sequence[float], chosen: Sequence[int], second: Sequence[float]
-    ) -> list[float]:
+    def _joined(self, request: ScoringRequest, first: Scored, chosen: Sequence[int], second: Scored) -> Scored:
         share, with_examples = self._config.first_weight, self._config.first_weight_with_examples
-        if ask.examples and with_examples is not None:
+        if request.examples and with_examples is not None:
             share = with_examples
         refined = {
-            index: share * first[index] + (1 - share) * logit for index, logit in zip(chosen, second, strict=True)
+            index: share * first.logits[index] + (1 - share) * logit
+            for index, logit in zip(chosen, second.logits, strict=True)
         }
-        others = [logit for index, logit in enumerate(first) if index not in refined]
+        others = [logit for index, logit in enumerate(first.logits) if index not in refined]
         down = max(0.0, max(others) - min(refined.values())) if refined and others else 0.0
-        return [refined.get(index, logit - down) for index, logit in enumerate(first)]
+        logits = [refined.get(index, logit - down) for index, logit in enumerate(first.logits)]
+        return first._replace(logits=logits, plan=self._with_cuts(first.plan, chosen, second.plan))
 
-    def _with_cuts(self, plan: Plan, chosen: Sequence[int], second: Plan) -> Plan:
+    def _with_cuts(self, plan: TokenPlan[Any], chosen: Sequence[int], second: TokenPlan[Any]) -> TokenPlan[Any]:
         """The first checkpoint's plan with the second one's cuts; of two cuts of a passage the larger one.
 
         Where the first one reads beginnings only, that is no cut for passages that the second one reads on; where it

@@ -6,13 +6,12 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import torch
-
+from gliclass_rerank.base import LoadedModel
 from gliclass_rerank.calls.forks import in_sound_thread
 from gliclass_rerank.checks import (
+    checked_choice,
     checked_flag,
     checked_list,
     checked_share,
@@ -22,14 +21,11 @@ from gliclass_rerank.checks import (
     reading,
 )
 from gliclass_rerank.errors import InputError
-from gliclass_rerank.examples.retrieval import Examples, Retrieval
-from gliclass_rerank.examples.source import ExampleSource
-from gliclass_rerank.loaded import Loaded
-from gliclass_rerank.model.config import AttentionPlan
-from gliclass_rerank.pipeline import Scorer, sigmoid
+from gliclass_rerank.examples.retrieval import Examples
+from gliclass_rerank.pipeline import Pipeline, probabilities
 from gliclass_rerank.prompt.examples import ExampleFormat
 from gliclass_rerank.prompt.layout import ScoringRequest
-from gliclass_rerank.runtime.choice import BackendName
+from gliclass_rerank.settings import ModelSettings, taking
 from gliclass_rerank.types import LabelScore
 
 logger = logging.getLogger(__name__)
@@ -37,9 +33,10 @@ logger = logging.getLogger(__name__)
 Labels = Sequence[str] | Mapping[str, Any]  # Any: a hierarchy of any depth
 
 _SEPARATOR = "."
+_FORMATS = get_args(ExampleFormat)
 
 
-class ZeroShotClassifier(Loaded):
+class ZeroShotClassifier(LoadedModel):
     """Classifies texts with a GLiClass checkpoint.
 
     One instance holds one model, does not change after construction and may be shared by any number of threads. Long
@@ -47,20 +44,7 @@ class ZeroShotClassifier(Loaded):
     the window beside a long text are spread over several windows.
 
     Args:
-        model: A local folder or a hub name; None for the bundled model.
-        device: As for `Reranker`.
-        dtype: As for `Reranker`.
-        plan: As for `Reranker`.
-        revision: As for `Reranker`.
-        max_window_tokens: As for `Reranker`.
-        max_example_tokens: As for `Reranker`.
-        batch_tokens: As for `Reranker`.
-        backend: As for `Reranker`.
-        threads: As for `Reranker`.
-        example_store: Where judged examples are found for each text; as for `Reranker`.
-        num_examples: As for `Reranker`.
-        min_example_similarity: As for `Reranker`.
-        allow_same_text: Whether an example may have the very text that is classified; see `Reranker`.
+        settings: The fields of `ModelSettings`, by name; the first one, `model`, by position too.
 
     Raises:
         ConfigError: An unknown setting, a plan that the backbone or a checkpoint that the backend cannot run, or a
@@ -71,44 +55,9 @@ class ZeroShotClassifier(Loaded):
         DataError: The store cannot be opened, perhaps because another process has it open.
     """
 
-    def __init__(
-        self,
-        model: str | Path | None = None,
-        *,
-        device: str | torch.device | None = None,
-        dtype: str | torch.dtype | None = None,
-        plan: AttentionPlan | None = None,
-        revision: str | None = None,
-        max_window_tokens: int | None = None,
-        max_example_tokens: int | None = None,
-        batch_tokens: int | None = None,
-        backend: BackendName | None = None,
-        threads: int | None = None,
-        example_store: str | Path | ExampleSource | None = None,
-        num_examples: int = 3,
-        min_example_similarity: float = 0.5,
-        allow_same_text: bool = False,
-    ) -> None:
-        self._retrieval = Retrieval(
-            example_store,
-            num_examples=num_examples,
-            min_example_similarity=min_example_similarity,
-            allow_equal=allow_same_text,
-        )
-        self._scorer: Scorer = in_sound_thread(
-            Scorer,
-            model,
-            device=device,
-            dtype=dtype,
-            plan=plan,
-            revision=revision,
-            max_window_tokens=max_window_tokens,
-            max_example_tokens=max_example_tokens,
-            batch_tokens=batch_tokens,
-            backend=backend,
-            threads=threads,
-            has_store=example_store is not None,
-        )
+    @taking(ModelSettings)
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings, in_sound_thread(Pipeline, settings))
 
     def logits(
         self,
@@ -135,8 +84,8 @@ class ZeroShotClassifier(Loaded):
             WindowOverflowError: Prompt, examples and a label leave no room for the text.
             BackendError: The forward pass or the store failed.
         """
-        asks = self._asks([checked_text("`text`", text)], [flatten_labels(labels)], prompt, examples, example_format)
-        return self._score(asks)[0]
+        texts, label_sets = [checked_text("`text`", text)], [flatten_labels(labels)]
+        return self._score(self._requests(texts, label_sets, prompt, examples, example_format))[0]
 
     def __call__(
         self,
@@ -171,11 +120,11 @@ class ZeroShotClassifier(Loaded):
         multi_label = checked_flag("multi_label", multi_label)
         batch = (checked_text("`texts`", texts),) if is_a(texts, str) else checked_texts("texts", texts)
         label_sets = _label_sets(labels, len(batch))
-        asks = self._asks(batch, label_sets, prompt, examples, example_format)
+        requests = self._requests(batch, label_sets, prompt, examples, example_format)
         choose = partial(_above, threshold) if multi_label else _best
-        return [choose(logits, flat) for logits, flat in zip(self._score(asks), label_sets, strict=True)]
+        return [choose(logits, flat) for logits, flat in zip(self._score(requests), label_sets, strict=True)]
 
-    def _asks(
+    def _requests(
         self,
         texts: Sequence[str],
         label_sets: Sequence[Sequence[str]],
@@ -183,22 +132,23 @@ class ZeroShotClassifier(Loaded):
         examples: Examples | None,
         example_format: ExampleFormat | None,
     ) -> list[ScoringRequest]:
-        description = None if prompt is None else checked_text("`prompt`", prompt)
+        description = "" if prompt is None else checked_text("`prompt`", prompt)
+        if example_format is not None:
+            checked_choice("example_format", example_format, _FORMATS)
         return [
-            self._scorer.ask(text, labels, prompt=description, examples=shown, example_format=example_format)
+            ScoringRequest(text, labels, prompt=description, examples=shown, example_format=example_format)
             for text, labels, shown in zip(texts, label_sets, self._retrieval.shown(texts, examples), strict=True)
         ]
 
-    def _score(self, asks: Sequence[ScoringRequest]) -> list[list[float]]:
-        scored = self._scorer.score(asks, truncate_side="text")
-        for number, (_, plan) in enumerate(scored):
-            if plan.text_truncation is not None:
-                cut = plan.text_truncation
+    def _score(self, requests: Sequence[ScoringRequest]) -> list[list[float]]:
+        scored = self._pipeline.score(requests, truncate_side="text")
+        for number, each in enumerate(scored):
+            if (cut := each.plan.text_truncation) is not None:
                 logger.warning("text %d lost %d of its %d tokens", number, cut.num_lost, cut.num_tokens)
-            for cut in plan.truncated_examples:
+            for cut in each.plan.truncated_examples:
                 message = "example %d of text %d lost %d of its %d tokens"
                 logger.warning(message, cut.index, number, cut.num_lost, cut.num_tokens)
-        return [logits for logits, _ in scored]
+        return [each.logits for each in scored]
 
 
 def flatten_labels(labels: Labels) -> tuple[str, ...]:
@@ -245,11 +195,8 @@ def _label_sets(labels: Labels | Sequence[Labels], num_texts: int) -> list[tuple
 
 
 def _above(threshold: float, logits: Sequence[float], labels: Sequence[str]) -> list[LabelScore]:
-    scored = [
-        LabelScore(label, sigmoid(logit), index)
-        for index, (label, logit) in enumerate(zip(labels, logits, strict=True))
-    ]
-    return [entry for entry in scored if entry.score >= threshold]
+    scored = enumerate(zip(labels, probabilities(logits), strict=True))
+    return [LabelScore(label, score, index) for index, (label, score) in scored if score >= threshold]
 
 
 def _best(logits: Sequence[float], labels: Sequence[str]) -> list[LabelScore]:

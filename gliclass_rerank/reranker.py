@@ -1,75 +1,37 @@
-"""Ranks passages against a query."""
+"""Ranking of passages against a query."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-
+from gliclass_rerank.base import LoadedModel
 from gliclass_rerank.calls.background import in_background
 from gliclass_rerank.cascade import load_ranker
 from gliclass_rerank.checks import checked_count, checked_list, checked_text, checked_texts, is_a, of_settings
 from gliclass_rerank.errors import InputError, shown
-from gliclass_rerank.examples.retrieval import Examples, Retrieval
-from gliclass_rerank.examples.source import ExampleSource, plain_settings
-from gliclass_rerank.loaded import Loaded
-from gliclass_rerank.model.config import AttentionPlan
-from gliclass_rerank.prompt.planner import Plan
-from gliclass_rerank.runtime.choice import BackendName
+from gliclass_rerank.examples.retrieval import Examples
+from gliclass_rerank.pipeline import Scored, probabilities
+from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
+from gliclass_rerank.settings import RerankerSettings, taking
 from gliclass_rerank.types import Example, Hit, Ranking, Truncation
 
 # Of a BERT's 512 positions three examples with so many passages leave each about 35 tokens, a sentence or two.
 _EXAMPLE_PASSAGES: Final = 4
 
 
-class Reranker(Loaded):
-    """Ranks passages with a GLiClass checkpoint.
+class Reranker(LoadedModel):
+    """Ranks passages with a GLiClass checkpoint or a cascade of two.
 
     One instance holds one model, does not change after construction, but for what its store learns, and may be shared
     by any number of threads.
 
     Args:
-        model: A checkpoint or a cascade: a local folder, a bundled model's name (`"minilm-l6-v1"` alone is quicker) or
-            a hub name; None for the bundled `minilm-cascade-v1`, which needs no network.
-        device: A torch device; None takes cuda, else mps, else cpu.
-        dtype: Precision of the backbone, `"float32"`, `"float16"` or `"bfloat16"`; None takes bfloat16 on cuda devices
-            that have it, else float32. For other backends than torch see `backend`.
-        plan: `"joint"` or `"shared_query"`; None takes what the checkpoint was trained with. Forcing the other one
-            works and costs quality, because the weights never saw it (docs/decisions/0003-attention-plans.md).
-        revision: Branch, tag or commit of a hub model.
-        max_window_tokens: Longest sequence; None takes 1,024, or what the backbone's positions allow, and for passages
-            what the checkpoint says (256 for the bundled model). Passages that do not fit are cut and reported, the
-            query never is.
-        window_tokens: Length to which the `joint` plan packs passages; None takes the cheapest for the backbone and
-            the query's length.
-        max_example_passages: How many judged passages of one example to show at most: its first ones, where `feedback`
-            puts the newest. If the checkpoint reads irrelevant ones too and there are too many of both, they get half
-            of the places. What was left out is reported with what was cut. None takes 4.
-        max_example_tokens: Tokens of the examples of a ranking at most, markers included; the longest parts are cut
-            first, and what was cut is reported. None leaves them all that the query does not need.
-        batch_tokens: Tokens of one forward pass; None takes 2,048 on the CPU and 65,536 elsewhere.
-        backend: What runs the transformer layers: `"torch"`, `"onnx"` or `"openvino"`; None takes torch. The last two
-            run BERT, DeBERTa-v2/v3 and ModernBERT backbones on the CPU, in a `dtype` of `"float32"` or `"int8"`, with
-            openvino also `"bfloat16"`, from an export that is made at the first use and kept beside the hub's cache.
-            `"auto"` takes the quickest one that was measured to keep the order: where the processor has bfloat16,
-            openvino in that, if it is installed and can run the checkpoint, or torch in that for a BERT; else torch;
-            with a `dtype` the quickest one that has it. The attributes `backend` and `dtype` say which it is.
-        threads: CPU threads of this instance's forward passes, however many callers there are: batches of rankings at
-            the same time take turns. None takes torch's number, in each calling thread; the other backends take it
-            for all callers, when they are loaded. See docs/decisions/0018-threads.md.
-        passage_cache: Folder that `precompute` wrote: passages in it start at the layer it was made for, others are
-            computed as ever. Needs the checkpoint it was made by and the plan `"shared_query"`.
-        example_store: Where judged examples are found for each query: the path of an `ExampleStore`, made if it does
-            not exist and filled by the default encoder, or any `ExampleSource`. In one process all rerankers and
-            classifiers that name a path share the store.
-        num_examples: How many examples to show at most.
-        min_example_similarity: The least cosine of an example's query with the query, in [-1, 1].
-        allow_same_text: Whether an example may have the very query that is ranked, whatever the case and white
-            space. Its judgements give the answer away: right when they are to be repeated, wrong when measuring.
+        settings: The fields of `RerankerSettings`, by name; the first one, `model`, by position too: a local folder, a
+            bundled model's name (`"minilm-l6-v1"` alone is quicker) or a hub name; None for the bundled
+            `minilm-cascade-v1`.
 
     Raises:
         ConfigError: An unknown setting, a plan that the backbone or a checkpoint that the backend cannot run, a
@@ -82,100 +44,14 @@ class Reranker(Loaded):
             process has it open.
     """
 
-    def __init__(
-        self,
-        model: str | Path | None = None,
-        *,
-        device: str | torch.device | None = None,
-        dtype: str | torch.dtype | None = None,
-        plan: AttentionPlan | None = None,
-        revision: str | None = None,
-        max_window_tokens: int | None = None,
-        window_tokens: int | None = None,
-        max_example_passages: int | None = None,
-        max_example_tokens: int | None = None,
-        batch_tokens: int | None = None,
-        backend: BackendName | None = None,
-        threads: int | None = None,
-        passage_cache: str | Path | None = None,
-        example_store: str | Path | ExampleSource | None = None,
-        num_examples: int = 3,
-        min_example_similarity: float = 0.5,
-        allow_same_text: bool = False,
-    ) -> None:
+    @taking(RerankerSettings)
+    def __init__(self, settings: RerankerSettings) -> None:
+        most = settings.max_example_passages
         with of_settings():
             self._max_example_passages = checked_count(
-                "max_example_passages", _EXAMPLE_PASSAGES if max_example_passages is None else max_example_passages
+                "max_example_passages", _EXAMPLE_PASSAGES if most is None else most
             )
-        self._retrieval = Retrieval(
-            example_store,
-            num_examples=num_examples,
-            min_example_similarity=min_example_similarity,
-            allow_equal=allow_same_text,
-        )
-        self._scorer = load_ranker(
-            model,
-            device=device,
-            dtype=dtype,
-            plan=plan,
-            revision=revision,
-            max_window_tokens=max_window_tokens,
-            window_tokens=window_tokens,
-            max_example_tokens=max_example_tokens,
-            batch_tokens=batch_tokens,
-            backend=backend,
-            threads=threads,
-            has_store=example_store is not None,
-            passage_cache=passage_cache,
-        )
-        self._given: dict[str, Any] = {  # Any: settings of all types
-            "model": model,
-            "device": device,
-            "dtype": dtype,
-            "plan": plan,
-            "revision": revision,
-            "max_window_tokens": max_window_tokens,
-            "window_tokens": window_tokens,
-            "max_example_passages": max_example_passages,
-            "max_example_tokens": max_example_tokens,
-            "batch_tokens": batch_tokens,
-            "backend": backend,
-            "threads": threads,
-            "passage_cache": passage_cache,
-        }
-        if example_store is not None:
-            self._given |= {
-                "example_store": example_store,
-                "num_examples": self._retrieval.num_examples,
-                "min_example_similarity": self._retrieval.min_example_similarity,
-                "allow_same_text": self._retrieval.allow_equal,
-            }
-
-    def __reduce__(self) -> tuple[Callable[..., Reranker], tuple[type[Reranker], dict[str, Any]]]:
-        # A pickle carries the recipe: weights are read where it is loaded, and no code travels.
-        return _rebuilt, (type(self), self.settings)
-
-    def __copy__(self) -> Reranker:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Reranker:
-        return self  # it does not change, and a second copy of the weights would serve nobody
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The arguments that were given, as JSON values: `Reranker(**settings)` is its equal. A new dict each time.
-
-        Those of examples are among them if there is a store.
-
-        Raises:
-            ConfigError: `example_store` is an object, not a path.
-        """
-        return plain_settings(self._given)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model runs."""
-        return self._scorer.device
+        super().__init__(settings, load_ranker(settings))
 
     def rank(
         self,
@@ -240,28 +116,24 @@ class Reranker(Loaded):
             raise InputError(f"{wanted}, got {len(lists)}")
         candidates, sources = [], []
         for query, passages in zip(texts, lists, strict=True):
-            _refuse_blank(query)
-            unique, source = _deduplicate(checked_texts("passages", passages))
-            candidates.append(unique)
-            sources.append(source)
-        # A query without passages is shown nothing, so nothing is searched for it.
-        found = iter(
-            self._retrieval.shown([text for text, some in zip(texts, candidates, strict=True) if some], examples)
-        )
-        asks = [
-            self._scorer.ask(
-                query,
-                unique,
-                examples=next(found) if unique else (),
-                max_example_labels=self._max_example_passages,
-            )
-            for query, unique in zip(texts, candidates, strict=True)
+            if not query.strip():
+                raise InputError(f"`query` must not be blank, got {shown(query)}")
+            # Equal passages are scored once: `source` says which of the distinct ones each passage is.
+            positions: dict[str, int] = {}
+            given = checked_texts("passages", passages)
+            sources.append([positions.setdefault(passage, len(positions)) for passage in given])
+            candidates.append(list(positions))
+        examples_of: Sequence[tuple[Example, ...]] = [()] * len(texts)
+        if examples is not None or self._retrieval.source is not None:
+            examples_of = self._retrieval.shown(texts, examples, needed=[bool(some) for some in candidates])
+        requests = [
+            ScoringRequest(query, some, examples=found, max_example_labels=self._max_example_passages)
+            for query, some, found in zip(texts, candidates, examples_of, strict=True)
         ]
-        scored = self._scorer.score(asks, truncate_side="candidates")
-        score = self._scorer.relevance
+        scored = self._pipeline.score(requests, truncate_side="candidates")
         return [
-            replace(_ranking(logits, plan, source, limit, score), examples=ask.examples)
-            for (logits, plan), source, ask in zip(scored, sources, asks, strict=True)
+            _ranking(each, source, limit, request.examples, self._pipeline.calibration)
+            for each, source, request in zip(scored, sources, requests, strict=True)
         ]
 
     async def arank(
@@ -316,7 +188,7 @@ class Reranker(Loaded):
         """
         if is_a(passages, (str, bytes)) or not is_a(passages, Iterable):
             raise InputError(f"`passages` must hold strings, got {shown(passages)}")
-        return self._scorer.precompute(passages, folder, dtype=dtype, on_computed=on_computed)
+        return self._pipeline.precompute(passages, folder, dtype=dtype, on_computed=on_computed)
 
     def examples_for(self, queries: Sequence[str]) -> list[tuple[Example, ...]]:
         """Find the examples that `rank` shows beside queries.
@@ -365,7 +237,8 @@ class Reranker(Loaded):
             BackendError: The store failed.
         """
         query = checked_text("`query`", query)
-        _refuse_blank(query)
+        if not query.strip():
+            raise InputError(f"`query` must not be blank, got {shown(query)}")
         good, bad = checked_texts("relevant", relevant), checked_texts("irrelevant", irrelevant)
         if not good and not bad:
             raise InputError(
@@ -377,44 +250,32 @@ class Reranker(Loaded):
         return self._retrieval.learn(Example(query, good, bad), id=id, metadata=metadata)
 
 
-def _refuse_blank(query: str) -> None:
-    if not query.strip():
-        raise InputError(f"`query` must not be blank, got {shown(query)}")
-
-
-def _rebuilt(kind: type[Reranker], settings: dict[str, Any]) -> Reranker:
-    return kind(**settings)
-
-
-def _deduplicate(passages: Sequence[str]) -> tuple[list[str], list[int]]:
-    """Distinct passages in first-seen order, and for each passage the position of its text among them."""
-    positions: dict[str, int] = {}
-    source = [positions.setdefault(passage, len(positions)) for passage in passages]
-    return list(positions), source
-
-
 def _ranking(
-    logits: Sequence[float],
-    plan: Plan,
+    scored: Scored,
     source: Sequence[int],
     top_k: int | None,
-    score: Callable[[float], float],
+    examples: tuple[Example, ...],
+    calibration: tuple[float, float] | None,
 ) -> Ranking:
-    order = sorted(range(len(source)), key=lambda index: (-logits[source[index]], index))
+    """Ranking of the caller's list, of which `source` has each passage's position among the distinct ones."""
+    logits, plan = scored.logits, scored.plan
+    order = sorted(range(len(source)), key=lambda index: (-logits[source[index]], index))[:top_k]
+    scores = probabilities([logits[source[index]] for index in order], calibration)
     cut = {truncation.index: truncation for truncation in plan.truncated}
-    truncated = [
-        Truncation(index, cut[position].num_tokens, cut[position].num_lost)
-        for index, position in enumerate(source)
-        if position in cut
-    ]
     first_index = {position: index for index, position in reversed(list(enumerate(source)))}
-    windows = tuple(tuple(first_index[position] for position in members) for members in plan.members)
     return Ranking(
         hits=tuple(
-            Hit(index=index, logit=logit, score=score(logit))
-            for index, logit in ((index, logits[source[index]]) for index in order[:top_k])
+            Hit(index=index, logit=logits[source[index]], score=score)
+            for index, score in zip(order, scores, strict=True)
         ),
-        truncated=tuple(truncated),
-        windows=windows if plan.sees_companions else (),
+        truncated=tuple(
+            Truncation(index, cut[position].num_tokens, cut[position].num_lost)
+            for index, position in enumerate(source)
+            if position in cut
+        ),
+        windows=tuple(tuple(first_index[position] for position in members) for members in plan.members)
+        if scored.sees_companions
+        else (),
         truncated_examples=plan.truncated_examples,
+        examples=examples,
     )

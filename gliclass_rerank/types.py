@@ -1,7 +1,7 @@
 """Frozen values that cross module borders; no torch, no tokenizer.
 
 The public ones are `Hit`, `Truncation`, `Ranking`, `StageHit`, `StageRanking`, `LabelScore` and `Example`. `Window`
-and `Blocks` carry token ids from `inputs/` to the model: the border where text ends. `CachedStates` goes with `Blocks`.
+and `Blocks` carry token ids from `inputs/` to the model: the border where text ends.
 A *candidate* is what one marker stands for: a passage when ranking, a label when classifying.
 """
 
@@ -15,7 +15,7 @@ from gliclass_rerank.checks import checked_list, checked_text, checked_texts, is
 from gliclass_rerank.errors import InputError, shown
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 TokenIds = tuple[int, ...]
 
@@ -238,6 +238,11 @@ class Window:
     text_start: int
     candidate_ids: tuple[TokenIds, ...] = ()
 
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that encoders read, without padding."""
+        return len(self.token_ids) + sum(map(len, self.candidate_ids))
+
 
 @dataclass(frozen=True)
 class Blocks:
@@ -251,16 +256,7 @@ class Blocks:
     query_ids: TokenIds
     candidate_ids: tuple[TokenIds, ...]
 
-
-@dataclass(frozen=True, eq=False)
-class CachedStates:
-    """What is known of groups of a `Blocks`' candidates before any layer has run.
-
-    Attributes:
-        layer: The layer whose input it is.
-        groups: States of all candidates of a group, by the group's number: FloatArray [num_rows, seq_len, hidden] in
-            half or single precision, padded on the right with zeros.
-    """
-
-    layer: int
-    groups: Mapping[int, NDArray[Any]]  # Any: of either precision
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that encoders read, without padding."""
+        return len(self.query_ids) + sum(map(len, self.candidate_ids))

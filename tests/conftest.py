@@ -14,10 +14,10 @@ import torch
 from attack_ledger import attack, pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown  # noqa: F401
 from tiny_checkpoints import BACKBONES, WORDS, tiny_tokenizer, write_tiny_checkpoint
 
-import gliclass_rerank.runtime.selection
+import gliclass_rerank.runtime.export
 from gliclass_rerank import Reranker, ZeroShotClassifier
 from gliclass_rerank.prompt.tokenizer import TextTokenizer
-from gliclass_rerank.types import Blocks, Window
+from gliclass_rerank.types import Window
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -78,8 +78,8 @@ def passages() -> list[str]:
     return [" ".join(rng.choices(WORDS, k=length)) for length in lengths]
 
 
-class ScriptedBackend:
-    """A backend whose logits a test decides, by the text of each candidate; keeps what it was asked."""
+class ScriptedNetwork:
+    """A network whose logits a test decides, by the text of each candidate; keeps what it was asked."""
 
     def __init__(self, logits: Mapping[str, float], pause_s: float = 0.0):
         ids = TextTokenizer(tiny_tokenizer()).encode(list(logits))
@@ -88,13 +88,15 @@ class ScriptedBackend:
         self.scored: list[tuple[int, ...]] = []
         self.windows: list[Window] = []
 
-    def logits(self, batch, groups=(), states=None):
+    def window_logits(self, windows):
+        self.windows += windows
+        return self._answers([self._candidates(window) for window in windows])
+
+    def block_logits(self, blocks, groups, cached, layer):
+        return self._answers([[ids[1:-1] for ids in blocks.candidate_ids]])[0]
+
+    def _answers(self, candidates):
         time.sleep(self._pause_s)
-        if isinstance(batch, Blocks):
-            candidates = [[ids[1:-1] for ids in batch.candidate_ids]]
-        else:
-            self.windows += batch
-            candidates = [self._candidates(window) for window in batch]
         self.scored += [ids for row in candidates for ids in row]
         return [[self._logits.get(ids, 0.0) for ids in row] for row in candidates]
 
@@ -109,8 +111,8 @@ def scripted(monkeypatch, tiny_folders):
     """Build a `Reranker` or classifier on a tiny checkpoint whose forward pass is a table from text to logit."""
 
     def build(logits, *, kind=Reranker, checkpoint="bert", pause_s=0.0, **options):
-        backend = ScriptedBackend(logits, pause_s)
-        monkeypatch.setattr(gliclass_rerank.runtime.selection, "TorchBackend", lambda model, placement: backend)
+        backend = ScriptedNetwork(logits, pause_s)
+        monkeypatch.setattr(gliclass_rerank.runtime.export, "TorchNetwork", lambda model, runtime, runner: backend)
         return kind(tiny_folders[checkpoint], device="cpu", **options), backend
 
     return build

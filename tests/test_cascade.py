@@ -15,7 +15,7 @@ from gliclass_rerank.cascade import CascadeConfig, save_cascade
 from gliclass_rerank.checkpoint.loading import load_checkpoint
 from gliclass_rerank.checkpoint.location import DEFAULT_MODEL, bundled_folder, read_config
 from gliclass_rerank.cli.app import main
-from gliclass_rerank.pipeline import Scorer
+from gliclass_rerank.pipeline import Pipeline
 
 QUERY = "chain slip"
 PASSAGES = [words(3 + index % 4, first=2 * index) for index in range(12)]
@@ -199,9 +199,9 @@ def test_both_checkpoints_are_loaded_at_the_same_time(cascade, monkeypatch):
 
     def load(*args, **settings):
         meet.wait()
-        return Scorer(*args, **settings)
+        return Pipeline(*args, **settings)
 
-    monkeypatch.setattr("gliclass_rerank.cascade.Scorer", load)
+    monkeypatch.setattr("gliclass_rerank.cascade.Pipeline", load)
 
     assert len(Reranker(cascade(), device="cpu").rank(QUERY, PASSAGES)) == len(PASSAGES)
 

@@ -210,7 +210,9 @@ def test_a_folder_that_exists_is_not_overwritten(folder):
     assert (folder / "model.safetensors").read_bytes() == before
 
 
-@pytest.mark.parametrize("step", ["checkpoint.save_file", "checkpoint._write_tokenizer", "atomic_file.os.replace"])
+@pytest.mark.parametrize(
+    "step", ["checkpoint.loading.save_file", "checkpoint.loading._write_tokenizer", "files.atomic_write.os.replace"]
+)
 def test_a_folder_never_appears_half_written(tmp_path, monkeypatch, step):
     def fail(*args, **kwargs):
         raise OSError("disk full")

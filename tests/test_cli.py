@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import gliclass_rerank
-from gliclass_rerank import cli
 from gliclass_rerank._version import __version__
-from gliclass_rerank.runtime import graph_cache, selection
+from gliclass_rerank.cli import app as cli
+from gliclass_rerank.runtime import export, graph_cache
 from gliclass_rerank.types import Hit, Ranking, Truncation
 
 
@@ -251,7 +251,7 @@ def test_evaluate_with_the_bundled_model(collection, capsys):
 
 def test_optimize_exports_a_model_once(capsys, tiny_folders, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
-    for module in (selection, graph_cache):
+    for module in (export, graph_cache):
         monkeypatch.setattr(module, "default_cache_folder", lambda: tmp_path / "graphs")
     command = ["optimize", "--model", str(tiny_folders["bert"]), "--backend", "onnx", "--dtype", "int8"]
 
@@ -264,7 +264,7 @@ def test_optimize_exports_a_model_once(capsys, tiny_folders, tmp_path, monkeypat
 
 def test_optimize_exports_what_goes_on_from_a_passage_cache(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
-    for module in (selection, graph_cache):
+    for module in (export, graph_cache):
         monkeypatch.setattr(module, "default_cache_folder", lambda: tmp_path / "graphs")
     settings = {"model": "minilm-l6-v1", "passage_cache": tmp_path / "cache"}
     gliclass_rerank.Reranker("minilm-l6-v1", device="cpu").precompute(["a chain"], settings["passage_cache"])
@@ -272,14 +272,14 @@ def test_optimize_exports_what_goes_on_from_a_passage_cache(tmp_path, monkeypatc
 
     assert cli.main([*command, "--backend", "onnx"]) == 0
 
-    monkeypatch.setattr(selection, "GRAPHS", {})  # nothing could be exported now
+    monkeypatch.setattr(export, "GRAPHS", {})  # nothing could be exported now
     found = gliclass_rerank.Reranker(backend="onnx", **settings).rank("oil", ["a chain", "oil"])
     assert [hit.index for hit in found] == [1, 0]
 
 
 def test_optimize_removes_old_exports_on_request(capsys, tiny_folders, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
-    for module in (selection, graph_cache):
+    for module in (export, graph_cache):
         monkeypatch.setattr(module, "default_cache_folder", lambda: tmp_path)
     old = tmp_path / ("0" * 32)
     old.mkdir()

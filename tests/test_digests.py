@@ -1,4 +1,4 @@
-from gliclass_rerank import digests
+from gliclass_rerank.files import digests
 
 
 def test_of_a_large_file_blocks_from_end_to_end_count_or_all_of_it(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gliclass_rerank.fusion import reciprocal_rank, weighted
+from gliclass_rerank.stage.fusion import reciprocal_rank, weighted
 
 
 def test_reciprocal_rank_adds_both_orders_with_the_offset_of_the_paper():

@@ -340,7 +340,6 @@ def test_a_pickle_carries_the_path_of_the_store(tmp_path):
         "example_store": str(path),
         "num_examples": 2,
         "min_example_similarity": 0.6,
-        "allow_same_text": False,
     }
 
 

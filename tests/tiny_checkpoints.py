@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import string
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ HEADS: dict[str, dict[str, Any]] = {
 _LOGIT_SCALES = {"bert": 12.0, "modernbert": 2.0, "deberta-v2": 0.5}
 
 
-def tiny_tokenizer() -> Tokenizer:
+def tiny_tokenizer(markers: Sequence[str] = MARKERS) -> Tokenizer:
     """A WordPiece tokenizer: every one of `WORDS` is one token, any other ASCII text is spelled out by characters."""
     pieces = [*SPECIAL, *WORDS, *_LETTERS, *(f"##{letter}" for letter in _LETTERS)]
     vocab = {piece: index for index, piece in enumerate(pieces)}
@@ -111,7 +112,7 @@ def tiny_tokenizer() -> Tokenizer:
     tokenizer.post_processor = TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[(name, vocab[name]) for name in ("[CLS]", "[SEP]")]
     )
-    tokenizer.add_special_tokens([*SPECIAL, *MARKERS])
+    tokenizer.add_special_tokens([*SPECIAL, *markers])
     return tokenizer
 
 

@@ -24,7 +24,7 @@ class Retrieval:
         store: The path of an `ExampleStore`, any source, or None.
         num_examples: How many examples to show at most.
         min_example_similarity: The least cosine of an example that is shown.
-        allow_equal: Whether an example may have the very text that is asked about.
+        allow_same_text: Whether an example may have the very text that is asked about.
 
     Attributes:
         source: Where examples come from; None if there is no store.
@@ -43,21 +43,24 @@ class Retrieval:
         *,
         num_examples: int,
         min_example_similarity: float,
-        allow_equal: bool,
+        allow_same_text: bool,
     ) -> None:
         given = checked_store(store)
         with of_settings():
             self.num_examples = checked_count("num_examples", num_examples)
             self.min_example_similarity = checked_cosine("min_example_similarity", min_example_similarity)
-            self.allow_equal = checked_flag("allow_equal", allow_equal)
+            self.allow_same_text = checked_flag("allow_same_text", allow_same_text)
             self.source = opened_store(given) if isinstance(given, (str, Path)) else given
 
-    def shown(self, texts: Sequence[str], by_hand: Examples | None = None) -> list[tuple[Example, ...]]:
+    def shown(
+        self, texts: Sequence[str], by_hand: Examples | None = None, *, needed: Sequence[bool] | None = None
+    ) -> list[tuple[Example, ...]]:
         """Choose the examples of several texts, in one search.
 
         Args:
             texts: Queries, or texts to classify.
             by_hand: Examples for all of them, in place of the store's; empty for none. None asks the store.
+            needed: Which of them need any; None for all.
 
         Returns:
             For each text its examples, the store's by descending similarity.
@@ -66,13 +69,21 @@ class Retrieval:
             InputError: `by_hand` does not hold examples.
             BackendError: The store failed.
         """
+        wanted = [True] * len(texts) if needed is None else needed
         if by_hand is not None:
-            return [Example.list_of(by_hand)] * len(texts)
-        if self.source is None or not texts:
+            shown = Example.list_of(by_hand)
+            return [shown if is_wanted else () for is_wanted in wanted]
+        asked = [text for text, is_wanted in zip(texts, wanted, strict=True) if is_wanted]
+        if self.source is None or not asked:
             return [()] * len(texts)
+        found = iter(self._found(asked))
+        return [next(found) if is_wanted else () for is_wanted in wanted]
+
+    def _found(self, texts: Sequence[str]) -> list[tuple[Example, ...]]:
+        assert self.source is not None, "asked for only where there is one"
         with failures_named():
             found = self.source.find_examples(
-                texts, self.num_examples, self.min_example_similarity, allow_equal=self.allow_equal
+                texts, self.num_examples, self.min_example_similarity, allow_equal=self.allow_same_text
             )
             answers = [Example.list_of(examples) for examples in found]
         if len(answers) != len(texts):
@@ -84,7 +95,7 @@ class Retrieval:
 
     def _may_be_shown(self, example: Example, text: str) -> bool:
         # Sources leave these out themselves; that no answer leaks must not depend on it.
-        return self.allow_equal or text_identity(example.text) != text_identity(text)
+        return self.allow_same_text or text_identity(example.text) != text_identity(text)
 
     def learn(self, example: Example, *, id: str | None, metadata: Metadata | None) -> str:
         """Write what was judged into the store.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from gliclass_rerank.checks import json_settings, of_settings, reading
+from gliclass_rerank.checks import of_settings, reading
 from gliclass_rerank.errors import BackendError, ConfigError, DataError, GLiClassRerankError, cause, shown
 from gliclass_rerank.types import Example
 
@@ -83,42 +83,6 @@ def checked_store(store: object) -> str | Path | ExampleSource | None:
     raise ConfigError(
         f"`example_store` must be a path or have `find_examples`, as `ExampleStore` has, got {shown(store)}"
     )
-
-
-def plain_store(store: object) -> str | None:
-    """An `example_store` as a JSON value.
-
-    Args:
-        store: The argument.
-
-    Returns:
-        Its path; None for none.
-
-    Raises:
-        ConfigError: It is an object, which can be neither written down nor opened twice.
-    """
-    if store is None or isinstance(store, (str, Path)):
-        return None if store is None else str(store)
-    raise ConfigError(
-        f"an `example_store` that is an object cannot be pickled or written into settings; give the store's path "
-        f"in its place, got {shown(store)}"
-    )
-
-
-def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:  # Any: the settings' values
-    """Settings of a `Reranker` as JSON values, which a pickle can carry.
-
-    Args:
-        settings: Its arguments.
-
-    Returns:
-        A new dict.
-
-    Raises:
-        ConfigError: The store is an object, see `plain_store`.
-    """
-    plain_store(settings.get("example_store"))
-    return json_settings(settings)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Token ids become tensors here, once, for inference and training alike.
+"""Batches: grouping by length, and collation, where token ids become tensors, for inference and training alike.
 
 Padding is always on the right. `token_mask` is True on real tokens.
 """
@@ -7,12 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor
 
 from gliclass_rerank.calls.cancellation import check_cancelled
-from gliclass_rerank.types import Blocks, CachedStates, TokenIds, Window
+from gliclass_rerank.model.segments import EXAMPLES, TEXT
+from gliclass_rerank.types import Blocks, TokenIds, Window
+
+if TYPE_CHECKING:
+    from gliclass_rerank.model.config import ModelConfig
+
+# Share of a group's budget that may be padding.
+_PADDING_SHARE: Final = 1 / 16
 
 
 @dataclass(frozen=True)
@@ -67,30 +75,10 @@ class WindowBatch:
     text_start: Tensor
     candidates: TokenRows | None = None
 
-    @classmethod
-    def of(cls, windows: Sequence[Window], *, pad_id: int, label_pad_id: int, device: torch.device) -> WindowBatch:
-        """Collate windows.
-
-        Args:
-            windows: At least one window, each with at least one marker.
-            pad_id: The tokenizer's padding id.
-            label_pad_id: The label tokenizer's padding id.
-            device: Where the tensors go.
-
-        Returns:
-            The batch, windows in the given order.
-        """
-        slots = max(len(window.markers) for window in windows)
-        markers = torch.tensor([(*w.markers, *(0,) * (slots - len(w.markers))) for w in windows], dtype=torch.long)
-        counts = torch.tensor([len(window.markers) for window in windows])
-        candidates = [ids for window in windows for ids in window.candidate_ids]
-        return cls(
-            tokens=TokenRows.of([window.token_ids for window in windows], pad_id=pad_id, device=device),
-            markers=markers.to(device),
-            marker_mask=(torch.arange(slots)[None, :] < counts[:, None]).to(device),
-            text_start=torch.tensor([window.text_start for window in windows], dtype=torch.long).to(device),
-            candidates=TokenRows.of(candidates, pad_id=label_pad_id, device=device) if candidates else None,
-        )
+    def scored_by(self, model: Any, **options: Any) -> Tensor:  # Any: an architecture that reads windows
+        """The model's logits, FloatTensor [num_windows, max_passages]."""
+        logits: Tensor = model.score_windows(self, **options)
+        return logits
 
 
 @dataclass(frozen=True)
@@ -113,49 +101,121 @@ class BlockBatch:
     Attributes:
         query: One row: the query's sequence.
         groups: The candidates, each group padded to its own longest row.
-        known: For groups whose states need not be computed from the start, by their number.
+        cached: For groups whose states need not be computed from the start, by their number.
+        query_segment: Segment id of the query's tokens, see `segments`.
     """
 
     query: TokenRows
     groups: tuple[TokenRows, ...]
-    known: Mapping[int, LayerStates] = field(default_factory=dict)
+    cached: Mapping[int, LayerStates] = field(default_factory=dict)
+    query_segment: int = TEXT
+
+    def scored_by(self, model: Any, **options: Any) -> Tensor:  # Any: an architecture that reads blocks
+        """The model's logits, FloatTensor [num_candidates], group by group."""
+        logits: Tensor = model.score_blocks(self, **options)
+        return logits
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Makes batches of token ids for one network.
+
+    Attributes:
+        pad_id: Padding id of the backbone.
+        label_pad_id: Padding id of the encoder that reads candidates' own sequences.
+        example_id: Id of the example marker.
+        device: Where tensors go.
+    """
+
+    pad_id: int
+    label_pad_id: int
+    example_id: int
+    device: torch.device
 
     @classmethod
-    def of(
-        cls,
-        blocks: Blocks,
-        groups: Sequence[Sequence[int]],
-        *,
-        pad_id: int,
-        label_pad_id: int,
-        device: torch.device,
-        states: CachedStates | None = None,
+    def of(cls, config: ModelConfig, device: torch.device) -> Collator:
+        """Make the collator of a network.
+
+        Args:
+            config: The network's.
+            device: Where tensors go.
+
+        Returns:
+            The collator.
+        """
+        label_pad_id = config.label_shape.pad_id if config.is_bi_encoder else config.shape.pad_id
+        return cls(config.shape.pad_id, label_pad_id, config.example_token_index, device)
+
+    def rows(self, rows: Sequence[TokenIds]) -> TokenRows:
+        """Pad candidates' own sequences; see `TokenRows.of`."""
+        return TokenRows.of(rows, pad_id=self.label_pad_id, device=self.device)
+
+    def windows(self, windows: Sequence[Window]) -> WindowBatch:
+        """Collate windows.
+
+        Args:
+            windows: At least one window, each with at least one marker.
+
+        Returns:
+            The batch, windows in the given order.
+        """
+        slots = max(len(window.markers) for window in windows)
+        markers = torch.tensor([(*w.markers, *(0,) * (slots - len(w.markers))) for w in windows], dtype=torch.long)
+        counts = torch.tensor([len(window.markers) for window in windows])
+        candidates = [ids for window in windows for ids in window.candidate_ids]
+        return WindowBatch(
+            tokens=TokenRows.of([window.token_ids for window in windows], pad_id=self.pad_id, device=self.device),
+            markers=markers.to(self.device),
+            marker_mask=(torch.arange(slots)[None, :] < counts[:, None]).to(self.device),
+            text_start=torch.tensor([window.text_start for window in windows], dtype=torch.long).to(self.device),
+            candidates=self.rows(candidates) if candidates else None,
+        )
+
+    def blocks(
+        self, blocks: Blocks, groups: Sequence[Sequence[int]], cached: Mapping[int, LayerStates] | None = None
     ) -> BlockBatch:
         """Collate one query with its candidates.
 
         Args:
             blocks: The token ids.
             groups: Which candidates run together, as positions in `blocks.candidate_ids`.
-            pad_id: The tokenizer's padding id.
-            label_pad_id: Padding id of the tokenizer that made the candidates.
-            device: Where the tensors go.
-            states: What is known of some groups.
+            cached: Known states of groups, by their number.
 
         Returns:
             The batch, groups in the given order.
         """
-
-        def collated(group: Sequence[int]) -> TokenRows:
+        ids, pad_id, device = blocks.candidate_ids, self.label_pad_id, self.device
+        rows = []
+        for group in groups:
             check_cancelled()  # long lists take seconds
-            return TokenRows.of([blocks.candidate_ids[i] for i in group], pad_id=label_pad_id, device=device)
-
-        return cls(
-            query=TokenRows.of([blocks.query_ids], pad_id=pad_id, device=device),
-            groups=tuple(map(collated, groups)),
-            known={}
-            if states is None
-            else {
-                number: LayerStates(states.layer, torch.from_numpy(array).to(device))
-                for number, array in states.groups.items()
-            },
+            rows.append(TokenRows.of([ids[index] for index in group], pad_id=pad_id, device=device))
+        return BlockBatch(
+            query=TokenRows.of([blocks.query_ids], pad_id=self.pad_id, device=device),
+            groups=tuple(rows),
+            cached=cached or {},
+            query_segment=EXAMPLES if self.example_id in blocks.query_ids else TEXT,
         )
+
+
+def length_groups(lengths: Mapping[int, int], budget: int) -> list[list[int]]:
+    """Group items of similar length, longest first.
+
+    A group wastes at most a fixed share of the budget on padding: an early cut costs one more forward pass, which is
+    little on a CPU, where budgets are small, and much on a GPU.
+
+    Args:
+        lengths: Tokens by item.
+        budget: Tokens of a group, padding included; an item longer than that is a group of its own.
+
+    Returns:
+        Keys of `lengths`, each once.
+    """
+    groups: list[list[int]] = []
+    width = padding = 0
+    for item in sorted(lengths, key=lambda key: (-lengths[key], key)):
+        padding += width - lengths[item]
+        if not groups or width * (len(groups[-1]) + 1) > budget or padding > budget * _PADDING_SHARE:
+            groups.append([])
+            width, padding = lengths[item], 0
+        groups[-1].append(item)
+    return groups

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from gliclass_rerank.calls.forks import between_groups
 from gliclass_rerank.model.batch import BlockBatch, TokenRows, WindowBatch
 from gliclass_rerank.model.config import ModelConfig
-from gliclass_rerank.model.encoder import build_backbone, run_backbone, token_embeddings
-from gliclass_rerank.model.head import ScoringHead
-from gliclass_rerank.model.layers import Projector
-from gliclass_rerank.model.markers import marker_states
+from gliclass_rerank.model.encoder import build_backbone
+from gliclass_rerank.model.full_attention import run_backbone, token_embeddings
+from gliclass_rerank.model.head import Projector, ScoringHead
+from gliclass_rerank.model.pooling import marker_states
 
 
-class BiEncoder(ScoringHead):
-    """`bi-encoder`; weights are uninitialised until a checkpoint is loaded."""
+class _TwoEncoders(ScoringHead):
+    """A backbone for the text and one for the labels; weights are uninitialised until a checkpoint is loaded."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -35,22 +35,6 @@ class BiEncoder(ScoringHead):
         """Both backbones."""
         return (self.encoder_model, self.label_encoder)
 
-    def forward(self, batch: WindowBatch | BlockBatch) -> Tensor:
-        """Score a text against its labels, which form one set.
-
-        Args:
-            batch: A text and its labels.
-
-        Returns:
-            FloatTensor [num_candidates], in group order.
-        """
-        assert isinstance(batch, BlockBatch), "a bi-encoder reads blocks"
-        (states,) = run_backbone(self.encoder_model, batch.query)
-        text = self.text_vector(self.pool(self._float(states), batch.query.mask))
-        candidates = torch.cat([self.encode_candidates(group) for group in batch.groups])[None]
-        marker_mask = torch.ones(candidates.shape[:2], dtype=torch.bool, device=candidates.device)
-        return self.score(text, candidates, marker_mask, batch.query.mask, always_scaled=True)[0]
-
     def encode_candidates(self, rows: TokenRows) -> Tensor:
         """Encode labels.
 
@@ -62,16 +46,36 @@ class BiEncoder(ScoringHead):
         """
         between_groups()
         (states,) = run_backbone(self.label_encoder, rows)
-        return self.candidate_vectors(self.biencoder_projector(self.pool(self._float(states), rows.mask)))
+        pooled = self.biencoder_projector(self.pool(self._float(states), rows.mask))
+        return self.project(self.classes_projector, pooled)
 
     def _float(self, states: Tensor) -> Tensor:
         return states.to(self.logit_scale.dtype)
 
 
-class FusedBiEncoder(BiEncoder):
-    """`bi-encoder-fused`; weights are uninitialised until a checkpoint is loaded."""
+class BiEncoder(_TwoEncoders):
+    """`bi-encoder`: labels never meet the text before the scorer."""
 
-    def forward(self, batch: WindowBatch | BlockBatch) -> Tensor:
+    def score_blocks(self, batch: BlockBatch) -> Tensor:
+        """Score a text against its labels, which form one set.
+
+        Args:
+            batch: A text and its labels.
+
+        Returns:
+            FloatTensor [num_candidates], in group order.
+        """
+        (states,) = run_backbone(self.encoder_model, batch.query)
+        text = self.project(self.text_projector, self.pool(self._float(states), batch.query.mask))
+        candidates = torch.cat([self.encode_candidates(group) for group in batch.groups])[None]
+        marker_mask = torch.ones(candidates.shape[:2], dtype=torch.bool, device=candidates.device)
+        return self.score(text, candidates, marker_mask, batch.query.mask, always_scaled=True)[0]
+
+
+class FusedBiEncoder(_TwoEncoders):
+    """`bi-encoder-fused`: labels' vectors stand in the text's sequence."""
+
+    def score_windows(self, batch: WindowBatch) -> Tensor:
         """Score windows whose markers stand for labels encoded apart.
 
         Args:
@@ -80,7 +84,6 @@ class FusedBiEncoder(BiEncoder):
         Returns:
             FloatTensor [num_windows, max_passages].
         """
-        assert isinstance(batch, WindowBatch), "a fused bi-encoder reads windows"
         assert batch.candidates is not None, "a fused bi-encoder needs its candidates' own token ids"
         embeddings = token_embeddings(self.encoder_model, batch.tokens.ids)
         is_marker = torch.zeros(batch.tokens.ids.shape, dtype=torch.long, device=embeddings.device)
@@ -90,7 +93,7 @@ class FusedBiEncoder(BiEncoder):
         embeddings = embeddings.masked_scatter(is_marker.bool()[..., None], vectors)
         (states,) = run_backbone(self.encoder_model, batch.tokens, embeddings=embeddings)
         states = self._float(states)
-        text = self.text_vector(self.pool(states, batch.tokens.mask))
+        text = self.project(self.text_projector, self.pool(states, batch.tokens.mask))
         # Kept for checkpoint compatibility: these states are scored as they are, without a projector.
         candidates = marker_states(states, batch.markers, embed_marker=True)
         return self.score(text, candidates, batch.marker_mask, batch.tokens.mask, always_scaled=True)

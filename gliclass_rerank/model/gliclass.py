@@ -6,25 +6,27 @@ and every candidate attends to the query and to itself. The head is the same eit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
 
 from gliclass_rerank.calls.forks import between_groups
 from gliclass_rerank.errors import ConfigError
+from gliclass_rerank.model.backbones.interface import LayerRunner
+from gliclass_rerank.model.backbones.registry import block_runner
+from gliclass_rerank.model.backbones.runner import BlockRunner
 from gliclass_rerank.model.batch import BlockBatch, TokenRows, WindowBatch
-from gliclass_rerank.model.blocks.interface import LayerRunner
-from gliclass_rerank.model.blocks.registry import block_runner
 from gliclass_rerank.model.config import ModelConfig
-from gliclass_rerank.model.encoder import build_backbone, run_backbone, token_embeddings
+from gliclass_rerank.model.encoder import build_backbone
+from gliclass_rerank.model.full_attention import run_backbone, token_embeddings
 from gliclass_rerank.model.head import ScoringHead
-from gliclass_rerank.model.interaction import TokenInteraction
-from gliclass_rerank.model.layers import TextLstm
-from gliclass_rerank.model.markers import block_candidates, block_tokens_read, window_candidates
-from gliclass_rerank.model.segments import NUM_SEGMENTS, candidate_segments, query_segments, window_segments
+from gliclass_rerank.model.pooling import block_candidates, block_tokens_read, window_candidates
+from gliclass_rerank.model.scorers import TokenInteraction
+from gliclass_rerank.model.segments import CANDIDATES, NUM_SEGMENTS, window_segments
 from gliclass_rerank.model.squeeze import LayerwiseAttention
+from gliclass_rerank.model.text_lstm import TextLstm
 
 
 class GLiClass(ScoringHead):
@@ -32,18 +34,19 @@ class GLiClass(ScoringHead):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        width = config.shape.width
+        shape = config.shape
+        width = shape.width
         self.encoder_model = build_backbone(config.encoder_config, vocab_size=config.vocab_size)
         self.lstm = TextLstm(width) if config.use_lstm else None
         self.layer_wise_attention = LayerwiseAttention(config.squeeze_inputs, width) if config.squeeze_layers else None
         self.segment_embeddings = nn.Embedding(NUM_SEGMENTS, width) if config.use_segment_embeddings else None
-        shape = config.shape
         if config.candidate_position_start:
             _check_positions_start(shape.model_type, self.encoder_model)
         self.query_key_bias = (
             nn.Parameter(torch.zeros(shape.num_layers, shape.num_heads)) if config.query_key_bias else None
         )
         self.token_interaction = TokenInteraction(width) if config.token_interaction else None
+        self._all_layers, self._read_tokens = config.reads_all_layers, block_tokens_read(config)
 
     @property
     def encoders(self) -> tuple[nn.Module, ...]:
@@ -52,83 +55,84 @@ class GLiClass(ScoringHead):
             (self.encoder_model,) if self.segment_embeddings is None else (self.encoder_model, self.segment_embeddings)
         )
 
-    def forward(self, batch: WindowBatch | BlockBatch, runner: LayerRunner | None = None) -> Tensor:
-        """Score a batch under the plan its type stands for.
+    @cached_property
+    def blocks(self) -> BlockRunner:
+        """Runs the backbone in blocks, on torch."""
+        return block_runner(self.config.shape.model_type, self.encoder_model)
+
+    def score_windows(self, batch: WindowBatch, runner: LayerRunner | None = None) -> Tensor:
+        """Score windows: the `joint` plan.
 
         Args:
-            batch: Windows (`joint`) or a query with its candidates (`shared_query`).
+            batch: The windows.
             runner: Runs the backbone's layers; None for torch.
 
         Returns:
-            FloatTensor [num_windows, max_passages] for windows; [num_candidates] for blocks, in group order.
+            FloatTensor [num_windows, max_passages].
         """
-        if isinstance(batch, WindowBatch):
-            return self._forward_windows(batch, runner)
-        return self._forward_blocks(batch, runner)
-
-    def _forward_windows(self, batch: WindowBatch, runner: LayerRunner | None) -> Tensor:
-        tokens = batch.tokens
+        tokens, config = batch.tokens, self.config
         encode = partial(run_backbone, self.encoder_model) if runner is None else runner.encode_windows
-        layers = encode(
-            tokens,
-            embeddings=self._embeddings(
-                tokens.ids, lambda ids: window_segments(ids, batch.text_start, self.config.example_token_index)
-            ),
-            all_layers=self.config.reads_all_layers,
-        )
-        states = self._chosen(layers, tokens.mask)
-        candidates = window_candidates(
-            self.config, states, tokens.mask, batch.markers, batch.marker_mask, batch.text_start
-        )
+        embeddings = None
+        if self.segment_embeddings is not None:
+            segments = window_segments(tokens.ids, batch.text_start, config.example_token_index)
+            embeddings = token_embeddings(self.encoder_model, tokens.ids) + self.segment_embeddings(segments)
+        layers = encode(tokens, embeddings=embeddings, all_layers=self._all_layers)
+        states = self._fused(layers, tokens.mask) if self._all_layers else layers[0].to(self.logit_scale.dtype)
+        candidates = window_candidates(config, states, tokens.mask, batch.markers, batch.marker_mask, batch.text_start)
         text, text_mask, pool_mask = states, tokens.mask, tokens.mask
-        if self.config.extract_text_features:
+        if config.extract_text_features:
             text, text_mask = _shift_to_text(states, tokens.mask, batch.text_start)
         if self.lstm is not None:
             text, pool_mask = self.lstm(text, text_mask), text_mask
         return self.score(
-            self.text_vector(self.pool(text, pool_mask)),
-            self.candidate_vectors(candidates),
+            self.project(self.text_projector, self.pool(text, pool_mask)),
+            self.project(self.classes_projector, candidates),
             batch.marker_mask,
             text_mask,
         )
 
-    def _forward_blocks(self, batch: BlockBatch, layer_runner: LayerRunner | None) -> Tensor:
-        config, query = self.config, batch.query
-        runner = layer_runner or block_runner(config.shape.model_type, self.encoder_model)
+    def score_blocks(self, batch: BlockBatch, runner: LayerRunner | None = None) -> Tensor:
+        """Score a query's candidates: the `shared_query` plan.
+
+        Args:
+            batch: The query and its candidates.
+            runner: Runs the backbone's layers; None for torch.
+
+        Returns:
+            FloatTensor [num_candidates], group by group.
+        """
+        config, query, runner = self.config, batch.query, runner or self.blocks
+        # What is added to word embeddings, by segment.
+        added = (None,) * NUM_SEGMENTS if self.segment_embeddings is None else self.segment_embeddings.weight
         memory = runner.encode_query(
             query.ids,
             start=config.query_attention_start,
-            embeddings=self._embeddings(query.ids, lambda ids: query_segments(ids, config.example_token_index)),
-            all_layers=config.reads_all_layers,
+            segment=added[batch.query_segment],
+            all_layers=self._all_layers,
         )
-        query_states = text = self._chosen(memory.layers, query.mask)
-        if self.lstm is not None:
-            text = self.lstm(text, query.mask)
-        text = self.text_vector(self.pool(text, query.mask))
+        dtype = self.logit_scale.dtype
+        states = self._fused(memory.layers, query.mask) if self._all_layers else memory.layers[0].to(dtype)
+        text = states if self.lstm is None else self.lstm(states, query.mask)
+        text = self.project(self.text_projector, self.pool(text, query.mask))
+        encode = partial(
+            runner.encode_candidates,
+            memory=memory,
+            key_bias=self.query_key_bias,
+            segment=added[CANDIDATES],
+            start=config.candidate_position_start,
+            all_layers=self._all_layers,
+            read_tokens=self._read_tokens,
+        )
         logits = []
         for number, group in enumerate(batch.groups):
             between_groups()
-            known = batch.known.get(number)
-            layers = runner.encode_candidates(
-                group.ids,
-                group.mask if group.is_padded else None,
-                memory,
-                key_bias=self.query_key_bias,
-                embeddings=self._embeddings(group.ids, candidate_segments) if known is None else None,
-                start=config.candidate_position_start,
-                all_layers=config.reads_all_layers,
-                read_tokens=block_tokens_read(config),
-                known=known,
-            )
-            states = self._chosen(layers, group.mask)
-            scored = self._score_alone(text, query, block_candidates(config, states, group.mask))
-            if self.token_interaction is not None:
-                scored = scored + self.token_interaction(query_states[0], states, group.mask)
-            logits.append(scored)
+            layers = encode(group, cached=batch.cached.get(number))
+            candidates = self._fused(layers, group.mask) if self._all_layers else layers[0].to(dtype)
+            logits.append(self._score_group(text, states, query.mask, candidates, group.mask))
         return torch.cat(logits)
 
     def candidate_states(self, tokens: TokenRows, layer: int) -> Tensor:
-        """What `LayerStates` holds of candidates.
+        """States of candidates at the input of a layer, as `LayerStates` holds them.
 
         Args:
             tokens: One candidate a row.
@@ -137,40 +141,35 @@ class GLiClass(ScoringHead):
         Returns:
             FloatTensor [num_rows, seq_len, hidden], in the backbone's precision.
         """
-        return block_runner(self.config.shape.model_type, self.encoder_model).encode_below(
-            tokens.ids,
-            tokens.mask if tokens.is_padded else None,
+        return self.blocks.encode_below(
+            tokens,
             layer=layer,
-            embeddings=self._embeddings(tokens.ids, candidate_segments),
+            segment=None if self.segment_embeddings is None else self.segment_embeddings.weight[CANDIDATES],
             start=self.config.candidate_position_start,
         )
 
-    def _score_alone(self, text: Tensor, query: TokenRows, candidates: Tensor) -> Tensor:
+    def _score_group(
+        self, text: Tensor, query: Tensor, query_mask: Tensor, candidates: Tensor, token_mask: Tensor
+    ) -> Tensor:
         """Score each candidate as a set of one, so that no head lets companions in."""
         rows = candidates.shape[0]
-        return self.score(
+        pooled = block_candidates(self.config, candidates, token_mask)
+        logits = self.score(
             text.expand(rows, *text.shape[1:]),
-            self.candidate_vectors(candidates)[:, None],
+            self.project(self.classes_projector, pooled)[:, None],
             torch.ones(rows, 1, dtype=torch.bool, device=candidates.device),
-            query.mask.expand(rows, -1),
+            query_mask.expand(rows, -1),
         )[:, 0]
+        if self.token_interaction is not None:
+            logits = logits + self.token_interaction(query[0], candidates, token_mask)
+        return logits
 
-    def _embeddings(self, ids: Tensor, segments_of: Callable[[Tensor], Tensor]) -> Tensor | None:
-        """Word embeddings with segment vectors added; None, and nothing computed, without segment vectors."""
-        if self.segment_embeddings is None:
-            return None
-        embeddings: Tensor = token_embeddings(self.encoder_model, ids) + self.segment_embeddings(segments_of(ids))
-        return embeddings
-
-    def _chosen(self, layers: Sequence[Tensor], mask: Tensor) -> Tensor:
-        """The states the head reads, in its own dtype."""
-        dtype = self.logit_scale.dtype
-        if self.config.encoder_layer_id != -1:
-            return layers[self.config.encoder_layer_id].to(dtype)
-        if self.layer_wise_attention is not None:
-            fused: Tensor = self.layer_wise_attention([layer.to(dtype) for layer in layers], mask)
-            return fused
-        return layers[-1].to(dtype)
+    def _fused(self, layers: Sequence[Tensor], mask: Tensor) -> Tensor:
+        """The states that a head which needs all layers reads."""
+        if self.layer_wise_attention is None or self.config.encoder_layer_id != -1:
+            return layers[self.config.encoder_layer_id].to(self.logit_scale.dtype)
+        fused: Tensor = self.layer_wise_attention([layer.to(self.logit_scale.dtype) for layer in layers], mask)
+        return fused
 
 
 def _check_positions_start(model_type: str, backbone: nn.Module) -> None:

@@ -1,4 +1,8 @@
-"""What all architectures share after their encoders: pooler, projectors, scorer, logit scale, calibrator."""
+"""Scoring head: what all architectures share after their encoders.
+
+Pooler, projectors, scorer, logit scale and calibrator. It runs in float32 whatever the backbone's dtype: it costs
+nothing, and logits rounded to half precision would tie.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +12,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gliclass_rerank.model.batch import BlockBatch, WindowBatch
 from gliclass_rerank.model.calibrator import Calibrator
 from gliclass_rerank.model.config import ModelConfig
-from gliclass_rerank.model.layers import Projector
+from gliclass_rerank.model.encoder import activation
 from gliclass_rerank.model.pooling import POOLERS
 from gliclass_rerank.model.scorers import build_scorer
 
 
-class ScoringHead(nn.Module, ABC):
-    """Base of the three architectures; parameter names are upstream's without the prefix `model.`.
+class Projector(nn.Sequential):
+    """Linear, activation, linear: encoder width to bottleneck and back, with upstream's parameter names.
 
-    The head runs in float32 whatever the backbone's dtype: it costs nothing, and logits rounded to half precision
-    would tie.
+    Args:
+        in_size: Width of the input.
+        hidden_size: Width between the layers.
+        out_size: Width of the output.
+        act: Name of the activation.
     """
+
+    def __init__(self, in_size: int, hidden_size: int, out_size: int, *, act: str) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(in_size, hidden_size)
+        self.act = activation(act)
+        self.linear_2 = nn.Linear(hidden_size, out_size)
+
+
+class ScoringHead(nn.Module, ABC):
+    """Base of the three architectures; parameter names are upstream's without the prefix `model.`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -32,27 +48,17 @@ class ScoringHead(nn.Module, ABC):
         self.scorer = build_scorer(config)
         self.logit_scale = nn.Parameter(torch.tensor(1.0))
         self.calibrator = Calibrator(config) if config.use_calibrator else None
-
-    @abstractmethod
-    def forward(self, batch: WindowBatch | BlockBatch) -> Tensor:
-        """Logits: FloatTensor [num_windows, max_passages] for windows, [num_candidates] for blocks (group order)."""
+        self.pool = POOLERS[config.pooling_strategy]
 
     @property
     @abstractmethod
     def encoders(self) -> tuple[nn.Module, ...]:
         """The backbones: the parts that may run in half precision."""
 
-    def pool(self, states: Tensor, mask: Tensor) -> Tensor:
-        """Pool states into one vector a row; see `POOLERS`."""
-        return POOLERS[self.config.pooling_strategy](states, mask)
-
-    def text_vector(self, pooled: Tensor) -> Tensor:
-        """Project pooled text; FloatTensor [..., hidden] to the same shape."""
-        return self._normalised(self.text_projector(pooled))
-
-    def candidate_vectors(self, pooled: Tensor) -> Tensor:
-        """Project pooled candidates; FloatTensor [..., hidden] to the same shape."""
-        return self._normalised(self.classes_projector(pooled))
+    def project(self, projector: nn.Module, pooled: Tensor) -> Tensor:
+        """Project what was pooled, FloatTensor [..., hidden] to the same shape."""
+        vectors: Tensor = projector(pooled)
+        return functional.normalize(vectors, dim=-1, eps=1e-8) if self.config.normalize_features else vectors
 
     def score(
         self,
@@ -82,6 +88,3 @@ class ScoringHead(nn.Module, ABC):
         if self.calibrator is not None:
             logits = self.calibrator(text, candidates, logits, marker_mask)
         return logits
-
-    def _normalised(self, vectors: Tensor) -> Tensor:
-        return functional.normalize(vectors, dim=-1, eps=1e-8) if self.config.normalize_features else vectors

@@ -113,6 +113,39 @@ class CrossAttentionScorer(nn.Module):
         return states.view(*states.shape[:-1], self.num_heads, -1).transpose(1, 2)
 
 
+class TokenInteraction(nn.Module):
+    """Late interaction: a term added to a passage's logit, on top of what the vectors say.
+
+    A vector averages away the one token that decides; here each query token looks for its best match among the
+    passage's tokens (ColBERT, arXiv 2004.12832), weighted by a learned salience. The marker's state, which has seen the
+    query, adds what a cross-encoder would read from its first token.
+    """
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.salience = nn.Linear(hidden_size, 1, bias=False)
+        self.match_scale = nn.Linear(1, 1, bias=False)
+        self.marker_mlp = nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, 1))
+
+    def forward(self, query: Tensor, candidates: Tensor, token_mask: Tensor) -> Tensor:
+        """Score candidates against one query.
+
+        Args:
+            query: FloatTensor [query_len, hidden]. The query's states, no padding.
+            candidates: FloatTensor [num_rows, seq_len, hidden]. One candidate a row, its marker at position 0.
+            token_mask: BoolTensor [num_rows, seq_len]. True marks a real token.
+
+        Returns:
+            FloatTensor [num_rows]: the salience-weighted mean of the query tokens' best cosines (in [-1, 1]) times
+            `match_scale`, plus the marker's score.
+        """
+        cosines = functional.normalize(candidates, dim=-1) @ functional.normalize(query, dim=-1).T
+        best = cosines.masked_fill(~token_mask[..., None], -1.0).amax(dim=1)
+        matched = best @ self.salience(query).softmax(dim=0)
+        term: Tensor = self.match_scale(matched) + self.marker_mlp(candidates[:, 0])
+        return term.squeeze(-1)
+
+
 def _mlp(in_size: int, width: int, act: type[nn.Module]) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(in_size, width), act(), nn.Linear(width, width // 2), act(), nn.Linear(width // 2, 1)

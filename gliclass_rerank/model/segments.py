@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-CANDIDATES, _TEXT, _EXAMPLES = 0, 1, 2
+# Under `shared_query` a block has one segment: candidates', and a query's is the examples' if it holds any.
+CANDIDATES, TEXT, EXAMPLES = 0, 1, 2
 NUM_SEGMENTS = 3
 
 
@@ -27,29 +28,4 @@ def window_segments(ids: Tensor, text_start: Tensor, example_id: int) -> Tensor:
     """
     positions = torch.arange(ids.shape[1], device=ids.device)
     segments = (positions[None, :] >= text_start[:, None]).long()
-    return segments.masked_fill((ids == example_id).any(dim=1, keepdim=True), _EXAMPLES)
-
-
-def query_segments(ids: Tensor, example_id: int) -> Tensor:
-    """Segment ids of a query's block under `shared_query`: text, or examples if it holds any.
-
-    Args:
-        ids: LongTensor [num_rows, seq_len]. Token ids.
-        example_id: Id of the example marker.
-
-    Returns:
-        LongTensor [num_rows, seq_len] of 1 or 2.
-    """
-    return torch.full_like(ids, _TEXT).masked_fill((ids == example_id).any(dim=1, keepdim=True), _EXAMPLES)
-
-
-def candidate_segments(ids: Tensor) -> Tensor:
-    """Segment ids of candidates' blocks under `shared_query`: always 0, whatever the query holds.
-
-    Args:
-        ids: LongTensor [num_rows, seq_len]. Token ids.
-
-    Returns:
-        LongTensor [num_rows, seq_len] of zeros.
-    """
-    return torch.full_like(ids, CANDIDATES)
+    return segments.masked_fill((ids == example_id).any(dim=1, keepdim=True), EXAMPLES)

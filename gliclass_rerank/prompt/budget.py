@@ -16,38 +16,39 @@ from gliclass_rerank.types import Example, Truncation
 
 
 def fit_examples(
-    layout: PromptLayout, ask: ScoringRequest, max_tokens: int
+    layout: PromptLayout, request: ScoringRequest, max_tokens: int
 ) -> tuple[ScoringRequest, tuple[Truncation, ...]]:
-    """Cut an ask's examples.
+    """Cut an request's examples.
 
     Args:
         layout: Writes them, and knows their length.
-        ask: What is asked; not changed.
+        request: What is asked; not changed.
         max_tokens: How many tokens the examples may take, markers included; below 1 leaves none.
 
     Returns:
-        The ask with shorter or fewer examples, and which of its examples lost how many tokens, labels that were left
-        out included, ascending by index; one that was left out has lost them all.
+        The request with shorter or fewer examples, and which of its examples lost how many tokens, ascending by index:
+        labels that were left out count, and an example that was left out has lost them all.
     """
-    shown = replace(ask, examples=tuple(_with_fewer_labels(example, ask) for example in ask.examples))
+    request = replace(request, example_format=layout.example_format(request))
+    shown = replace(request, examples=tuple(_with_fewer_labels(example, request) for example in request.examples))
     fitted, cut = _fit_tokens(layout, shown, max_tokens)
-    if shown.examples == ask.examples:
+    if shown.examples == request.examples:
         return fitted, cut
     lost = {truncation.index: truncation.num_lost for truncation in cut}
     reported = []
-    for index, (whole, part) in enumerate(zip(ask.examples, shown.examples, strict=True)):
-        num_tokens, num_shown = (_Measured.of(layout, example, ask).num_tokens for example in (whole, part))
+    for index, (whole, part) in enumerate(zip(request.examples, shown.examples, strict=True)):
+        num_tokens, num_shown = (_Measured.of(layout, example, request).num_tokens for example in (whole, part))
         num_lost = num_tokens - num_shown + lost.get(index, 0)
         if num_lost:
             reported.append(Truncation(index, num_tokens, num_lost))
     return fitted, tuple(reported)
 
 
-def _with_fewer_labels(example: Example, ask: ScoringRequest) -> Example:
+def _with_fewer_labels(example: Example, request: ScoringRequest) -> Example:
     """An example with its first labels; if there are too many of both kinds, half are false ones."""
-    if ask.max_example_labels is None:
+    if request.max_example_labels is None:
         return example
-    most, num_false = ask.max_example_labels, len(_shown_false_labels(example, ask))
+    most, num_false = request.max_example_labels, len(_shown_false_labels(example, request))
     kept_false = min(num_false, max(most // 2, most - len(example.true_labels)))
     return replace(
         example,
@@ -56,29 +57,29 @@ def _with_fewer_labels(example: Example, ask: ScoringRequest) -> Example:
     )
 
 
-def _shown_false_labels(example: Example, ask: ScoringRequest) -> tuple[str, ...]:
+def _shown_false_labels(example: Example, request: ScoringRequest) -> tuple[str, ...]:
     # The few-shot format never shows them.
-    return example.false_labels if ask.example_format == "rac" else ()
+    return example.false_labels if request.example_format == "rac" else ()
 
 
 def _fit_tokens(
-    layout: PromptLayout, ask: ScoringRequest, max_tokens: int
+    layout: PromptLayout, request: ScoringRequest, max_tokens: int
 ) -> tuple[ScoringRequest, tuple[Truncation, ...]]:
-    if not ask.examples:
-        return ask, ()
-    bare = _num_tokens(layout, replace(ask, examples=()))
-    if _num_tokens(layout, ask) - bare <= max_tokens:
-        return ask, ()
-    measured = [_Measured.of(layout, example, ask) for example in ask.examples]
+    if not request.examples:
+        return request, ()
+    bare = _num_tokens(layout, replace(request, examples=()))
+    if _num_tokens(layout, request) - bare <= max_tokens:
+        return request, ()
+    measured = [_Measured.of(layout, example, request) for example in request.examples]
     for count in range(len(measured), 0, -1):
         shown = measured[:count]
         parts = sum(example.num_tokens for example in shown)
-        whole = _num_tokens(layout, replace(ask, examples=ask.examples[:count])) - bare
+        whole = _num_tokens(layout, replace(request, examples=request.examples[:count])) - bare
         room = max_tokens - (whole - parts)
         # A cut may split a word differently, so the result is measured; what it is too long by is cut once more.
         while room >= sum(len(example.parts) for example in shown):
             limit = _level([length for example in shown for length in example.lengths], room)
-            fitted = replace(ask, examples=tuple(example.cut(layout, limit) for example in shown))
+            fitted = replace(request, examples=tuple(example.cut(layout, limit) for example in shown))
             excess = _num_tokens(layout, fitted) - bare - max_tokens
             if excess <= 0:
                 lost = [example.lost(limit) for example in shown] + [m.num_tokens for m in measured[count:]]
@@ -89,7 +90,7 @@ def _fit_tokens(
                 )
             room -= excess
     everything = tuple(Truncation(index, m.num_tokens, m.num_tokens) for index, m in enumerate(measured))
-    return replace(ask, examples=()), everything
+    return replace(request, examples=()), everything
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,9 @@ class _Measured:
     lengths: tuple[int, ...]
 
     @classmethod
-    def of(cls, layout: PromptLayout, example: Example, ask: ScoringRequest) -> _Measured:
-        parts = (example.text, *example.true_labels, *_shown_false_labels(example, ask))
-        return cls(example, parts, tuple(map(len, layout.candidates(parts))))
+    def of(cls, layout: PromptLayout, example: Example, request: ScoringRequest) -> _Measured:
+        parts = (example.text, *example.true_labels, *_shown_false_labels(example, request))
+        return cls(example, parts, tuple(map(len, layout.tokenizer.encode(parts))))
 
     @property
     def num_tokens(self) -> int:
@@ -137,5 +138,5 @@ def _level(lengths: Sequence[int], room: int) -> int:
     return max(lengths)
 
 
-def _num_tokens(layout: PromptLayout, ask: ScoringRequest) -> int:
-    return len(layout.query_block(ask).ids)
+def _num_tokens(layout: PromptLayout, request: ScoringRequest) -> int:
+    return len(layout.query_block(request).ids)

@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gliclass_rerank.prompt.examples import ExampleFormat, few_shot_pieces, rac_pieces
-from gliclass_rerank.prompt.pieces import EXAMPLE, LABEL, MARKERS, SEP, Marker, Piece, Text
+from gliclass_rerank.prompt.pieces import EXAMPLE, LABEL, SEP, Marker, Piece, Text
 from gliclass_rerank.prompt.tokenizer import TextTokenizer
 from gliclass_rerank.types import Example, TokenIds
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ScoringRequest:
     """One query with its candidates, as text.
 
@@ -33,7 +33,7 @@ class ScoringRequest:
         candidates: Passages or labels, in the caller's order.
         prompt: Task description; glued to what follows it, as upstream does.
         examples: Judged examples, in the order shown.
-        example_format: How they are written.
+        example_format: How they are written; None for what the checkpoint was trained with.
         max_example_labels: Of one example so many labels (passages, when ranking) are shown at most; None for all.
     """
 
@@ -41,7 +41,7 @@ class ScoringRequest:
     candidates: Sequence[str]
     prompt: str = ""
     examples: tuple[Example, ...] = ()
-    example_format: ExampleFormat = "rac"
+    example_format: ExampleFormat | None = None
     max_example_labels: int | None = None
 
 
@@ -110,94 +110,92 @@ class PromptLayout:
         self.label_id = tokenizer.marker_id(LABEL)
         self.sep_id = tokenizer.marker_id(SEP)
         self._prompt_first = prompt_first
-        self._spelled_out = [marker for marker in MARKERS if tokenizer.marker_id(marker) is None]
+        self._default_format: ExampleFormat = "rac" if tokenizer.marker_id(EXAMPLE) is None else "few_shot"
 
-    @property
-    def default_example_format(self) -> ExampleFormat:
-        """What the checkpoint was trained with: it has an example token, or it does not."""
-        return "rac" if self.tokenizer.marker_id(EXAMPLE) is None else "few_shot"
+    def example_format(self, request: ScoringRequest) -> ExampleFormat:
+        """How a request's examples are written; checkpoints with an example token were trained with `few_shot`."""
+        return request.example_format or self._default_format
 
-    def joint(self, ask: ScoringRequest) -> Frame:
+    def joint(self, request: ScoringRequest) -> Frame:
         """Frame of a uni-encoder's `joint` window."""
-        text, closing = _text_pieces(ask)
+        text: list[Piece] = [Text(request.text, is_truncatable=True)]
+        closing: list[Piece] = []
+        if request.examples:
+            following, closing = self._example_pieces(request)
+            text += following
         if self._prompt_first:
-            return Frame(Encoded(()), self._encode([Text(ask.prompt), *text, *closing], at_end=True))
-        return Frame(self._encode(text, at_start=True), self._encode([Text(ask.prompt), *closing], at_end=True))
+            return Frame(Encoded(()), self._encode([Text(request.prompt), *text, *closing], at_end=True))
+        return Frame(self._encode(text, at_start=True), self._encode([Text(request.prompt), *closing], at_end=True))
 
-    def fused(self, ask: ScoringRequest) -> Frame:
+    def fused(self, request: ScoringRequest) -> Frame:
         """Frame of a fused bi-encoder's window."""
-        text, closing = _text_pieces(ask)
-        prompt: list[Piece] = [Text(f"{ask.prompt} ")] if ask.prompt else []
+        text: list[Piece] = [Text(request.text, is_truncatable=True)]
+        closing: list[Piece] = []
+        if request.examples:
+            following, closing = self._example_pieces(request)
+            text += following
+        prompt: list[Piece] = [Text(f"{request.prompt} ")] if request.prompt else []
         if self._prompt_first:
             return Frame(self._encode(prompt, at_start=True), self._encode([*text, *closing], at_end=True))
         return Frame(self._encode([*text, *prompt], at_start=True), self._encode(closing, at_end=True))
 
-    def query_block(self, ask: ScoringRequest) -> Encoded:
+    def query_block(self, request: ScoringRequest) -> Encoded:
         """A `shared_query` query without its special tokens."""
-        text, closing = _text_pieces(ask)
-        return self._encode([Text(ask.prompt), *text, *closing], at_start=True, at_end=True)
+        text: list[Piece] = [Text(request.text, is_truncatable=True)]
+        closing: list[Piece] = []
+        if request.examples:
+            following, closing = self._example_pieces(request)
+            text += following
+        return self._encode([Text(request.prompt), *text, *closing], at_start=True, at_end=True)
 
-    def bare_text(self, ask: ScoringRequest) -> Encoded:
+    def bare_text(self, request: ScoringRequest) -> Encoded:
         """A bi-encoder's text without its special tokens."""
-        prompt: list[Piece] = [Text(f"{ask.prompt} ")] if ask.prompt else []
-        return self._encode([*prompt, Text(ask.text, is_elastic=True)], at_start=True, at_end=True)
-
-    def candidates(self, texts: Sequence[str]) -> list[TokenIds]:
-        """Token ids of candidates as they follow their markers, markers not included."""
-        return self.tokenizer.encode([self._neutral(text) for text in texts])
+        prompt: list[Piece] = [Text(f"{request.prompt} ")] if request.prompt else []
+        return self._encode([*prompt, Text(request.text, is_truncatable=True)], at_start=True, at_end=True)
 
     def beginning(self, text: str, num_tokens: int) -> str:
         """The characters of a text's first tokens; all of it if it has no more."""
         _, spans = self.tokenizer.encode_with_spans(text)
         return text[: spans[num_tokens - 1][1]] if 0 < num_tokens < len(spans) else text if num_tokens else ""
 
-    def _encode(self, pieces: Sequence[Piece], *, at_start: bool = False, at_end: bool = False) -> Encoded:
-        ids: list[int] = []
-        truncatable = (0, 0)
-        runs = self._runs(pieces)
-        for number, run in enumerate(runs, start=1):
-            if isinstance(run, int):
-                ids.append(run)
-                continue
-            text, (start, end) = run
-            tokens, spans = self.tokenizer.encode_with_spans(
-                text, at_start=at_start and number == 1, at_end=at_end and number == len(runs)
-            )
-            if end > start:
-                first = sum(span[0] < start for span in spans)
-                truncatable = (len(ids) + first, len(ids) + sum(span[0] < end for span in spans))
-            ids += tokens
-        return Encoded(tuple(ids), truncatable)
+    def _example_pieces(self, request: ScoringRequest) -> tuple[list[Piece], list[Piece]]:
+        """Examples that follow the text, and those that close the prompt."""
+        if self.example_format(request) == "rac":
+            return rac_pieces(request.examples), []
+        return [], few_shot_pieces(request.examples)
 
-    def _runs(self, pieces: Sequence[Piece]) -> list[int | tuple[str, tuple[int, int]]]:
-        """Marker ids, and maximal runs of text between them with the characters that are truncatable."""
-        runs: list[int | tuple[str, tuple[int, int]]] = []
-        text, truncatable = "", (0, 0)
+    def _encode(self, pieces: Sequence[Piece], *, at_start: bool = False, at_end: bool = False) -> Encoded:
+        """Tokens of pieces: marker ids, and runs of text between them, each encoded as a whole."""
+        runs: list[int | str] = [""]
+        cut: tuple[int, int, int] | None = None  # the run that may be cut, and its characters
         for piece in pieces:
             index = self.tokenizer.marker_id(piece.name) if isinstance(piece, Marker) else None
             if index is not None:
-                runs += [(text, truncatable)] if text else []
-                runs.append(index)
-                text, truncatable = "", (0, 0)
-            elif isinstance(piece, Marker):
-                text += piece.name
-            else:
-                start = len(text)
-                text += piece.text if piece.is_ours else self._neutral(piece.text)
-                truncatable = (start, len(text)) if piece.is_elastic else truncatable
-        return [*runs, (text, truncatable)] if text else runs
+                runs += [index, ""]
+                continue
+            text = piece.name if isinstance(piece, Marker) else piece.text
+            if isinstance(piece, Text) and not piece.is_ours and "<<" in text:
+                text = self.tokenizer.neutral(text)
+            run = str(runs[-1])
+            if isinstance(piece, Text) and piece.is_truncatable:
+                cut = (len(runs) - 1, len(run), len(run) + len(text))
+            runs[-1] = run + text
+        return self._tokens(runs, cut, at_start=at_start, at_end=at_end)
 
-    def _neutral(self, text: str) -> str:
-        """Break up marker strings that the prompt itself would have to spell out; real tokens need no such care."""
-        for marker in self._spelled_out:
-            while marker in text:  # a loop, because the brackets around one marker may make another one
-                text = text.replace(marker, marker[1:-1])
-        return text
-
-
-def _text_pieces(ask: ScoringRequest) -> tuple[list[Piece], list[Piece]]:
-    """The text with what belongs to it, and what closes the prompt."""
-    text: list[Piece] = [Text(ask.text, is_elastic=True)]
-    if ask.example_format == "rac":
-        return [*text, *rac_pieces(ask.examples)], []
-    return text, few_shot_pieces(ask.examples)
+    def _tokens(
+        self, runs: Sequence[int | str], cut: tuple[int, int, int] | None, *, at_start: bool, at_end: bool
+    ) -> Encoded:
+        ids: list[int] = []
+        truncatable, last = (0, 0), len(runs) - (2 if runs[-1] == "" else 1)
+        for number, run in enumerate(runs):
+            if isinstance(run, int):
+                ids.append(run)
+            elif run:
+                tokens, spans = self.tokenizer.encode_with_spans(
+                    run, at_start=at_start and number == 0, at_end=at_end and number == last
+                )
+                if cut is not None and cut[0] == number and cut[2] > cut[1]:
+                    first, end = (sum(span[0] < limit for span in spans) for limit in cut[1:])
+                    truncatable = (len(ids) + first, len(ids) + end)
+                ids += tokens
+        return Encoded(tuple(ids), truncatable)

@@ -32,12 +32,12 @@ class Text:
 
     Attributes:
         text: The characters.
-        is_elastic: Whether its end may be cut to make room.
+        is_truncatable: Whether its end may be cut to make room.
         is_ours: Whether the library wrote it; a caller's text may not spell out markers.
     """
 
     text: str
-    is_elastic: bool = False
+    is_truncatable: bool = False
     is_ours: bool = False
 
 

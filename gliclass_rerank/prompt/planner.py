@@ -1,4 +1,4 @@
-"""From texts to token sequences that fit: windows are planned in tokens before anything is concatenated.
+"""Token plans: texts become token sequences that fit, planned in tokens before anything is concatenated.
 
 When ranking, the query and the markers always survive and passages are cut; when classifying, labels and prompt
 survive and the text is cut. Examples have a share of the room and are cut to it. What was cut is reported. Upstream
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, Protocol
+from typing import ClassVar, Final, Generic, Literal, Protocol, TypeVar
 
 from gliclass_rerank.calls.cancellation import check_cancelled
 from gliclass_rerank.errors import InputError, WindowOverflowError
@@ -25,38 +25,46 @@ TruncateSide = Literal["candidates", "text"]
 _TOKENISED_AT_ONCE: Final = 1024
 
 
+RequestT = TypeVar("RequestT", Window, Blocks)
+
+
 @dataclass(frozen=True)
-class Plan:
-    """Sequences for one ask.
+class TokenPlan(Generic[RequestT]):
+    """Sequences for one request.
 
     Attributes:
-        requests: What the model will read; windows, or exactly one `Blocks`.
-        members: For each request, the positions in `ScoringRequest.candidates` of its candidates, in marker order.
+        requests: What the model reads: windows, or at most one `Blocks`.
+        members: For each of them the positions in `ScoringRequest.candidates` of its candidates, in marker order.
         truncated: Candidates that were cut, ascending by index.
         text_truncation: The cut of the text (index 0), or None.
         truncated_examples: Examples that were cut or left out, ascending by index.
     """
 
-    requests: tuple[Window | Blocks, ...]
-    members: tuple[tuple[int, ...], ...]
+    requests: tuple[RequestT, ...] = ()
+    members: tuple[tuple[int, ...], ...] = ()
     truncated: tuple[Truncation, ...] = ()
     text_truncation: Truncation | None = None
     truncated_examples: tuple[Truncation, ...] = ()
 
+
+class Planner(Protocol[RequestT]):
+    """Plans one request; safe to share between threads."""
+
+    @property
+    def layout(self) -> PromptLayout:
+        """Writes the prompt."""
+        ...
+
     @property
     def sees_companions(self) -> bool:
-        """Whether candidates of one request attend to each other."""
-        return any(isinstance(request, Window) for request in self.requests)
+        """Whether candidates of one sequence attend to each other."""
+        ...
 
-
-class Planner(Protocol):
-    """Plans one ask; safe to share between threads."""
-
-    def plan(self, ask: ScoringRequest, *, truncate_side: TruncateSide) -> Plan:
+    def plan(self, request: ScoringRequest, *, truncate_side: TruncateSide) -> TokenPlan[RequestT]:
         """Turn texts into sequences that fit.
 
         Args:
-            ask: At least one candidate.
+            request: At least one candidate.
             truncate_side: Which side is cut when there is no room.
 
         Returns:
@@ -89,24 +97,25 @@ class WindowPlanner:
     label_tokenizer: TextTokenizer | None = None
     max_label_tokens: int = 0
     max_example_tokens: int | None = None
+    sees_companions: ClassVar[bool] = True
 
-    def plan(self, ask: ScoringRequest, *, truncate_side: TruncateSide) -> Plan:
+    def plan(self, request: ScoringRequest, *, truncate_side: TruncateSide) -> TokenPlan[Window]:
         """See `Planner.plan`."""
         label_ids: list[TokenIds] = []
         truncated: tuple[Truncation, ...] = ()
-        ask, cut_examples = fit_examples(self.layout, ask, self._example_room(ask, truncate_side))
+        request, cut_examples = fit_examples(self.layout, request, self._example_room(request, truncate_side))
         if self.label_tokenizer is None:
-            frame, candidates = self.layout.joint(ask), _in_parts(self.layout.candidates, ask.candidates)
+            frame, candidates = self.layout.joint(request), _in_parts(self.layout.tokenizer.encode, request.candidates)
         else:
-            frame = self.layout.fused(ask)
-            candidates = [()] * len(ask.candidates)
-            label_ids, truncated = _label_sequences(self.label_tokenizer, ask.candidates, self.max_label_tokens)
+            frame = self.layout.fused(request)
+            candidates = [()] * len(request.candidates)
+            label_ids, truncated = _label_sequences(self.label_tokenizer, request.candidates, self.max_label_tokens)
         if truncate_side == "text":
             frame, groups, lost = self._fit_text(frame, candidates)
         else:
             groups, candidates, cut = self._fit_candidates(frame, candidates)
             truncated, lost = cut or truncated, None
-        return Plan(
+        return TokenPlan(
             requests=tuple(
                 self._window(frame, [candidates[i] for i in group], [label_ids[i] for i in group] if label_ids else [])
                 for group in groups
@@ -117,19 +126,19 @@ class WindowPlanner:
             truncated_examples=cut_examples,
         )
 
-    def _example_room(self, ask: ScoringRequest, truncate_side: TruncateSide) -> int:
-        if not ask.examples:
+    def _example_room(self, request: ScoringRequest, truncate_side: TruncateSide) -> int:
+        if not request.examples:
             return 0
-        bare = replace(ask, examples=())
+        bare = replace(request, examples=())
         frame = self.layout.joint(bare) if self.label_tokenizer is None else self.layout.fused(bare)
         room = self.max_window_tokens - self._overhead(frame)
         if truncate_side == "candidates":
             room -= self.max_window_tokens // 4
         else:
             labels = (
-                [()] * len(ask.candidates)
+                [()] * len(request.candidates)
                 if self.label_tokenizer
-                else _in_parts(self.layout.candidates, ask.candidates)
+                else _in_parts(self.layout.tokenizer.encode, request.candidates)
             )
             room -= min(sum(1 + len(ids) for ids in labels), (room + frame.num_truncatable) // 2)
             room = max(room, (room + frame.num_truncatable) // 2)
@@ -200,15 +209,23 @@ class SharedQueryPlanner:
     max_window_tokens: int
     max_passage_tokens: int | None = None
     max_example_tokens: int | None = None
+    sees_companions: ClassVar[bool] = False
 
-    def plan(self, ask: ScoringRequest, *, truncate_side: TruncateSide) -> Plan:
+    def plan(self, request: ScoringRequest, *, truncate_side: TruncateSide) -> TokenPlan[Blocks]:
         """See `Planner.plan`."""
-        ask, cut_examples = fit_examples(self.layout, ask, self._example_room(ask, truncate_side))
-        query, lost = _fit_block(
-            self.layout.query_block(ask), self.layout.tokenizer, self.max_window_tokens, truncate_side
-        )
-        blocks, truncated = self.candidate_blocks(ask.candidates, truncate_side=truncate_side)
-        return replace(_block_plan(query, blocks, truncated, lost, truncate_side), truncated_examples=cut_examples)
+        cut_examples: tuple[Truncation, ...] = ()
+        if request.examples:
+            room = self._example_room(request, truncate_side)
+            request, cut_examples = fit_examples(self.layout, request, room)
+        text, lost, tokenizer = self.layout.query_block(request), None, self.layout.tokenizer
+        excess = len(tokenizer.prefix_ids) + len(text.ids) + len(tokenizer.suffix_ids) - self.max_window_tokens
+        if excess > 0:
+            text, lost = _without(text, excess, self.max_window_tokens, truncate_side)
+        query = (*tokenizer.prefix_ids, *text.ids, *tokenizer.suffix_ids)
+        blocks, truncated = self.candidate_blocks(request.candidates, truncate_side=truncate_side)
+        if truncated and truncate_side == "text":
+            raise _label_overflow(truncated[0])
+        return TokenPlan((Blocks(query, blocks),), (tuple(range(len(blocks))),), truncated, lost, cut_examples)
 
     def candidate_blocks(
         self, texts: Sequence[str], *, truncate_side: TruncateSide
@@ -226,14 +243,16 @@ class SharedQueryPlanner:
         assert label_id is not None, "checked when the checkpoint was loaded"
         longest = self.max_window_tokens
         if truncate_side == "candidates":
-            longest = _least(longest, self.max_passage_tokens)
-        kept, truncated = _cut(_in_parts(self.layout.candidates, texts), max(longest - 1 - len(suffix), 0))
-        return tuple((label_id, *ids, *suffix) for ids in kept), truncated
+            longest = min(longest, self.max_passage_tokens or longest)
+        room = max(longest - 1 - len(suffix), 0)
+        encoded = _in_parts(self.layout.tokenizer.encode, texts)
+        truncated = tuple(
+            Truncation(index, len(ids), len(ids) - room) for index, ids in enumerate(encoded) if len(ids) > room
+        )
+        return tuple((label_id, *ids[:room], *suffix) for ids in encoded), truncated
 
-    def _example_room(self, ask: ScoringRequest, truncate_side: TruncateSide) -> int:
-        if not ask.examples:
-            return 0
-        tokenizer, bare = self.layout.tokenizer, self.layout.query_block(replace(ask, examples=()))
+    def _example_room(self, request: ScoringRequest, truncate_side: TruncateSide) -> int:
+        tokenizer, bare = self.layout.tokenizer, self.layout.query_block(replace(request, examples=()))
         room = self.max_window_tokens - len(tokenizer.prefix_ids) - len(tokenizer.suffix_ids) - len(bare.ids)
         if truncate_side == "text":
             room = max(room, (room + bare.num_truncatable) // 2)
@@ -255,16 +274,21 @@ class BiEncoderPlanner:
     max_window_tokens: int
     label_tokenizer: TextTokenizer
     max_label_tokens: int
+    sees_companions: ClassVar[bool] = False
 
-    def plan(self, ask: ScoringRequest, *, truncate_side: TruncateSide) -> Plan:
+    def plan(self, request: ScoringRequest, *, truncate_side: TruncateSide) -> TokenPlan[Blocks]:
         """See `Planner.plan`."""
-        if ask.examples:
+        if request.examples:
             raise InputError("`examples` have no place in the architecture 'bi-encoder', which never reads them")
-        text, lost = _fit_block(
-            self.layout.bare_text(ask), self.layout.tokenizer, self.max_window_tokens, truncate_side
-        )
-        labels, truncated = _label_sequences(self.label_tokenizer, ask.candidates, self.max_label_tokens)
-        return _block_plan(text, tuple(labels), truncated, lost, truncate_side)
+        bare, lost, tokenizer = self.layout.bare_text(request), None, self.layout.tokenizer
+        excess = len(tokenizer.prefix_ids) + len(bare.ids) + len(tokenizer.suffix_ids) - self.max_window_tokens
+        if excess > 0:
+            bare, lost = _without(bare, excess, self.max_window_tokens, truncate_side)
+        text = (*tokenizer.prefix_ids, *bare.ids, *tokenizer.suffix_ids)
+        labels, truncated = _label_sequences(self.label_tokenizer, request.candidates, self.max_label_tokens)
+        if truncated and truncate_side == "text":
+            raise _label_overflow(truncated[0])
+        return TokenPlan((Blocks(text, tuple(labels)),), (tuple(range(len(labels))),), truncated, lost)
 
 
 def _in_parts(tokenise: Callable[[Sequence[str]], Sequence[TokenIds]], texts: Sequence[str]) -> list[TokenIds]:
@@ -280,34 +304,18 @@ def _least(room: int, limit: int | None) -> int:
     return room if limit is None else min(room, limit)
 
 
-def _block_plan(
-    query: TokenIds,
-    blocks: tuple[TokenIds, ...],
-    truncated: tuple[Truncation, ...],
-    lost: Truncation | None,
-    truncate_side: TruncateSide,
-) -> Plan:
-    if truncated and truncate_side == "text":
-        label = truncated[0]
-        raise WindowOverflowError(
-            f"label {label.index} takes {label.num_tokens} tokens, {label.num_lost} more than fit its window"
-        )
-    return Plan((Blocks(query, blocks),), (tuple(range(len(blocks))),), truncated, lost)
+def _label_overflow(label: Truncation) -> WindowOverflowError:
+    return WindowOverflowError(
+        f"label {label.index} takes {label.num_tokens} tokens, {label.num_lost} more than fit its window"
+    )
 
 
-def _fit_block(
-    text: Encoded, tokenizer: TextTokenizer, max_tokens: int, truncate_side: TruncateSide
-) -> tuple[TokenIds, Truncation | None]:
-    special = len(tokenizer.prefix_ids) + len(tokenizer.suffix_ids)
-    total = len(text.ids) + special
-    frame = Frame(Encoded(()), text)
-    lost = None
-    if total > max_tokens:
-        left = max_tokens - total + text.num_truncatable
-        if truncate_side == "candidates" or left < 1:
-            raise WindowOverflowError(f"the query takes {total} tokens, more than the window's {max_tokens}")
-        frame, lost = _shorten(frame, left)
-    return (*tokenizer.prefix_ids, *frame.tail.ids, *tokenizer.suffix_ids), lost
+def _without(text: Encoded, excess: int, limit: int, truncate_side: TruncateSide) -> tuple[Encoded, Truncation]:
+    """A text's sequence without what is too much, cut where it may be."""
+    num_tokens = text.num_truncatable
+    if truncate_side == "candidates" or excess >= num_tokens:
+        raise WindowOverflowError(f"the query takes {limit + excess} tokens, more than the window's {limit}")
+    return text.without(excess), Truncation(0, num_tokens, excess)
 
 
 def _shorten(frame: Frame, left: int) -> tuple[Frame, Truncation | None]:

@@ -46,6 +46,7 @@ class TextTokenizer:
         self.source = tokenizer.to_str()
         state: dict[str, Any] = json.loads(self.source)  # Any: the tokenizers library's JSON
         self._markers: dict[str, int] = {token["content"]: token["id"] for token in state["added_tokens"]}
+        self._spelled_out = [marker for marker in MARKERS if marker not in self._markers]
         label: dict[str, Any] = next((token for token in state["added_tokens"] if token["content"] == LABEL), {})
         self._tokenizer = Tokenizer.from_str(json.dumps(_without_spelled_specials(state)))
         self._tokenizer.encode_special_tokens = True
@@ -73,6 +74,13 @@ class TextTokenizer:
         named = (content for content, number in self._markers.items() if number == index)
         return next(named, None) or self._tokenizer.id_to_token(index)
 
+    def neutral(self, text: str) -> str:
+        """Break up markers that a prompt would have to spell out; real tokens need no such care."""
+        for marker in self._spelled_out:
+            while marker in text:  # a loop, because the brackets around one marker may make another one
+                text = text.replace(marker, marker[1:-1])
+        return text
+
     def encode(self, texts: Sequence[str]) -> list[TokenIds]:
         """Encode pieces that follow a special token.
 
@@ -82,7 +90,8 @@ class TextTokenizer:
         Returns:
             Token ids without special tokens, one tuple a text.
         """
-        framed = [f"{self._sentinel}{text}{self._sentinel}" for text in texts]
+        sentinel = self._sentinel
+        framed = [f"{sentinel}{self.neutral(text) if '<<' in text else text}{sentinel}" for text in texts]
         with failures_as(_not_encoded):
             encoded = self._tokenizer.encode_batch_fast(framed, add_special_tokens=False)
             return [tuple(encoding.ids[1:-1]) for encoding in encoded]

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from gliclass_rerank.errors import BackendError
+from gliclass_rerank.model.backbones.interface import LayerRunner, QueryMemory
+from gliclass_rerank.model.backbones.registry import block_runner
 from gliclass_rerank.model.batch import LayerStates, TokenRows
-from gliclass_rerank.model.blocks.interface import LayerRunner, QueryMemory
-from gliclass_rerank.model.blocks.registry import block_runner
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.runtime.bucketing import filling
 from gliclass_rerank.runtime.cache_entry import Entry
@@ -33,11 +33,11 @@ from gliclass_rerank.runtime.graphs.registry import layer_writer
 from gliclass_rerank.runtime.graphs.writer import PACKED_AT, PADDED_AT, PADDING, STATES, UNSEEN
 from gliclass_rerank.runtime.sessions import Array, FloatArray, Precision, Runtime, Session, open_session
 
-_QUERY, _PASSAGE, _KNOWN, _WINDOW = "query", "passage", "known", "window"
+_QUERY, _PASSAGE, _CACHED, _WINDOW = "query", "passage", "known", "window"
 GRAPHS: Final[Mapping[str, Callable[[nn.Module, LayerPlan], Any]]] = {  # Any: onnx has no types
     _QUERY: query_graph,
     _PASSAGE: passage_graph,
-    _KNOWN: known_graph,
+    _CACHED: known_graph,
     _WINDOW: window_graph,
 }
 
@@ -46,7 +46,7 @@ def graphs_of(plan: AttentionPlan, layers: LayerPlan) -> tuple[str, ...]:
     """Names of the graphs that a plan needs."""
     if plan == "joint":
         return (_WINDOW,)
-    return (_QUERY, _PASSAGE) if layers.cached_layer is None else (_QUERY, _PASSAGE, _KNOWN)
+    return (_QUERY, _PASSAGE) if layers.cached_layer is None else (_QUERY, _PASSAGE, _CACHED)
 
 
 class ExportedLayers(LayerRunner):
@@ -79,11 +79,11 @@ class ExportedLayers(LayerRunner):
         ids: Tensor,
         *,
         start: int,
-        embeddings: Tensor | None = None,
+        segment: Tensor | None = None,
         all_layers: bool = False,  # noqa: ARG002 - in the graph
     ) -> QueryMemory:
         """Encode a query on its own; see `LayerRunner.encode_query`."""
-        outputs = self._sessions[_QUERY].run(self._inputs(self._blocks.embed(ids, embeddings), None))
+        outputs = self._sessions[_QUERY].run(self._inputs(self._blocks.embed(ids, segment), None))
         _check_shapes(outputs, *ids.shape)
         num_shared = self._blocks.num_layers - start
         shared = [torch.from_numpy(array) for array in outputs[: 2 * num_shared]]
@@ -96,23 +96,22 @@ class ExportedLayers(LayerRunner):
 
     def encode_candidates(
         self,
-        ids: Tensor,
-        token_mask: Tensor | None,
+        rows: TokenRows,
         memory: QueryMemory,
         *,
         key_bias: Tensor | None = None,  # noqa: ARG002 - in the graph
-        embeddings: Tensor | None = None,
+        segment: Tensor | None = None,
         start: int = 0,
         all_layers: bool = False,  # noqa: ARG002 - likewise
         read_tokens: int | None = None,  # noqa: ARG002 - likewise
-        known: LayerStates | None = None,
+        cached: LayerStates | None = None,
     ) -> tuple[Tensor, ...]:
         """Encode candidates, each against itself and the query; see `LayerRunner.encode_candidates`."""
-        if known is None:
-            graph, states = _PASSAGE, self._blocks.embed(ids, embeddings, start)
+        if cached is None:
+            graph, states = _PASSAGE, self._blocks.embed(rows.ids, segment, start)
         else:  # of the layer at which that graph begins
-            graph, states = _KNOWN, known.states.float()
-        inputs = self._inputs(states, token_mask, memory.num_tokens)
+            graph, states = _CACHED, cached.states.float()
+        inputs = self._inputs(states, rows.mask if rows.is_padded else None, memory.num_tokens)
         for layer, shared in enumerate(memory.keys_values):
             if shared is not None:
                 inputs[key_name(layer)], inputs[value_name(layer)] = (part.numpy() for part in shared)
@@ -128,8 +127,8 @@ class ExportedLayers(LayerRunner):
         all_layers: bool = False,  # noqa: ARG002 - in the graph
     ) -> tuple[Tensor, ...]:
         """Run full attention over padded rows; see `run_backbone`."""
-        inputs = self._inputs(self._blocks.embed(tokens.ids, embeddings), tokens.mask)
-        outputs = self._sessions[_WINDOW].run(inputs)
+        states = self._blocks.embed(tokens.ids) if embeddings is None else self._blocks.embed_words(embeddings)
+        outputs = self._sessions[_WINDOW].run(self._inputs(states, tokens.mask))
         _check_shapes(outputs, *tokens.ids.shape)
         return tuple(torch.from_numpy(array) for array in outputs)
 

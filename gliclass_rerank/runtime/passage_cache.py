@@ -163,6 +163,7 @@ class PassageCache:
     Attributes:
         folder: Where it lies.
         meta: What it holds.
+        layer: The layer whose input it holds.
 
     Raises:
         DataError: There is no cache, or one of another format, or a part of it is missing or cut short.
@@ -171,6 +172,7 @@ class PassageCache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.meta = _read_meta(folder)
+        self.layer = self.meta.layer
         record = _record(self.meta.dtype, self.meta.width)
         self._keys = _mapped(folder / _KEYS, _KEY_DTYPE, self.meta.num_passages)
         self._offsets = _mapped(folder / _OFFSETS, np.dtype(np.int64), self.meta.num_passages)

@@ -9,11 +9,10 @@ from typing import Final
 
 from gliclass_rerank.errors import ConfigError
 from gliclass_rerank.files.digests import weights_digest
-from gliclass_rerank.model.blocks.registry import block_runner
+from gliclass_rerank.model.batch import length_groups
 from gliclass_rerank.model.config import AttentionPlan, ModelConfig
 from gliclass_rerank.model.gliclass import GLiClass
-from gliclass_rerank.runtime.backend import Backend
-from gliclass_rerank.runtime.engine import length_groups
+from gliclass_rerank.runtime.executor import Network
 from gliclass_rerank.runtime.passage_cache import CacheMeta, PassageCache, StatesDtype, write_passage_cache
 from gliclass_rerank.types import TokenIds
 
@@ -62,8 +61,7 @@ def states_digest(model: GLiClass, layer: int) -> str:
         64 hexadecimal digits.
     """
     config = model.config
-    backbone = model.encoder_model
-    above = block_runner(config.shape.model_type, backbone).layers[layer:]
+    above = model.blocks.layers[layer:]
     left_out = {id(tensor) for module in above for tensor in module.state_dict(keep_vars=True).values()}
     weights = {
         name: tensor
@@ -109,7 +107,7 @@ def precompute(
     folder: Path,
     *,
     model: GLiClass,
-    backend: Backend,
+    network: Network,
     batch_tokens: int,
     dtype: StatesDtype,
     layer: int,
@@ -121,7 +119,7 @@ def precompute(
         blocks: The passages' sequences; equal ones are kept once.
         folder: Must not exist yet.
         model: The network, in float32.
-        backend: Runs it.
+        network: Runs it.
         batch_tokens: Tokens of one forward pass, padding included.
         dtype: How states are kept.
         layer: The layer whose input is kept, at most the first one in which passages see the query.
@@ -143,7 +141,7 @@ def precompute(
             new = [ids for ids in dict.fromkeys(taken) if ids not in writer]
             for group in length_groups({index: len(ids) for index, ids in enumerate(new)}, batch_tokens):
                 rows: Sequence[TokenIds] = [new[index] for index in group]
-                for ids, states in zip(rows, backend.candidate_states(rows, layer), strict=True):
+                for ids, states in zip(rows, network.candidate_states(rows, layer), strict=True):
                     writer.add(ids, states[: len(ids)])
             if on_computed is not None:
                 on_computed(len(taken))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from gliclass_rerank.calls.workers import Workers
 from gliclass_rerank.errors import ConfigError
-from gliclass_rerank.runtime.backend import Backend
-from gliclass_rerank.types import Blocks, CachedStates, TokenIds, Window
+from gliclass_rerank.runtime.executor import Network
+from gliclass_rerank.types import Blocks, TokenIds, Window
 
 _Result = TypeVar("_Result")
 _SETTING_UP: Final = threading.Lock()
@@ -27,18 +27,18 @@ _this_thread = threading.local()
 
 
 class WorkerThread:
-    """Runs another backend's forward passes one after another, in the order in which callers asked for them.
+    """Runs a network's forward passes one after another, in the order in which callers asked for them.
 
     Args:
-        backend: What runs them; on the CPU.
+        network: What runs them; on the CPU.
         threads: How many CPU threads they use, however many callers there are.
 
     Raises:
         ConfigError: A torch that has one number for the whole process.
     """
 
-    def __init__(self, backend: Backend, threads: int) -> None:
-        self._backend = backend
+    def __init__(self, network: Network, threads: int) -> None:
+        self._network = network
         self._threads = threads
         self._worker = Workers(1, "gliclass-rerank")
         if (found := self._run(torch.get_num_threads)) != threads:
@@ -47,18 +47,19 @@ class WorkerThread:
                 "set it with `torch.set_num_threads`"
             )
 
-    def logits(
-        self,
-        batch: Sequence[Window] | Blocks,
-        groups: Sequence[Sequence[int]] = (),
-        states: CachedStates | None = None,
-    ) -> list[list[float]]:
-        """Score one batch; see `Backend.logits`."""
-        return self._run(self._backend.logits, batch, groups, states)
+    def window_logits(self, windows: Sequence[Window]) -> list[list[float]]:
+        """Score windows; see `Network.window_logits`."""
+        return self._run(self._network.window_logits, windows)
+
+    def block_logits(
+        self, blocks: Blocks, groups: Sequence[Sequence[int]], cached: Mapping[int, NDArray[Any]], layer: int
+    ) -> list[float]:
+        """Score the candidates of one query; see `Network.block_logits`."""
+        return self._run(self._network.block_logits, blocks, groups, cached, layer)
 
     def candidate_states(self, rows: Sequence[TokenIds], layer: int) -> NDArray[np.float32]:
-        """States of a uni-encoder's candidates; see `Backend.candidate_states`."""
-        return self._run(self._backend.candidate_states, rows, layer)
+        """States of a uni-encoder's candidates; see `Network.candidate_states`."""
+        return self._run(self._network.candidate_states, rows, layer)
 
     def _run(self, function: Callable[..., _Result], *args: Any) -> _Result:  # Any: the function's
         return self._worker.call(_with_threads, self._threads, function, *args)

@@ -10,11 +10,12 @@ import torch
 
 from gliclass_rerank.checkpoint.loading import load_checkpoint
 from gliclass_rerank.errors import ConfigError
-from gliclass_rerank.model.batch import TokenRows
-from gliclass_rerank.model.encoder import run_backbone
-from gliclass_rerank.pipeline import Scorer
-from gliclass_rerank.runtime.engine import length_groups
-from gliclass_rerank.runtime.placement import resolve_placement
+from gliclass_rerank.model.batch import TokenRows, length_groups
+from gliclass_rerank.model.full_attention import run_backbone
+from gliclass_rerank.pipeline import Pipeline
+from gliclass_rerank.prompt.layout import ScoringRequest
+from gliclass_rerank.runtime.resolve import resolve_runtime
+from gliclass_rerank.settings import ModelSettings
 from gliclass_rerank.text_models.interfaces import (
     Embedded,
     FloatArray,
@@ -27,7 +28,7 @@ from gliclass_rerank.text_models.interfaces import (
     unit_length,
 )
 from gliclass_rerank.text_models.options import ModelOptions
-from gliclass_rerank.types import Blocks, TokenIds
+from gliclass_rerank.types import TokenIds
 
 
 class GLiClassTeacher:
@@ -50,9 +51,10 @@ class GLiClassTeacher:
     def __init__(self, model: Path, options: ModelOptions) -> None:
         set_torch_threads(options.threads)
         self._options = options
-        self._scorer = Scorer(
+        settings = ModelSettings(
             model, device=options.device, max_window_tokens=options.max_tokens, batch_tokens=options.batch_tokens
         )
+        self._pipeline = Pipeline(settings)
 
     def score(self, asks: Sequence[QueryPassages]) -> Scored:
         """See `Teacher`.
@@ -64,21 +66,13 @@ class GLiClassTeacher:
             Logits.
         """
         options = self._options
-        results = self._scorer.score(
-            [
-                self._scorer.ask(options.query_prefix + query, [options.passage_prefix + text for text in passages])
-                for query, passages in asks
-            ],
-            truncate_side="candidates",
-        )
-        num_tokens = 0
-        for _, plan in results:
-            for request in plan.requests:
-                if isinstance(request, Blocks):
-                    num_tokens += len(request.query_ids) + sum(map(len, request.candidate_ids))
-                else:
-                    num_tokens += len(request.token_ids)
-        return Scored(by_ask([logit for logits, _ in results for logit in logits], asks), num_tokens)
+        requests = [
+            ScoringRequest(options.query_prefix + query, [options.passage_prefix + text for text in passages])
+            for query, passages in asks
+        ]
+        results = self._pipeline.score(requests, truncate_side="candidates")
+        num_tokens = sum(request.num_tokens for each in results for request in each.plan.requests)
+        return Scored(by_ask([logit for each in results for logit in each.logits], asks), num_tokens)
 
 
 class GLiClassEncoder:
@@ -102,10 +96,10 @@ class GLiClassEncoder:
         if checkpoint.config.is_bi_encoder:
             raise ConfigError(f"only a uni-encoder's backbone can embed texts, `{model}` is a bi-encoder")
         self._options = options
-        self._placement = resolve_placement(options.device, None, options.batch_tokens)
+        self._runtime = resolve_runtime(checkpoint.config, device=options.device, batch_tokens=options.batch_tokens)
         self._tokenizer = checkpoint.layout.tokenizer
         self._pad_id = checkpoint.config.shape.pad_id
-        self._backbone = checkpoint.model.encoders[0].to(self._placement.device, self._placement.dtype)
+        self._backbone = checkpoint.model.encoders[0].to(self._runtime.device, self._runtime.torch_dtype)
         self._max_tokens = min(options.max_tokens, checkpoint.config.shape.max_positions or options.max_tokens)
 
     @torch.inference_mode()
@@ -123,8 +117,8 @@ class GLiClassEncoder:
         sequences = [self._cut(ids) for ids in self._tokenizer.encode_sequences([prefix + text for text in texts])]
         lengths = {row: len(ids) for row, ids in enumerate(sequences)}
         vectors: dict[int, FloatArray] = {}
-        for rows in length_groups(lengths, self._placement.batch_tokens):
-            tokens = TokenRows.of([sequences[row] for row in rows], pad_id=self._pad_id, device=self._placement.device)
+        for rows in length_groups(lengths, self._runtime.batch_tokens):
+            tokens = TokenRows.of([sequences[row] for row in rows], pad_id=self._pad_id, device=self._runtime.device)
             (states,) = run_backbone(self._backbone, tokens)
             weights = tokens.mask[..., None].float()
             pooled = (states.float() * weights).sum(dim=1) / weights.sum(dim=1)

@@ -14,8 +14,8 @@ from tokenizers import AddedToken, Encoding, Tokenizer
 
 from gliclass_rerank._imports import require_onnxruntime
 from gliclass_rerank.errors import CheckpointError, listed
+from gliclass_rerank.model.batch import length_groups
 from gliclass_rerank.runtime.after_fork import OpenedHere
-from gliclass_rerank.runtime.engine import length_groups
 from gliclass_rerank.runtime.foreign_errors import as_backend_error, first_line
 from gliclass_rerank.text_models.interfaces import FloatArray
 from gliclass_rerank.text_models.options import ModelOptions

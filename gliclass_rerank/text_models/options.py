@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, get_args
 
 from gliclass_rerank.errors import ConfigError, listed, shown
-from gliclass_rerank.runtime.engine import default_batch_tokens
+from gliclass_rerank.settings import default_batch_tokens
 
 Kind = Literal["cross-encoder", "late-interaction", "encoder", "gliclass"]
 Pooling = Literal["mean", "cls"]

@@ -16,7 +16,7 @@ import numpy as np
 
 from gliclass_rerank._imports import require
 from gliclass_rerank.errors import BackendError, CheckpointError, listed, shown
-from gliclass_rerank.runtime.engine import length_groups
+from gliclass_rerank.model.batch import length_groups
 from gliclass_rerank.text_models.interfaces import (
     Embedded,
     FloatArray,

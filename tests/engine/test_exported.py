@@ -11,17 +11,15 @@ from tiny_checkpoints import WORDS, encoder_values, tiny_checkpoint, write_tiny_
 from gliclass_rerank import Example, Reranker, ZeroShotClassifier
 from gliclass_rerank.checkpoint.location import DEFAULT_MODEL
 from gliclass_rerank.errors import BackendError, ConfigError, MissingDependencyError
-from gliclass_rerank.runtime import compiled_models, exported, graph_cache, selection
-from gliclass_rerank.runtime.choice import Choice
-from gliclass_rerank.runtime.engine import Engine
+from gliclass_rerank.runtime import export, exported, graph_cache, openvino_cache
+from gliclass_rerank.runtime.executor import BlockExecutor
+from gliclass_rerank.runtime.export import build_executor
 from gliclass_rerank.runtime.graphs.layers import float_activations
 from gliclass_rerank.runtime.graphs.registry import layer_writer
-from gliclass_rerank.runtime.placement import resolve_placement
 from gliclass_rerank.runtime.quantisation import Observer, observed_inputs
-from gliclass_rerank.runtime.selection import build_backend
+from gliclass_rerank.runtime.resolve import resolve_runtime
 from gliclass_rerank.runtime.sessions import open_session
-from gliclass_rerank.runtime.torch_backend import TorchBackend
-from gliclass_rerank.types import Blocks, CachedStates, Window
+from gliclass_rerank.types import Blocks, Window
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 # Other kernels and another order of summation; logits are of order 1.
@@ -56,14 +54,14 @@ def shared_folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def shared_cache(shared_folder, monkeypatch):
     """One for all tests, as a user has: both runtimes load the same export."""
-    monkeypatch.setattr(selection, "default_cache_folder", lambda: shared_folder)
+    monkeypatch.setattr(export, "default_cache_folder", lambda: shared_folder)
 
 
 @pytest.fixture
 def cache(tmp_path, shared_cache, monkeypatch):
     """An empty one."""
     folder = tmp_path / "cache"
-    monkeypatch.setattr(selection, "default_cache_folder", lambda: folder)
+    monkeypatch.setattr(export, "default_cache_folder", lambda: folder)
     return folder
 
 
@@ -86,11 +84,21 @@ def head_values(head, backbone, **changes):
     return {"attention_plan": "shared_query", **values}
 
 
+class CacheOfLayer:
+    """Stands for a passage cache of which only the layer is looked at."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+
+def network(model, backend, plan, **options):
+    runtime = resolve_runtime(model.config, backend=backend, device="cpu")
+    return build_executor(model, runtime, plan=plan, **options).network
+
+
 def both(checkpoint, runtime, plan):
-    """A backend in torch and an exported one."""
-    return (
-        build_backend(checkpoint.model, plan=plan, choice=Choice(name), device="cpu")[0] for name in ("torch", runtime)
-    )
+    """A network in torch and one with exported layers."""
+    return (network(checkpoint.model, name, plan) for name in ("torch", runtime))
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -100,8 +108,8 @@ def test_blocks_have_the_logits_of_torch(runtime, backbone, head):
     request = blocks(checkpoint, 3, 11, 5, 0, 7)
 
     for groups in ([[1, 4, 2, 0, 3]], [[1], [4, 2], [0], [3]]):
-        assert exported.logits(request, groups)[0] == pytest.approx(
-            torch_backend.logits(request, groups)[0], abs=TOLERANCE
+        assert exported.block_logits(request, groups, {}, 0) == pytest.approx(
+            torch_backend.block_logits(request, groups, {}, 0), abs=TOLERANCE
         )
 
 
@@ -113,7 +121,7 @@ def test_windows_have_the_logits_of_torch(runtime, backbone, head):
     torch_backend, exported = both(checkpoint, runtime, "joint")
     batch = [window(checkpoint, count) for count in (2, 5, 1, 17)]
 
-    for row, expected in zip(exported.logits(batch), torch_backend.logits(batch), strict=True):
+    for row, expected in zip(exported.window_logits(batch), torch_backend.window_logits(batch), strict=True):
         assert row == pytest.approx(expected, abs=TOLERANCE)
 
 
@@ -133,15 +141,15 @@ def test_linear_layers_compute_no_padding(runtime, monkeypatch, plan):
         return session
 
     monkeypatch.setattr(exported, "open_session", opened)
-    backend, _ = build_backend(checkpoint.model, plan=plan, choice=Choice(runtime), device="cpu")
+    backend = network(checkpoint.model, runtime, plan)
 
     if plan == "joint":
         requests = [window(checkpoint, number) for number in (1, 9)]
-        backend.logits(requests)
+        backend.window_logits(requests)
         expected = [(sum(len(each.token_ids) for each in requests), (2, 1, 1, len(requests[1].token_ids)))]
     else:
         request = blocks(checkpoint, 4, 19)
-        backend.logits(request, [[1, 0]])
+        backend.block_logits(request, [[1, 0]], {}, 0)
         expected = [(len(request.query_ids), (1, 1, 1, 5)), (6 + 21, (2, 1, 1, 21))]
     if runtime == "openvino":
         expected = [(32, shape) for _, shape in expected]
@@ -162,18 +170,18 @@ def test_known_passages_have_the_logits_of_torch(runtime, backbone, head, start,
         backbone, **head_values(head, backbone, query_attention_start=start, squeeze_layers=False)
     )
     in_torch, exported_layers = (
-        build_backend(checkpoint.model, plan="shared_query", choice=Choice(name), device="cpu", cached_layer=layer)[0]
+        network(checkpoint.model, name, "shared_query", passage_cache=CacheOfLayer(layer))
         for name in ("torch", runtime)
     )
     request = blocks(checkpoint, 4, 9, 30)
     known = in_torch.candidate_states([request.candidate_ids[index] for index in (1, 0)], layer).astype(np.float16)
-    states = CachedStates(layer, {0: known})
 
-    found = exported_layers.logits(request, [[1, 0], [2]], states)
+    found = exported_layers.block_logits(request, [[1, 0], [2]], {0: known}, layer)
 
-    assert found[0] == pytest.approx(in_torch.logits(request, [[1, 0], [2]], states)[0], abs=TOLERANCE)
-    wrong = CachedStates(layer, {0: known[::-1].copy()})
-    assert exported_layers.logits(request, [[1, 0], [2]], wrong)[0] != pytest.approx(found[0], abs=TOLERANCE)
+    expected = in_torch.block_logits(request, [[1, 0], [2]], {0: known}, layer)
+    assert found == pytest.approx(expected, abs=TOLERANCE)
+    wrong = {0: known[::-1].copy()}
+    assert exported_layers.block_logits(request, [[1, 0], [2]], wrong, layer) != pytest.approx(found, abs=TOLERANCE)
 
 
 def test_the_query_key_bias_moves_the_logits(runtime):
@@ -184,7 +192,7 @@ def test_the_query_key_bias_moves_the_logits(runtime):
         with torch.no_grad():
             checkpoint.model.query_key_bias.mul_(biased)
         (_, exported) = both(checkpoint, runtime, "shared_query")
-        logits.append(exported.logits(blocks(checkpoint, 3, 11), [[1, 0]])[0])
+        logits.append(exported.block_logits(blocks(checkpoint, 3, 11), [[1, 0]], {}, 0))
 
     assert logits[0] != pytest.approx(logits[1], abs=10 * TOLERANCE)
 
@@ -328,9 +336,9 @@ def test_what_keys_are_made_from_is_watched_whole_where_the_last_layer_reads_mar
             each.module.register_forward_hook(lambda _, given, rows, site=site: count(site, rows))
         else:
             each.module.register_forward_pre_hook(lambda _, given, site=site: count(site, given[0]))
-    placement = resolve_placement("cpu", torch.float32, 1)  # a sequence at a time: no padding
+    runtime = resolve_runtime(checkpoint.config, device="cpu", batch_tokens=1)  # a sequence at a time: no padding
 
-    Engine(TorchBackend(checkpoint.model, placement), batch_tokens=placement.batch_tokens).run([request])
+    build_executor(checkpoint.model, runtime, plan="shared_query").logits([request])
 
     num_tokens = len(request.query_ids) + sum(map(len, request.candidate_ids))
     assert max(number for site, number in seen_tokens.items() if site.startswith(f"{last}.")) >= num_tokens
@@ -340,15 +348,15 @@ def test_what_keys_are_made_from_is_watched_whole_where_the_last_layer_reads_mar
 def test_what_attention_gives_has_the_bounds_of_the_values(backbone):
     checkpoint = tiny_checkpoint(backbone, **head_values("averaged tokens", backbone))
     encoder = checkpoint.model.encoder_model
-    placement = resolve_placement("cpu", torch.float32, 1)
-    engine = Engine(TorchBackend(checkpoint.model, placement), batch_tokens=placement.batch_tokens)
+    runtime = resolve_runtime(checkpoint.config, device="cpu", batch_tokens=1)
+    executor = build_executor(checkpoint.model, runtime, plan="shared_query")
     read = {
         f"{layer}.context": Observer(module.attention.output.dense)
         for layer, module in enumerate(encoder.encoder.layer)
     }
 
     def seen(watched):
-        return observed_inputs(watched, lambda: engine.run([blocks(checkpoint, 4, 9)]))
+        return observed_inputs(watched, lambda: executor.logits([blocks(checkpoint, 4, 9)]))
 
     bounds, given = seen(layer_writer(encoder).watched(encoder)), seen(read)
     for site, found in given.items():
@@ -394,7 +402,7 @@ def test_an_export_is_made_once_for_each_network_and_plan(runtime, tmp_path, cac
     assert sorted(kept) == sorted({"entry.json", "passage.onnx", "query.onnx"} | compiled)
 
     with monkeypatch.context() as patched:
-        patched.setattr(selection, "GRAPHS", {})  # nothing could be exported now
+        patched.setattr(export, "GRAPHS", {})  # nothing could be exported now
         Reranker(first, backend=runtime)
         Reranker(write_tiny_checkpoint(tmp_path / "same", "bert"), backend=runtime)
         with pytest.raises(BackendError, match="the model could not be exported: 'window'"):
@@ -406,7 +414,7 @@ def test_an_export_is_made_once_for_each_network_and_plan(runtime, tmp_path, cac
     changed = tiny_checkpoint("bert").model
     with torch.no_grad():
         changed.encoder_model.encoder.layer[1].output.dense.bias[3] += 1
-    build_backend(changed, plan="shared_query", choice=Choice(runtime))
+    network(changed, runtime, "shared_query")
     assert len(list(cache.iterdir())) == 4
 
 
@@ -430,7 +438,7 @@ def test_a_graph_that_a_runtime_cannot_read_and_a_cache_that_cannot_be_written_a
         open_session(tmp_path / "passage.onnx", runtime, "float32", 1)
 
     (tmp_path / "file").touch()
-    monkeypatch.setattr(selection, "default_cache_folder", lambda: tmp_path / "file")
+    monkeypatch.setattr(export, "default_cache_folder", lambda: tmp_path / "file")
     with pytest.raises(BackendError, match=r"the exported model could not be kept in `.*file`"):
         Reranker(tiny_folders["bert"], backend=runtime)
 
@@ -473,7 +481,7 @@ def test_a_cache_that_cannot_be_written_to_costs_the_compiled_graphs_only(tiny_f
     def full(path):
         raise OSError("disk full")
 
-    monkeypatch.setattr(compiled_models, "atomic_file", full)
+    monkeypatch.setattr(openvino_cache, "atomic_file", full)
     assert len(Reranker(tiny_folders["bert"], backend="openvino").rank("oil chain", WORDS)) == len(WORDS)
     assert not list(cache.rglob("*.blob"))
 
@@ -499,8 +507,8 @@ def test_every_kind_of_layer_is_that_of_torch(runtime, backbone, changes):
     torch_backend, exported = both(checkpoint, runtime, "shared_query")
     request = blocks(checkpoint, 3, 40, 0)
 
-    assert exported.logits(request, [[1, 0], [2]])[0] == pytest.approx(
-        torch_backend.logits(request, [[1, 0], [2]])[0], abs=TOLERANCE
+    assert exported.block_logits(request, [[1, 0], [2]], {}, 0) == pytest.approx(
+        torch_backend.block_logits(request, [[1, 0], [2]], {}, 0), abs=TOLERANCE
     )
 
 
@@ -522,7 +530,7 @@ def test_a_backbone_that_cannot_be_exported_is_refused(encoder, message):
     checkpoint = tiny_checkpoint("deberta-v2", encoder_config={**encoder_values("deberta-v2"), **encoder})
 
     with pytest.raises(ConfigError, match=f"the backend 'onnx' cannot run this checkpoint: {message}"):
-        build_backend(checkpoint.model, plan="joint", choice=Choice("onnx"))
+        network(checkpoint.model, "onnx", "joint")
 
 
 @pytest.mark.parametrize(
@@ -559,6 +567,6 @@ def test_an_engine_runs_both_plans_of_requests(runtime):
     checkpoint = tiny_checkpoint("bert")
     _, exported = both(checkpoint, runtime, "shared_query")
 
-    rows = Engine(exported, batch_tokens=64).run([blocks(checkpoint, 3, 90, 5), blocks(checkpoint, 1)])
+    rows = BlockExecutor(exported, batch_tokens=64).logits([blocks(checkpoint, 3, 90, 5), blocks(checkpoint, 1)])
 
     assert [len(row) for row in rows] == [3, 1]

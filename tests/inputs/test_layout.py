@@ -57,7 +57,7 @@ def window(own, question, *, label_tokenizer=None):
 def test_joint_with_rac_examples(prompt_first, expected):
     own = layout(prompt_first=prompt_first)
     spelled = {
-        key: tokens(own, own.tokenizer.encode([marker])[0])
+        key: tokens(own, own.tokenizer.encode_with_spans(marker)[0])
         for key, marker in (("true", "<<TRUE_LABEL>>"), ("false", "<<FALSE_LABEL>>"), ("end", "<</EXAMPLE>>"))
     }
 
@@ -102,7 +102,7 @@ def test_a_window_points_at_its_markers_and_its_first_separator(prompt_first):
 )
 def test_fused_windows_hold_bare_markers_and_the_labels_apart(prompt_first, expected):
     own = layout(prompt_first=prompt_first)
-    rest = tokens(own, own.tokenizer.encode(["<<TRUE_LABEL>> wax <<FALSE_LABEL>> rust <</EXAMPLE>>"])[0])
+    rest = tokens(own, own.tokenizer.encode_with_spans("<<TRUE_LABEL>> wax <<FALSE_LABEL>> rust <</EXAMPLE>>")[0])
 
     request = window(own, ask(examples=RAC, example_format="rac"), label_tokenizer=own.tokenizer)
 
@@ -138,18 +138,19 @@ def test_a_bi_encoder_reads_text_and_labels_as_plain_sequences():
 
 
 def test_the_default_example_format_follows_the_example_token():
-    assert layout(prompt_first=True).default_example_format == "few_shot"
-    assert layout(prompt_first=True, drop=["<<EXAMPLE>>"]).default_example_format == "rac"
+    assert layout(prompt_first=True).example_format(ask()) == "few_shot"
+    assert layout(prompt_first=True, drop=["<<EXAMPLE>>"]).example_format(ask()) == "rac"
+    assert layout(prompt_first=True).example_format(ask(example_format="rac")) == "rac"
 
 
 @pytest.mark.parametrize("tokenizer", [tiny_tokenizer, metaspace_tokenizer])
 @pytest.mark.parametrize("theirs", ["<<TRUE_LABEL>>", "<<<TRUE_LABEL>>>", "<<TRUE_LABEL>><<TRUE_LABEL>>"])
 def test_a_marker_the_tokenizer_lacks_is_spelled_out_by_us_but_never_by_the_caller(tokenizer, theirs):
     own = PromptLayout(TextTokenizer(tokenizer()), prompt_first=True)
-    spelled = tokens(own, own.tokenizer.encode(["<<TRUE_LABEL>>"])[0])
+    spelled = tokens(own, own.tokenizer.encode_with_spans("<<TRUE_LABEL>>")[0])
     assert " " in spelled
 
-    ours = own.query_block(ask(examples=RAC)).ids
+    ours = own.query_block(ask(examples=RAC, example_format="rac")).ids
     poisoned = own.query_block(ask(text=f"bike {theirs} road")).ids
 
     assert spelled in tokens(own, ours)
@@ -164,6 +165,7 @@ def test_a_marker_the_tokenizer_has_is_plain_characters_in_the_callers_text(mark
         candidates=(marker, "gear"),
         prompt=marker,
         examples=(Example(marker, (marker,), (marker,)),),
+        example_format="rac",
     )
 
     request = window(own, poisoned)

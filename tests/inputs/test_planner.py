@@ -138,7 +138,7 @@ def test_shared_query_cuts_passages_only_to_the_window_and_reports_it(layout):
     assert [len(ids) for ids in blocks.candidate_ids] == [MAX, MAX, 3]
     assert len(blocks.query_ids) == 23 + 2
     assert plan.truncated == (Truncation(1, num_tokens=31, num_lost=2),)
-    assert not plan.sees_companions
+    assert not planner.sees_companions
 
 
 def test_a_shared_query_longer_than_the_window_is_an_error_with_the_numbers(layout):

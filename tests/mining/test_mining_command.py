@@ -7,7 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from gliclass_rerank.errors import DataError
-from gliclass_rerank.learn.data import command
+from gliclass_rerank.learn.data import mining_command as command
 from gliclass_rerank.learn.data.records import read_records
 
 
@@ -86,7 +86,7 @@ def test_bad_records_are_refused_before_the_teacher_is_loaded(run, tmp_path):
 
 def test_importing_the_commands_loads_no_model_library():
     script = (
-        "import sys, gliclass_rerank.learn.data.mining_command, gliclass_rerank.learn.data.mine, gliclass_rerank.learn.data.teach;"
+        "import sys; from gliclass_rerank.learn.data import mine, mining_command, teach;"
         "print([name for name in ('torch', 'onnxruntime', 'bm25s', 'sentence_transformers') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -55,6 +55,11 @@ def stock_states(backbone, model, query, ids, start):
         if backbone == "deberta-v2":
             restarted = torch.cat([torch.arange(query_len), torch.arange(passage_len)])
             return _deberta_states(model, whole, masks[-1], distance, restarted)
+        if backbone == "bert":
+            states = _bert_embeddings(model, whole, positions)
+            for layer, mask in zip(layers, given, strict=True):
+                states = layer(states, mask)
+            return states
         mask = dict.fromkeys(model.config.layer_types) if backbone == "modernbert" else given[-1]
         return model(whole, attention_mask=mask, position_ids=positions[None]).last_hidden_state
     finally:
@@ -78,3 +83,9 @@ def _with_mask(mask):
         return (args[0], mask, *args[2:]), kwargs
 
     return replace
+
+
+def _bert_embeddings(model, ids, positions):
+    tables = model.embeddings
+    words = tables.word_embeddings(ids) + tables.token_type_embeddings.weight[0]
+    return tables.LayerNorm(words + tables.position_embeddings(positions))

@@ -6,9 +6,10 @@ from tiny_checkpoints import encoder_values, fill_at_random
 from transformers import BertConfig as StockConfig
 from transformers import BertModel
 
+from gliclass_rerank.model.backbones.bert import ACTIVATIONS, Bert, BertConfig
 from gliclass_rerank.model.batch import TokenRows
-from gliclass_rerank.model.bert import ACTIVATIONS, Bert, BertConfig
-from gliclass_rerank.model.encoder import build_backbone, run_backbone
+from gliclass_rerank.model.encoder import build_backbone
+from gliclass_rerank.model.full_attention import run_backbone
 
 LENGTHS = (13, 5, 1)
 

@@ -9,9 +9,9 @@ from stock_blocks import assert_same, random_ids, stock_states
 from tiny_checkpoints import BACKBONES, encoder_values, fill_at_random
 from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
-from gliclass_rerank.model.batch import LayerStates
-from gliclass_rerank.model.blocks.deberta import _log_buckets
-from gliclass_rerank.model.blocks.registry import block_runner, unsupported_reason
+from gliclass_rerank.model.backbones.deberta import _log_buckets
+from gliclass_rerank.model.backbones.registry import block_runner, unsupported_reason
+from gliclass_rerank.model.batch import LayerStates, TokenRows
 from gliclass_rerank.model.encoder import build_backbone
 
 NUM_LAYERS = 3
@@ -22,7 +22,7 @@ LENGTHS = (11, 5, 1)  # 11 + 7 tokens are more than ModernBERT's local window an
 @pytest.fixture(params=[0, 16], ids=["prepended", "beside"], autouse=True)
 def short_row(request, monkeypatch):
     """Both ways to attend to the query; without, only long rows would go the first one."""
-    monkeypatch.setattr("gliclass_rerank.model.blocks.runner._SHORT_ROW", request.param)
+    monkeypatch.setattr("gliclass_rerank.model.backbones.runner._SHORT_ROW", request.param)
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +43,22 @@ def runner(stock, backbone):
 def passage_rows():
     ids = random_ids(len(LENGTHS), max(LENGTHS), seed=5)
     mask = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]
-    return ids.masked_fill(~mask, 0), mask
+    return TokenRows(ids.masked_fill(~mask, 0), mask, is_padded=True)
+
+
+def unpadded(ids):
+    return TokenRows(ids, torch.ones_like(ids, dtype=torch.bool), is_padded=False)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("start", [0, 1, NUM_LAYERS])
 def test_blocks_equal_the_stock_model_with_a_block_mask_over_one_row(backbone, stock, runner, start):
     query = random_ids(1, QUERY_LEN)
-    ids, mask = passage_rows()
+    rows = passage_rows()
+    ids = rows.ids
 
     memory = runner.encode_query(query, start=start)
-    (states,) = runner.encode_candidates(ids, mask, memory)
+    (states,) = runner.encode_candidates(rows, memory)
 
     for row, length in enumerate(LENGTHS):
         expected = stock_states(backbone, stock, query, ids[row : row + 1, :length], start)[0]
@@ -75,10 +80,11 @@ def test_a_query_alone_goes_through_every_layer_as_in_the_stock_model(stock, run
 
 @torch.no_grad()
 def test_passages_that_never_see_the_query_are_the_stock_model_on_each_alone(stock, runner):
-    ids, mask = passage_rows()
+    rows = passage_rows()
+    ids = rows.ids
     memory = runner.encode_query(random_ids(1, QUERY_LEN), start=NUM_LAYERS, all_layers=True)
 
-    states = runner.encode_candidates(ids, mask, memory, all_layers=True)
+    states = runner.encode_candidates(rows, memory, all_layers=True)
 
     for row, length in enumerate(LENGTHS):
         expected = stock(ids[row : row + 1, :length], output_hidden_states=True).hidden_states
@@ -89,10 +95,11 @@ def test_passages_that_never_see_the_query_are_the_stock_model_on_each_alone(sto
 @torch.no_grad()
 @pytest.mark.parametrize("start", [0, 1, 2, NUM_LAYERS])
 def test_states_below_the_start_do_not_depend_on_the_query_and_states_above_do(runner, start):
-    ids, mask = passage_rows()
+    rows = passage_rows()
+    mask = rows.mask
     first, second = (
         runner.encode_candidates(
-            ids, mask, runner.encode_query(random_ids(1, length, seed=length), start=start), all_layers=True
+            rows, runner.encode_query(random_ids(1, length, seed=length), start=start), all_layers=True
         )
         for length in (QUERY_LEN, 13)
     )
@@ -107,11 +114,12 @@ def test_states_below_the_start_do_not_depend_on_the_query_and_states_above_do(r
 
 @torch.no_grad()
 def test_the_hidden_padding_of_a_group_changes_no_state(runner):
-    ids, mask = passage_rows()
+    rows = passage_rows()
+    ids = rows.ids
     memory = runner.encode_query(random_ids(1, QUERY_LEN), start=0)
 
-    (padded,) = runner.encode_candidates(ids, mask, memory)
-    (alone,) = runner.encode_candidates(ids[1:2, : LENGTHS[1]], None, memory)
+    (padded,) = runner.encode_candidates(rows, memory)
+    (alone,) = runner.encode_candidates(unpadded(ids[1:2, : LENGTHS[1]]), memory)
 
     assert_same(padded[1, : LENGTHS[1]], alone[0])
 
@@ -119,32 +127,34 @@ def test_the_hidden_padding_of_a_group_changes_no_state(runner):
 @torch.no_grad()
 @pytest.mark.parametrize("count", [1, 2, 100])
 def test_the_first_tokens_alone_can_be_asked_of_the_last_layer(runner, count):
-    ids, mask = passage_rows()
+    rows = passage_rows()
     memory = runner.encode_query(random_ids(1, QUERY_LEN), start=0)
 
-    (whole,) = runner.encode_candidates(ids, mask, memory)
-    (first,) = runner.encode_candidates(ids, mask, memory, read_tokens=count)
+    (whole,) = runner.encode_candidates(rows, memory)
+    (first,) = runner.encode_candidates(rows, memory, read_tokens=count)
 
     assert_same(first, whole[:, :count])
 
 
 @torch.no_grad()
 def test_a_bias_hides_the_query_by_degrees(runner):
-    ids, mask = passage_rows()
+    rows = passage_rows()
+    mask = rows.mask
     query = random_ids(1, QUERY_LEN)
     memory = runner.encode_query(query, start=1)
-    (unbiased,) = runner.encode_candidates(ids, mask, memory)
-    (hidden,) = runner.encode_candidates(ids, mask, runner.encode_query(query, start=NUM_LAYERS))
+    (unbiased,) = runner.encode_candidates(rows, memory)
+    (hidden,) = runner.encode_candidates(rows, runner.encode_query(query, start=NUM_LAYERS))
 
     for bias, expected in ((0.0, unbiased), (-1e4, hidden)):
-        (states,) = runner.encode_candidates(ids, mask, memory, key_bias=torch.full((NUM_LAYERS, 3), bias))
+        (states,) = runner.encode_candidates(rows, memory, key_bias=torch.full((NUM_LAYERS, 3), bias))
         assert_same(states[mask], expected[mask])
 
 
 @torch.no_grad()
 def test_a_bias_of_log_two_counts_the_query_twice(stock_models):
     runner = block_runner("bert", stock_models["bert"])
-    ids, mask = passage_rows()
+    rows = passage_rows()
+    mask = rows.mask
     memory = runner.encode_query(random_ids(1, QUERY_LEN), start=1)
     twice = dataclasses.replace(
         memory,
@@ -155,21 +165,24 @@ def test_a_bias_of_log_two_counts_the_query_twice(stock_models):
         num_tokens=2 * QUERY_LEN,
     )
 
-    (biased,) = runner.encode_candidates(ids, mask, memory, key_bias=torch.full((NUM_LAYERS, 3), math.log(2)))
+    (biased,) = runner.encode_candidates(rows, memory, key_bias=torch.full((NUM_LAYERS, 3), math.log(2)))
 
-    assert_same(biased[mask], runner.encode_candidates(ids, mask, twice)[0][mask])
+    assert_same(biased[mask], runner.encode_candidates(rows, twice)[0][mask])
 
 
 @torch.no_grad()
-def test_given_word_embeddings_take_the_place_of_the_ids(stock, runner):
-    ids, mask = passage_rows()
-    table = stock.get_input_embeddings()
+def test_a_segment_is_added_to_the_word_embeddings(stock, runner):
+    rows, segment = passage_rows(), torch.randn(24)
     memory = runner.encode_query(random_ids(1, QUERY_LEN), start=0)
+    (expected,) = runner.encode_candidates(rows, memory, segment=segment)
 
-    (by_ids,) = runner.encode_candidates(ids, mask, memory)
-    (by_vectors,) = runner.encode_candidates(ids, mask, memory, embeddings=table(ids))
+    stock.get_input_embeddings().weight.add_(segment)
+    try:
+        (states,) = runner.encode_candidates(rows, memory)
+    finally:
+        stock.get_input_embeddings().weight.sub_(segment)
 
-    assert torch.equal(by_ids[mask], by_vectors[mask])
+    assert_same(states[rows.mask], expected[rows.mask])
 
 
 @torch.no_grad()
@@ -194,7 +207,7 @@ def test_every_kind_of_disentangled_attention_equals_the_stock_models(changes):
     runner = block_runner("deberta-v2", stock)
     query, ids = random_ids(1, QUERY_LEN), random_ids(1, 11, seed=5)
 
-    (states,) = runner.encode_candidates(ids, None, runner.encode_query(query, start=1))
+    (states,) = runner.encode_candidates(unpadded(ids), runner.encode_query(query, start=1))
 
     assert_same(states[0], stock_states("deberta-v2", stock, query, ids, 1)[0, QUERY_LEN:])
 
@@ -234,13 +247,14 @@ def test_an_unsupported_backbone_gets_a_sentence_that_says_why(config, reason):
 @torch.no_grad()
 @pytest.mark.parametrize(("layer", "start"), [(0, 0), (1, 2), (2, 2), (NUM_LAYERS, NUM_LAYERS)])
 def test_candidates_go_on_from_states_that_were_computed_without_the_query(runner, layer, start):
-    ids, mask = passage_rows()
+    rows = passage_rows()
+    mask = rows.mask
     memory = runner.encode_query(random_ids(1, QUERY_LEN), start=start)
-    (expected,) = runner.encode_candidates(ids, mask, memory)
+    (expected,) = runner.encode_candidates(rows, memory)
 
-    below = runner.encode_below(ids, mask, layer=layer)
+    below = runner.encode_below(rows, layer=layer)
     (states,) = runner.encode_candidates(
-        ids, mask, memory, known=LayerStates(layer, below.masked_fill(~mask[..., None], 0))
+        rows, memory, cached=LayerStates(layer, below.masked_fill(~mask[..., None], 0))
     )
 
     assert_same(states[mask], expected[mask])

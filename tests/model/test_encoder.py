@@ -4,7 +4,8 @@ from tiny_checkpoints import BACKBONES, encoder_values, fill_at_random
 
 from gliclass_rerank.errors import ConfigError
 from gliclass_rerank.model.batch import TokenRows
-from gliclass_rerank.model.encoder import activation, backbone_shape, build_backbone, run_backbone, token_embeddings
+from gliclass_rerank.model.encoder import activation, backbone_shape, build_backbone
+from gliclass_rerank.model.full_attention import run_backbone, token_embeddings
 
 CPU = torch.device("cpu")
 

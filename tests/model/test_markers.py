@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_checkpoints import tiny_config
 
-from gliclass_rerank.model.markers import block_candidates, block_tokens_read, marker_states, span_means
+from gliclass_rerank.model.pooling import block_candidates, block_tokens_read, marker_states, span_means
 
 # Two windows of 7 tokens. First: markers at 1 and 3, separator at 5. Second: one marker at 2, separator at 4, 6 tokens.
 STATES = 10.0 * torch.arange(7).expand(2, 7)[..., None] + torch.tensor([0.0, 1.0, 2.0])

@@ -1,6 +1,8 @@
 import torch
 
-from gliclass_rerank.model.segments import candidate_segments, query_segments, window_segments
+from gliclass_rerank.model.batch import Collator
+from gliclass_rerank.model.segments import window_segments
+from gliclass_rerank.types import Blocks
 
 LABEL, SEP, EXAMPLE = 91, 92, 93
 WINDOWS = torch.tensor(
@@ -24,13 +26,14 @@ def test_an_example_marker_turns_its_whole_window_into_2_as_upstream_does():
     assert window_segments(WINDOWS, TEXT_START, EXAMPLE)[1].tolist() == [2] * 9
 
 
+def block_segment(query_ids):
+    collator = Collator(pad_id=0, label_pad_id=0, example_id=EXAMPLE, device=torch.device("cpu"))
+    return collator.blocks(Blocks(query_ids, ((LABEL, 7),)), [[0]]).query_segment
+
+
 def test_a_query_block_is_text():
-    assert query_segments(torch.tensor([[1, 11, 12, 2]]), EXAMPLE).tolist() == [[1, 1, 1, 1]]
+    assert block_segment((1, 11, 12, 2)) == 1
 
 
 def test_a_query_block_with_an_example_marker_is_2_throughout():
-    assert query_segments(torch.tensor([[1, 11, EXAMPLE, 12, 2]]), EXAMPLE).tolist() == [[2, 2, 2, 2, 2]]
-
-
-def test_a_passage_block_is_0_whatever_it_holds():
-    assert candidate_segments(torch.tensor([[LABEL, 7, SEP], [LABEL, EXAMPLE, 0]])).tolist() == [[0, 0, 0]] * 2
+    assert block_segment((1, 11, EXAMPLE, 12, 2)) == 2

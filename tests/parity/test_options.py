@@ -12,7 +12,7 @@ from grids import thinned
 from tiny import BACKBONES, LABELS, TEXT
 from upstream import TOLERANCE, build_pair
 
-from gliclass_rerank.runtime import selection
+from gliclass_rerank.runtime import export
 
 YES_AND_NO = (True, False)
 MAIN = ("bert", "deberta", "modernbert")
@@ -193,7 +193,7 @@ def test_layouts_of_published_checkpoints_agree_on_every_prompt_form(pair, name)
 @pytest.mark.parametrize("name", sorted(PUBLISHED.keys() - {"multilang-ultra"}))  # whose backbone cannot be exported
 def test_exported_layouts_of_published_checkpoints_agree(pair, name, package, tmp_path, monkeypatch):
     pytest.importorskip(package)
-    monkeypatch.setattr(selection, "default_cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(export, "default_cache_folder", lambda: tmp_path / "cache")
     backbone, options = PUBLISHED[name]
     built = pair(backbone, **options)
     ours = built.classifier(backend=package.removesuffix("runtime"))

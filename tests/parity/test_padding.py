@@ -11,7 +11,10 @@ from asks import FEW_SHOT
 from grids import thinned
 from tiny import BACKBONES, CORPUS, LABELS, TEXT
 
-from gliclass_rerank.pipeline import Scorer
+from gliclass_rerank.pipeline import Pipeline
+from gliclass_rerank.prompt.layout import ScoringRequest
+from gliclass_rerank.settings import ModelSettings
+from gliclass_rerank.types import Example
 
 POOLERS = ("first", "last", "max", "avg", "sum", "rms", "abs_max", "abs_avg")
 SCORERS = ("simple", "weighted-dot", "mlp", "hopfield")
@@ -21,12 +24,13 @@ LABEL_SETS = [LABELS, LABELS[:1], LABELS[2:5], (*LABELS, *LABELS[1:]), LABELS[:2
 
 
 def check_batches(folder):
-    scorer = Scorer(folder, device="cpu", batch_tokens=10**6)
-    asks = [scorer.ask(text, labels) for text, labels in zip(TEXTS, LABEL_SETS, strict=True)]
-    if scorer.plan is not None:
-        asks[-1] = scorer.ask(TEXTS[-1], LABEL_SETS[-1], prompt="Classify: ", examples=FEW_SHOT)
-    alone = [scorer.score([ask], truncate_side="text")[0][0] for ask in asks]
-    together = [logits for logits, _ in scorer.score(asks, truncate_side="text")]
+    pipeline = Pipeline(ModelSettings(folder, device="cpu", batch_tokens=10**6))
+    requests = [ScoringRequest(text, labels) for text, labels in zip(TEXTS, LABEL_SETS, strict=True)]
+    if pipeline.plan is not None:
+        examples = Example.list_of(FEW_SHOT)
+        requests[-1] = ScoringRequest(TEXTS[-1], LABEL_SETS[-1], prompt="Classify: ", examples=examples)
+    alone = [pipeline.score([request], truncate_side="text")[0].logits for request in requests]
+    together = [scored.logits for scored in pipeline.score(requests, truncate_side="text")]
     for one, other in zip(alone, together, strict=True):
         # Float32 in another order; relative too, because a sum over all tokens is as large as the text is long.
         assert other == pytest.approx(one, abs=1e-5, rel=1e-5)

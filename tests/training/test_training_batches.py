@@ -7,21 +7,22 @@ import torch
 from tiny_checkpoints import WORDS, tiny_checkpoint
 from training_data import ranking_records
 
-from gliclass_rerank.learn.training.batches import Collator, group_by_length, rounded_width, targets_of
+from gliclass_rerank.learn.training.batches import ItemCollator, group_by_length, rounded_width, targets_of
 from gliclass_rerank.learn.training.config import LossConfig
 from gliclass_rerank.learn.training.objective import item_loss
 from gliclass_rerank.learn.training.precision import run
 from gliclass_rerank.learn.training.questions import Question
 from gliclass_rerank.learn.training.stream import Item
-from gliclass_rerank.pipeline import Scorer, build_planner
+from gliclass_rerank.pipeline import Pipeline, build_planner
 from gliclass_rerank.prompt.layout import ScoringRequest
+from gliclass_rerank.settings import RerankerSettings
 
 CPU = torch.device("cpu")
 
 
 def make_item(checkpoint, plan, passages, *, window_tokens=None):
     question = Question("chain bell", tuple(passages), (1.0,) + (0.0,) * (len(passages) - 1), {}, (), "file:1")
-    planner = build_planner(checkpoint, plan, None, window_tokens)
+    planner = build_planner(checkpoint, plan, RerankerSettings(window_tokens=window_tokens))
     ask = ScoringRequest(text=question.text, candidates=question.candidates, example_format="few_shot")
     return Item(question, planner.plan(ask, truncate_side="candidates"), 0)
 
@@ -87,10 +88,11 @@ def test_training_sees_the_logits_of_inference(tiny_folders, backbone, plan, mul
     passages = [" ".join(rng.choices(WORDS, k=count)) for count in (1, 19, 4, 4, 30, 2, 11)]
     options = {"window_tokens": 40} if plan == "joint" else {}
     item = make_item(checkpoint, plan, passages, **options)
-    (batch,) = Collator(checkpoint.config, CPU, multiple=multiple, group_tokens=64, group_cost=4)([item])
+    (batch,) = ItemCollator(checkpoint.config, CPU, multiple=multiple, group_tokens=64, group_cost=4)([item])
     [(logits, vectors)] = run(checkpoint.model, batch, "float32", with_vectors=True)
-    scorer = Scorer(tiny_folders[backbone], device="cpu", plan=plan, **options)
-    [(expected, _)] = scorer.score([scorer.ask("chain bell", passages)], truncate_side="candidates")
+    pipeline = Pipeline(RerankerSettings(tiny_folders[backbone], device="cpu", plan=plan, **options))
+    (scored,) = pipeline.score([ScoringRequest("chain bell", passages)], truncate_side="candidates")
+    expected = scored.logits
     assert logits.tolist() == pytest.approx([expected[index] for index in batch.orders[0]], abs=2e-5)
     assert sorted(batch.orders[0]) == list(range(7))
     assert vectors.shape == (7, 24)
@@ -99,7 +101,7 @@ def test_training_sees_the_logits_of_inference(tiny_folders, backbone, plan, mul
 
 def test_short_windows_of_several_items_share_a_forward_pass():
     checkpoint = tiny_checkpoint("modernbert")
-    collate = Collator(checkpoint.config, CPU, multiple=1, group_tokens=64, group_cost=16)
+    collate = ItemCollator(checkpoint.config, CPU, multiple=1, group_tokens=64, group_cost=16)
     texts = [["oil", "rust bell"], ["rim"], [" ".join(WORDS[:20])] * 2, [f"{word} hub" for word in WORDS[:9]]]
     items = [make_item(checkpoint, "joint", passages, window_tokens=30) for passages in texts]
     assert [len(item.plan.requests) for item in items] == [1, 1, 2, 2]
@@ -117,7 +119,7 @@ def test_short_windows_of_several_items_share_a_forward_pass():
 def test_shapes_are_few_where_it_counts():
     checkpoint = tiny_checkpoint("bert")
     item = make_item(checkpoint, "shared_query", [" ".join(WORDS[:n]) for n in (3, 7, 12, 12, 13, 31)])
-    (batch,) = Collator(checkpoint.config, CPU, multiple=32, group_tokens=256, group_cost=8)([item])
+    (batch,) = ItemCollator(checkpoint.config, CPU, multiple=32, group_tokens=256, group_cost=8)([item])
     assert all(group.ids.numel() % 32 == 0 for group in batch.inputs.groups)
     assert all(group.is_padded for group in batch.inputs.groups)
 
@@ -125,7 +127,7 @@ def test_shapes_are_few_where_it_counts():
 def test_half_precision_stays_near_and_leaves_the_head_exact():
     checkpoint = tiny_checkpoint("bert")
     item = make_item(checkpoint, "shared_query", [record["passages"][0] for record in ranking_records(6)])
-    (batch,) = Collator(checkpoint.config, CPU, multiple=64, group_tokens=512, group_cost=8)([item])
+    (batch,) = ItemCollator(checkpoint.config, CPU, multiple=64, group_tokens=512, group_cost=8)([item])
     dtypes = []
     handle = checkpoint.model.text_projector.linear_1.register_forward_hook(
         lambda module, inputs, output: dtypes.append(output.dtype)

@@ -13,14 +13,15 @@ from gliclass_rerank.learn.training.config import DevConfig
 from gliclass_rerank.learn.training.dev import DevSets, LiveScorer, classification_figures, columns, selected
 from gliclass_rerank.learn.training.records import ClassificationRecord
 from gliclass_rerank.pipeline import build_planner
+from gliclass_rerank.settings import ModelSettings
 
 LABELS = ("brakes", "chain", "saddle")
 
 
 def live(backbone, plan="shared_query"):
     checkpoint = tiny_checkpoint(backbone)
-    planner = build_planner(checkpoint, plan, None, None)
-    return checkpoint, LiveScorer(checkpoint.model, planner, checkpoint.layout.default_example_format)
+    planner = build_planner(checkpoint, plan, ModelSettings())
+    return checkpoint, LiveScorer(checkpoint.model, planner, plan)
 
 
 def labelled(*labels, text="t"):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_checkpoints import tiny_checkpoint, words
+from tiny_checkpoints import MARKERS, tiny_checkpoint, tiny_tokenizer, words
 from training_data import classification_records, ranking_records, write_lines
 
 from gliclass_rerank.errors import DataError
@@ -15,8 +15,9 @@ from gliclass_rerank.learn.training.questions import ask_about
 from gliclass_rerank.learn.training.records import ClassificationRecord, RankingRecord
 from gliclass_rerank.learn.training.sources import load_source
 from gliclass_rerank.learn.training.stream import Stream, prepared
-from gliclass_rerank.prompt.layout import ScoringRequest
+from gliclass_rerank.prompt.layout import PromptLayout, ScoringRequest
 from gliclass_rerank.prompt.planner import BiEncoderPlanner, SharedQueryPlanner
+from gliclass_rerank.prompt.tokenizer import TextTokenizer
 from gliclass_rerank.types import Example
 
 
@@ -27,7 +28,7 @@ def planner():
 
 def stream_of(planner, *sources, seed=0):
     loaded = [(source, load_source(source, seed)) for source in sources]
-    return Stream(loaded, planner, example_format="few_shot", seed=seed)
+    return Stream(loaded, planner, seed=seed)
 
 
 def question_of(record, seed=0, others=(), **options):
@@ -108,11 +109,13 @@ EXAMPLES = [{"text": "loose chain", "true_labels": ["oil the chain"], "false_lab
     ids=["ranking", "classification"],
 )
 @pytest.mark.parametrize("example_format", ["rac", "few_shot"])
-def test_examples_are_in_the_prompt_as_inference_writes_them(planner, tmp_path, record, example_format):
+def test_examples_are_in_the_prompt_as_inference_writes_them(tmp_path, record, example_format):
+    tokenizer = TextTokenizer(tiny_tokenizer(markers=MARKERS if example_format == "few_shot" else MARKERS[:2]))
+    planner = SharedQueryPlanner(layout=PromptLayout(tokenizer, prompt_first=True), max_window_tokens=200)
     path = write_lines(tmp_path / "data.jsonl", [record])
     kind = "ranking" if "query" in record else "classification"
     source = SourceConfig(path=path, kind=kind)
-    item = Stream([(source, load_source(source, 0))], planner, example_format=example_format, seed=0)[0]
+    item = Stream([(source, load_source(source, 0))], planner, seed=0)[0]
     ask = ScoringRequest(
         text="chain",
         candidates=item.question.candidates,

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gliclass_rerank.learn.training.stream import Item
-from gliclass_rerank.model.batch import BlockBatch, TokenRows, WindowBatch
+from gliclass_rerank.model.batch import BlockBatch, Collator, TokenRows, WindowBatch
 from gliclass_rerank.model.config import ModelConfig
 from gliclass_rerank.types import Blocks, Window
 
@@ -52,7 +52,7 @@ class Batch:
         return torch.split(output, [len(order) for order in self.orders])
 
 
-class Collator:
+class ItemCollator:
     """Makes tensors of items: sequences of similar length together, shapes rounded.
 
     Args:
@@ -74,10 +74,8 @@ class Collator:
         group_cost: int,
         row_multiple: int = 1,
     ) -> None:
-        self._device, self._multiple, self._row_multiple = device, multiple, row_multiple
+        self._collate, self._multiple, self._row_multiple = Collator.of(config, device), multiple, row_multiple
         self._group_tokens, self._group_cost = group_tokens, group_cost
-        self._pad_id = config.shape.pad_id
-        self._label_pad_id = config.label_shape.pad_id if config.is_bi_encoder else config.shape.pad_id
 
     def __call__(self, items: Sequence[Item]) -> list[Batch]:
         """Collate items.
@@ -114,15 +112,16 @@ class Collator:
         (blocks,) = item.plan.requests
         assert isinstance(blocks, Blocks), "chosen by type"
         groups = self._groups([len(ids) for ids in blocks.candidate_ids])
-        batch = BlockBatch.of(blocks, groups, pad_id=self._pad_id, label_pad_id=self._label_pad_id, device=self._device)
-        batch = BlockBatch(batch.query, tuple(self._rounded(group, self._label_pad_id) for group in batch.groups))
+        batch = self._collate.blocks(blocks, groups)
+        pad_id = self._collate.label_pad_id
+        batch = replace(batch, groups=tuple(self._rounded(group, pad_id) for group in batch.groups))
         num_padded = sum(rows.ids.numel() for rows in (batch.query, *batch.groups))
         return Batch(batch, (item,), (tuple(chain.from_iterable(groups)),), num_padded)
 
     def _window_batch(self, items: Sequence[Item]) -> Batch:
         windows = [_window(request) for item in items for request in item.plan.requests]
-        batch = WindowBatch.of(windows, pad_id=self._pad_id, label_pad_id=self._label_pad_id, device=self._device)
-        batch = replace(batch, tokens=self._rounded(batch.tokens, self._pad_id))
+        batch = self._collate.windows(windows)
+        batch = replace(batch, tokens=self._rounded(batch.tokens, self._collate.pad_id))
         orders = tuple(tuple(chain.from_iterable(item.plan.members)) for item in items)
         num_padded = batch.tokens.ids.numel() + (0 if batch.candidates is None else batch.candidates.ids.numel())
         return Batch(batch, tuple(items), orders, num_padded)

@@ -16,7 +16,9 @@ from gliclass_rerank.checkpoint.location import locate
 from gliclass_rerank.errors import CheckpointError, DataError
 from gliclass_rerank.learn.evaluation.calibration import expected_calibration_error, fit_calibration
 from gliclass_rerank.learn.evaluation.collection import Collection
-from gliclass_rerank.pipeline import Scorer, sigmoid
+from gliclass_rerank.pipeline import Pipeline, probabilities
+from gliclass_rerank.prompt.layout import ScoringRequest
+from gliclass_rerank.settings import RerankerSettings
 
 Pairs = list[tuple[float, bool]]
 
@@ -72,7 +74,7 @@ def calibrate(
     """
     if Path(target).exists():  # before anything is scored
         raise CheckpointError(f"`{target}` exists already; checkpoints are never overwritten")
-    scorer = load_ranker(model)
+    scorer = load_ranker(RerankerSettings(model))
     queries = [pairs for collection in collections for pairs in _judged_logits(scorer, collection, on_ranked)]
     if len(queries) < 2:
         raise DataError(f"calibration needs at least two judged queries, got {len(queries)}")
@@ -96,15 +98,17 @@ def calibrate(
 
 
 def _judged_logits(
-    scorer: Scorer | Cascade, collection: Collection, on_ranked: Callable[[int], object] | None
+    scorer: Pipeline | Cascade, collection: Collection, on_ranked: Callable[[int], object] | None
 ) -> list[Pairs]:
     queries = []
     for query_id, query in collection.queries.items():
         doc_ids = collection.candidates[query_id]
-        ask = scorer.ask(query, [collection.passages[doc_id] for doc_id in doc_ids])
-        ((logits, _),) = scorer.score([ask], truncate_side="candidates")
+        request = ScoringRequest(query, [collection.passages[doc_id] for doc_id in doc_ids])
+        (scored,) = scorer.score([request], truncate_side="candidates")
         grades = collection.qrels[query_id]
-        queries.append([(logit, grades.get(doc_id, 0) > 0) for doc_id, logit in zip(doc_ids, logits, strict=True)])
+        queries.append(
+            [(logit, grades.get(doc_id, 0) > 0) for doc_id, logit in zip(doc_ids, scored.logits, strict=True)]
+        )
         if on_ranked is not None:
             on_ranked(len(doc_ids))
     return queries
@@ -122,5 +126,5 @@ def _fit(pairs: Pairs) -> tuple[float, float]:
 
 
 def _error(pairs: Pairs, slope: float, intercept: float) -> float:
-    scores = [sigmoid(slope * logit + intercept) for logit, _ in pairs]
+    scores = probabilities([logit for logit, _ in pairs], (slope, intercept))
     return expected_calibration_error(scores, [outcome for _, outcome in pairs])

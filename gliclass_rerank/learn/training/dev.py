@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-
-import torch
+from typing import Any
 
 from gliclass_rerank._imports import require
 from gliclass_rerank.errors import DataError
@@ -14,14 +13,12 @@ from gliclass_rerank.learn.evaluation.ranking import rerank_collection
 from gliclass_rerank.learn.training.config import FIGURES, DevConfig
 from gliclass_rerank.learn.training.records import ClassificationRecord, RankingRecord
 from gliclass_rerank.learn.training.sources import Records, open_classification, open_ranking
+from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.model.head import ScoringHead
-from gliclass_rerank.pipeline import candidate_logits
-from gliclass_rerank.prompt.examples import ExampleFormat
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.prompt.planner import Planner, TruncateSide
-from gliclass_rerank.runtime.engine import Engine
-from gliclass_rerank.runtime.placement import resolve_placement
-from gliclass_rerank.runtime.torch_backend import TorchBackend
+from gliclass_rerank.runtime.export import build_executor
+from gliclass_rerank.runtime.resolve import resolve_runtime
 from gliclass_rerank.types import Example
 
 # Examples of a record, by its query and passages: a collection, which is what is measured, has none.
@@ -34,43 +31,37 @@ class LiveScorer:
     Args:
         model: The model; left as it was after each call.
         planner: Writes token ids.
-        example_format: How examples are written.
+        plan: The attention plan; None for bi-encoders.
     """
 
-    def __init__(self, model: ScoringHead, planner: Planner, example_format: ExampleFormat) -> None:
-        self._model, self._planner, self._format = model, planner, example_format
-        placement = resolve_placement(model.logit_scale.device, torch.float32)
-        self._engine = Engine(TorchBackend(model, placement), batch_tokens=placement.batch_tokens)
+    def __init__(self, model: ScoringHead, planner: Planner[Any], plan: AttentionPlan | None) -> None:
+        self._model, self._planner = model, planner
+        runtime = resolve_runtime(model.config, device=model.logit_scale.device, dtype="float32")
+        self._executor = build_executor(model, runtime, plan=plan)
 
-    def logits(self, ask: ScoringRequest, *, truncate_side: TruncateSide) -> list[float]:
-        """Score one ask's candidates, in its order."""
-        plan = self._planner.plan(ask, truncate_side=truncate_side)
+    def logits(self, request: ScoringRequest, *, truncate_side: TruncateSide) -> list[float]:
+        """Score one request's candidates, in its order."""
+        plan = self._planner.plan(request, truncate_side=truncate_side)
         was_training = self._model.training
         self._model.eval()
         try:
-            rows = self._engine.run(plan.requests)
+            (logits,) = self._executor.run([plan])
         finally:
             self._model.train(was_training)
-        return candidate_logits(plan, iter(rows), len(ask.candidates))
+        return logits
 
     def order(self, query: str, passages: Sequence[str], examples: tuple[Example, ...] = ()) -> list[int]:
         """Index of every passage, best first, ties by index."""
         # Equal passages are scored once, as `Reranker` does it.
         positions = {passage: position for position, passage in enumerate(dict.fromkeys(passages))}
-        ask = ScoringRequest(text=query, candidates=list(positions), examples=examples, example_format=self._format)
-        logits = self.logits(ask, truncate_side="candidates")
+        request = ScoringRequest(query, list(positions), examples=examples)
+        logits = self.logits(request, truncate_side="candidates")
         return sorted(range(len(passages)), key=lambda index: (-logits[positions[passages[index]]], index))
 
     def label_logits(self, record: ClassificationRecord, prompt: str) -> list[float]:
         """One logit for each of a record's labels."""
-        ask = ScoringRequest(
-            text=record.text,
-            candidates=record.all_labels,
-            prompt=prompt,
-            examples=record.examples,
-            example_format=self._format,
-        )
-        return self.logits(ask, truncate_side="text")
+        request = ScoringRequest(record.text, record.all_labels, prompt=prompt, examples=record.examples)
+        return self.logits(request, truncate_side="text")
 
 
 class DevSets:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from gliclass_rerank.checkpoint.loading import Checkpoint
 from gliclass_rerank.errors import ConfigError
-from gliclass_rerank.learn.training.batches import Batch, Collator
+from gliclass_rerank.learn.training.batches import Batch, ItemCollator
 from gliclass_rerank.learn.training.config import TrainConfig
 from gliclass_rerank.learn.training.objective import item_loss
 from gliclass_rerank.learn.training.packed import run_packed, unpackable_reason
@@ -22,7 +23,7 @@ from gliclass_rerank.learn.training.stream import Stream
 from gliclass_rerank.model.gliclass import GLiClass
 from gliclass_rerank.pipeline import build_planner, resolve_plan
 from gliclass_rerank.prompt.planner import Planner
-from gliclass_rerank.runtime.engine import default_batch_tokens
+from gliclass_rerank.settings import ModelSettings, default_batch_tokens
 
 # Tokens that run together, packed: enough for the matrices, and few enough for memory (about 15 KiB a token and layer).
 _PACKED_TOKENS = 6144
@@ -60,14 +61,14 @@ class Gradients:
 
     def __init__(self, config: TrainConfig, checkpoint: Checkpoint, share: int = 0) -> None:
         self._config, self._share, self._model = config, share, checkpoint.model
-        plan = resolve_plan(checkpoint, None)
-        self.planner: Planner = build_planner(
-            checkpoint, plan, config.max_window_tokens, None, max_example_tokens=config.max_example_tokens
+        self.plan = resolve_plan(checkpoint, None)
+        settings = ModelSettings(
+            max_window_tokens=config.max_window_tokens, max_example_tokens=config.max_example_tokens
         )
-        self.example_format = checkpoint.layout.default_example_format
+        self.planner: Planner[Any] = build_planner(checkpoint, self.plan, settings)  # Any: windows or blocks
         sources = [(source, load_source(source, config.seed)) for source in config.sources]
-        self.stream = Stream(sources, self.planner, example_format=self.example_format, seed=config.seed)
-        self._is_packed = _is_packed(config, checkpoint, plan)
+        self.stream = Stream(sources, self.planner, seed=config.seed)
+        self._is_packed = _is_packed(config, checkpoint, self.plan)
         self._collate = _collator(config, checkpoint, is_packed=self._is_packed)
 
     def prepare(self, step: int) -> list[list[Batch]]:
@@ -141,14 +142,14 @@ def _is_packed(config: TrainConfig, checkpoint: Checkpoint, plan: str | None) ->
     return config.packed is not False and reason is None
 
 
-def _collator(config: TrainConfig, checkpoint: Checkpoint, *, is_packed: bool) -> Collator:
+def _collator(config: TrainConfig, checkpoint: Checkpoint, *, is_packed: bool) -> ItemCollator:
     device = checkpoint.model.logit_scale.device
     # A CPU works best on what fits its cache; a GPU wants to be filled.
     is_cpu = device.type == "cpu"
     group_tokens = default_batch_tokens(on_cpu=is_cpu)
     if is_packed:
         # Groups are for attention alone here, so that one more costs little.
-        return Collator(
+        return ItemCollator(
             checkpoint.config,
             device,
             multiple=config.padding_multiple or 1,
@@ -163,9 +164,9 @@ def _collator(config: TrainConfig, checkpoint: Checkpoint, *, is_packed: bool) -
     # The cost of a group is what was fastest when 24 passages of 8 to 250 tokens were trained on: 16 to 64 in float32,
     # 128 where the tokens themselves cost less.
     group_cost = (128 if is_half else 32) if is_cpu else 4096
-    return Collator(checkpoint.config, device, multiple=multiple, group_tokens=group_tokens, group_cost=group_cost)
+    return ItemCollator(checkpoint.config, device, multiple=multiple, group_tokens=group_tokens, group_cost=group_cost)
 
 
 def _dropout_seed(seed: int, step: int, batch: int) -> int:
     """A seed for one forward pass, so that no random state has to be kept."""
-    return int(np.random.SeedSequence([seed, 3, step, batch]).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence([seed, 3, step, batch]).generate_state(1, np.uint64)[0]) >> 1

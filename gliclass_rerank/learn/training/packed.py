@@ -13,9 +13,9 @@ from gliclass_rerank.learn.training.config import Precision
 from gliclass_rerank.learn.training.packed_layer import LayerSettings, LayerWeights, run_layer
 from gliclass_rerank.learn.training.packing import Packing
 from gliclass_rerank.learn.training.precision import ItemOutput, outputs_of
-from gliclass_rerank.model.batch import BlockBatch
-from gliclass_rerank.model.bert import Bert
-from gliclass_rerank.model.blocks.interface import LayerRunner, QueryMemory
+from gliclass_rerank.model.backbones.bert import Bert
+from gliclass_rerank.model.backbones.interface import LayerRunner, QueryMemory
+from gliclass_rerank.model.batch import BlockBatch, TokenRows
 from gliclass_rerank.model.gliclass import GLiClass
 from gliclass_rerank.model.head import ScoringHead
 
@@ -77,7 +77,7 @@ def encode(model: GLiClass, packing: Packing, dtype: torch.dtype) -> Tensor:
     """The backbone's last states, FloatTensor [num_tokens, hidden] of the given precision."""
     backbone, config = model.encoder_model, model.config
     assert isinstance(backbone, Bert), "see `unpackable_reason`"
-    embedded: Tensor = backbone.embeddings(input_ids=packing.ids[None], position_ids=packing.positions[None])
+    embedded: Tensor = backbone.embeddings(packing.ids[None], positions=packing.positions[None])
     states, biases = embedded[0].to(dtype), model.query_key_bias
     for number, layer in enumerate(backbone.encoder.layer):  # type: ignore[arg-type] # a list of modules
         shares = number >= config.query_attention_start
@@ -98,8 +98,16 @@ class _Encoded(LayerRunner):
         num_tokens = ids.shape[1]
         return QueryMemory((next(self._states)[:, :num_tokens],), (), num_tokens, ())
 
-    def encode_candidates(self, ids: Tensor, *_: Any, read_tokens: int | None = None, **__: Any) -> tuple[Tensor, ...]:
-        width = ids.shape[1] if read_tokens is None else min(read_tokens, ids.shape[1])
+    def encode_candidates(
+        self,
+        rows: TokenRows,
+        memory: QueryMemory,  # noqa: ARG002
+        *,
+        read_tokens: int | None = None,
+        **_: Any,
+    ) -> tuple[Tensor, ...]:
+        seq_len = rows.ids.shape[1]
+        width = seq_len if read_tokens is None else min(read_tokens, seq_len)
         return (next(self._states)[:, :width],)
 
     def encode_windows(self, *_: Any, **__: Any) -> tuple[Tensor, ...]:

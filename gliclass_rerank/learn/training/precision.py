@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from gliclass_rerank.learn.training.batches import Batch
 from gliclass_rerank.learn.training.config import Precision
-from gliclass_rerank.model.blocks.interface import LayerRunner
+from gliclass_rerank.model.backbones.interface import LayerRunner
 from gliclass_rerank.model.head import ScoringHead
 
 ItemOutput = tuple[Tensor, Tensor | None]
@@ -54,10 +53,10 @@ def outputs_of(
     Returns:
         As `run`.
     """
-    forward = model if runner is None else partial(model, runner=runner)
+    options = {} if runner is None else {"runner": runner}
     with ExitStack() as stack:
         caught = stack.enter_context(_outputs(model.classes_projector)) if with_vectors else []
-        logits = batch.rows(forward(batch.inputs))
+        logits = batch.rows(batch.inputs.scored_by(model, **options))
     if not with_vectors:
         return [(row, None) for row in logits]
     # Blocks give candidates group by group, windows all at once.

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,10 +21,8 @@ from gliclass_rerank.learn.training.mixing import Mixture
 from gliclass_rerank.learn.training.questions import Question, ask_about
 from gliclass_rerank.learn.training.records import ClassificationRecord, RankingRecord
 from gliclass_rerank.learn.training.sources import Records
-from gliclass_rerank.prompt.examples import ExampleFormat
 from gliclass_rerank.prompt.layout import ScoringRequest
-from gliclass_rerank.prompt.planner import Plan, Planner
-from gliclass_rerank.types import Blocks, Window
+from gliclass_rerank.prompt.planner import Planner, TokenPlan
 
 logger = logging.getLogger(__name__)
 
@@ -47,13 +45,13 @@ class Item:
     """
 
     question: Question
-    plan: Plan
+    plan: TokenPlan[Any]  # Any: windows or blocks
     source: int
 
     @property
     def num_tokens(self) -> int:
         """Tokens without padding."""
-        return sum(map(_num_tokens, self.plan.requests))
+        return sum(request.num_tokens for request in self.plan.requests)
 
 
 class Stream:
@@ -62,19 +60,17 @@ class Stream:
     Args:
         sources: Each source's settings and records.
         planner: Writes token ids.
-        example_format: How examples are written.
         seed: Decides every random choice.
     """
 
     def __init__(
         self,
         sources: Sequence[tuple[SourceConfig, Records[RankingRecord | ClassificationRecord]]],
-        planner: Planner,
+        planner: Planner[Any],
         *,
-        example_format: ExampleFormat,
         seed: int,
     ) -> None:
-        self._sources, self._planner, self._format, self._seed = sources, planner, example_format, seed
+        self._sources, self._planner, self._seed = sources, planner, seed
         self._mixture = Mixture(
             [len(records) for _, records in sources], [config.weight for config, _ in sources], seed
         )
@@ -100,15 +96,14 @@ class Stream:
                 raise DataError(f"{question.place}: {error}") from error
         raise DataError(f"{question.place}: no record of this file seems to fit the window: {refusal}")
 
-    def _plan(self, question: Question, config: SourceConfig) -> Plan:
-        ask = ScoringRequest(
+    def _plan(self, question: Question, config: SourceConfig) -> TokenPlan[Any]:
+        request = ScoringRequest(
             text=question.text,
             candidates=question.candidates,
             prompt=config.prompt,
             examples=question.examples,
-            example_format=self._format,
         )
-        return self._planner.plan(ask, truncate_side="candidates" if config.kind == "ranking" else "text")
+        return self._planner.plan(request, truncate_side="candidates" if config.kind == "ranking" else "text")
 
 
 def prepared(prepare: Callable[[int], Prepared], first: int) -> Generator[Prepared, None, None]:
@@ -132,9 +127,3 @@ def prepared(prepare: Callable[[int], Prepared], first: int) -> Generator[Prepar
             yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _num_tokens(request: Window | Blocks) -> int:
-    if isinstance(request, Blocks):
-        return len(request.query_ids) + sum(map(len, request.candidate_ids))
-    return len(request.token_ids) + sum(map(len, request.candidate_ids))

@@ -43,7 +43,7 @@ from gliclass_rerank.learn.training.sources import data_files
 from gliclass_rerank.learn.training.start import load_start
 from gliclass_rerank.learn.training.stream import prepared
 from gliclass_rerank.learn.training.workers import Workers
-from gliclass_rerank.runtime.placement import resolve_placement
+from gliclass_rerank.runtime.resolve import resolve_device
 
 _TRAIN_COLUMNS: Final = ("step", "loss", "gradient_norm", "rate_factor", "tokens", "padded_tokens", "seconds")
 
@@ -119,7 +119,7 @@ class _Run:
         goes_on = not fresh and self.folder.holds(config, data_sizes)
         saved = self.folder.load_state() if goes_on else None
         self.progress = Progress() if saved is None else saved.progress
-        self.device = resolve_placement(config.device).device
+        self.device = resolve_device(config.device)
         self.checkpoint = load_start(config.start) if saved is None else saved.checkpoint
         self.model = self.checkpoint.model.to(self.device)
         freeze(self.model, embeddings=config.freeze_embeddings, layers=config.frozen_layers)
@@ -128,7 +128,7 @@ class _Run:
         if saved is not None:
             restore_state(self.model, self.optimizer, saved.optimizer)
         self.gradients = Gradients(config, self.checkpoint)
-        self.scorer = LiveScorer(self.model, self.gradients.planner, self.gradients.example_format)
+        self.scorer = LiveScorer(self.model, self.gradients.planner, self.gradients.plan)
         self.num_steps = _num_steps(config, self.gradients.stream.num_records)
         self.pace = Pace()
         # Only now, because a config that does not work shall neither take a folder nor empty one.

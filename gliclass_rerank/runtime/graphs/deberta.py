@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gliclass_rerank.model.blocks.deberta import DebertaBlocks, has_convolution, score_divisor, table_index
+from gliclass_rerank.model.backbones.deberta import DebertaBlocks, has_convolution, score_divisor, table_index
 from gliclass_rerank.runtime.graphs.bert import BertLayers, watched_layers
 from gliclass_rerank.runtime.graphs.writer import GraphWriter, array
 from gliclass_rerank.runtime.quantisation import Observer
@@ -30,7 +30,7 @@ class DebertaLayers(BertLayers):
 
     def __init__(self, graph: GraphWriter, backbone: nn.Module) -> None:
         super().__init__(graph, backbone)
-        self._tables = DebertaBlocks(backbone).tables()
+        self._tables = DebertaBlocks(backbone).no_query.tables
         if _has_distances(backbone):
             graph.input(_DISTANCES, ["distances"], "INT64")
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from gliclass_rerank.model.blocks.modernbert import ModernBertBlocks
+from gliclass_rerank.model.backbones.modernbert import ModernBertBlocks
 from gliclass_rerank.runtime.graphs.layers import ATTENDED, CONTEXT, INNER, LayerWriter, site, unsupported_activation
 from gliclass_rerank.runtime.graphs.writer import UNSEEN, GraphWriter, array
 from gliclass_rerank.runtime.quantisation import Observer
@@ -67,8 +67,9 @@ class ModernBertLayers(LayerWriter):
             for name, values in zip((_cosine(kind), _sine(kind)), turns, strict=True):
                 inputs[name] = array(values[None])
         if (local := _local_layer(backbone)) is not None:
-            visible = ModernBertBlocks(backbone).visible(local, own, keys)
-            assert visible is not None, "the layer is local"
+            reach = ModernBertBlocks(backbone).reach[local]
+            assert reach is not None, "the layer is local"
+            visible = (own[:, None] - keys[None, :]).abs() <= reach
             inputs[_REACH] = array(torch.zeros(visible.shape).masked_fill(~visible, UNSEEN)[None, None])
         return inputs
 

@@ -1,40 +1,9 @@
-"""Small layers of the head, with upstream's parameter names."""
+"""Bidirectional LSTM over the text's states, with upstream's parameter names."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-
-from gliclass_rerank.model.encoder import activation
-
-
-class Projector(nn.Module):
-    """Linear, activation, linear: encoder width to bottleneck and back.
-
-    Args:
-        in_size: Width of the input.
-        hidden_size: Width between the layers.
-        out_size: Width of the output.
-        act: Name of the activation.
-    """
-
-    def __init__(self, in_size: int, hidden_size: int, out_size: int, *, act: str) -> None:
-        super().__init__()
-        self.linear_1 = nn.Linear(in_size, hidden_size)
-        self.act = activation(act)
-        self.linear_2 = nn.Linear(hidden_size, out_size)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Project the last axis.
-
-        Args:
-            features: FloatTensor [..., in_size].
-
-        Returns:
-            FloatTensor [..., out_size].
-        """
-        projected: Tensor = self.linear_2(self.act(self.linear_1(features)))
-        return projected
 
 
 class TextLstm(nn.Module):

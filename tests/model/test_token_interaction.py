@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gliclass_rerank.model.interaction import TokenInteraction
+from gliclass_rerank.model.scorers import TokenInteraction
 
 QUERY = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
 # The first passage holds both of the query's directions, the second one of them; its last token is padding.

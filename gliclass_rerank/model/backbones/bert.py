@@ -1,4 +1,4 @@
-"""BERT as a plain module, with the names of transformers' `BertModel`.
+"""BERT: the network as a plain module with the names of transformers' `BertModel`, and its blocks.
 
 Written out because the bundled model is one: transformers' modelling code costs more time to import than torch
 (docs/decisions/0018-threads.md), and nothing else of it is needed. Layers of the same names lie in the same places, so
@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, NamedTuple, cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from gliclass_rerank.model.backbones.runner import BlockRunner
 
 ACTIVATIONS: Final[Mapping[str, Callable[[], nn.Module]]] = {
     "gelu": nn.GELU,
@@ -73,7 +74,7 @@ class Bert(nn.Module):
         super().__init__()
         self.config = config
         self.embeddings = _Embeddings(config)
-        # Names of nothing but transformers' making: what has `layer`, and what has `dense`.
+        # Likewise: what has `layer`, and what has `dense`.
         self.encoder, self.pooler = nn.Module(), nn.Module()
         self.encoder.layer = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
         self.pooler.dense = nn.Linear(config.hidden_size, config.hidden_size)
@@ -88,7 +89,6 @@ class Bert(nn.Module):
         *,
         attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
-        position_ids: Tensor | None = None,
         output_hidden_states: bool = False,
         return_dict: bool = True,  # noqa: ARG002 - as transformers' models are called
     ) -> BertStates:
@@ -99,14 +99,13 @@ class Bert(nn.Module):
             attention_mask: LongTensor [num_rows, seq_len], 1 on real tokens; or what is added to the attention scores,
                 FloatTensor that broadcasts to [num_rows, num_heads, seq_len, seq_len]; None where all may be seen.
             inputs_embeds: FloatTensor [num_rows, seq_len, hidden]. Word embeddings in place of the ids.
-            position_ids: LongTensor [1, seq_len]; None counts from 0.
             output_hidden_states: Whether to keep every layer's output.
             return_dict: Without effect.
 
         Returns:
             The states.
         """
-        states = self.embeddings(input_ids=input_ids, inputs_embeds=inputs_embeds, position_ids=position_ids)
+        states = self.embeddings(input_ids, words=inputs_embeds)
         if attention_mask is not None and attention_mask.dim() == 2:
             attention_mask = attention_mask.bool()[:, None, None]
         kept = [states]
@@ -129,16 +128,20 @@ class _Embeddings(nn.Module):
 
     def forward(
         self,
-        input_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        position_ids: Tensor | None = None,
+        ids: Tensor | None,
+        segment: Tensor | None = None,
+        start: int = 0,
+        *,
+        words: Tensor | None = None,
+        positions: Tensor | None = None,
     ) -> Tensor:
-        states: Tensor = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
-        if position_ids is None:
-            position_ids = torch.arange(states.shape[1], device=states.device)[None]
-        # One segment, the first. Summed in transformers' order, which the last bits depend on.
-        placed = states + self.token_type_embeddings.weight[0] + self.position_embeddings(position_ids)
-        normed: Tensor = self.dropout(self.LayerNorm(placed))
+        states: Tensor = self.word_embeddings(ids) if words is None else words
+        if segment is not None:
+            states = states + segment
+        # One segment of BERT's own, the first. Summed in transformers' order, which the last bits depend on.
+        table = self.position_embeddings
+        placed = table.weight[start : start + states.shape[1]] if positions is None else table(positions)
+        normed: Tensor = self.dropout(self.LayerNorm(states + self.token_type_embeddings.weight[0] + placed))
         return normed
 
 
@@ -170,41 +173,56 @@ class _Output(nn.Module):
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, inner: Tensor, states: Tensor) -> Tensor:
-        normed: Tensor = self.LayerNorm(self.dropout(self.dense(inner)) + states)
-        return normed
-
-
-class _Attention(nn.Module):
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__()
-        self.self = _SelfAttention(config)
-        self.output = _Output(config, config.hidden_size)
-
-    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
-        attended: Tensor = self.output(self.self(states, mask), states)
-        return attended
-
-
-class _Intermediate(nn.Module):
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.intermediate_act_fn = ACTIVATIONS[config.hidden_act]()
-
-    def forward(self, states: Tensor) -> Tensor:
-        wide: Tensor = self.intermediate_act_fn(self.dense(states))
-        return wide
-
 
 class _Layer(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.attention = _Attention(config)
-        self.intermediate = _Intermediate(config)
+        # Names of nothing but transformers' making: what has `self` and `output`, and what has `dense`.
+        self.attention, self.intermediate = nn.Module(), nn.Module()
+        self.attention.self = _SelfAttention(config)
+        self.attention.output = _Output(config, config.hidden_size)
+        self.intermediate.dense = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.intermediate.intermediate_act_fn = ACTIVATIONS[config.hidden_act]()
         self.output = _Output(config, config.intermediate_size)
 
     def forward(self, states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        attended = self.attention(states, attention_mask)
-        finished: Tensor = self.output(self.intermediate(attended), attended)
+        context: Tensor = self.attention.self(states, attention_mask)  # type: ignore[operator] # a module
+        return BertBlocks.finish(self, states, context)
+
+
+class BertBlocks(BlockRunner):
+    """Takes a `Bert` apart: absolute positions, plain attention."""
+
+    positions_are_absolute = True  # candidates restart at 0, so that layers below the query's start do not depend on it
+
+    @staticmethod
+    def layers_of(backbone: Any) -> Any:  # Any: see `BlockRunner`
+        """The transformer layers, in order."""
+        return backbone.encoder.layer
+
+    def embed_words(self, words: Tensor) -> Tensor:
+        """Embedding output of given word embeddings."""
+        return self.embed(None, words=words)
+
+    def project(self, layer: Any, states: Tensor, positions: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002 - positions are in the embeddings
+        """Queries, keys and values of a layer."""
+        attention = layer.attention.self
+        heads = (attention.num_attention_heads, attention.attention_head_size)
+        query, key, value = (
+            projection(part).unflatten(-1, heads).transpose(1, 2)
+            for projection, part in (
+                (attention.query, states[:, :rows]),
+                (attention.key, states),
+                (attention.value, states),
+            )
+        )
+        return query, key, value
+
+    @staticmethod
+    def finish(layer: Any, states: Tensor, context: Tensor) -> Tensor:
+        """Output projection, residual, feed-forward."""
+        output, inner, last = layer.attention.output, layer.intermediate, layer.output
+        attended = output.LayerNorm(output.dropout(output.dense(context)) + states)
+        wide = inner.intermediate_act_fn(inner.dense(attended))
+        finished: Tensor = last.LayerNorm(last.dropout(last.dense(wide)) + attended)
         return finished

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,21 +28,21 @@ class QueryMemory:
     layers: tuple[Tensor, ...]
     keys_values: tuple[KeyValue | None, ...]
     num_tokens: int
-    tables: tuple[tuple[Tensor, ...], ...]
+    tables: Sequence[tuple[Tensor, ...]]
 
 
 class LayerRunner(Protocol):
     """Runs a backbone under both attention plans."""
 
     def encode_query(
-        self, ids: Tensor, *, start: int, embeddings: Tensor | None = None, all_layers: bool = False
+        self, ids: Tensor, *, start: int, segment: Tensor | None = None, all_layers: bool = False
     ) -> QueryMemory:
         """Encode a query on its own.
 
         Args:
             ids: LongTensor [1, query_len]. No padding.
             start: First layer in which candidates will see the query.
-            embeddings: FloatTensor [1, query_len, hidden]. Word embeddings in place of the ids.
+            segment: FloatTensor [hidden], added to the word embeddings; None for nothing.
             all_layers: Keep the embedding output and every layer's output instead of the last layer's only.
 
         Returns:
@@ -51,33 +52,31 @@ class LayerRunner(Protocol):
 
     def encode_candidates(
         self,
-        ids: Tensor,
-        token_mask: Tensor | None,
+        rows: TokenRows,
         memory: QueryMemory,
         *,
         key_bias: Tensor | None = None,
-        embeddings: Tensor | None = None,
+        segment: Tensor | None = None,
         start: int = 0,
         all_layers: bool = False,
         read_tokens: int | None = None,
-        known: LayerStates | None = None,
+        cached: LayerStates | None = None,
     ) -> tuple[Tensor, ...]:
         """Encode candidates, each against itself and the query.
 
         Args:
-            ids: LongTensor [num_rows, seq_len]. One candidate a row.
-            token_mask: BoolTensor [num_rows, seq_len], True on real tokens, right-padded; None if no row is padded.
+            rows: One candidate a row.
             memory: The encoded query.
             key_bias: FloatTensor [num_layers, num_heads], added to the attention scores of the query's tokens; None for
                 no bias.
-            embeddings: FloatTensor [num_rows, seq_len, hidden]. Word embeddings in place of the ids.
+            segment: As in `encode_query`.
             start: Position of each candidate's first token where positions are absolute; elsewhere it follows the
                 query's last one.
             all_layers: As in `encode_query`.
             read_tokens: How many of each candidate's first tokens will be read from the last layer; None for all. The
                 others still give keys and values there, but their output is never computed: a seventh of a
                 six-layer network's work.
-            known: What `BlockRunner.encode_below` gave for these candidates: embeddings and lower layers are left out.
+            cached: What `BlockRunner.encode_below` gave for these candidates: embeddings and lower layers are left out.
                 Not together with `all_layers`.
 
         Returns:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from gliclass_rerank.model.blocks.interface import KeyValue
+from gliclass_rerank.model.backbones.interface import KeyValue
 
 
 def attend_beside(query: Tensor, shared: KeyValue, own: KeyValue, mask: Tensor | None) -> Tensor:

@@ -8,10 +8,10 @@ from typing import Any, Final
 from torch import nn
 
 from gliclass_rerank.errors import listed
-from gliclass_rerank.model.blocks.bert import BertBlocks
-from gliclass_rerank.model.blocks.deberta import DebertaBlocks, has_convolution
-from gliclass_rerank.model.blocks.modernbert import ModernBertBlocks
-from gliclass_rerank.model.blocks.runner import BlockRunner
+from gliclass_rerank.model.backbones.bert import BertBlocks
+from gliclass_rerank.model.backbones.deberta import DebertaBlocks, has_convolution
+from gliclass_rerank.model.backbones.modernbert import ModernBertBlocks
+from gliclass_rerank.model.backbones.runner import BlockRunner
 
 _RUNNERS: Final[Mapping[str, type[BlockRunner]]] = {
     "bert": BertBlocks,

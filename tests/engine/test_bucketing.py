@@ -6,8 +6,8 @@ from tiny_checkpoints import tiny_checkpoint
 from torch import nn
 
 from gliclass_rerank.runtime.bucketing import fill_linear_layers, filling
-from gliclass_rerank.runtime.placement import Placement
-from gliclass_rerank.runtime.torch_backend import TorchBackend
+from gliclass_rerank.runtime.executor import TorchNetwork
+from gliclass_rerank.runtime.resolve import resolve_runtime
 from gliclass_rerank.types import Blocks
 
 
@@ -38,7 +38,7 @@ def test_a_filled_layer_gives_what_it_gave(bias, shape):
 @pytest.mark.parametrize(("dtype", "is_filled"), [(torch.bfloat16, True), (torch.float32, False)])
 def test_a_backbone_in_half_precision_meets_few_lengths(monkeypatch, backbone, dtype, is_filled):
     checkpoint = tiny_checkpoint(backbone)
-    backend = TorchBackend(checkpoint.model, Placement(torch.device("cpu"), dtype, 100))
+    backend = TorchNetwork(checkpoint.model, resolve_runtime(checkpoint.config, device="cpu", dtype=dtype))
     label, met, linear = checkpoint.config.class_token_index, set(), torch.nn.functional.linear
 
     def watched(states, weight, bias=None):
@@ -48,7 +48,7 @@ def test_a_backbone_in_half_precision_meets_few_lengths(monkeypatch, backbone, d
 
     monkeypatch.setattr(torch.nn.functional, "linear", watched)
     for length in (3, 11, 37):
-        backend.logits(Blocks((2, 11, 13, 3), ((label, *(7,) * length, 3),) * 2), [[0, 1]])
+        backend.block_logits(Blocks((2, 11, 13, 3), ((label, *(7,) * length, 3),) * 2), [[0, 1]], {}, 0)
 
     if is_filled:
         assert met == {32, 96}

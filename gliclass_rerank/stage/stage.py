@@ -1,4 +1,4 @@
-"""The step between a retriever and what reads its results; framework adapters are translations of it.
+"""Reranking step of a RAG pipeline, between retriever and LLM; framework adapters are translations of it.
 
 Importing this module loads no torch: the model is loaded at the first use or in `warm_up`.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, fields
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from gliclass_rerank.calls.background import in_background
@@ -38,8 +38,9 @@ from gliclass_rerank.errors import (
     shown,
 )
 from gliclass_rerank.examples.forks import ForkedLock
-from gliclass_rerank.examples.source import ExampleSource, checked_store, plain_settings
-from gliclass_rerank.fusion import Fusion, reciprocal_rank, weighted
+from gliclass_rerank.examples.source import checked_store
+from gliclass_rerank.settings import RerankerSettings, taking
+from gliclass_rerank.stage.fusion import Fusion, reciprocal_rank, weighted
 from gliclass_rerank.types import Example, StageHit, StageRanking
 
 if TYPE_CHECKING:
@@ -51,28 +52,43 @@ OnError = Literal["raise", "keep_order"]
 # open elsewhere, or a query outgrows the window.
 _FAILURES: Final = (BackendError, CheckpointError, DataError, MissingDependencyError, WindowOverflowError)
 
-# What `Reranker` takes; named here so that a misspelt setting is refused before torch is loaded.
-_LOADING: Final = frozenset(
-    (
-        "model",
-        "device",
-        "dtype",
-        "plan",
-        "revision",
-        "max_window_tokens",
-        "window_tokens",
-        "max_example_passages",
-        "max_example_tokens",
-        "batch_tokens",
-        "backend",
-        "threads",
-        "passage_cache",
-        "example_store",
-        "num_examples",
-        "min_example_similarity",
-        "allow_same_text",
-    )
-)
+
+@dataclass(frozen=True)
+class StageSettings(RerankerSettings):
+    """Settings of a `RerankStage`: those of the reranker that it loads, and its policy."""
+
+    _: KW_ONLY
+    reranker: Reranker | Mapping[str, Any] | None = None  # Any: the settings' values
+    """A `Reranker` to use, or its settings, in place of the settings above."""
+    top_k: int | None = None
+    """How many passages to return; None for all."""
+    score_threshold: float | None = None
+    """Keep only passages whose reranker's score is at least this, in [0, 1]; applied before `top_k` and regardless of
+    fusion. None keeps all."""
+    query_prefix: str = ""
+    """Put before each query."""
+    passage_prefix: str = ""
+    """Put before each passage that is not blank."""
+    fusion: Fusion | None = None
+    """Combine with the retriever: `"reciprocal_rank"` of both orders, or `"weighted"` mean of both scores. None orders
+    by the reranker alone."""
+    fusion_weight: float = 0.5
+    """Share of the reranker in the fused score, in [0, 1]."""
+    examples: Sequence[Example | Mapping[str, Any]] | None = None  # Any: upstream's JSON-like examples
+    """Judged examples shown beside every query, in place of the store's; see `Reranker.rank`."""
+    on_error: OnError = "raise"
+    """`"keep_order"` returns the retriever's order, unscored and with the reason in `StageRanking.error`, when model or
+    store cannot be loaded or fail, or when the query does not fit; `"raise"` raises. Wrong arguments are raised either
+    way."""
+    keep_retrieval_score: bool = False
+    """Whether `notes` reports the retriever's score."""
+    report_truncation: bool = False
+    """Whether `notes` reports how many tokens were cut."""
+
+    def loading(self) -> dict[str, Any]:  # Any: values of all types
+        """The reranker's settings that differ from their defaults."""
+        named = {each.name: getattr(self, each.name) for each in fields(RerankerSettings)}
+        return {each.name: named[each.name] for each in fields(RerankerSettings) if named[each.name] != each.default}
 
 
 class RerankStage:
@@ -82,80 +98,33 @@ class RerankStage:
     be shared by any number of threads; copies share its model; a pickle carries the settings, not the model.
 
     Args:
-        model: A local folder or a hub name; None for the bundled model. See `Reranker`; so are the next five.
-        device: A torch device; None picks one.
-        dtype: Precision of the backbone; None picks one.
-        plan: Attention plan; None for the checkpoint's.
-        revision: Branch, tag or commit of a hub model.
-        example_store: Where judged examples are found for each query: a path or an `ExampleSource`. With the latter the
-            stage cannot be pickled.
-        reranker: A `Reranker` to use, or its settings, in place of the six arguments above.
-        top_k: How many passages to return; None for all.
-        score_threshold: Keep only passages whose reranker's score is at least this, in [0, 1]; applied before `top_k`
-            and regardless of fusion. None keeps all.
-        query_prefix: Put before each query.
-        passage_prefix: Put before each passage that is not blank.
-        fusion: Combine with the retriever: `"reciprocal_rank"` of both orders, or `"weighted"` mean of both scores.
-            None orders by the reranker alone.
-        fusion_weight: Share of the reranker in the fused score, in [0, 1].
-        examples: Judged examples shown beside every query, in place of the store's; see `Reranker.rank`.
-        on_error: `"keep_order"` returns the retriever's order, unscored and with the reason in `StageRanking.error`,
-            when model or store cannot be loaded or fail, or when the query does not fit; `"raise"` raises. Wrong
-            arguments are raised either way.
-        keep_retrieval_score: Whether `notes` reports the retriever's score.
-        report_truncation: Whether `notes` reports how many tokens were cut.
+        settings: The fields of `StageSettings`, by name; the first one, `model`, by position too.
 
     Raises:
         ConfigError: An unknown or inconsistent setting.
     """
 
-    def __init__(
-        self,
-        model: str | None = None,
-        *,
-        device: str | None = None,
-        dtype: str | None = None,
-        plan: str | None = None,
-        revision: str | None = None,
-        example_store: str | Path | ExampleSource | None = None,
-        reranker: Reranker | Mapping[str, Any] | None = None,  # Any: the settings' values
-        top_k: int | None = None,
-        score_threshold: float | None = None,
-        query_prefix: str = "",
-        passage_prefix: str = "",
-        fusion: Fusion | None = None,
-        fusion_weight: float = 0.5,
-        examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
-        on_error: OnError = "raise",
-        keep_retrieval_score: bool = False,
-        report_truncation: bool = False,
-    ) -> None:
+    @taking(StageSettings)
+    def __init__(self, settings: StageSettings) -> None:
         self._lock = ForkedLock()
-        loading = {
-            "model": model,
-            "device": device,
-            "dtype": dtype,
-            "plan": plan,
-            "revision": revision,
-            "example_store": example_store,
-        }
-        self._reranker, self._loading = _source(loading, reranker)
+        self._reranker, self._loading = _source(settings.loading(), settings.reranker)
         self._is_shared = self._reranker is not None
+        top_k, threshold, examples = settings.top_k, settings.score_threshold, settings.examples
         with of_settings():
-            self._fusion = checked_choice("fusion", fusion, (None, *get_args(Fusion)))
-            self._on_error = checked_choice("on_error", on_error, get_args(OnError))
-            self._keep_retrieval_score = checked_flag("keep_retrieval_score", keep_retrieval_score)
-            self._report_truncation = checked_flag("report_truncation", report_truncation)
+            self._fusion = checked_choice("fusion", settings.fusion, (None, *get_args(Fusion)))
+            self._on_error = checked_choice("on_error", settings.on_error, get_args(OnError))
+            self._keep_retrieval_score = checked_flag("keep_retrieval_score", settings.keep_retrieval_score)
+            self._report_truncation = checked_flag("report_truncation", settings.report_truncation)
             self._top_k = None if top_k is None else checked_count("top_k", top_k)
-            self._threshold = None if score_threshold is None else checked_share("score_threshold", score_threshold)
-            self._weight = checked_share("fusion_weight", fusion_weight)
-            self._query_prefix = checked_text("`query_prefix`", query_prefix)
-            self._passage_prefix = checked_text("`passage_prefix`", passage_prefix)
+            self._threshold = None if threshold is None else checked_share("score_threshold", threshold)
+            self._weight = checked_share("fusion_weight", settings.fusion_weight)
+            self._query_prefix = checked_text("`query_prefix`", settings.query_prefix)
+            self._passage_prefix = checked_text("`passage_prefix`", settings.passage_prefix)
             self._examples = None if examples is None else Example.list_of(examples)
 
     def __getstate__(self) -> dict[str, Any]:
         shared = self._reranker if self._is_shared else None
-        loading = plain_settings(self._loading) if shared is None else shared.settings
+        loading = RerankerSettings(**self._loading).to_dict() if shared is None else shared.settings
         return {**self.__dict__, "_lock": None, "_reranker": None, "_is_shared": False, "_loading": loading}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -352,7 +321,7 @@ class RerankStage:
 
 
 def _source(
-    loading: Mapping[str, str | Path | ExampleSource | None],
+    loading: Mapping[str, Any],
     reranker: Reranker | Mapping[str, Any] | None,  # Any: the settings' values
 ) -> tuple[Reranker | None, dict[str, Any]]:
     """The reranker, if there is one already, and the arguments to load one with."""
@@ -362,11 +331,12 @@ def _source(
     if given:
         raise ConfigError(f"pass either `reranker` or {listed(given)}, not both")
     if is_a(reranker, Mapping):
+        known = [each.name for each in fields(RerankerSettings)]
         with of_settings(), reading("`reranker`"):
             settings = dict(reranker)  # type: ignore[arg-type] # a mapping
-            unknown = [str(name) for name in settings if name not in _LOADING]
+            unknown = [str(name) for name in settings if name not in known]
         if unknown:
-            raise ConfigError(f"`reranker` may have the settings {listed(_LOADING)}, got {listed(unknown)}")
+            raise ConfigError(f"`reranker` may have the settings {listed(known)}, got {listed(unknown)}")
         return None, _loadable(settings)
     if not is_a(reranker, _reranker_type()):
         raise ConfigError(f"`reranker` must be a `Reranker` or its settings, got {shown(reranker)}")

@@ -3,11 +3,13 @@ import torch
 from tiny_checkpoints import BACKBONES, tiny_checkpoint
 
 from gliclass_rerank.errors import OutOfMemoryError
-from gliclass_rerank.runtime.placement import Placement
-from gliclass_rerank.runtime.torch_backend import TorchBackend
+from gliclass_rerank.runtime.executor import TorchNetwork
+from gliclass_rerank.runtime.resolve import resolve_runtime
 from gliclass_rerank.types import Blocks, Window
 
-PLACEMENT = Placement(torch.device("cpu"), torch.float32, 100)
+
+def on_cpu(model, dtype="float32"):
+    return TorchNetwork(model, resolve_runtime(model.config, device="cpu", dtype=dtype))
 
 
 @pytest.fixture(scope="module", params=sorted(BACKBONES))
@@ -28,20 +30,20 @@ def blocks(checkpoint, *lengths):
 
 
 def test_windows_give_one_logit_for_each_marker(checkpoint):
-    backend = TorchBackend(checkpoint.model, PLACEMENT)
+    backend = on_cpu(checkpoint.model)
 
-    rows = backend.logits([window(checkpoint, count) for count in (2, 5, 1)])
+    rows = backend.window_logits([window(checkpoint, count) for count in (2, 5, 1)])
 
     assert [len(row) for row in rows] == [2, 5, 1]
     assert all(isinstance(logit, float) for row in rows for logit in row)
 
 
 def test_logits_of_blocks_come_in_candidate_order_whatever_the_groups(checkpoint):
-    backend = TorchBackend(checkpoint.model, PLACEMENT)
+    backend = on_cpu(checkpoint.model)
     request = blocks(checkpoint, 3, 11, 5, 7)
 
-    (together,) = backend.logits(request, [[0, 1, 2, 3]])
-    (apart,) = backend.logits(request, [[1], [3, 0], [2]])
+    together = backend.block_logits(request, [[0, 1, 2, 3]], {}, 0)
+    apart = backend.block_logits(request, [[1], [3, 0], [2]], {}, 0)
 
     # Padding takes another attention kernel; logits are of order 1.
     assert apart == pytest.approx(together, abs=1e-5)
@@ -50,42 +52,47 @@ def test_logits_of_blocks_come_in_candidate_order_whatever_the_groups(checkpoint
 def test_half_precision_is_for_the_backbone_and_the_head_stays_float32(checkpoint):
     model = tiny_checkpoint(checkpoint.config.shape.model_type).model
 
-    backend = TorchBackend(model, Placement(torch.device("cpu"), torch.bfloat16, 100))
+    backend = on_cpu(model, "bfloat16")
 
     assert {parameter.dtype for encoder in model.encoders for parameter in encoder.parameters()} == {torch.bfloat16}
     assert model.text_projector.linear_1.weight.dtype == torch.float32
-    for rows in (backend.logits([window(checkpoint, 3)]), backend.logits(blocks(checkpoint, 3, 5), [[1, 0]])):
-        assert all(torch.tensor(row).isfinite().all() for row in rows)
+    (of_window,) = backend.window_logits([window(checkpoint, 3)])
+    for row in (of_window, backend.block_logits(blocks(checkpoint, 3, 5), [[1, 0]], {}, 0)):
+        assert torch.tensor(row).isfinite().all()
 
 
 def test_half_precision_agrees_with_full_precision_roughly(checkpoint):
     model_type = checkpoint.config.shape.model_type
-    half = TorchBackend(tiny_checkpoint(model_type).model, Placement(torch.device("cpu"), torch.bfloat16, 100))
-    full = TorchBackend(checkpoint.model, PLACEMENT)
+    half = on_cpu(tiny_checkpoint(model_type).model, "bfloat16")
+    full = on_cpu(checkpoint.model)
 
-    for request, groups in ((blocks(checkpoint, 3, 5), [[1, 0]]), ([window(checkpoint, 3)], ())):
-        (rough,), (exact,) = half.logits(request, groups), full.logits(request, groups)
+    for logits in (
+        lambda network: network.block_logits(blocks(checkpoint, 3, 5), [[1, 0]], {}, 0),
+        lambda network: network.window_logits([window(checkpoint, 3)])[0],
+    ):
+        rough, exact = logits(half), logits(full)
         # Enlarged random weights amplify bfloat16's 8 bits over three layers; a wrong mask is off by several units.
         assert rough == pytest.approx(exact, abs=1.0)
 
 
 def test_torch_running_out_of_memory_is_our_own_error(checkpoint, monkeypatch):
-    backend = TorchBackend(checkpoint.model, PLACEMENT)
+    backend = on_cpu(checkpoint.model)
 
-    def exhausted(batch):
+    def exhausted(batch, **options):
         raise torch.OutOfMemoryError("CUDA out of memory.\nAnd a page of statistics.")
 
-    monkeypatch.setattr(checkpoint.model, "forward", exhausted)
+    for method in ("score_windows", "score_blocks"):
+        monkeypatch.setattr(checkpoint.model, method, exhausted)
 
     with pytest.raises(OutOfMemoryError, match=r"^torch failed: CUDA out of memory\.$"):
-        backend.logits([window(checkpoint, 2)])
+        backend.window_logits([window(checkpoint, 2)])
     with pytest.raises(OutOfMemoryError, match=r"^torch failed: CUDA out of memory\.$"):
-        backend.logits(blocks(checkpoint, 3), [[0]])
+        backend.block_logits(blocks(checkpoint, 3), [[0]], {}, 0)
 
 
 def test_no_forward_pass_keeps_a_graph(checkpoint):
-    backend = TorchBackend(checkpoint.model, PLACEMENT)
+    backend = on_cpu(checkpoint.model)
 
-    backend.logits([window(checkpoint, 2)])
+    backend.window_logits([window(checkpoint, 2)])
 
     assert all(parameter.grad is None for parameter in checkpoint.model.parameters())

@@ -18,12 +18,12 @@ from gliclass_rerank.types import Window
 class Asking:
     """A backend whose logits are the number of threads that it may use."""
 
-    def logits(self, batch, groups=(), states=None):
+    def window_logits(self, batch):
         return [[float(torch.get_num_threads())] for _ in batch]
 
 
 def seen_by(backend):
-    return backend.logits([Window((1,), (0,), 0)])[0][0]
+    return backend.window_logits([Window((1,), (0,), 0)])[0][0]
 
 
 def in_a_new_thread(function):
@@ -70,7 +70,7 @@ class Slow:
         self.running = self.most = 0
         self.order = []
 
-    def logits(self, batch, groups=(), states=None):
+    def window_logits(self, batch):
         self.running += 1
         self.most = max(self.most, self.running)
         self.order.append(batch[0].token_ids[0])
@@ -86,7 +86,7 @@ def test_rankings_at_the_same_time_take_turns_by_batch():
     def rank(number):
         barrier.wait()
         for _ in range(6):
-            backend.logits([Window((number,), (0,), 0)])
+            backend.window_logits([Window((number,), (0,), 0)])
 
     callers = [threading.Thread(target=rank, args=(number,)) for number in range(3)]
     for caller in callers:
@@ -100,7 +100,7 @@ def test_rankings_at_the_same_time_take_turns_by_batch():
 
 def test_an_error_reaches_its_caller_and_the_next_call_works():
     class Full:
-        def logits(self, batch, groups=(), states=None):
+        def window_logits(self, batch):
             if len(batch) > 1:
                 raise OutOfMemoryError("full")
             return [[1.0]]
@@ -108,8 +108,8 @@ def test_an_error_reaches_its_caller_and_the_next_call_works():
     backend, window = WorkerThread(Full(), 1), Window((1,), (0,), 0)
 
     with pytest.raises(OutOfMemoryError, match="full"):
-        backend.logits([window, window])
-    assert backend.logits([window]) == [[1.0]]
+        backend.window_logits([window, window])
+    assert backend.window_logits([window]) == [[1.0]]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

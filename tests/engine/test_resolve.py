@@ -1,8 +1,18 @@
 import pytest
 import torch
+from tiny_checkpoints import tiny_config
 
 from gliclass_rerank.errors import ConfigError
-from gliclass_rerank.runtime.placement import Placement, has_native_bfloat16, resolve_placement
+from gliclass_rerank.runtime.resolve import has_native_bfloat16, resolve_runtime
+
+
+def resolved(device=None, dtype=None, **options):
+    return resolve_runtime(tiny_config("bert"), device=device, dtype=dtype, **options)
+
+
+def placed(*arguments):
+    runtime = resolved(*arguments)
+    return runtime.device, runtime.torch_dtype, runtime.batch_tokens
 
 
 @pytest.fixture
@@ -19,49 +29,60 @@ def with_cuda(monkeypatch):
 
 @pytest.mark.usefixtures("no_gpu")
 def test_without_a_gpu_the_default_is_the_cpu_in_float32():
-    assert resolve_placement() == Placement(torch.device("cpu"), torch.float32, 2048)
+    assert placed() == (torch.device("cpu"), torch.float32, 2048)
 
 
 @pytest.mark.usefixtures("with_cuda")
 def test_with_cuda_the_default_is_cuda_in_bfloat16_and_a_large_budget():
-    assert resolve_placement() == Placement(torch.device("cuda"), torch.bfloat16, 65536)
+    assert placed() == (torch.device("cuda"), torch.bfloat16, 65536)
 
 
 @pytest.mark.usefixtures("with_cuda")
 def test_a_cuda_device_without_bfloat16_gets_float32(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: False)
 
-    assert resolve_placement().dtype == torch.float32
+    assert resolved().torch_dtype == torch.float32
 
 
 @pytest.mark.usefixtures("no_gpu")
 def test_apples_gpu_comes_before_the_cpu(monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
 
-    assert resolve_placement() == Placement(torch.device("mps"), torch.float32, 65536)
+    assert placed() == (torch.device("mps"), torch.float32, 65536)
 
 
 @pytest.mark.usefixtures("with_cuda")
 def test_a_given_device_wins_over_the_default():
-    assert resolve_placement("cpu").device == torch.device("cpu")
-    assert resolve_placement(torch.device("cuda", 1)).device == torch.device("cuda:1")
+    assert resolved("cpu").device == torch.device("cpu")
+    assert resolved(torch.device("cuda", 1)).device == torch.device("cuda:1")
 
 
 @pytest.mark.parametrize("dtype", ["float16", torch.float16])
 def test_a_precision_may_be_a_name_or_torchs_own(dtype):
-    assert resolve_placement("cpu", dtype).dtype == torch.float16
+    assert resolved("cpu", dtype).torch_dtype == torch.float16
 
 
 def test_an_unknown_precision_lists_the_known_ones():
     with pytest.raises(ConfigError) as caught:
-        resolve_placement("cpu", "int8")
+        resolved("cpu", "int4")
 
-    assert str(caught.value) == "`dtype` must be one of `bfloat16`, `float16`, `float32`, got 'int8'"
+    assert str(caught.value) == "`dtype` must be one of `bfloat16`, `float16`, `float32`, got 'int4'"
+
+
+def test_integers_need_another_backend():
+    with pytest.raises(ConfigError, match="`dtype` 'int8' needs the `backend` 'onnx' or 'openvino'"):
+        resolved("cpu", "int8")
+
+
+def test_exported_models_run_on_the_cpu_whatever_else_there_is():
+    assert resolved(backend="onnx").device == torch.device("cpu")
+    with pytest.raises(ConfigError, match="the backend 'onnx' runs on the CPU only, got `device` 'meta'"):
+        resolved("meta", backend="onnx")
 
 
 def test_an_unknown_device_is_refused_with_its_name():
     with pytest.raises(ConfigError) as caught:
-        resolve_placement("toaster")
+        resolved("toaster")
 
     assert str(caught.value) == "`device` must be a torch device such as 'cpu' or 'cuda:0', got 'toaster'"
 
@@ -72,7 +93,7 @@ def test_an_unknown_device_is_refused_with_its_name():
 )
 def test_a_gpu_that_is_not_there_is_refused(device, name):
     with pytest.raises(ConfigError) as caught:
-        resolve_placement(device)
+        resolved(device)
 
     assert str(caught.value) == f"`device` is {device!r}, but torch finds no {name} here"
 
@@ -80,23 +101,23 @@ def test_a_gpu_that_is_not_there_is_refused(device, name):
 @pytest.mark.parametrize("batch_tokens", [0, -1])
 def test_a_budget_below_one_token_is_refused(batch_tokens):
     with pytest.raises(ConfigError, match=f"`batch_tokens` must be at least 1, got {batch_tokens}"):
-        resolve_placement("cpu", batch_tokens=batch_tokens)
+        resolved("cpu", batch_tokens=batch_tokens)
 
 
 def test_a_given_budget_is_kept():
-    assert resolve_placement("cpu", batch_tokens=1).batch_tokens == 1
+    assert resolved("cpu", batch_tokens=1).batch_tokens == 1
 
 
 @pytest.mark.parametrize("threads", [0, -2])
 def test_less_than_one_thread_is_refused(threads):
     with pytest.raises(ConfigError, match=f"`threads` must be at least 1, got {threads}"):
-        resolve_placement("cpu", threads=threads)
+        resolved("cpu", threads=threads)
 
 
 def test_threads_are_for_the_cpu():
     with pytest.raises(ConfigError, match="`threads` is for models on the CPU, got 2 for the `device` 'meta'"):
-        resolve_placement("meta", threads=2)
-    assert resolve_placement("cpu", threads=2).threads == 2
+        resolved("meta", threads=2)
+    assert resolved("cpu", threads=2).threads == 2
 
 
 @pytest.mark.parametrize(

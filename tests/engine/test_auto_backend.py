@@ -8,8 +8,8 @@ from tiny_checkpoints import encoder_values, tiny_config
 
 from gliclass_rerank import Reranker, ZeroShotClassifier
 from gliclass_rerank.errors import ConfigError, MissingDependencyError
-from gliclass_rerank.runtime import choice, selection
-from gliclass_rerank.runtime.choice import Choice, choose_backend
+from gliclass_rerank.runtime import export, resolve
+from gliclass_rerank.runtime.resolve import has_native_bfloat16, resolve_runtime
 from gliclass_rerank.runtime.sessions import has_bfloat16
 
 BI_ENCODER = {"architecture_type": "bi-encoder", "label_model_config": encoder_values("bert")}
@@ -17,14 +17,14 @@ BI_ENCODER = {"architecture_type": "bi-encoder", "label_model_config": encoder_v
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(selection, "default_cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(export, "default_cache_folder", lambda: tmp_path / "cache")
 
 
 @pytest.fixture
 def quickest():
     for package in ("openvino", "onnx"):
         pytest.importorskip(package)
-    return Choice("openvino", "bfloat16") if has_bfloat16() else Choice("torch")
+    return ("openvino", "bfloat16") if has_bfloat16() else ("torch", "bfloat16" if has_native_bfloat16() else "float32")
 
 
 @pytest.fixture
@@ -32,31 +32,54 @@ def without(monkeypatch):
     return lambda *packages: [monkeypatch.setitem(sys.modules, package, None) for package in packages]
 
 
-@pytest.mark.parametrize("dtype", [None, "bfloat16", torch.float16])
-@pytest.mark.parametrize("backend", [None, "torch", "onnx", "openvino"])
-def test_what_is_named_is_taken_as_it_is(backend, dtype):
-    assert choose_backend(tiny_config("bert"), backend, dtype=dtype) == Choice(backend or "torch", dtype)
+def chosen(config, backend="auto", **options):
+    runtime = resolve_runtime(config, backend=backend, **{"device": "cpu", **options})
+    return runtime.backend, runtime.dtype
+
+
+@pytest.mark.parametrize(
+    ("backend", "dtype", "expected"),
+    [
+        (None, None, ("torch", "float32")),
+        ("torch", torch.float16, ("torch", "float16")),
+        ("onnx", None, ("onnx", "float32")),
+        ("onnx", "int8", ("onnx", "int8")),
+        ("openvino", "bfloat16", ("openvino", "bfloat16")),
+    ],
+)
+def test_what_is_named_is_taken_as_it_is(backend, dtype, expected):
+    assert chosen(tiny_config("bert"), backend, dtype=dtype) == expected
+
+
+def test_the_reason_can_be_read(without):
+    without("openvino")
+
+    assert resolve_runtime(tiny_config("bert"), device="cpu").reason == "the default"
+    refused = resolve_runtime(tiny_config("bert", **BI_ENCODER), backend="auto", device="cpu").reason
+    assert refused == "only uni-encoders can be exported so far, got 'bi-encoder'"
 
 
 def test_automatically_it_is_the_quickest_that_is_installed(quickest, backbone):
-    assert choose_backend(tiny_config(backbone), "auto", device="cpu") == quickest
+    if quickest[0] == "torch" and backbone != "bert":
+        quickest = ("torch", "float32")
+    assert chosen(tiny_config(backbone)) == quickest
 
 
 @pytest.mark.parametrize("package", ["openvino", "onnx"])
-@pytest.mark.parametrize(("native", "dtype"), [(True, "bfloat16"), (False, None)])
+@pytest.mark.parametrize(("native", "dtype"), [(True, "bfloat16"), (False, "float32")])
 def test_without_its_packages_torch_is_left(without, monkeypatch, package, native, dtype):
     without(package)
-    monkeypatch.setattr(choice, "has_native_bfloat16", lambda: native)
+    monkeypatch.setattr(resolve, "has_native_bfloat16", lambda: native)
 
-    assert choose_backend(tiny_config("bert"), "auto", device="cpu") == Choice("torch", dtype)
+    assert chosen(tiny_config("bert")) == ("torch", dtype)
 
 
 @pytest.mark.parametrize("model_type", ["deberta-v2", "modernbert"])
 def test_torch_keeps_float32_where_bfloat16_would_let_it_grow(without, monkeypatch, model_type):
     without("openvino")
-    monkeypatch.setattr(choice, "has_native_bfloat16", lambda: True)
+    monkeypatch.setattr(resolve, "has_native_bfloat16", lambda: True)
 
-    assert choose_backend(tiny_config(model_type), "auto", device="cpu") == Choice("torch")
+    assert chosen(tiny_config(model_type)) == ("torch", "float32")
 
 
 @pytest.mark.parametrize(
@@ -70,14 +93,14 @@ def test_torch_keeps_float32_where_bfloat16_would_let_it_grow(without, monkeypat
     ],
 )
 def test_what_only_torch_can_run_it_gets(config, options):
-    found = choose_backend(tiny_config("bert", **config), "auto", **{"device": "cpu", **options})
+    dtype = str(options.get("dtype", "float32")).removeprefix("torch.")
 
-    assert found == Choice("torch", options.get("dtype"))
+    assert chosen(tiny_config("bert", **config), **options) == ("torch", dtype)
 
 
 def test_with_integers_it_is_a_backend_that_has_them(quickest, without):
     def found():
-        return choose_backend(tiny_config("bert"), "auto", device="cpu", dtype="int8").backend
+        return chosen(tiny_config("bert"), dtype="int8")[0]
 
     assert found() == "openvino"
     without("openvino")
@@ -95,7 +118,7 @@ def test_what_was_taken_can_be_read(quickest, tiny_folders):
     for made in (Reranker, ZeroShotClassifier):
         found = made(tiny_folders["bert"], device="cpu", backend="auto")
 
-        assert (found.backend, found.dtype) == (quickest.backend, quickest.dtype or "float32")
+        assert (found.backend, found.dtype) == quickest
     assert Reranker(tiny_folders["bert"], device="cpu", dtype=torch.bfloat16).dtype == "bfloat16"
     assert Reranker(tiny_folders["bert"], device="cpu").backend == "torch"
 
@@ -103,10 +126,10 @@ def test_what_was_taken_can_be_read(quickest, tiny_folders):
 def test_a_cascade_takes_it_for_both(quickest):
     reranker = Reranker(device="cpu", backend="auto")
 
-    assert (reranker.backend, reranker.settings["backend"]) == (quickest.backend, "auto")
+    assert (reranker.backend, reranker.settings["backend"]) == (quickest[0], "auto")
     assert reranker.rank("oil", ["a chain", "oil for a chain"])[0].index == 1
 
 
 def test_a_backend_that_there_is_not_is_refused():
     with pytest.raises(ConfigError, match="`backend` must be one of `auto`, `onnx`, `openvino`, `torch`, got 'tpu'"):
-        choose_backend(tiny_config("bert"), "tpu")
+        chosen(tiny_config("bert"), "tpu")

@@ -9,36 +9,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gliclass_rerank.model.blocks.attention import masked
-from gliclass_rerank.model.blocks.runner import BlockRunner
+from gliclass_rerank.model.backbones.attention import masked
+from gliclass_rerank.model.backbones.interface import QueryMemory
+from gliclass_rerank.model.backbones.runner import BlockRunner, Sight, stock_embeddings
 
 
 class DebertaBlocks(BlockRunner):
     """Takes `transformers.DebertaV2Model` apart."""
 
-    @property
-    def layers(self) -> Any:  # Any: modules of a transformers model, untyped there
+    # Absolute positions, where there are any, are part of the embedding output.
+    positions_are_absolute = False
+    scores_are_products = False  # distances add to them
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__(backbone)
+        self.embed = stock_embeddings(backbone)
+
+    @staticmethod
+    def layers_of(backbone: Any) -> Any:  # Any: modules of a transformers model, untyped there
         """The transformer layers, in order."""
-        return self.backbone.encoder.layer  # type: ignore[union-attr]
+        return backbone.encoder.layer
 
-    @property
-    def positions_are_absolute(self) -> bool:
-        """Distances are relative; absolute positions, where there are any, are part of the embedding output."""
-        return False
-
-    @property
-    def scores_are_products(self) -> bool:
-        """Distances add to them."""
-        return False
-
-    def project(self, layer: int, states: Tensor, positions: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002 - positions enter in `attend`
+    def project(self, layer: Any, states: Tensor, positions: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002 - positions enter in `attend`
         """Queries, keys and values of a layer."""
-        attention = self.layers[layer].attention.self
+        attention = layer.attention.self
         query, key, value = (
             _heads(projection(part), attention.num_attention_heads)
             for projection, part in (
@@ -49,45 +49,38 @@ class DebertaBlocks(BlockRunner):
         )
         return query, key, value
 
-    def finish(self, layer: int, states: Tensor, context: Tensor) -> Tensor:
+    def finish(self, layer: Any, states: Tensor, context: Tensor) -> Tensor:
         """Output projection, residual, feed-forward."""
-        module = self.layers[layer]
-        attended = module.attention.output(context, states)
-        finished: Tensor = module.output(module.intermediate(attended), attended)
+        attended = layer.attention.output(context, states)
+        finished: Tensor = layer.output(layer.intermediate(attended), attended)
         return finished
 
-    def tables(self) -> tuple[tuple[Tensor, ...], ...]:
-        """Projected position embeddings of each layer: keys for c2p and queries for p2c, empty where unused."""
-        encoder: Any = self.backbone.encoder  # Any: see layers
-        relative = encoder.get_rel_embedding()
-        if relative is None:
-            return super().tables()
-        return tuple(_position_table(module.attention.self, relative) for module in self.layers)
+    @property
+    def no_query(self) -> QueryMemory:  # computed again, because weights may have changed
+        """The memory of rows that see no query, with projected position embeddings of each layer.
 
-    def attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        mask: Tensor | None,
-        *,
-        query_positions: Tensor,
-        key_positions: Tensor,
-        tables: tuple[Tensor, ...],
-    ) -> Tensor:
-        """Disentangled attention."""
+        They are keys for c2p and queries for p2c, empty where unused.
+        """
+        encoder: Any = self.backbone.encoder  # Any: a module of transformers, untyped there
+        nobody, relative = super().no_query, encoder.get_rel_embedding()
+        if relative is None:
+            return nobody
+        return replace(nobody, tables=[_position_table(layer.attention.self, relative) for layer in self.layers])
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, sight: Sight) -> Tensor:
+        """Disentangled attention; see `BlockRunner.attend`."""
         attention = self.layers[0].attention.self
         scale = score_divisor(attention)
         scores = query @ (key.transpose(-1, -2) / scale)
         if attention.relative_attention:
-            c2p, p2c = tables
+            c2p, p2c = sight.table
             # One table index serves both terms, because buckets are symmetric: bucket(-x) = -bucket(x).
-            index = table_index(attention, query_positions[:, None] - key_positions[None, :])
+            index = table_index(attention, sight.query_positions[:, None] - sight.key_positions[None, :])
             if c2p.numel():
                 scores = scores + _gather(query @ c2p.transpose(-1, -2), index) / scale
             if p2c.numel():
                 scores = scores + _gather(key @ p2c.transpose(-1, -2), index.T).transpose(-1, -2) / scale
-        return masked(scores, mask).softmax(dim=-1) @ value
+        return masked(scores, sight.mask).softmax(dim=-1) @ value
 
 
 def has_convolution(encoder_config: Mapping[str, Any]) -> bool:  # Any: JSON

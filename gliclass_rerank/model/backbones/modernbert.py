@@ -1,0 +1,61 @@
+"""ModernBERT in blocks (Ettin, mmBERT): rotary positions, local attention in two layers of three.
+
+A candidate's positions follow the query's. Local layers keep their window over those positions, as if the sequence were
+"query, this candidate": what the pretrained weights know from pairs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gliclass_rerank.model.backbones.runner import BlockRunner, stock_embeddings
+
+
+class ModernBertBlocks(BlockRunner):
+    """Takes `transformers.ModernBertModel` apart."""
+
+    positions_are_absolute = False  # rotary ones are relative
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__(backbone)
+        self.embed = stock_embeddings(backbone)
+        self.final_norm = backbone.final_norm  # type: ignore[assignment]
+        width: int = backbone.config.sliding_window  # type: ignore[union-attr, assignment]
+        kinds = [layer.attention_type for layer in self.layers]
+        self.reach = [width if kind == "sliding_attention" else None for kind in kinds]
+
+    @staticmethod
+    def layers_of(backbone: Any) -> Any:  # Any: modules of a transformers model, untyped there
+        """The transformer layers, in order."""
+        return backbone.layers
+
+    def project(self, layer: Any, states: Tensor, positions: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of a layer; queries and keys rotated by their position."""
+        heads = (-1, layer.attn.head_dim)
+        normed, width = layer.attn_norm(states), states.shape[-1]
+        # One fused matrix holds all three; only the rows that are read need queries.
+        weight, bias = layer.attn.Wqkv.weight, layer.attn.Wqkv.bias
+        query: Tensor = functional.linear(normed[:, :rows], weight[:width], None if bias is None else bias[:width])
+        both: Tensor = functional.linear(normed, weight[width:], None if bias is None else bias[width:])
+        key, value = both.view(*both.shape[:-1], 2, *heads).unbind(dim=-3)
+        rotary: Any = self.backbone.rotary_emb  # Any: a module of transformers, untyped there
+        cos, sin = rotary(states, positions[None, :], layer.attention_type)
+        query = _rotate(query.view(*query.shape[:-1], *heads).transpose(1, 2), cos[:, :rows], sin[:, :rows])
+        return query, _rotate(key.transpose(1, 2), cos, sin), value.transpose(1, 2)
+
+    def finish(self, layer: Any, states: Tensor, context: Tensor) -> Tensor:
+        """Output projection, residual, feed-forward."""
+        states = states + layer.attn.Wo(context)
+        finished: Tensor = states + layer.mlp(layer.mlp_norm(states))
+        return finished
+
+
+def _rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    # In float32 as transformers does it, so that half precision agrees with the joint plan.
+    first, second = states.chunk(2, dim=-1)
+    turned = torch.cat([-second, first], dim=-1)
+    return (states.float() * cos[:, None] + turned.float() * sin[:, None]).to(states.dtype)

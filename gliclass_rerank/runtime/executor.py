@@ -1,0 +1,247 @@
+"""Execution of token plans: batches under a token budget, logits in the candidates' order.
+
+When the device runs out of memory, the budget of the call is halved and the work goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, Generic, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gliclass_rerank.calls.forks import between_groups, computing
+from gliclass_rerank.errors import BackendError, OutOfMemoryError
+from gliclass_rerank.model.backbones.interface import LayerRunner
+from gliclass_rerank.model.batch import Collator, LayerStates, length_groups
+from gliclass_rerank.model.head import ScoringHead
+from gliclass_rerank.prompt.planner import RequestT, TokenPlan
+from gliclass_rerank.runtime.bucketing import fill_linear_layers
+from gliclass_rerank.runtime.foreign_errors import as_backend_error
+from gliclass_rerank.runtime.passage_cache import PassageCache
+from gliclass_rerank.runtime.resolve import ResolvedRuntime
+from gliclass_rerank.types import Blocks, TokenIds, Window
+
+logger = logging.getLogger(__name__)
+
+
+class Network(Protocol):
+    """Forward passes: token ids in, numbers out; safe to call from several threads."""
+
+    def window_logits(self, windows: Sequence[Window]) -> list[list[float]]:
+        """Score windows in one padded forward pass.
+
+        Args:
+            windows: At least one.
+
+        Returns:
+            For each window the logits of its candidates, in marker order.
+
+        Raises:
+            OutOfMemoryError: The batch does not fit the device; a smaller one may.
+            BackendError: Anything else.
+        """
+        ...
+
+    def block_logits(
+        self, blocks: Blocks, groups: Sequence[Sequence[int]], cached: Mapping[int, NDArray[Any]], layer: int
+    ) -> list[float]:
+        """Score the candidates of one query.
+
+        Args:
+            blocks: The query and its candidates.
+            groups: Which candidates run together: positions in `candidate_ids`, each exactly once, in the order in
+                which they should run.
+            cached: States of all candidates of a group, by the group's number: FloatArray [num_rows, seq_len, hidden]
+                in half or single precision, padded on the right with zeros.
+            layer: The layer whose input they are.
+
+        Returns:
+            The logits in the order of `candidate_ids`.
+
+        Raises:
+            OutOfMemoryError: As for `window_logits`.
+            BackendError: Anything else.
+        """
+        ...
+
+    def candidate_states(self, rows: Sequence[TokenIds], layer: int) -> NDArray[np.float32]:
+        """States of a uni-encoder's candidates at the input of a layer below which they do not see the query.
+
+        Args:
+            rows: Their sequences; at least one.
+            layer: The layer.
+
+        Returns:
+            FloatArray [num_rows, seq_len, hidden]. What is beyond a row's end means nothing.
+
+        Raises:
+            OutOfMemoryError: As for `window_logits`.
+        """
+        ...
+
+
+class TorchNetwork:
+    """A network on its device; another runtime may run its backbone's layers.
+
+    Args:
+        model: The network; moved once.
+        runtime: Where it runs.
+        runner: Runs the layers of a `GLiClass`; None for torch.
+    """
+
+    def __init__(self, model: ScoringHead, runtime: ResolvedRuntime, runner: LayerRunner | None = None) -> None:
+        self._model: Any = model.to(runtime.device)  # Any: each architecture scores windows or blocks or both
+        self._options = {} if runner is None else {"runner": runner}
+        self._collate = Collator.of(model.config, runtime.device)
+        for encoder in model.encoders:
+            encoder.to(runtime.torch_dtype)
+            if runtime.device.type == "cpu" and runtime.torch_dtype != torch.float32:
+                fill_linear_layers(encoder)
+
+    @torch.inference_mode()
+    def window_logits(self, windows: Sequence[Window]) -> list[list[float]]:
+        """Score windows; see `Network.window_logits`."""
+        with computing(), as_backend_error("torch failed"):
+            rows = self._model.score_windows(self._collate.windows(windows), **self._options).float().tolist()
+        return [row[: len(window.markers)] for row, window in zip(rows, windows, strict=True)]
+
+    @torch.inference_mode()
+    def block_logits(
+        self, blocks: Blocks, groups: Sequence[Sequence[int]], cached: Mapping[int, NDArray[Any]], layer: int
+    ) -> list[float]:
+        """Score the candidates of one query; see `Network.block_logits`."""
+        with computing(), as_backend_error("torch failed"):
+            known = {
+                number: LayerStates(layer, torch.from_numpy(states).to(self._collate.device))
+                for number, states in cached.items()
+            }
+            flat = self._model.score_blocks(self._collate.blocks(blocks, groups, known), **self._options)
+            by_index = dict(zip(chain.from_iterable(groups), flat.float().tolist(), strict=True))
+        return [by_index[index] for index in range(len(by_index))]
+
+    @torch.inference_mode()
+    def candidate_states(self, rows: Sequence[TokenIds], layer: int) -> NDArray[np.float32]:
+        """States of candidates at the input of a layer; see `Network.candidate_states`."""
+        between_groups()
+        with computing(), as_backend_error("torch failed"):
+            rows_of_states = self._model.candidate_states(self._collate.rows(rows), layer)
+            states: NDArray[np.float32] = rows_of_states.float().cpu().numpy()
+        return states
+
+
+class Executor(ABC, Generic[RequestT]):
+    """Runs the requests of one attention plan; safe to share between threads.
+
+    Args:
+        network: Runs forward passes.
+        batch_tokens: Tokens of one of them, padding included.
+    """
+
+    def __init__(self, network: Network, *, batch_tokens: int) -> None:
+        self.network = network
+        self.batch_tokens = batch_tokens
+
+    def run(self, plans: Sequence[TokenPlan[RequestT]]) -> list[list[float]]:
+        """Score the candidates of several plans together.
+
+        Args:
+            plans: What to run; plans without a request are allowed.
+
+        Returns:
+            For each plan one logit a candidate, in the candidates' order.
+
+        Raises:
+            OutOfMemoryError: Not even one sequence fits the device.
+            BackendError: The forward pass failed or gave a NaN.
+            SystemExit: The call was cancelled.
+        """
+        rows = iter(self.logits([request for plan in plans for request in plan.requests]))
+        results = []
+        for plan in plans:
+            logits: dict[int, float] = {}
+            for members in plan.members:
+                logits.update(zip(members, next(rows), strict=True))
+            if any(math.isnan(logit) for logit in logits.values()):
+                raise BackendError("the model gave NaN as a logit; its weights or its precision are at fault")
+            results.append([logits[index] for index in range(len(logits))])
+        return results
+
+    @abstractmethod
+    def logits(self, requests: Sequence[RequestT]) -> list[list[float]]:
+        """The logits of each request, in its own order."""
+
+
+class WindowExecutor(Executor[Window]):
+    """Windows of several plans share padded forward passes."""
+
+    def logits(self, requests: Sequence[Window]) -> list[list[float]]:
+        """The logits of each window's candidates, in marker order."""
+        pending = {index: len(window.token_ids) for index, window in enumerate(requests)}
+        results: dict[int, list[float]] = {}
+        budget = self.batch_tokens
+        while pending:
+            for batch in length_groups(pending, budget):
+                between_groups()
+                try:
+                    rows = self.network.window_logits([requests[index] for index in batch])
+                except OutOfMemoryError:
+                    budget = _halved(batch, pending)
+                    break
+                results.update(zip(batch, rows, strict=True))
+                for index in batch:
+                    del pending[index]
+        return [results[index] for index in range(len(requests))]
+
+
+class BlockExecutor(Executor[Blocks]):
+    """A query and its candidates at a time; candidates run in groups of similar length.
+
+    Args:
+        network: Runs forward passes.
+        batch_tokens: Tokens of a group, padding included.
+        passage_cache: Where states of candidates are looked up; None looks nothing up.
+    """
+
+    def __init__(self, network: Network, *, batch_tokens: int, passage_cache: PassageCache | None = None) -> None:
+        super().__init__(network, batch_tokens=batch_tokens)
+        self._cache = passage_cache
+
+    def logits(self, requests: Sequence[Blocks]) -> list[list[float]]:
+        """The logits of each query's candidates."""
+        budget, results = self.batch_tokens, list[list[float]]()
+        while len(results) < len(requests):
+            between_groups()
+            blocks = requests[len(results)]
+            lengths = {index: len(ids) for index, ids in enumerate(blocks.candidate_ids)}
+            found = {} if self._cache is None else self._cache.find(blocks.candidate_ids)
+            # Apart, because a group starts at one layer.
+            groups = length_groups({index: lengths[index] for index in lengths.keys() - found.keys()}, budget)
+            states: dict[int, NDArray[Any]] = {}
+            if self._cache is not None:
+                for group in length_groups({index: lengths[index] for index in found}, budget):
+                    between_groups()
+                    states[len(groups)] = self._cache.states([(found[index], lengths[index]) for index in group])
+                    groups.append(group)
+            layer = 0 if self._cache is None else self._cache.layer
+            try:
+                results.append(self.network.block_logits(blocks, groups, states, layer))
+            except OutOfMemoryError:
+                largest = max(groups, key=lambda group: len(group) * lengths[group[0]])
+                budget = _halved(largest, lengths)
+        return results
+
+
+def _halved(batch: Sequence[int], lengths: Mapping[int, int]) -> int:
+    """Half of a batch's tokens; called where an out-of-memory error is handled, which goes on if nothing is left."""
+    tokens = len(batch) * lengths[batch[0]]
+    if len(batch) == 1:
+        raise  # noqa: PLE0704 - the error that is being handled
+    logger.warning("out of memory with %d tokens in a batch, going on with half of it", tokens)
+    return max(1, tokens // 2)
