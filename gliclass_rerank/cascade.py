@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from gliclass_rerank.calls.cancellation import working
 from gliclass_rerank.calls.forks import in_sound_thread
+from gliclass_rerank.calls.steps import working
 from gliclass_rerank.calls.workers import Workers
 from gliclass_rerank.checkpoint.location import (
     CONFIG,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -70,6 +70,10 @@ def checked_text(name: str, value: object) -> str:
 
 def checked_texts(name: str, values: object) -> tuple[str, ...]:
     """A list of strings; a lone string is refused, because it is a sequence of strings too, and so is a set."""
+    if type(values) in (list, tuple) and all(type(value) is str for value in values):  # type: ignore[attr-defined]
+        with suppress(UnicodeEncodeError):  # which one it is, is found out below
+            "".join(values).encode()  # type: ignore[arg-type]
+            return tuple(values)  # type: ignore[arg-type]
     if is_a(values, (str, bytes, bytearray, memoryview, Mapping, Set)) or not hasattr(type(values), "__iter__"):
         raise InputError(f"`{name}` must be a list of strings, got {shown(values)}")
     return tuple(checked_text(f"`{name}[{index}]`", value) for index, value in enumerate(_items(name, values)))

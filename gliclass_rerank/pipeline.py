@@ -8,10 +8,11 @@ from functools import partial
 from itertools import islice
 from numbers import Integral
 from pathlib import Path
+from threading import get_ident
 from typing import Any, Final, NamedTuple, get_args
 
-from gliclass_rerank.calls.cancellation import working
 from gliclass_rerank.calls.forks import in_sound_thread
+from gliclass_rerank.calls.steps import computing, working
 from gliclass_rerank.checkpoint.loading import Checkpoint, load_checkpoint
 from gliclass_rerank.checks import checked_choice, checked_text, is_a, of_settings
 from gliclass_rerank.errors import ConfigError, shown
@@ -128,16 +129,15 @@ class Pipeline:
             BackendError: The forward pass failed.
             SystemExit: The call was cancelled.
         """
-        with working():
-            return in_sound_thread(self._scored, requests, truncate_side)
-
-    def _scored(self, requests: Sequence[ScoringRequest], truncate_side: TruncateSide) -> list[Scored]:
+        if get_ident() == computing.survivor:  # a thread that a fork has left cannot compute
+            return in_sound_thread(self.score, requests, truncate_side=truncate_side)
         planner = self._planner
-        plans = [
-            planner.plan(request, truncate_side=truncate_side) if request.candidates else TokenPlan()
-            for request in requests
-        ]
-        logits = self._executor.run(plans)
+        with working():
+            plans = [
+                planner.plan(request, truncate_side=truncate_side) if request.candidates else TokenPlan()
+                for request in requests
+            ]
+            logits = self._executor.run(plans)
         return [Scored(row, plan, planner.sees_companions) for row, plan in zip(logits, plans, strict=True)]
 
     def precompute(

@@ -109,9 +109,11 @@ class Reranker(LoadedModel):
         limit = None if top_k is None else checked_count("top_k", top_k)
         texts = checked_texts("queries", queries)
         wanted = f"`passages_per_query` must hold one list for each of the {len(texts)} queries"
-        if is_a(passages_per_query, str) or not is_a(passages_per_query, Sequence):
-            raise InputError(f"{wanted}, got {shown(passages_per_query)}")
-        lists = checked_list("passages_per_query", passages_per_query, "lists")
+        lists = passages_per_query
+        if type(lists) not in (list, tuple):
+            if is_a(lists, str) or not is_a(lists, Sequence):
+                raise InputError(f"{wanted}, got {shown(lists)}")
+            lists = checked_list("passages_per_query", lists, "lists")
         if len(lists) != len(texts):
             raise InputError(f"{wanted}, got {len(lists)}")
         candidates, sources = [], []

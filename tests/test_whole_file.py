@@ -77,7 +77,8 @@ def test_an_error_leaves_no_folder(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="no locks on folders")
 def test_what_a_killed_process_left_is_removed_by_the_next_and_nothing_else(tmp_path):
     program = (
-        "import os, signal, sys; from pathlib import Path; from gliclass_rerank.files.atomic_write import atomic_folder\n"
+        "import os, signal, sys; from pathlib import Path\n"
+        "from gliclass_rerank.files.atomic_write import atomic_folder\n"
         "with atomic_folder(Path(sys.argv[1])) as staging:\n"
         "    (staging / 'part').write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
-from gliclass_rerank.calls.cancellation import Token, working
+from gliclass_rerank.calls.steps import Token, working
 from gliclass_rerank.calls.workers import Workers
 
 _Parameters = ParamSpec("_Parameters")

@@ -1,4 +1,4 @@
-"""Forks between two forward passes, and computing in the processes that they make.
+"""Computing in processes that a fork has made.
 
 A process has one thread after a fork. What other threads were in the middle of stays as it was, locks of native
 libraries included, so a fork waits for the forward passes that run, and those that follow wait for the fork. The thread
@@ -10,86 +10,18 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final, ParamSpec, TypeVar
 
-from gliclass_rerank.calls.cancellation import check_cancelled
+from gliclass_rerank.calls.steps import computing
 from gliclass_rerank.calls.workers import Workers
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
-# After that a fork goes on: one forward pass takes a fraction of it, and a process that cannot fork is stuck.
-_PATIENCE_S: Final = 30.0
 _TOKENIZERS_SETTING: Final = "TOKENIZERS_PARALLELISM"
 
 
-class _Gate:
-    """Keeps forks and native computing apart."""
-
-    def __init__(self) -> None:
-        self.renew()
-
-    def renew(self) -> None:
-        self._changed = threading.Condition(threading.RLock())  # a signal handler may fork
-        self._inside: set[int] = set()
-        self.is_closing = False
-
-    def enter(self) -> None:
-        with self._changed:
-            while self.is_closing:
-                self._changed.wait()
-            self._inside.add(threading.get_ident())
-
-    def leave(self) -> None:
-        with self._changed:
-            self._inside.discard(threading.get_ident())
-            self._changed.notify_all()
-
-    def step_aside(self) -> None:
-        if threading.get_ident() in self._inside:
-            self.leave()
-            self.enter()
-
-    def close(self) -> None:
-        """Wait for all others; the lock is held until the fork is over."""
-        self._changed.acquire()
-        self.is_closing = True
-        deadline, own = time.monotonic() + _PATIENCE_S, threading.get_ident()
-        while self._inside - {own} and (left := deadline - time.monotonic()) > 0:
-            self._changed.wait(left)
-
-    def open(self) -> None:
-        self.is_closing = False
-        self._changed.notify_all()
-        self._changed.release()
-
-
-_gate: Final = _Gate()
-_survivor: int | None = None
 _stand_in = Workers(1, "gliclass-rerank-forked")
-
-
-@contextmanager
-def computing() -> Iterator[None]:
-    """Keep forks from happening meanwhile."""
-    try:
-        _gate.enter()
-        yield
-    finally:
-        _gate.leave()
-
-
-def between_groups() -> None:
-    """Between two steps of a computation that is in a consistent state: let a fork that waits happen.
-
-    Raises:
-        SystemExit: The call was cancelled.
-    """
-    check_cancelled()
-    if _gate.is_closing:
-        _gate.step_aside()
 
 
 def in_sound_thread(
@@ -105,19 +37,18 @@ def in_sound_thread(
     Returns:
         What it returns.
     """
-    if threading.get_ident() == _survivor:
+    if threading.get_ident() == computing.survivor:
         return _stand_in.call(function, *args, **kwargs)
     return function(*args, **kwargs)
 
 
 def _begin_anew() -> None:
-    global _survivor  # noqa: PLW0603 - a process begins once
-    _gate.renew()
-    _survivor = threading.get_ident()
+    computing.renew()
+    computing.survivor = threading.get_ident()
     # The tokenizers' threads are gone too. They see to that, but not where they were told to use them.
     if _TOKENIZERS_SETTING in os.environ:
         os.environ[_TOKENIZERS_SETTING] = "false"
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_gate.close, after_in_parent=_gate.open, after_in_child=_begin_anew)
+    os.register_at_fork(before=computing.close, after_in_parent=computing.open, after_in_child=_begin_anew)

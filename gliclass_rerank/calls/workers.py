@@ -16,7 +16,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import ParamSpec, TypeVar
 
-from gliclass_rerank.calls.cancellation import check_cancelled, stays, working
+from gliclass_rerank.calls.steps import between_groups, stays, working
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -101,7 +101,7 @@ class Workers(Executor):
 
 
 def _called(function: Callable[[], _Result]) -> _Result:
-    check_cancelled()
+    between_groups()
     return function()
 
 

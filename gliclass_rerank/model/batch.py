@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import Tensor
 
-from gliclass_rerank.calls.cancellation import check_cancelled
+from gliclass_rerank.calls.steps import between_groups
 from gliclass_rerank.model.segments import EXAMPLES, TEXT
 from gliclass_rerank.types import Blocks, TokenIds, Window
 
@@ -187,7 +187,7 @@ class Collator:
         ids, pad_id, device = blocks.candidate_ids, self.label_pad_id, self.device
         rows = []
         for group in groups:
-            check_cancelled()  # long lists take seconds
+            between_groups()  # long lists take seconds
             rows.append(TokenRows.of([ids[index] for index in group], pad_id=pad_id, device=device))
         return BlockBatch(
             query=TokenRows.of([blocks.query_ids], pad_id=self.pad_id, device=device),

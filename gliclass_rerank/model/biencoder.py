@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gliclass_rerank.calls.forks import between_groups
+from gliclass_rerank.calls.steps import between_groups
 from gliclass_rerank.model.batch import BlockBatch, TokenRows, WindowBatch
 from gliclass_rerank.model.config import ModelConfig
 from gliclass_rerank.model.encoder import build_backbone

@@ -12,7 +12,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
-from gliclass_rerank.calls.forks import between_groups
+from gliclass_rerank.calls.steps import between_groups
 from gliclass_rerank.errors import ConfigError
 from gliclass_rerank.model.backbones.interface import LayerRunner
 from gliclass_rerank.model.backbones.registry import block_runner

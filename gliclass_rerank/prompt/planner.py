@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Final, Generic, Literal, Protocol, TypeVar
+from typing import ClassVar, Generic, Literal, Protocol, TypeVar
 
-from gliclass_rerank.calls.cancellation import check_cancelled
 from gliclass_rerank.errors import InputError, WindowOverflowError
 from gliclass_rerank.prompt.budget import fit_examples
 from gliclass_rerank.prompt.layout import Encoded, Frame, PromptLayout, ScoringRequest
@@ -20,10 +19,6 @@ from gliclass_rerank.prompt.windows import pack
 from gliclass_rerank.types import Blocks, TokenIds, Truncation, Window
 
 TruncateSide = Literal["candidates", "text"]
-
-# Texts tokenised between two looks at whether the call is still wanted; enough for the tokenizer's threads.
-_TOKENISED_AT_ONCE: Final = 1024
-
 
 RequestT = TypeVar("RequestT", Window, Blocks)
 
@@ -105,7 +100,7 @@ class WindowPlanner:
         truncated: tuple[Truncation, ...] = ()
         request, cut_examples = fit_examples(self.layout, request, self._example_room(request, truncate_side))
         if self.label_tokenizer is None:
-            frame, candidates = self.layout.joint(request), _in_parts(self.layout.tokenizer.encode, request.candidates)
+            frame, candidates = self.layout.joint(request), self.layout.tokenizer.encode(request.candidates)
         else:
             frame = self.layout.fused(request)
             candidates = [()] * len(request.candidates)
@@ -138,7 +133,7 @@ class WindowPlanner:
             labels = (
                 [()] * len(request.candidates)
                 if self.label_tokenizer
-                else _in_parts(self.layout.tokenizer.encode, request.candidates)
+                else self.layout.tokenizer.encode(request.candidates)
             )
             room -= min(sum(1 + len(ids) for ids in labels), (room + frame.num_truncatable) // 2)
             room = max(room, (room + frame.num_truncatable) // 2)
@@ -245,7 +240,7 @@ class SharedQueryPlanner:
         if truncate_side == "candidates":
             longest = min(longest, self.max_passage_tokens or longest)
         room = max(longest - 1 - len(suffix), 0)
-        encoded = _in_parts(self.layout.tokenizer.encode, texts)
+        encoded = self.layout.tokenizer.encode(texts)
         truncated = tuple(
             Truncation(index, len(ids), len(ids) - room) for index, ids in enumerate(encoded) if len(ids) > room
         )
@@ -291,15 +286,6 @@ class BiEncoderPlanner:
         return TokenPlan((Blocks(text, tuple(labels)),), (tuple(range(len(labels))),), truncated, lost)
 
 
-def _in_parts(tokenise: Callable[[Sequence[str]], Sequence[TokenIds]], texts: Sequence[str]) -> list[TokenIds]:
-    """Tokenise many texts, unless the call is cancelled meanwhile."""
-    found: list[TokenIds] = []
-    for start in range(0, len(texts), _TOKENISED_AT_ONCE):
-        check_cancelled()
-        found += tokenise(texts[start : start + _TOKENISED_AT_ONCE])
-    return found
-
-
 def _least(room: int, limit: int | None) -> int:
     return room if limit is None else min(room, limit)
 
@@ -336,7 +322,7 @@ def _label_sequences(
     tokenizer: TextTokenizer, texts: Sequence[str], max_tokens: int
 ) -> tuple[list[TokenIds], tuple[Truncation, ...]]:
     """Whole sequences for a label encoder; cut sequences keep their closing special tokens."""
-    kept, truncated = _cut(_in_parts(tokenizer.encode_sequences, texts), max_tokens)
+    kept, truncated = _cut(tokenizer.encode_sequences(texts), max_tokens)
     closing = tokenizer.suffix_ids
     for cut in truncated:
         kept[cut.index] = kept[cut.index][: max_tokens - len(closing)] + closing

@@ -11,13 +11,17 @@ import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from tokenizers import AddedToken, Encoding, Tokenizer
 
+from gliclass_rerank.calls.steps import between_groups
 from gliclass_rerank.errors import BackendError, CheckpointError, GLiClassRerankError, cause
 from gliclass_rerank.prompt.pieces import LABEL, MARKERS
 from gliclass_rerank.types import TokenIds
+
+# Texts encoded between two looks at whether the call is still wanted; enough for the tokenizer's threads.
+_AT_ONCE: Final = 1024
 
 
 class TextTokenizer:
@@ -90,11 +94,19 @@ class TextTokenizer:
         Returns:
             Token ids without special tokens, one tuple a text.
         """
-        sentinel = self._sentinel
-        framed = [f"{sentinel}{self.neutral(text) if '<<' in text else text}{sentinel}" for text in texts]
-        with failures_as(_not_encoded):
-            encoded = self._tokenizer.encode_batch_fast(framed, add_special_tokens=False)
-            return [tuple(encoding.ids[1:-1]) for encoding in encoded]
+        sentinel, found = self._sentinel, list[TokenIds]()
+        for start in range(0, len(texts), _AT_ONCE):
+            between_groups()
+            part = texts[start : start + _AT_ONCE]
+            framed = [f"{sentinel}{self.neutral(text) if '<<' in text else text}{sentinel}" for text in part]
+            try:
+                encoded = self._tokenizer.encode_batch_fast(framed, add_special_tokens=False)
+            except BaseException as error:
+                if not _is_failure(error):
+                    raise
+                raise BackendError(f"the tokenizer failed: {cause(error)}") from error
+            found += [tuple(encoding.ids[1:-1]) for encoding in encoded]
+        return found
 
     def encode_sequences(self, texts: Sequence[str]) -> list[TokenIds]:
         """Encode whole texts, special tokens included.
@@ -105,8 +117,17 @@ class TextTokenizer:
         Returns:
             Token ids, one tuple a text.
         """
-        with failures_as(_not_encoded):
-            return [tuple(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+        found: list[TokenIds] = []
+        for start in range(0, len(texts), _AT_ONCE):
+            between_groups()
+            try:
+                encoded = self._tokenizer.encode_batch_fast(list(texts[start : start + _AT_ONCE]))
+            except BaseException as error:
+                if not _is_failure(error):
+                    raise
+                raise BackendError(f"the tokenizer failed: {cause(error)}") from error
+            found += [tuple(encoding.ids) for encoding in encoded]
+        return found
 
     def encode_with_spans(
         self, text: str, *, at_start: bool = False, at_end: bool = False
@@ -122,8 +143,12 @@ class TextTokenizer:
             Token ids without special tokens, and the (start, end) characters of each.
         """
         before, after = "" if at_start else self._sentinel, "" if at_end else self._sentinel
-        with failures_as(_not_encoded):
+        try:
             encoding: Encoding = self._tokenizer.encode(f"{before}{text}{after}", add_special_tokens=False)
+        except BaseException as error:
+            if not _is_failure(error):
+                raise
+            raise BackendError(f"the tokenizer failed: {cause(error)}") from error
         kept = slice(0 if at_start else 1, None if at_end else -1)
         spans = [(start - len(before), end - len(before)) for start, end in encoding.offsets[kept]]
         return tuple(encoding.ids[kept]), spans
@@ -160,20 +185,19 @@ def failures_as(refused: Callable[[str], GLiClassRerankError]) -> Iterator[None]
         yield
     except GLiClassRerankError:
         raise
-    except Exception as error:
-        raise refused(cause(error)) from error
     except BaseException as error:
-        if type(error).__name__ != "PanicException":
+        if not _is_failure(error):
             raise
         raise refused(cause(error)) from error
 
 
+def _is_failure(error: BaseException) -> bool:
+    """Whether the library failed; its panics are no `Exception`."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
 def _not_usable(reason: str) -> CheckpointError:
     return CheckpointError(f"the tokenizer cannot be used: {reason}")
-
-
-def _not_encoded(reason: str) -> BackendError:
-    return BackendError(f"the tokenizer failed: {reason}")
 
 
 def check_markers(tokenizer: TextTokenizer, expected: Mapping[str, int], *, optional: Iterable[str] = ()) -> None:

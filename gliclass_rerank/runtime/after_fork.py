@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 from weakref import WeakSet
 
-from gliclass_rerank.calls.forks import computing
+from gliclass_rerank.calls.steps import computing
 
 _Opened = TypeVar("_Opened")
 
@@ -28,7 +28,7 @@ class OpenedHere(Generic[_Opened]):
     def __init__(self, opened: Callable[[], _Opened]) -> None:
         self._open = opened
         self._opening = threading.Lock()
-        with computing():  # no fork finds it half opened
+        with computing:  # no fork finds it half opened
             self._found: _Opened | None = opened()
         _ALL.add(self)
 

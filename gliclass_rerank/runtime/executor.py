@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gliclass_rerank.calls.forks import between_groups, computing
+from gliclass_rerank.calls.steps import between_groups, computing
 from gliclass_rerank.errors import BackendError, OutOfMemoryError
 from gliclass_rerank.model.backbones.interface import LayerRunner
 from gliclass_rerank.model.batch import Collator, LayerStates, length_groups
 from gliclass_rerank.model.head import ScoringHead
 from gliclass_rerank.prompt.planner import RequestT, TokenPlan
 from gliclass_rerank.runtime.bucketing import fill_linear_layers
-from gliclass_rerank.runtime.foreign_errors import as_backend_error
+from gliclass_rerank.runtime.foreign_errors import as_backend_error, backend_error
 from gliclass_rerank.runtime.passage_cache import PassageCache
 from gliclass_rerank.runtime.resolve import ResolvedRuntime
 from gliclass_rerank.types import Blocks, TokenIds, Window
@@ -108,8 +108,11 @@ class TorchNetwork:
     @torch.inference_mode()
     def window_logits(self, windows: Sequence[Window]) -> list[list[float]]:
         """Score windows; see `Network.window_logits`."""
-        with computing(), as_backend_error("torch failed"):
-            rows = self._model.score_windows(self._collate.windows(windows), **self._options).float().tolist()
+        with computing:
+            try:
+                rows = self._model.score_windows(self._collate.windows(windows), **self._options).float().tolist()
+            except Exception as error:
+                raise backend_error("torch failed", error) from error
         return [row[: len(window.markers)] for row, window in zip(rows, windows, strict=True)]
 
     @torch.inference_mode()
@@ -117,23 +120,26 @@ class TorchNetwork:
         self, blocks: Blocks, groups: Sequence[Sequence[int]], cached: Mapping[int, NDArray[Any]], layer: int
     ) -> list[float]:
         """Score the candidates of one query; see `Network.block_logits`."""
-        with computing(), as_backend_error("torch failed"):
-            known = {
-                number: LayerStates(layer, torch.from_numpy(states).to(self._collate.device))
-                for number, states in cached.items()
-            }
-            flat = self._model.score_blocks(self._collate.blocks(blocks, groups, known), **self._options)
-            by_index = dict(zip(chain.from_iterable(groups), flat.float().tolist(), strict=True))
+        with computing:
+            try:
+                known = {
+                    number: LayerStates(layer, torch.from_numpy(states).to(self._collate.device))
+                    for number, states in cached.items()
+                }
+                flat = self._model.score_blocks(self._collate.blocks(blocks, groups, known), **self._options)
+                by_index = dict(zip(chain.from_iterable(groups), flat.float().tolist(), strict=True))
+            except Exception as error:
+                raise backend_error("torch failed", error) from error
         return [by_index[index] for index in range(len(by_index))]
 
     @torch.inference_mode()
     def candidate_states(self, rows: Sequence[TokenIds], layer: int) -> NDArray[np.float32]:
         """States of candidates at the input of a layer; see `Network.candidate_states`."""
         between_groups()
-        with computing(), as_backend_error("torch failed"):
-            rows_of_states = self._model.candidate_states(self._collate.rows(rows), layer)
-            states: NDArray[np.float32] = rows_of_states.float().cpu().numpy()
-        return states
+        with computing, as_backend_error("torch failed"):
+            states = self._model.candidate_states(self._collate.rows(rows), layer)
+            array: NDArray[np.float32] = states.float().cpu().numpy()
+        return array
 
 
 class Executor(ABC, Generic[RequestT]):

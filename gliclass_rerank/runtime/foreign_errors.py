@@ -47,8 +47,23 @@ def as_backend_error(what: str) -> Iterator[None]:
     except GLiClassRerankError:
         raise
     except Exception as error:
-        kind = OutOfMemoryError if is_out_of_memory(error) else BackendError
-        raise kind(f"{what}: {first_line(error)}") from error
+        raise backend_error(what, error) from error
+
+
+def backend_error(what: str, error: Exception) -> GLiClassRerankError:
+    """An exception of another library as one of ours; one of ours stays what it is.
+
+    Args:
+        what: As for `as_backend_error`.
+        error: The exception.
+
+    Returns:
+        An `OutOfMemoryError` if the memory did not suffice, else a `BackendError`.
+    """
+    if isinstance(error, GLiClassRerankError):
+        return error
+    kind = OutOfMemoryError if is_out_of_memory(error) else BackendError
+    return kind(f"{what}: {first_line(error)}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

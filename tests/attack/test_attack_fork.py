@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from gliclass_rerank.calls.forks import between_groups, computing, in_sound_thread
+from gliclass_rerank.calls.forks import in_sound_thread
+from gliclass_rerank.calls.steps import between_groups, computing
 from gliclass_rerank.calls.workers import Workers
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -86,7 +87,7 @@ def test_a_fork_waits_for_a_forward_pass_and_not_for_the_whole_call():
     groups, forked = [], threading.Event()
 
     def call():
-        with computing():
+        with computing:
             while not forked.is_set():
                 between_groups()
                 groups.append("begun")
@@ -107,7 +108,7 @@ def test_a_fork_waits_for_a_forward_pass_and_not_for_the_whole_call():
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_from_within_a_forward_pass_does_not_wait_for_itself():
-    with computing():
+    with computing:
         assert wait_in_child(lambda: True) == 0
 
 

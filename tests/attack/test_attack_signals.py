@@ -17,7 +17,7 @@ import torch
 from ranking_process import PASSAGES
 
 from gliclass_rerank import Reranker, RerankStage
-from gliclass_rerank.calls.cancellation import Token, working
+from gliclass_rerank.calls.steps import Token, working
 from gliclass_rerank.runtime.worker_thread import WorkerThread
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is something else there")

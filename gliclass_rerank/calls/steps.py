@@ -1,7 +1,8 @@
-"""Cancellation: calls end early when nobody waits for them any more.
+"""Steps of a call: between two of them a call ends if it was cancelled, and a fork may happen.
 
 A call works under a token, which its context carries into the threads that work for it, and asks between two steps
-whether the token was cancelled (`check_cancelled`).
+whether the token was cancelled (`between_groups`). While native code computes, a fork waits: a forked process would
+inherit locks of native libraries that nobody opens any more.
 
 When the interpreter exits, calls that still run in daemon threads are cancelled and waited for: a thread that comes
 back from native code into an interpreter that is gone takes the process with it ("terminate called"). Threads of the
@@ -19,34 +20,32 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Final
 
 # Longer than any step but loading a model takes.
 _PATIENCE_S: Final = 10.0
 _PATIENCE_TO_END_S: Final = 1.0
+# After that a fork goes on: one forward pass takes a fraction of it, and a process that cannot fork is stuck.
+_PATIENCE_TO_FORK_S: Final = 30.0
 _POLL_S: Final = 0.01
 
 
+@dataclass(eq=False)
 class Token:
     """Says whether a call is still wanted.
 
-    Args:
-        within: That of the call which this one is a part of; None for none.
+    Attributes:
+        within: Token of the call which this one is a part of; None for none.
+        is_cancelled: Whether nobody waits for the call any more; one around it may be cancelled too.
     """
 
-    def __init__(self, within: Token | None = None) -> None:
-        self._within = within
-        # A thread that begins now would not come to an end.
-        self._is_cancelled = within is None and _is_exiting and not _is_main_thread()
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether nobody waits for the call any more, or for one around it."""
-        return self._is_cancelled or (self._within is not None and self._within.is_cancelled)
+    within: Token | None = None
+    is_cancelled: bool = False
 
     def cancel(self) -> None:
         """Let the call end at its next step."""
-        self._is_cancelled = True
+        self.is_cancelled = True
 
 
 _current: ContextVar[Token | None] = ContextVar("gliclass_rerank_call", default=None)
@@ -56,16 +55,76 @@ _staying: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 _is_exiting = False
 
 
-def check_cancelled() -> None:
-    """Between two steps of a call.
+class _Gate:
+    """Keeps forks and native computing apart.
+
+    Attributes:
+        survivor: The thread that a fork has left in this process; None if none has.
+    """
+
+    survivor: int | None = None
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew, in a forked process."""
+        self._changed = threading.Condition(threading.RLock())  # a signal handler may fork
+        self._inside: set[int] = set()
+        self.is_closing = False
+
+    def __enter__(self) -> None:
+        try:
+            with self._changed:
+                while self.is_closing:
+                    self._changed.wait()
+                self._inside.add(threading.get_ident())
+        except BaseException:  # Ctrl-C: nobody else would leave again
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._inside.discard(threading.get_ident())
+            self._changed.notify_all()
+
+    def step_aside(self) -> None:
+        if threading.get_ident() in self._inside:
+            self.__exit__()
+            self.__enter__()
+
+    def close(self) -> None:
+        """Wait for all others; the lock is held until the fork is over."""
+        self._changed.acquire()
+        self.is_closing = True
+        deadline, own = time.monotonic() + _PATIENCE_TO_FORK_S, threading.get_ident()
+        while self._inside - {own} and (left := deadline - time.monotonic()) > 0:
+            self._changed.wait(left)
+
+    def open(self) -> None:
+        self.is_closing = False
+        self._changed.notify_all()
+        self._changed.release()
+
+
+computing: Final = _Gate()
+"""Held while native code computes: a fork waits until nobody holds it."""
+
+
+def between_groups() -> None:
+    """Between two steps of a call that is in a consistent state: end it if it was cancelled, let a waiting fork happen.
 
     Raises:
         SystemExit: The call was cancelled. It ends a thread without a traceback, which no subclass does, and no
             `except Exception` takes it for a failure.
     """
     token = _current.get()
-    if token is not None and token.is_cancelled:
-        raise SystemExit("the call was cancelled")
+    while token is not None:
+        if token.is_cancelled:
+            raise SystemExit("the call was cancelled")
+        token = token.within
+    if computing.is_closing:
+        computing.step_aside()
 
 
 @contextmanager
@@ -78,7 +137,10 @@ def working(token: Token | None = None) -> Iterator[Token]:
     Yields:
         The token.
     """
-    token = token or Token(_current.get())
+    if token is None:
+        token = Token(_current.get())
+        if token.within is None and _is_exiting and not _is_main_thread():
+            token.cancel()  # a thread that begins now would not come to an end
     mark = object()
     before = _current.set(token)
     try:
