@@ -3,7 +3,7 @@
 A process has one thread after a fork. What other threads were in the middle of stays as it was, locks of native
 libraries included, so a fork waits for the forward passes that run, and those that follow wait for the fork. The thread
 that is left cannot compute either if it has before: it would wait for OpenMP's threads, which were its helpers and are
-gone. So another thread stands in for it (docs/decisions/0025-cancelled-and-forked.md).
+gone. So another thread stands in for it (docs/decisions/0030-cancelled-and-forked.md).
 """
 
 from __future__ import annotations
