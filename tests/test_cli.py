@@ -258,7 +258,7 @@ def test_optimize_exports_a_model_once(capsys, tiny_folders, tmp_path, monkeypat
     assert cli.main(command) == cli.main(command) == 0
 
     (entry,) = (tmp_path / "graphs").iterdir()
-    assert sorted(path.name for path in entry.iterdir()) == ["passage.onnx", "query.onnx"]
+    assert sorted(path.name for path in entry.iterdir()) == ["entry.json", "passage.onnx", "query.onnx"]
     assert capsys.readouterr().out == f"exported for onnx in int8 to {tmp_path / 'graphs'}\n" * 2
 
 

@@ -15,14 +15,14 @@ import torch
 
 from gliclass_rerank import Reranker
 from gliclass_rerank._imports import require_onnxruntime
-from gliclass_rerank.runtime import selection
+from gliclass_rerank.runtime import export
 
 TEXTS = [f"oil chain rust rim saddle {number} " * (1 + number % 7) for number in range(60)]
 
 
 def make(kind, model, folder):
     if kind == "export":
-        selection.default_cache_folder = lambda: folder
+        export.default_cache_folder = lambda: folder
         Reranker(model, backend="onnx", dtype="int8", threads=1)
     else:
         Reranker(model, device="cpu", threads=1).precompute(TEXTS, folder)

@@ -13,9 +13,9 @@ import pytest
 from tiny_checkpoints import tiny_checkpoint
 
 from gliclass_rerank.runtime.cache_entry import LIST, open_entry, seal
-from gliclass_rerank.runtime.choice import Choice
+from gliclass_rerank.runtime.export import build_executor
 from gliclass_rerank.runtime.passage_cache import PassageCache, write_passage_cache
-from gliclass_rerank.runtime.selection import build_backend
+from gliclass_rerank.runtime.resolve import resolve_runtime
 from gliclass_rerank.types import Blocks
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
@@ -110,15 +110,11 @@ def test_a_damaged_entry_gives_the_same_scores_or_an_error(attack, tmp_path, run
     asked, cache, whole = request(checkpoint), tmp_path / "cache", tmp_path / "whole"
 
     def logits():
-        backend, _ = build_backend(
-            checkpoint.model,
-            plan="shared_query",
-            choice=Choice(runtime, dtype),
-            device="cpu",
-            sample=lambda: [asked],
-            cache_folder=cache,
+        resolved = resolve_runtime(checkpoint.config, backend=runtime, dtype=dtype, device="cpu")
+        executor = build_executor(
+            checkpoint.model, resolved, plan="shared_query", sample=lambda: [asked], cache_folder=cache
         )
-        return backend.logits(asked, [[1, 0, 2]])
+        return executor.logits([asked])
 
     expected = logits()
     assert logits() == expected

@@ -51,14 +51,10 @@ print(codes, logits() == expected)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backend", "dtype", "code"),
-    [
-        ("onnx", "float32", 0),
-        ("openvino", "float32", 2),
-        pytest.param("onnx", "int8", 0, marks=pytest.mark.slow),
-        pytest.param("openvino", "int8", 2, marks=pytest.mark.slow),
-    ],
+    [("onnx", "float32", 0), ("onnx", "int8", 0), ("openvino", "float32", 2), ("openvino", "int8", 2)],
 )
 def test_a_child_ranks_as_its_parent_or_says_that_it_cannot(tiny_folders, tmp_path, monkeypatch, backend, dtype, code):
     pytest.importorskip({"onnx": "onnxruntime", "openvino": "openvino"}[backend])

@@ -14,7 +14,8 @@ from transformers import AutoConfig, AutoModel, MT5EncoderModel, T5EncoderModel,
 
 from gliclass_rerank.errors import ConfigError
 from gliclass_rerank.model.batch import TokenRows
-from gliclass_rerank.model.encoder import backbone_shape, build_backbone, run_backbone
+from gliclass_rerank.model.encoder import backbone_shape, build_backbone
+from gliclass_rerank.model.full_attention import run_backbone
 from gliclass_rerank.model.supported_backbones import BACKBONES, known_backbone, known_settings
 
 BERT = {
