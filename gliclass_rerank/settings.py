@@ -9,6 +9,7 @@ import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, fields
+from difflib import get_close_matches
 from functools import update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
@@ -156,10 +157,15 @@ def taking(
             for old in kwargs.keys() & _RENAMED.keys():
                 warnings.warn(f"`{old}` is called `{_RENAMED[old]}` now", DeprecationWarning, stacklevel=2)
                 kwargs[_RENAMED[old]] = kwargs.pop(old)
+            for unknown in kwargs.keys() - known:
+                near = get_close_matches(unknown, known, n=1)
+                hint = f"; did you mean `{near[0]}`?" if near else ""
+                raise TypeError(f"{type(self).__name__}() has no setting {shown(unknown)}{hint}")
             init(self, settings(*args, **kwargs))
 
         update_wrapper(__init__, init)
         parameters = list(inspect.signature(settings).parameters.values())
+        known = {parameter.name for parameter in parameters}
         of_self = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         __init__.__signature__ = inspect.Signature([of_self, *parameters])  # type: ignore[attr-defined]
         return __init__
