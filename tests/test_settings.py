@@ -25,7 +25,7 @@ def test_fields_are_keyword_arguments_and_the_model_comes_first():
 def test_editors_see_names_and_defaults():
     parameters = inspect.signature(Reranker).parameters
 
-    assert list(parameters)[0] == "model"
+    assert next(iter(parameters)) == "model"
     assert parameters["num_examples"].default == 3
     assert parameters["threads"].kind is inspect.Parameter.KEYWORD_ONLY
     assert set(parameters) <= set(inspect.signature(RerankStage).parameters)

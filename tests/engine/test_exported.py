@@ -521,7 +521,7 @@ def test_every_kind_of_layer_is_that_of_torch(runtime, backbone, changes):
             "only the activations `gelu`, `gelu_new`, `relu` can be exported, this backbone has 'silu'",
         ),
         (
-            {"model_type": "roberta"},
+            {"model_type": "roberta", "type_vocab_size": 1},
             "only backbones of the types `bert`, `deberta-v2`, `modernbert` can be exported so far, got 'roberta'",
         ),
     ],
