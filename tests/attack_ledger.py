@@ -92,7 +92,7 @@ class Attack:
         *,
         shown: object = "",
         secret: str = "",
-        limit_s: float = 20.0,
+        limit_s: float = 60.0,
         allowed: tuple[type[BaseException], ...] = (),
     ) -> _Result | None:
         """Make one try.

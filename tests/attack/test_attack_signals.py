@@ -203,7 +203,7 @@ class Waiting:
     def __init__(self):
         self.begun, self.over = threading.Event(), threading.Event()
 
-    def logits(self, batch, groups=(), states=None):
+    def window_logits(self, windows):
         self.begun.set()
         assert self.over.wait(LIMIT_S)
         return [[0.0]]
@@ -220,7 +220,7 @@ def test_an_interrupted_wait_returns_at_once_and_cancels_what_it_waited_for():
 
     threading.Thread(target=interrupt).start()
     with working() as token, pytest.raises(KeyboardInterrupt):
-        own.logits([])
+        own.window_logits([])
     assert not token.is_cancelled  # the call around it may go on
     backend.over.set()
-    assert own.logits([]) == [[0.0]]
+    assert own.window_logits([]) == [[0.0]]

@@ -27,7 +27,7 @@ def test_public_names_are_sorted_unique_and_importable():
     assert names == sorted(set(names))
     assert all(getattr(gliclass_rerank.examples, name).__name__ == name for name in names)
     assert dir(gliclass_rerank.examples) == names
-    with pytest.raises(AttributeError, match=r"module 'gliclass_rerank\.rac' has no attribute 'Nonsense'"):
+    with pytest.raises(AttributeError, match=r"module 'gliclass_rerank\.examples' has no attribute 'Nonsense'"):
         _ = gliclass_rerank.examples.Nonsense
 
 
