@@ -21,6 +21,8 @@ _Choice = TypeVar("_Choice", bound="str | None")
 
 # Of JSON: far more than anybody writes, and far from what exhausts Python's stack.
 MAX_NESTING: Final = 100
+# A message that names a file is of use with the whole path.
+_LONGEST_PATH: Final = 240
 
 
 @contextmanager
@@ -150,8 +152,9 @@ def nesting(value: object) -> int:
 
 
 def named(path: object) -> str:
-    """A path or a name for a message, at most 80 characters of it."""
-    return listed([str(path)])[1:-1]
+    """A path or a name for a message, on one line; one that no user would call a path is cut."""
+    text = str(path)
+    return text if len(text) <= _LONGEST_PATH and text.isprintable() else listed([text])[1:-1]
 
 
 def as_number(value: object) -> float | None:

@@ -1,34 +1,32 @@
-"""Batches filled up to few numbers of tokens, for libraries that prepare themselves for each number that they meet.
-
-What oneDNN has prepared is kept: torch's bfloat16 by up to a thousand preparations of nearly a MiB each, while float32
-needs none. In openvino preparing takes longer (in int8 half a batch's time) than a few tokens more.
-"""
+"""Layers that compute with filled up inputs (`model/bucketing.py`)."""
 
 from __future__ import annotations
 
+from typing import Final
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_FEW_TOKENS = 128
-_STEP, _STEP_OF_FEW = 128, 32
+from gliclass_rerank.model.bucketing import filling
+
+# By name: the second is transformers', which is not imported for it.
+_ACTIVATIONS: Final = frozenset(("GELU", "GELUActivation"))
 
 
-def filling(num_tokens: int) -> int:
-    """How many tokens a batch lacks to a number of which there are few."""
-    return -num_tokens % (_STEP_OF_FEW if num_tokens <= _FEW_TOKENS else _STEP)
-
-
-def fill_linear_layers(module: nn.Module) -> None:
-    """Let the linear layers below a module compute with filled up inputs; what they return is as before.
+def fill_layers(module: nn.Module) -> None:
+    """Let what oneDNN computes below a module, linear layers and GELU, see few shapes; what they return is as before.
 
     Args:
-        module: Its linear layers are replaced; weights, and the names of all, stay.
+        module: Its layers are replaced; weights, and the names of all, stay.
     """
     for name, child in module.named_children():
         if type(child) is nn.Linear:  # others may have a `forward` of their own
             setattr(module, name, _FilledLinear(child))
+        elif type(child).__name__ in _ACTIVATIONS:
+            setattr(module, name, _FilledActivation(child))
         else:
-            fill_linear_layers(child)
+            fill_layers(child)
 
 
 class _FilledLinear(nn.Linear):
@@ -46,3 +44,26 @@ class _FilledLinear(nn.Linear):
             return super().forward(states)
         outputs = super().forward(functional.pad(states.reshape(num_tokens, -1), (0, 0, 0, missing)))
         return outputs[:num_tokens].view(*states.shape[:-1], -1)
+
+
+class _FilledActivation(nn.Module):
+    """What another module computes of each number by itself."""
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def forward(self, states: Tensor) -> Tensor:
+        num_tokens, width = states.shape[:-1].numel(), states.shape[-1]
+        filled = num_tokens + filling(num_tokens)
+        outputs: Tensor = self.activation(_filled(states.reshape(num_tokens, width), filled))
+        return outputs[:num_tokens].view(states.shape)
+
+
+def _filled(rows: Tensor, num_rows: int) -> Tensor:
+    """The rows with others behind them, whatever is in these."""
+    end = rows.storage_offset() + num_rows * rows.shape[1]
+    if rows.is_contiguous() and end * rows.element_size() <= rows.untyped_storage().nbytes():
+        # A filled linear layer's output, whose storage goes on.
+        return torch.as_strided(rows, (num_rows, rows.shape[1]), (rows.shape[1], 1))
+    return functional.pad(rows, (0, 0, 0, num_rows - rows.shape[0]))

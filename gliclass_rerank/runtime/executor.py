@@ -22,7 +22,7 @@ from gliclass_rerank.model.backbones.interface import LayerRunner
 from gliclass_rerank.model.batch import Collator, LayerStates, length_groups
 from gliclass_rerank.model.head import ScoringHead
 from gliclass_rerank.prompt.planner import RequestT, TokenPlan
-from gliclass_rerank.runtime.bucketing import fill_linear_layers
+from gliclass_rerank.runtime.bucketing import fill_layers
 from gliclass_rerank.runtime.foreign_errors import as_backend_error, backend_error
 from gliclass_rerank.runtime.passage_cache import PassageCache
 from gliclass_rerank.runtime.resolve import ResolvedRuntime
@@ -103,7 +103,7 @@ class TorchNetwork:
         for encoder in model.encoders:
             encoder.to(runtime.torch_dtype)
             if runtime.device.type == "cpu" and runtime.torch_dtype != torch.float32:
-                fill_linear_layers(encoder)
+                fill_layers(encoder)
 
     @torch.inference_mode()
     def window_logits(self, windows: Sequence[Window]) -> list[list[float]]:

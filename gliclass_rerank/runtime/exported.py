@@ -17,8 +17,8 @@ from gliclass_rerank.errors import BackendError
 from gliclass_rerank.model.backbones.interface import LayerRunner, QueryMemory
 from gliclass_rerank.model.backbones.registry import block_runner
 from gliclass_rerank.model.batch import LayerStates, TokenRows
+from gliclass_rerank.model.bucketing import filling
 from gliclass_rerank.model.config import AttentionPlan
-from gliclass_rerank.runtime.bucketing import filling
 from gliclass_rerank.runtime.cache_entry import Entry
 from gliclass_rerank.runtime.graphs.encoders import (
     LayerPlan,

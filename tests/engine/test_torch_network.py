@@ -2,7 +2,7 @@ import pytest
 import torch
 from tiny_checkpoints import BACKBONES, tiny_checkpoint
 
-from gliclass_rerank.errors import OutOfMemoryError
+from gliclass_rerank.errors import BackendError, OutOfMemoryError
 from gliclass_rerank.runtime.executor import TorchNetwork
 from gliclass_rerank.runtime.resolve import resolve_runtime
 from gliclass_rerank.types import Blocks, Window
@@ -88,6 +88,19 @@ def test_torch_running_out_of_memory_is_our_own_error(checkpoint, monkeypatch):
         backend.window_logits([window(checkpoint, 2)])
     with pytest.raises(OutOfMemoryError, match=r"^torch failed: CUDA out of memory\.$"):
         backend.block_logits(blocks(checkpoint, 3), [[0]], {}, 0)
+
+
+def test_so_is_a_cpus_and_any_other_failure_is_one_too(checkpoint, monkeypatch):
+    backend = on_cpu(checkpoint.model)
+
+    monkeypatch.setattr(checkpoint.model, "score_windows", lambda batch: torch.empty(2**60))
+    with pytest.raises(OutOfMemoryError, match=r"^torch failed: .*allocate"):
+        backend.window_logits([window(checkpoint, 2)])
+
+    monkeypatch.setattr(checkpoint.model, "score_windows", lambda batch: torch.zeros(2, 3) @ torch.zeros(2, 3))
+    with pytest.raises(BackendError, match=r"^torch failed: ") as found:
+        backend.window_logits([window(checkpoint, 2)])
+    assert not isinstance(found.value, OutOfMemoryError)
 
 
 def test_no_forward_pass_keeps_a_graph(checkpoint):

@@ -20,6 +20,7 @@ from gliclass_rerank.learn.training.questions import Question
 from gliclass_rerank.learn.training.stream import Item
 from gliclass_rerank.pipeline import build_planner
 from gliclass_rerank.prompt.layout import ScoringRequest
+from gliclass_rerank.settings import ModelSettings
 from gliclass_rerank.types import Example
 
 CPU = torch.device("cpu")
@@ -37,7 +38,7 @@ EXAMPLES = (Example("flat tire", ("patch tube",), ()), Example("rust", ("oil cha
 
 def make_batches(checkpoint):
     """Three items of different shapes, one with examples and one with a candidate of no word."""
-    planner, rng = build_planner(checkpoint, "shared_query", None, None), random.Random(3)
+    planner, rng = build_planner(checkpoint, "shared_query", ModelSettings()), random.Random(3)
     items = []
     for query, lengths, examples in (
         ("chain bell", (1, 19, 4, 4, 30), ()),

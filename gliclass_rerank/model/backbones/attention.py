@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from gliclass_rerank.model.backbones.interface import KeyValue
+from gliclass_rerank.model.bucketing import filling
+
+# Of a shared key's tokens, in half precision.
+_STEP: Final = 32
 
 
 def attend_beside(query: Tensor, shared: KeyValue, own: KeyValue, mask: Tensor | None) -> Tensor:
@@ -28,15 +34,14 @@ def attend_beside(query: Tensor, shared: KeyValue, own: KeyValue, mask: Tensor |
         FloatTensor [num_rows, num_heads, num_queries, head_dim].
     """
     (shared_key, shared_value), (own_key, own_value) = shared, own
-    num_rows, num_heads, num_queries, head_dim = query.shape
-    query = query / math.sqrt(head_dim)
-    at_once = _at_once(query) @ shared_key[0].transpose(1, 2)
-    seen = at_once.view(num_heads, num_rows, num_queries, -1).transpose(0, 1)
-    scores = torch.cat([seen, query @ own_key.transpose(-1, -2)], dim=-1)
-    weights, num_shared = masked(scores, mask).softmax(dim=-1), shared_key.shape[2]
-    from_shared = _at_once(weights[..., :num_shared]) @ shared_value[0]
-    own_part: Tensor = weights[..., num_shared:] @ own_value
-    return own_part + from_shared.view(num_heads, num_rows, num_queries, head_dim).transpose(0, 1)
+    query, num_shared = query / math.sqrt(query.shape[-1]), shared_key.shape[2]
+    is_full = query.dtype == torch.float32
+    with_shared, with_own = (_at_once, _one_by_one) if is_full else (_at_once_filled, _in_float32)
+    seen = with_shared(query, shared_key[0].transpose(1, 2))
+    scores = torch.cat([seen, with_own(query, own_key.transpose(-1, -2))], dim=-1)
+    weights = masked(scores, mask).softmax(dim=-1)
+    from_shared = with_shared(weights[..., :num_shared], shared_value[0])
+    return with_own(weights[..., num_shared:], own_value) + from_shared
 
 
 def masked(scores: Tensor, mask: Tensor | None) -> Tensor:
@@ -56,6 +61,38 @@ def masked(scores: Tensor, mask: Tensor | None) -> Tensor:
     return scores.masked_fill(~mask, lowest) if mask.dtype == torch.bool else scores + mask.clamp_min(lowest)
 
 
-def _at_once(each_row: Tensor) -> Tensor:
-    """From [num_rows, num_heads, num_queries, width] to [num_heads, num_rows * num_queries, width]."""
-    return each_row.transpose(0, 1).flatten(1, 2)
+def _at_once(each_row: Tensor, shared: Tensor) -> Tensor:
+    """The product with what all rows share.
+
+    Args:
+        each_row: FloatTensor [num_rows, num_heads, num_queries, width].
+        shared: FloatTensor [num_heads, width, num_outputs].
+
+    Returns:
+        FloatTensor [num_rows, num_heads, num_queries, num_outputs].
+    """
+    products = each_row.transpose(0, 1).flatten(1, 2) @ shared
+    return products.view(shared.shape[0], each_row.shape[0], each_row.shape[2], -1).transpose(0, 1)
+
+
+def _at_once_filled(each_row: Tensor, shared: Tensor) -> Tensor:
+    """The same in few shapes, for oneDNN, which multiplies in half precision (`model/bucketing.py`)."""
+    num_rows, num_heads, num_queries, width = each_row.shape
+    num_tokens, num_outputs = num_rows * num_queries, shared.shape[2]
+    wide = width + -width % _STEP
+    filled = each_row.new_empty(num_heads, num_tokens + filling(num_tokens), wide)
+    filled[..., width:] = 0  # the other rows are left as they are: nobody reads what becomes of them
+    rows = filled[:, :num_tokens].view(num_heads, num_rows, num_queries, wide)
+    rows[..., :width] = each_row.transpose(0, 1)
+    products = filled @ functional.pad(shared, (0, -num_outputs % _STEP, 0, wide - width))
+    found = products[:, :num_tokens, :num_outputs]
+    return found.view(num_heads, num_rows, num_queries, num_outputs).transpose(0, 1)
+
+
+def _one_by_one(left: Tensor, right: Tensor) -> Tensor:
+    return left @ right
+
+
+def _in_float32(left: Tensor, right: Tensor) -> Tensor:
+    """The product of small matrices, whose shapes are too many to be few, without oneDNN."""
+    return (left.float() @ right.float()).to(left.dtype)
