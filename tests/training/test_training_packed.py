@@ -10,7 +10,7 @@ from training_data import tiny_run
 
 from gliclass_rerank.errors import ConfigError
 from gliclass_rerank.learn.training import train
-from gliclass_rerank.learn.training.batches import Collator
+from gliclass_rerank.learn.training.batches import ItemCollator
 from gliclass_rerank.learn.training.gradients import shares
 from gliclass_rerank.learn.training.optimizer import freeze
 from gliclass_rerank.learn.training.packed import run_packed, unpackable_reason
@@ -50,7 +50,7 @@ def make_batches(checkpoint):
         question = Question(query, passages, (1.0,) + (0.0,) * (len(passages) - 1), {}, examples, "file:1")
         items.append(Item(question, planner.plan(ask, truncate_side="candidates"), 0))
     options = {"multiple": 1, "group_tokens": 64, "group_cost": 8}
-    return Collator(checkpoint.config, CPU, row_multiple=16, **options)(items)
+    return ItemCollator(checkpoint.config, CPU, row_multiple=16, **options)(items)
 
 
 def gradients_of(model, outputs):

@@ -120,7 +120,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _started(config: TrainConfig, file: int, share: int, step: int) -> subprocess.Popen[str]:
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     process = subprocess.Popen(
         [sys.executable, "-m", "gliclass_rerank.learn.training.worker"],
