@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from functools import update_wrapper
 from pathlib import Path
@@ -18,6 +18,7 @@ from gliclass_rerank.errors import ConfigError, shown
 
 if TYPE_CHECKING:
     import torch
+    from typing_extensions import Self
 
     from gliclass_rerank.examples.source import ExampleSource
     from gliclass_rerank.model.config import AttentionPlan
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _Parameters = ParamSpec("_Parameters")
 _Settings = TypeVar("_Settings")
 _Self = TypeVar("_Self")
+_Value = TypeVar("_Value")
 
 # Tokens of one forward pass. On a CPU small batches stay in the cache and need no padding; a GPU wants to be filled.
 _CPU_BATCH_TOKENS: Final = 2048
@@ -83,6 +85,21 @@ class ModelSettings:
     """Whether an example may have the very text that is asked about, whatever the case and white space. Its judgements
     give the answer away: right when they are to be repeated, wrong when measuring."""
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:  # Any: values of all types
+        """Settings from a mapping.
+
+        Args:
+            given: Values by name; former names give a DeprecationWarning.
+
+        Returns:
+            The settings.
+
+        Raises:
+            ConfigError: A setting is there under two names.
+        """
+        return cls(**current_names(given, stacklevel=3))
+
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values of all types
         """The fields that differ from their defaults, as JSON values.
 
@@ -139,6 +156,28 @@ def plain_store(store: object) -> str | None:
     )
 
 
+def current_names(given: Mapping[str, _Value], *, stacklevel: int) -> dict[str, _Value]:
+    """Settings under their names of today; a former name gives a DeprecationWarning.
+
+    Args:
+        given: Values by name; unknown names stay.
+        stacklevel: Whom the warning blames, as for `warnings.warn`; 2 is the caller of this.
+
+    Returns:
+        A new dict, in the same order.
+
+    Raises:
+        ConfigError: A setting is there under both names.
+    """
+    for old in given:
+        if (new := _RENAMED.get(old)) is None:
+            continue
+        if new in given:
+            raise ConfigError(f"`{old}` is called `{new}` now; pass one of them, got both")
+        warnings.warn(f"`{old}` is called `{new}` now", DeprecationWarning, stacklevel=stacklevel)
+    return {_RENAMED.get(name, name): value for name, value in given.items()}
+
+
 def taking(
     settings: Callable[_Parameters, _Settings],
 ) -> Callable[[Callable[[_Self, _Settings], None]], Callable[Concatenate[_Self, _Parameters], None]]:
@@ -153,10 +192,8 @@ def taking(
 
     def decorated(init: Callable[[_Self, _Settings], None]) -> Callable[Concatenate[_Self, _Parameters], None]:
         def __init__(self: _Self, /, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> None:  # noqa: N807
-            for old in kwargs.keys() & _RENAMED.keys():
-                warnings.warn(f"`{old}` is called `{_RENAMED[old]}` now", DeprecationWarning, stacklevel=2)
-                kwargs[_RENAMED[old]] = kwargs.pop(old)
-            init(self, settings(*args, **kwargs))
+            named = current_names(kwargs, stacklevel=3)
+            init(self, settings(*args, **named))  # type: ignore[arg-type] # the same values
 
         update_wrapper(__init__, init)
         parameters = list(inspect.signature(settings).parameters.values())

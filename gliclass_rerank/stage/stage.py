@@ -39,7 +39,7 @@ from gliclass_rerank.errors import (
 )
 from gliclass_rerank.examples.forks import ForkedLock
 from gliclass_rerank.examples.source import checked_store
-from gliclass_rerank.settings import RerankerSettings, taking
+from gliclass_rerank.settings import RerankerSettings, current_names, taking
 from gliclass_rerank.stage.fusion import Fusion, reciprocal_rank, weighted
 from gliclass_rerank.types import Example, StageHit, StageRanking
 
@@ -334,6 +334,7 @@ def _source(
         known = [each.name for each in fields(RerankerSettings)]
         with of_settings(), reading("`reranker`"):
             settings = dict(reranker)  # type: ignore[arg-type] # a mapping
+            settings = current_names(settings, stacklevel=5)  # as if its owner had passed them to the stage
             unknown = [str(name) for name in settings if name not in known]
         if unknown:
             raise ConfigError(f"`reranker` may have the settings {listed(known)}, got {listed(unknown)}")
