@@ -130,6 +130,11 @@ class RerankerSettings(ModelSettings):
     """Folder that `precompute` wrote: passages in it start at the layer it was made for, others are computed as ever.
     Needs the checkpoint it was made by and the plan `"shared_query"`."""
 
+    def loading(self) -> dict[str, Any]:  # Any: values of all types
+        """Arguments for a `Reranker`: its settings that differ from their defaults, without those of a subclass."""
+        values = {each.name: getattr(self, each.name) for each in fields(RerankerSettings)}
+        return {each.name: values[each.name] for each in fields(RerankerSettings) if values[each.name] != each.default}
+
 
 def default_batch_tokens(*, on_cpu: bool) -> int:
     """Tokens of one forward pass, padding included, where nobody says otherwise."""

@@ -56,7 +56,7 @@ class AdapterConformance(ABC):
     cutoff: ClassVar[str] = "top_n"
 
     @abstractmethod
-    def build(self, **settings: Any) -> Adapter:
+    def build(self, **settings: object) -> Adapter:
         """Build an adapter; the settings are `RerankStage`'s, but for the cut-off's name."""
 
     @abstractmethod
@@ -69,11 +69,13 @@ class AdapterConformance(ABC):
         """
 
     @abstractmethod
-    def run(self, adapter: Adapter, query: str, documents: list[Document], **overrides: Any) -> list[Document]:
+    def run(self, adapter: Adapter, query: str, documents: list[Document], **overrides: object) -> list[Document]:
         """Rerank; `overrides` are the per-call cut-off and `score_threshold`."""
 
     @abstractmethod
-    async def arun(self, adapter: Adapter, query: str, documents: list[Document], **overrides: Any) -> list[Document]:
+    async def arun(
+        self, adapter: Adapter, query: str, documents: list[Document], **overrides: object
+    ) -> list[Document]:
         """`run`, asynchronously."""
 
     @abstractmethod
@@ -100,7 +102,7 @@ class AdapterConformance(ABC):
         """What the retriever found, in the framework's documents."""
         return self.documents(PASSAGES, RETRIEVAL_SCORES, METADATA)
 
-    def ready(self, **settings: Any) -> Adapter:
+    def ready(self, **settings: object) -> Adapter:
         """An adapter over the shared model."""
         return self.build(reranker=shared_reranker(), **settings)
 

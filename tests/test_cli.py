@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -105,7 +104,7 @@ def test_rank_json_prints_one_object(fake_reranker, passages, capsys):
 
 def test_rank_hands_the_model_options_on(fake_reranker, passages, capsys):
     options = {"model": "folder", "device": "cpu", "plan": "joint", "backend": "onnx", "dtype": "int8", "threads": 2}
-    options |= {"passage_cache": Path("cache"), "revision": "abc"}
+    options |= {"passage_cache": "cache", "revision": "abc", "batch_tokens": 64, "num_examples": 2}
     arguments = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     assert cli.main(["rank", "--query", "chain", "--passages", passages, *arguments]) == 0
     assert fake_reranker.settings == options
@@ -258,7 +257,7 @@ def test_optimize_exports_a_model_once(capsys, tiny_folders, tmp_path, monkeypat
     assert cli.main(command) == cli.main(command) == 0
 
     (entry,) = (tmp_path / "graphs").iterdir()
-    assert sorted(path.name for path in entry.iterdir()) == ["passage.onnx", "query.onnx"]
+    assert sorted(path.name for path in entry.iterdir()) == ["entry.json", "passage.onnx", "query.onnx"]
     assert capsys.readouterr().out == f"exported for onnx in int8 to {tmp_path / 'graphs'}\n" * 2
 
 

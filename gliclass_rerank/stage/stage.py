@@ -85,11 +85,6 @@ class StageSettings(RerankerSettings):
     report_truncation: bool = False
     """Whether `notes` reports how many tokens were cut."""
 
-    def loading(self) -> dict[str, Any]:  # Any: values of all types
-        """The reranker's settings that differ from their defaults."""
-        named = {each.name: getattr(self, each.name) for each in fields(RerankerSettings)}
-        return {each.name: named[each.name] for each in fields(RerankerSettings) if named[each.name] != each.default}
-
 
 class RerankStage:
     """Reranks what a retriever found, with a policy for everything that a pipeline can meet.
