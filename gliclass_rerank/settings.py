@@ -18,7 +18,6 @@ from gliclass_rerank.errors import ConfigError, shown
 
 if TYPE_CHECKING:
     import torch
-    from typing_extensions import Self
 
     from gliclass_rerank.examples.source import ExampleSource
     from gliclass_rerank.model.config import AttentionPlan
@@ -85,20 +84,20 @@ class ModelSettings:
     """Whether an example may have the very text that is asked about, whatever the case and white space. Its judgements
     give the answer away: right when they are to be repeated, wrong when measuring."""
 
-    @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Self:  # Any: values of all types
-        """Settings from a mapping.
+    @staticmethod
+    def renamed(given: Mapping[str, _Value]) -> dict[str, _Value]:
+        """Settings under their names of today; a former name gives a DeprecationWarning.
 
         Args:
-            given: Values by name; former names give a DeprecationWarning.
+            given: Values by name; unknown names stay.
 
         Returns:
-            The settings.
+            A new dict, in the same order.
 
         Raises:
-            ConfigError: A setting is there under two names.
+            ConfigError: A setting is there under both names.
         """
-        return cls(**current_names(given, stacklevel=3))
+        return current_names(given, stacklevel=3)
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values of all types
         """The fields that differ from their defaults, as JSON values.
@@ -162,18 +161,7 @@ def plain_store(store: object) -> str | None:
 
 
 def current_names(given: Mapping[str, _Value], *, stacklevel: int) -> dict[str, _Value]:
-    """Settings under their names of today; a former name gives a DeprecationWarning.
-
-    Args:
-        given: Values by name; unknown names stay.
-        stacklevel: Whom the warning blames, as for `warnings.warn`; 2 is the caller of this.
-
-    Returns:
-        A new dict, in the same order.
-
-    Raises:
-        ConfigError: A setting is there under both names.
-    """
+    """See `ModelSettings.renamed`; `stacklevel` is that of `warnings.warn`, in which 2 is the caller of this."""
     for old in given:
         if (new := _RENAMED.get(old)) is None:
             continue
