@@ -1,4 +1,7 @@
-"""Refusals of odd values: whatever a caller's object does when it is looked at, one short sentence comes of it."""
+"""Refusals of odd values: whatever a caller's object does when it is looked at, one short sentence comes of it.
+
+The adapters share no package but the core, and use its public names only: each has this file, and a test compares them.
+"""
 
 from __future__ import annotations
 
