@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from functools import cache
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any, ClassVar, Final
 
 import pytest
@@ -108,6 +108,10 @@ class AdapterConformance(ABC):
     @abstractmethod
     def reload(self, adapter: Adapter) -> Adapter:
         """Serialise the adapter in the framework's own way and load it again."""
+
+    def parameters(self) -> Mapping[str, Parameter]:
+        """What the constructor takes; that of a metaclass says nothing."""
+        return signature(type(self.build())).parameters
 
     def setting(self, adapter: Adapter, name: str) -> object:
         """A setting that the adapter was built with; an attribute of the setting's name unless this says otherwise."""
@@ -286,8 +290,7 @@ class AdapterConformance(ABC):
             assert [self.score(document) for document in ranked] == [self.score(document) for document in found[:3]]
 
     def test_every_setting_of_the_stage_is_the_adapters_under_its_name_and_with_its_default(self) -> None:
-        parameters = signature(type(self.build())).parameters
-        ours = {name: parameter.default for name, parameter in parameters.items()}
+        ours = {name: parameter.default for name, parameter in self.parameters().items()}
         # The cut-off alone has the framework's name.
         stages = {{"top_k": self.cutoff}.get(each.name, each.name): each.default for each in fields(StageSettings)}
         assert {name: ours.get(name, "missing") for name in stages} == stages

@@ -86,7 +86,7 @@ def test_what_is_no_document_is_refused_by_its_index(ready, documents):
 
 
 def test_a_text_is_no_list_of_documents(ready):
-    with pytest.raises(InputError, match="`documents` must be a list of documents, got 'Oil it.'"):
+    with pytest.raises(InputError, match=r"`documents` must be a list of documents, got 'Oil it\.'"):
         ready().rerank("Oil it.", QUERY)
 
 
