@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gliclass_rerank._imports import lazy_names
+from gliclass_rerank._imports import MovedModules, lazy_names
 from gliclass_rerank._version import __version__
 
 if TYPE_CHECKING:
@@ -24,12 +24,23 @@ if TYPE_CHECKING:
         WindowOverflowError,
     )
     from gliclass_rerank.reranker import Reranker
+    from gliclass_rerank.settings import RerankerSettings
     from gliclass_rerank.stage import RerankStage
-    from gliclass_rerank.types import Example, Hit, LabelScore, Ranking, StageHit, StageRanking, Truncation
+    from gliclass_rerank.types import (
+        Classification,
+        Example,
+        Hit,
+        LabelScore,
+        Ranking,
+        StageHit,
+        StageRanking,
+        Truncation,
+    )
 
 __all__ = [
     "BackendError",
     "CheckpointError",
+    "Classification",
     "ConfigError",
     "DataError",
     "Example",
@@ -42,6 +53,7 @@ __all__ = [
     "Ranking",
     "RerankStage",
     "Reranker",
+    "RerankerSettings",
     "StageHit",
     "StageRanking",
     "Truncation",
@@ -53,8 +65,31 @@ __all__ = [
 _HOMES = {
     "Reranker": "reranker",
     "ZeroShotClassifier": "classifier",
+    "RerankerSettings": "settings",
     "RerankStage": "stage",
-    **dict.fromkeys(("Example", "Hit", "LabelScore", "Ranking", "StageHit", "StageRanking", "Truncation"), "types"),
+    **dict.fromkeys(
+        ("Classification", "Example", "Hit", "LabelScore", "Ranking", "StageHit", "StageRanking", "Truncation"), "types"
+    ),
 }
+
+# Module names of version 0.1, which work until the next release; what was inside a package has moved with it.
+_MOVED = {
+    "assemble": "learn.assemble",
+    "classify": "classifier",
+    "evaluation": "learn.evaluation",
+    "evaluation_adapters": "learn.evaluation.adapters",
+    "mining": "learn.data",
+    "mining.command": "learn.data.mining_command",
+    "mining.pool": "learn.data.passage_pool",
+    "preparation": "learn.data",
+    "preparation.command": "learn.data.rac_command",
+    "preparation.pool": "learn.data.example_pool",
+    "rac": "examples",
+    "rerank": "reranker",
+    "runtimes": "text_models",
+    "training": "learn.training",
+}
+
+MovedModules(__name__, _MOVED).install()
 
 __getattr__, __dir__ = lazy_names(__name__, __all__, _HOMES, otherwise="errors")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
 
 from gliclass_rerank.cascade import Cascade
+from gliclass_rerank.checks import checked_texts
 from gliclass_rerank.examples.retrieval import Retrieval
 from gliclass_rerank.examples.source import ExampleSource
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.pipeline import Pipeline
 from gliclass_rerank.runtime.resolve import ResolvedRuntime
 from gliclass_rerank.settings import ModelSettings
+from gliclass_rerank.types import Example
 
 _Model = TypeVar("_Model", bound="LoadedModel")
 
@@ -90,6 +92,21 @@ class LoadedModel:
     def example_store(self) -> ExampleSource | None:
         """Where examples come from: the `ExampleStore` of the path that was given, or the source itself."""
         return self._retrieval.source
+
+    def examples_for(self, queries: Sequence[str]) -> list[tuple[Example, ...]]:
+        """Find the examples that are shown beside queries, or beside texts to classify.
+
+        Args:
+            queries: What is searched for, or classified.
+
+        Returns:
+            For each of them its examples, most similar first; none without a store.
+
+        Raises:
+            InputError: Not a list of strings.
+            BackendError: The store failed.
+        """
+        return self._retrieval.shown(checked_texts("queries", queries))
 
 
 def _rebuilt(kind: type[_Model], settings: dict[str, Any]) -> _Model:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, get_args
 
 from gliclass_rerank.base import LoadedModel
+from gliclass_rerank.calls.background import in_background
 from gliclass_rerank.calls.forks import in_sound_thread
 from gliclass_rerank.checks import (
     checked_choice,
@@ -22,11 +23,11 @@ from gliclass_rerank.checks import (
 )
 from gliclass_rerank.errors import InputError
 from gliclass_rerank.examples.retrieval import Examples
-from gliclass_rerank.pipeline import Pipeline, probabilities
+from gliclass_rerank.pipeline import Pipeline, Scored, probabilities
 from gliclass_rerank.prompt.examples import ExampleFormat
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.settings import ModelSettings, taking
-from gliclass_rerank.types import LabelScore
+from gliclass_rerank.types import Classification, Example, LabelScore, Truncation
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ class ZeroShotClassifier(LoadedModel):
     """Classifies texts with a GLiClass checkpoint.
 
     One instance holds one model, does not change after construction and may be shared by any number of threads. Long
-    texts are cut at the window's end, labels never; a cut is logged as a warning. Labels that take more than half of
-    the window beside a long text are spread over several windows.
+    texts are cut at the window's end, labels never; `classify` reports a cut, the others log it as a warning. Labels
+    that take more than half of the window beside a long text are spread over several windows.
 
     Args:
         settings: The fields of `ModelSettings`, by name; the first one, `model`, by position too.
@@ -85,9 +86,12 @@ class ZeroShotClassifier(LoadedModel):
             BackendError: The forward pass or the store failed.
         """
         texts, label_sets = [checked_text("`text`", text)], [flatten_labels(labels)]
-        return self._score(self._requests(texts, label_sets, prompt, examples, example_format))[0]
+        requests = self._requests(texts, label_sets, prompt, examples, example_format)
+        (scored,) = self._pipeline.score(requests, truncate_side="text")
+        _log_cuts(0, scored.plan.text_truncation, scored.plan.truncated_examples)
+        return scored.logits
 
-    def __call__(
+    def classify(
         self,
         texts: str | Sequence[str],
         labels: Labels | Sequence[Labels],
@@ -97,7 +101,7 @@ class ZeroShotClassifier(LoadedModel):
         prompt: str | None = None,
         examples: Examples | None = None,
         example_format: ExampleFormat | None = None,
-    ) -> list[list[LabelScore]]:
+    ) -> list[Classification]:
         """Classify texts.
 
         Args:
@@ -111,10 +115,13 @@ class ZeroShotClassifier(LoadedModel):
             example_format: As for `logits`.
 
         Returns:
-            One list a text, also for a single text; labels in the caller's order. No labels give an empty list.
+            One classification a text, also for a single text; labels in the caller's order, and what was cut. No labels
+            give an empty one.
 
         Raises:
             InputError: An argument of the wrong type, or a threshold outside [0, 1].
+            WindowOverflowError: Prompt, examples and a label leave no room for a text.
+            BackendError: The forward pass or the store failed.
         """
         threshold = checked_share("threshold", threshold)
         multi_label = checked_flag("multi_label", multi_label)
@@ -122,7 +129,79 @@ class ZeroShotClassifier(LoadedModel):
         label_sets = _label_sets(labels, len(batch))
         requests = self._requests(batch, label_sets, prompt, examples, example_format)
         choose = partial(_above, threshold) if multi_label else _best
-        return [choose(logits, flat) for logits, flat in zip(self._score(requests), label_sets, strict=True)]
+        scored = self._pipeline.score(requests, truncate_side="text")
+        return [
+            _classification(number, each, choose(each.logits, request.candidates), request.examples)
+            for number, (each, request) in enumerate(zip(scored, requests, strict=True))
+        ]
+
+    async def aclassify(
+        self,
+        texts: str | Sequence[str],
+        labels: Labels | Sequence[Labels],
+        threshold: float = 0.5,
+        multi_label: bool = True,
+        *,
+        prompt: str | None = None,
+        examples: Examples | None = None,
+        example_format: ExampleFormat | None = None,
+    ) -> list[Classification]:
+        """`classify` in one of a few worker threads, so that the event loop is never blocked.
+
+        Args:
+            texts: As for `classify`.
+            labels: As for `classify`.
+            threshold: As for `classify`.
+            multi_label: As for `classify`.
+            prompt: As for `classify`.
+            examples: As for `classify`.
+            example_format: As for `classify`.
+
+        Returns:
+            As for `classify`.
+        """
+        return await in_background(
+            self.classify,
+            texts,
+            labels,
+            threshold,
+            multi_label,
+            prompt=prompt,
+            examples=examples,
+            example_format=example_format,
+        )
+
+    def __call__(
+        self,
+        texts: str | Sequence[str],
+        labels: Labels | Sequence[Labels],
+        threshold: float = 0.5,
+        multi_label: bool = True,
+        *,
+        prompt: str | None = None,
+        examples: Examples | None = None,
+        example_format: ExampleFormat | None = None,
+    ) -> list[list[LabelScore]]:
+        """`classify` as plain lists; what was cut is logged as a warning.
+
+        Args:
+            texts: As for `classify`.
+            labels: As for `classify`.
+            threshold: As for `classify`.
+            multi_label: As for `classify`.
+            prompt: As for `classify`.
+            examples: As for `classify`.
+            example_format: As for `classify`.
+
+        Returns:
+            One list a text, also for a single text; labels in the caller's order. No labels give an empty list.
+        """
+        found = self.classify(
+            texts, labels, threshold, multi_label, prompt=prompt, examples=examples, example_format=example_format
+        )
+        for number, each in enumerate(found):
+            _log_cuts(number, each.truncated, each.truncated_examples)
+        return [list(each) for each in found]
 
     def _requests(
         self,
@@ -139,16 +218,6 @@ class ZeroShotClassifier(LoadedModel):
             ScoringRequest(text, labels, prompt=description, examples=shown, example_format=example_format)
             for text, labels, shown in zip(texts, label_sets, self._retrieval.shown(texts, examples), strict=True)
         ]
-
-    def _score(self, requests: Sequence[ScoringRequest]) -> list[list[float]]:
-        scored = self._pipeline.score(requests, truncate_side="text")
-        for number, each in enumerate(scored):
-            if (cut := each.plan.text_truncation) is not None:
-                logger.warning("text %d lost %d of its %d tokens", number, cut.num_lost, cut.num_tokens)
-            for cut in each.plan.truncated_examples:
-                message = "example %d of text %d lost %d of its %d tokens"
-                logger.warning(message, cut.index, number, cut.num_lost, cut.num_tokens)
-        return [each.logits for each in scored]
 
 
 def flatten_labels(labels: Labels) -> tuple[str, ...]:
@@ -205,3 +274,23 @@ def _best(logits: Sequence[float], labels: Sequence[str]) -> list[LabelScore]:
     best = max(range(len(labels)), key=lambda index: (logits[index], -index))
     total = math.fsum(math.exp(logit - logits[best]) for logit in logits)
     return [LabelScore(labels[best], 1 / total, best)]
+
+
+def _classification(
+    number: int, scored: Scored, labels: Sequence[LabelScore], examples: tuple[Example, ...]
+) -> Classification:
+    cut = scored.plan.text_truncation
+    return Classification(
+        hits=tuple(labels),
+        truncated=None if cut is None else Truncation(number, cut.num_tokens, cut.num_lost),
+        truncated_examples=scored.plan.truncated_examples,
+        examples=examples,
+    )
+
+
+def _log_cuts(number: int, text: Truncation | None, examples: Sequence[Truncation]) -> None:
+    if text is not None:
+        logger.warning("text %d lost %d of its %d tokens", number, text.num_lost, text.num_tokens)
+    for cut in examples:
+        message = "example %d of text %d lost %d of its %d tokens"
+        logger.warning(message, cut.index, number, cut.num_lost, cut.num_tokens)

@@ -192,21 +192,6 @@ class Reranker(LoadedModel):
             raise InputError(f"`passages` must hold strings, got {shown(passages)}")
         return self._pipeline.precompute(passages, folder, dtype=dtype, on_computed=on_computed)
 
-    def examples_for(self, queries: Sequence[str]) -> list[tuple[Example, ...]]:
-        """Find the examples that `rank` shows beside queries.
-
-        Args:
-            queries: What is searched for.
-
-        Returns:
-            For each query its examples, most similar first; none without a store.
-
-        Raises:
-            InputError: Not a list of strings.
-            BackendError: The store failed.
-        """
-        return self._retrieval.shown(checked_texts("queries", queries))
-
     def feedback(
         self,
         query: str,

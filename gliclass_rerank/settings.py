@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from difflib import get_close_matches
 from functools import update_wrapper
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _Parameters = ParamSpec("_Parameters")
 _Settings = TypeVar("_Settings")
 _Self = TypeVar("_Self")
+_Value = TypeVar("_Value")
 
 # Tokens of one forward pass. On a CPU small batches stay in the cache and need no padding; a GPU wants to be filled.
 _CPU_BATCH_TOKENS: Final = 2048
@@ -84,6 +85,21 @@ class ModelSettings:
     """Whether an example may have the very text that is asked about, whatever the case and white space. Its judgements
     give the answer away: right when they are to be repeated, wrong when measuring."""
 
+    @staticmethod
+    def renamed(given: Mapping[str, _Value]) -> dict[str, _Value]:
+        """Settings under their names of today; a former name gives a DeprecationWarning.
+
+        Args:
+            given: Values by name; unknown names stay.
+
+        Returns:
+            A new dict, in the same order.
+
+        Raises:
+            ConfigError: A setting is there under both names.
+        """
+        return current_names(given, stacklevel=3)
+
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values of all types
         """The fields that differ from their defaults, as JSON values.
 
@@ -114,6 +130,11 @@ class RerankerSettings(ModelSettings):
     """Folder that `precompute` wrote: passages in it start at the layer it was made for, others are computed as ever.
     Needs the checkpoint it was made by and the plan `"shared_query"`."""
 
+    def loading(self) -> dict[str, Any]:  # Any: values of all types
+        """Arguments for a `Reranker`: its settings that differ from their defaults, without those of a subclass."""
+        values = {each.name: getattr(self, each.name) for each in fields(RerankerSettings)}
+        return {each.name: values[each.name] for each in fields(RerankerSettings) if values[each.name] != each.default}
+
 
 def default_batch_tokens(*, on_cpu: bool) -> int:
     """Tokens of one forward pass, padding included, where nobody says otherwise."""
@@ -140,6 +161,17 @@ def plain_store(store: object) -> str | None:
     )
 
 
+def current_names(given: Mapping[str, _Value], *, stacklevel: int) -> dict[str, _Value]:
+    """See `ModelSettings.renamed`; `stacklevel` is that of `warnings.warn`, in which 2 is the caller of this."""
+    for old in given:
+        if (new := _RENAMED.get(old)) is None:
+            continue
+        if new in given:
+            raise ConfigError(f"`{old}` is called `{new}` now; pass one of them, got both")
+        warnings.warn(f"`{old}` is called `{new}` now", DeprecationWarning, stacklevel=stacklevel)
+    return {_RENAMED.get(name, name): value for name, value in given.items()}
+
+
 def taking(
     settings: Callable[_Parameters, _Settings],
 ) -> Callable[[Callable[[_Self, _Settings], None]], Callable[Concatenate[_Self, _Parameters], None]]:
@@ -154,14 +186,12 @@ def taking(
 
     def decorated(init: Callable[[_Self, _Settings], None]) -> Callable[Concatenate[_Self, _Parameters], None]:
         def __init__(self: _Self, /, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> None:  # noqa: N807
-            for old in kwargs.keys() & _RENAMED.keys():
-                warnings.warn(f"`{old}` is called `{_RENAMED[old]}` now", DeprecationWarning, stacklevel=2)
-                kwargs[_RENAMED[old]] = kwargs.pop(old)
-            for unknown in kwargs.keys() - known:
+            named = current_names(kwargs, stacklevel=3)
+            for unknown in named.keys() - known:
                 near = get_close_matches(unknown, known, n=1)
                 hint = f"; did you mean `{near[0]}`?" if near else ""
                 raise TypeError(f"{type(self).__name__}() has no setting {shown(unknown)}{hint}")
-            init(self, settings(*args, **kwargs))
+            init(self, settings(*args, **named))  # type: ignore[arg-type] # the same values
 
         update_wrapper(__init__, init)
         parameters = list(inspect.signature(settings).parameters.values())

@@ -6,17 +6,23 @@ Subclass `AdapterConformance` in a test module under a name that starts with `Te
 from __future__ import annotations
 
 import asyncio
+import copy
 import pickle
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from functools import cache
+from inspect import Parameter, signature
 from typing import Any, ClassVar, Final
 
 import pytest
 
 from gliclass_rerank.errors import GLiClassRerankError
 from gliclass_rerank.reranker import Reranker
+from gliclass_rerank.settings import RerankerSettings
+from gliclass_rerank.stage.stage import StageSettings
 
 # Any stands for the framework's own classes throughout.
 Document = Any
@@ -37,7 +43,12 @@ PASSAGES: Final = (
 )
 RETRIEVAL_SCORES: Final = (9.0, 8.5, 8.0, 7.5, 7.0, 6.5, 6.0, 5.5, 5.0)
 METADATA: Final = {"source": "handbook", "nested": {"tags": ["bicycle", "care"]}}
+_OTHER_VALUES: Final = {"int": 7, "float": 0.25, "bool": True}
 _MISSING_MODEL: Final = "./no-such-folder/no-such-model"
+# One of each setting of a `Reranker`, none of which is the default.
+_OTHER_SETTINGS: Final = {
+    each.name: _OTHER_VALUES.get(str(each.type).partition(" ")[0], "torch") for each in fields(RerankerSettings)
+} | {"device": "cpu"}
 
 
 @cache
@@ -56,7 +67,7 @@ class AdapterConformance(ABC):
     cutoff: ClassVar[str] = "top_n"
 
     @abstractmethod
-    def build(self, **settings: Any) -> Adapter:
+    def build(self, **settings: object) -> Adapter:
         """Build an adapter; the settings are `RerankStage`'s, but for the cut-off's name."""
 
     @abstractmethod
@@ -69,11 +80,13 @@ class AdapterConformance(ABC):
         """
 
     @abstractmethod
-    def run(self, adapter: Adapter, query: str, documents: list[Document], **overrides: Any) -> list[Document]:
+    def run(self, adapter: Adapter, query: str, documents: list[Document], **overrides: object) -> list[Document]:
         """Rerank; `overrides` are the per-call cut-off and `score_threshold`."""
 
     @abstractmethod
-    async def arun(self, adapter: Adapter, query: str, documents: list[Document], **overrides: Any) -> list[Document]:
+    async def arun(
+        self, adapter: Adapter, query: str, documents: list[Document], **overrides: object
+    ) -> list[Document]:
         """`run`, asynchronously."""
 
     @abstractmethod
@@ -96,11 +109,19 @@ class AdapterConformance(ABC):
     def reload(self, adapter: Adapter) -> Adapter:
         """Serialise the adapter in the framework's own way and load it again."""
 
+    def parameters(self) -> Mapping[str, Parameter]:
+        """What the constructor takes; that of a metaclass says nothing."""
+        return signature(type(self.build())).parameters
+
+    def setting(self, adapter: Adapter, name: str) -> object:
+        """A setting that the adapter was built with; an attribute of the setting's name unless this says otherwise."""
+        return getattr(adapter, name)
+
     def found(self) -> list[Document]:
         """What the retriever found, in the framework's documents."""
         return self.documents(PASSAGES, RETRIEVAL_SCORES, METADATA)
 
-    def ready(self, **settings: Any) -> Adapter:
+    def ready(self, **settings: object) -> Adapter:
         """An adapter over the shared model."""
         return self.build(reranker=shared_reranker(), **settings)
 
@@ -267,6 +288,33 @@ class AdapterConformance(ABC):
             assert self.positions(ranked) == [0, 1, 2]
             assert all("no-such-model" in self.metadata(document)["rerank_error"] for document in ranked)
             assert [self.score(document) for document in ranked] == [self.score(document) for document in found[:3]]
+
+    def test_every_setting_of_the_stage_is_the_adapters_under_its_name_and_with_its_default(self) -> None:
+        ours = {name: parameter.default for name, parameter in self.parameters().items()}
+        # The cut-off alone has the framework's name.
+        stages = {{"top_k": self.cutoff}.get(each.name, each.name): each.default for each in fields(StageSettings)}
+        assert {name: ours.get(name, "missing") for name in stages} == stages
+
+    def test_every_setting_of_the_reranker_reaches_it(self) -> None:
+        for name, value in _OTHER_SETTINGS.items():
+            with pytest.raises(ValueError, match=f"`reranker` or `{name}`, not both"):
+                self.ready(**{name: value})
+
+    def test_every_setting_of_the_reranker_is_serialised(self) -> None:
+        adapter = self.build(**_OTHER_SETTINGS)
+        kept = {name: self.setting(adapter, name) for name in _OTHER_SETTINGS}
+        assert {name: value for name, value in kept.items() if name != "device"} == {
+            name: value for name, value in _OTHER_SETTINGS.items() if name != "device"
+        }
+        for again in (self.reload(adapter), pickle.loads(pickle.dumps(adapter)), copy.deepcopy(adapter)):
+            assert {name: self.setting(again, name) for name in _OTHER_SETTINGS} == kept
+
+    def test_former_names_of_the_rerankers_settings_are_read_and_never_written(self) -> None:
+        with pytest.warns(DeprecationWarning, match="`example_similarity` is called `min_example_similarity` now"):
+            adapter = self.build(reranker={"device": "cpu", "example_similarity": 0.25})
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)
+            assert len(self.run(self.reload(adapter), QUERY, self.found())) == len(PASSAGES)
 
     def test_an_unknown_setting_is_refused(self) -> None:
         with pytest.raises((ValueError, TypeError), match="topn"):

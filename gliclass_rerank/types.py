@@ -1,7 +1,7 @@
 """Frozen values that cross module borders; no torch, no tokenizer.
 
-The public ones are `Hit`, `Truncation`, `Ranking`, `StageHit`, `StageRanking`, `LabelScore` and `Example`. `Window`
-and `Blocks` carry token ids from `inputs/` to the model: the border where text ends.
+The public ones are `Hit`, `Truncation`, `Ranking`, `StageHit`, `StageRanking`, `LabelScore`, `Classification` and
+`Example`. `Window` and `Blocks` carry token ids from `prompt/` to the model: the border where text ends.
 A *candidate* is what one marker stands for: a passage when ranking, a label when classifying.
 """
 
@@ -9,13 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from gliclass_rerank.checks import checked_list, checked_text, checked_texts, is_a, reading
 from gliclass_rerank.errors import InputError, shown
-
-if TYPE_CHECKING:
-    pass
 
 TokenIds = tuple[int, ...]
 
@@ -56,7 +53,7 @@ HitT_co = TypeVar("HitT_co", covariant=True)
 
 @dataclass(frozen=True)
 class _Hits(Sequence[HitT_co]):
-    """A ranking is the sequence of its hits."""
+    """A result is the sequence of its hits."""
 
     hits: tuple[HitT_co, ...]
 
@@ -141,6 +138,23 @@ class LabelScore:
     label: str
     score: float
     index: int
+
+
+@dataclass(frozen=True)
+class Classification(_Hits[LabelScore]):
+    """Predicted labels of one text, in the caller's order.
+
+    Attributes:
+        hits: The labels that apply.
+        truncated: The text, if it was cut, with its position in the caller's list; None if it is whole.
+        truncated_examples: Examples that were cut or left out to fit their budget, by index in `examples`.
+        examples: The judged examples that were to be shown, given by hand or found in the store, in the order shown
+            and before any cut.
+    """
+
+    truncated: Truncation | None = None
+    truncated_examples: tuple[Truncation, ...] = ()
+    examples: tuple[Example, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import gliclass_rerank
-from gliclass_rerank.examples import foreign
+import gliclass_rerank.examples
 
 INTEGRATIONS = Path(__file__).parents[1] / "integrations"
 DISTRIBUTIONS = sorted(path for path in INTEGRATIONS.iterdir() if path.is_dir())
@@ -17,12 +17,8 @@ LEAVES = {
     "llama-index-postprocessor-gliclass-rerank": "llama_index/postprocessor/gliclass_rerank",
 }
 
-# What an adapter may use, by module.
-PUBLIC = {
-    "gliclass_rerank": {*gliclass_rerank.__all__},
-    "gliclass_rerank.examples.foreign": {*foreign.__all__},
-    "gliclass_rerank.examples.source": {"ExampleSource", "plain_settings", "plain_store"},
-}
+# All that an adapter may use: the public names, and what is documented of examples.
+PUBLIC = {module.__name__: {*module.__all__} for module in (gliclass_rerank, gliclass_rerank.examples)}
 
 by_distribution = pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=lambda path: path.name)
 
@@ -67,3 +63,8 @@ def test_the_minor_version_is_the_cores(distribution):
 def test_the_licence_travels_with_each_wheel(distribution):
     root = INTEGRATIONS.parent
     assert (distribution / "LICENSE").read_bytes() == (root / "LICENSE").read_bytes()
+
+
+def test_odd_values_are_refused_in_the_same_words_everywhere():
+    copies = {(INTEGRATIONS / name / leaf / "checks.py").read_bytes() for name, leaf in LEAVES.items()}
+    assert len(copies) == 1

@@ -1,8 +1,8 @@
+import dataclasses
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -10,6 +10,7 @@ import gliclass_rerank
 from gliclass_rerank._version import __version__
 from gliclass_rerank.cli import app as cli
 from gliclass_rerank.runtime import export, graph_cache
+from gliclass_rerank.settings import RerankerSettings
 from gliclass_rerank.types import Hit, Ranking, Truncation
 
 
@@ -105,10 +106,32 @@ def test_rank_json_prints_one_object(fake_reranker, passages, capsys):
 
 def test_rank_hands_the_model_options_on(fake_reranker, passages, capsys):
     options = {"model": "folder", "device": "cpu", "plan": "joint", "backend": "onnx", "dtype": "int8", "threads": 2}
-    options |= {"passage_cache": Path("cache"), "revision": "abc"}
+    options |= {"passage_cache": "cache", "revision": "abc", "batch_tokens": 64, "num_examples": 2}
     arguments = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     assert cli.main(["rank", "--query", "chain", "--passages", passages, *arguments]) == 0
     assert fake_reranker.settings == options
+
+
+@pytest.mark.parametrize("command", ["rank", "evaluate", "optimize", "precompute"])
+def test_every_command_takes_every_setting_of_a_reranker(command, capsys):
+    assert cli.main([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    for field in dataclasses.fields(RerankerSettings):
+        assert f"  --{field.name.replace('_', '-')} " in shown
+
+
+def test_the_help_of_an_option_is_the_first_clause_of_its_docstring(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    cli.main(["rank", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--revision <str> Branch, tag or commit of a hub model. " in shown
+    assert "--num-examples <int> How many examples to show at most. [default: 3]" in shown
+
+
+def test_options_reach_the_model_in_their_types(passages, tiny_folders, capsys):
+    options = ["--min-example-similarity", "1.5", "--model", str(tiny_folders["bert"]), "--allow-same-text"]
+    message = error_of(capsys, ["rank", "--query", "chain", "--passages", passages, *options])
+    assert message == "error: `min_example_similarity` must be between -1 and 1, got 1.5"
 
 
 def test_rank_notes_on_stderr_which_passages_were_cut(fake_reranker, passages, capsys):

@@ -62,3 +62,6 @@ class TestPlainAdapter(AdapterConformance):
 
     def reload(self, adapter):
         return pickle.loads(pickle.dumps(adapter))
+
+    def setting(self, adapter, name):
+        return adapter.__getstate__()["_loading"].get(name)  # what a pickle carries

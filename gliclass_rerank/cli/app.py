@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -20,10 +20,12 @@ import typer
 from typer.exceptions import TyperException
 
 from gliclass_rerank._version import __version__
+from gliclass_rerank.cli.model_options import with_model_options
 from gliclass_rerank.errors import ConfigError, GLiClassRerankError
 from gliclass_rerank.learn.data.mining_command import mine, teach
 from gliclass_rerank.learn.data.rac_command import pseudo_label, rac_data
 from gliclass_rerank.learn.training.command import average, calibrate, cascade, train
+from gliclass_rerank.settings import RerankerSettings
 
 if TYPE_CHECKING:
     from gliclass_rerank import Reranker
@@ -38,21 +40,6 @@ _ERROR = 2
 _INTERRUPTED = 130
 _MIN_TEXT_CHARS = 20
 
-_Model = Annotated[str | None, typer.Option("--model", help="Folder or hub name.  [default: bundled]")]
-_Plan = Annotated[str | None, typer.Option("--plan", help="joint or shared_query.  [default: the model's]")]
-_Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps.  [default: the best one]")]
-_Dtype = Annotated[
-    str | None, typer.Option("--dtype", help="float32, float16, bfloat16 or int8.  [default: the device's best]")
-]
-_Backend = Annotated[
-    str | None,
-    typer.Option("--backend", help="torch, on CPUs onnx or openvino; auto: the quickest.  [default: torch]"),
-]
-_Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.  [default: torch's number]")]
-_PassageCache = Annotated[
-    Path | None, typer.Option("--passage-cache", help="What `precompute` wrote.  [default: none]")
-]
-_Revision = Annotated[str | None, typer.Option("--revision", help="Revision of a hub checkpoint.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -108,34 +95,19 @@ def _root(
 
 
 @app.command("rank")
+@with_model_options()
 def rank_command(
+    settings: RerankerSettings,
     query: Annotated[str, typer.Option("--query", help="What is searched for.")],
     passages: Annotated[Path, typer.Option("--passages", help="File: .txt, a passage per line; .jsonl, `text`.")],
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Print the best K.  [default: all]")] = None,
-    model: _Model = None,
-    plan: _Plan = None,
-    device: _Device = None,
-    dtype: _Dtype = None,
-    backend: _Backend = None,
-    threads: _Threads = None,
-    passage_cache: _PassageCache = None,
-    revision: _Revision = None,
     as_json: _Json = False,
 ) -> None:
     """Rank the passages of a file for a query."""
     from gliclass_rerank.learn.evaluation.passages import load_passages
 
     loaded = load_passages(passages)
-    reranker = _load_reranker(
-        model,
-        device=device,
-        dtype=dtype,
-        plan=plan,
-        backend=backend,
-        threads=threads,
-        passage_cache=passage_cache,
-        revision=revision,
-    )
+    reranker = _load_reranker(settings)
     ranking = reranker.rank(query, [passage.text for passage in loaded], top_k=top_k)
     if as_json:
         _print_json(_ranking_fields(query, reranker.name, loaded, ranking))
@@ -144,7 +116,9 @@ def rank_command(
 
 
 @app.command("evaluate")
+@with_model_options()
 def evaluate_command(
+    settings: RerankerSettings,
     data: Annotated[Path, typer.Option("--data", help="Folder of the collection.")],
     split: Annotated[str, typer.Option("--split", help="Split to evaluate, such as test.")],
     qrels: Annotated[Path | None, typer.Option("--qrels", help="Judgments.  [default: qrels.SPLIT.tsv]")] = None,
@@ -154,14 +128,6 @@ def evaluate_command(
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Evaluate the first N queries only.")] = None,
     run_out: Annotated[Path | None, typer.Option("--run-out", help="Write the ranking here, as a TREC run.")] = None,
-    model: _Model = None,
-    plan: _Plan = None,
-    device: _Device = None,
-    dtype: _Dtype = None,
-    backend: _Backend = None,
-    threads: _Threads = None,
-    passage_cache: _PassageCache = None,
-    revision: _Revision = None,
     as_json: _Json = False,
 ) -> None:
     """Rerank a collection's candidates; measure before and after."""
@@ -171,16 +137,7 @@ def evaluate_command(
     if run_out is not None:
         check_run_path(run_out)
     collection = load_collection(data, split, qrels=qrels, candidates=candidates, limit=limit)
-    reranker = _load_reranker(
-        model,
-        device=device,
-        dtype=dtype,
-        plan=plan,
-        backend=backend,
-        threads=threads,
-        passage_cache=passage_cache,
-        revision=revision,
-    )
+    reranker = _load_reranker(settings)
     report = _rerank_with_progress(collection, reranker)
     if run_out is not None:
         write_run(run_out, report.run)
@@ -191,15 +148,9 @@ def evaluate_command(
 
 
 @app.command("optimize")
+@with_model_options()
 def optimize_command(
-    backend: Annotated[str, typer.Option("--backend", help="onnx, openvino, or auto, the quickest.")],
-    model: _Model = None,
-    plan: _Plan = None,
-    dtype: Annotated[
-        str | None, typer.Option("--dtype", help="float32, int8, or with openvino bfloat16.  [default: float32]")
-    ] = None,
-    passage_cache: _PassageCache = None,
-    revision: _Revision = None,
+    settings: RerankerSettings,
     prune_after: Annotated[
         int | None, typer.Option("--prune-after", min=1, help="Then remove exports that were not used for DAYS days.")
     ] = None,
@@ -207,11 +158,11 @@ def optimize_command(
     """Export a model for a CPU backend, which its first use would do otherwise."""
     from gliclass_rerank.runtime.graph_cache import default_cache_folder, prune_graphs
 
-    if backend == "torch":
+    if settings.backend is None:
+        raise ConfigError("`--backend` must be given: `onnx`, `openvino` or `auto`, the quickest")
+    if settings.backend == "torch":
         raise ConfigError("`backend` must be `onnx`, `openvino` or `auto`, got 'torch', which needs no export")
-    reranker = _load_reranker(
-        model, dtype=dtype, plan=plan, backend=backend, passage_cache=passage_cache, revision=revision
-    )
+    reranker = _load_reranker(settings)
     if reranker.backend == "torch":
         raise ConfigError(
             "`backend` 'auto' is torch here, which needs no export; openvino is taken where it is installed "
@@ -224,7 +175,9 @@ def optimize_command(
 
 
 @app.command("precompute")
+@with_model_options(but=("dtype",))
 def precompute_command(
+    settings: RerankerSettings,
     passages: Annotated[
         Path,
         typer.Option(
@@ -232,19 +185,17 @@ def precompute_command(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
-    dtype: Annotated[str, typer.Option("--dtype", help="float16, or int8: half the size.")] = "float16",
-    model: _Model = None,
-    plan: _Plan = None,
-    device: _Device = None,
-    revision: _Revision = None,
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="Of what is kept: float16, or int8, half the size.")
+    ] = "float16",
 ) -> None:
-    """Compute what passages do not owe to a query, for `Reranker(passage_cache=...)`."""
+    """Precompute query-independent passage states, for `Reranker(passage_cache=...)`."""
     from tqdm import tqdm
 
     from gliclass_rerank.learn.evaluation.passages import load_passages
 
     texts = [passage.text for passage in load_passages(passages)]
-    reranker = _load_reranker(model, device=device, dtype="float32", plan=plan, revision=revision)
+    reranker = _load_reranker(replace(settings, dtype="float32"))
     with tqdm(total=len(texts), unit=" passages", file=sys.stderr, disable=None, leave=False) as bar:
         # The cast is safe: an unknown dtype is a ConfigError.
         cache = reranker.precompute(texts, out, dtype=cast("StatesDtype", dtype), on_computed=bar.update)
@@ -255,10 +206,10 @@ def precompute_command(
     typer.echo(f"written        {out}")
 
 
-def _load_reranker(model: str | None, **settings: Any) -> Reranker:  # Any: options; a bad one is a ConfigError
+def _load_reranker(settings: RerankerSettings) -> Reranker:
     from gliclass_rerank import Reranker
 
-    return Reranker(model, **settings)
+    return Reranker(**settings.to_dict())
 
 
 def _rerank_with_progress(collection: Collection, reranker: Reranker) -> Report:

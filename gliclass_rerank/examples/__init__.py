@@ -17,29 +17,38 @@ if TYPE_CHECKING:
         SentenceTransformerEncoder,
         StoreEncoder,
     )
+    from gliclass_rerank.examples.foreign import FALSE_LABELS, TRUE_LABELS, ForeignExampleSource, example_metadata
     from gliclass_rerank.examples.records import Stored
     from gliclass_rerank.examples.search import Found
     from gliclass_rerank.examples.source import ExampleSource, FeedbackSource
     from gliclass_rerank.examples.store import ExampleStore
+    from gliclass_rerank.settings import plain_store
 
 __all__ = [
+    "FALSE_LABELS",
+    "TRUE_LABELS",
     "CallableEncoder",
     "ExampleSource",
     "ExampleStore",
     "FeedbackSource",
+    "ForeignExampleSource",
     "Found",
     "LocalEncoder",
     "SentenceTransformerEncoder",
     "StoreEncoder",
     "Stored",
+    "example_metadata",
+    "plain_store",
 ]
 
 _HOMES = {
+    **dict.fromkeys(("FALSE_LABELS", "TRUE_LABELS", "ForeignExampleSource", "example_metadata"), "foreign"),
     "ExampleSource": "source",
     "ExampleStore": "store",
     "FeedbackSource": "source",
     "Found": "search",
     "Stored": "records",
+    "plain_store": ".settings",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, __all__, _HOMES, otherwise="encoders")

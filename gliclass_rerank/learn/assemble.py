@@ -19,16 +19,17 @@ The markers are new rows of the embedding table, made of the special tokens in w
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import torch
+import typer
 from tokenizers import Tokenizer
 from torch import Tensor
+from typer.exceptions import TyperException
 
 from gliclass_rerank.checkpoint.loading import Checkpoint, read_weights, save_checkpoint
 from gliclass_rerank.checkpoint.location import read_config
@@ -91,7 +92,7 @@ def from_sentence_encoder(folder: str | Path, *, for_training: bool = False) -> 
     encoder, weights, tokenizer = _read(source)
     num_layers = backbone_shape(encoder).num_layers
     _check_tables(source, encoder, weights, num_layers)
-    config = _config(encoder, tokenizer, **_sentence_settings(num_layers, for_training=for_training))
+    config = _config(encoder, tokenizer, _sentence_settings(num_layers, for_training=for_training))
     model = _empty(config)
     with torch.no_grad(), _fitting(source):
         _fill_backbone(model, weights, tokenizer)
@@ -130,7 +131,7 @@ def from_cross_encoder(folder: str | Path, *, layers: Sequence[int] | None = Non
         if key.startswith(("bert.embeddings.", "bert.encoder."))  # the pooler goes into the head
     }
     _check_tables(source, encoder, backbone, num_layers)
-    config = _config({**encoder, "num_hidden_layers": len(kept)}, tokenizer, **_CROSS_ENCODER)
+    config = _config({**encoder, "num_hidden_layers": len(kept)}, tokenizer, _CROSS_ENCODER)
     model = _empty(config)
     with torch.no_grad(), _fitting(source):
         _fill_backbone(model, _chosen_layers(backbone, kept), tokenizer)
@@ -264,7 +265,7 @@ def _prepare(model: torch.nn.Module) -> None:
     torch.nn.init.xavier_uniform_(first.weight, generator=torch.Generator().manual_seed(0))  # type: ignore[arg-type] # a Linear's
 
 
-def _config(encoder: dict[str, Any], tokenizer: Tokenizer, **settings: Any) -> ModelConfig:  # Any: JSON
+def _config(encoder: dict[str, Any], tokenizer: Tokenizer, settings: Mapping[str, Any]) -> ModelConfig:  # Any: JSON
     size = tokenizer.get_vocab_size()
     positions = encoder.get("max_position_embeddings", 512) + settings.get("candidate_position_start", 0)
     return ModelConfig.from_dict(
@@ -294,44 +295,69 @@ def _sentence_settings(num_layers: int, *, for_training: bool) -> dict[str, Any]
     }
 
 
-def main() -> None:
-    """Assemble a folder from the command line; weights are written in half precision."""
-    parser = argparse.ArgumentParser(description="Assemble a checkpoint from a BERT.")
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path)
-    kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--for-training", action="store_true", help="let passages see the query, and compare tokens")
-    kind.add_argument("--cross-encoder", action="store_true", help="the source is a cross-encoder")
-    parser.add_argument(
-        "--layers",
-        type=_layer_numbers,
-        help="which of a cross-encoder's layers to keep, such as 0,1,5; all unless given",
-    )
-    parser.add_argument(
-        "--passage-tokens",
-        type=int,
-        metavar="N",
-        help="cut longer passages, in training and later, unless a caller sets a window; at the positions unless given",
-    )
-    given = parser.parse_args()
-    if given.layers is not None and not given.cross_encoder:
-        parser.error(f"argument --layers: only allowed with argument --cross-encoder, got {given.layers}")
-    try:
-        if given.cross_encoder:
-            checkpoint = from_cross_encoder(given.source, layers=given.layers)
-        else:
-            checkpoint = from_sentence_encoder(given.source, for_training=given.for_training)
-        config = replace(checkpoint.config, default_passage_tokens=given.passage_tokens)
-        save_checkpoint(replace(checkpoint, config=config), given.target, weights_dtype=torch.float16)
-    except (GLiClassRerankError, OSError) as error:
-        parser.error(str(error))
+_app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@_app.command()
+def _assemble(
+    source: Annotated[Path, typer.Argument(help="Folder of a BERT.")],
+    target: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
+    for_training: Annotated[
+        bool, typer.Option("--for-training", help="Let passages see the query, and compare tokens.")
+    ] = False,
+    cross_encoder: Annotated[bool, typer.Option("--cross-encoder", help="The source is a cross-encoder.")] = False,
+    layers: Annotated[
+        str | None,
+        typer.Option("--layers", help="Which of a cross-encoder's layers to keep, such as 0,1,5.  [default: all]"),
+    ] = None,
+    passage_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--passage-tokens",
+            help="Cut longer passages, in training and later, unless a caller sets a window.  [default: the positions]",
+        ),
+    ] = None,
+) -> None:
+    """Assemble a checkpoint from a BERT."""
+    if for_training and cross_encoder:
+        raise typer.BadParameter("not allowed with --cross-encoder", param_hint="--for-training")
+    if layers is not None and not cross_encoder:
+        raise typer.BadParameter(f"only allowed with --cross-encoder, got {shown(layers)}", param_hint="--layers")
+    if cross_encoder:
+        checkpoint = from_cross_encoder(source, layers=None if layers is None else _layer_numbers(layers))
+    else:
+        checkpoint = from_sentence_encoder(source, for_training=for_training)
+    config = replace(checkpoint.config, default_passage_tokens=passage_tokens)
+    save_checkpoint(replace(checkpoint, config=config), target, weights_dtype=torch.float16)
 
 
 def _layer_numbers(given: str) -> list[int]:
     try:
         return [int(number) for number in given.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be numbers such as 0,1,5, got {given!r}") from None
+        message = f"must be numbers such as 0,1,5, got {shown(given)}"
+        raise typer.BadParameter(message, param_hint="--layers") from None
+
+
+def main() -> None:
+    """Assemble a folder from the command line; weights are written in half precision.
+
+    Raises:
+        SystemExit: With 2 after an error, 130 after Ctrl-C.
+    """
+    try:
+        code = typer.main.get_command(_app).main(prog_name="assemble", standalone_mode=False)
+    except TyperException as error:
+        code = _failed(error.format_message())
+    except (GLiClassRerankError, OSError) as error:
+        code = _failed(str(error))
+    if code:
+        raise SystemExit(code)
+
+
+def _failed(message: str) -> int:
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    return 2
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ from gliclass_rerank.errors import (
 )
 from gliclass_rerank.examples.forks import ForkedLock
 from gliclass_rerank.examples.source import checked_store
-from gliclass_rerank.settings import RerankerSettings, taking
+from gliclass_rerank.settings import RerankerSettings, current_names, taking
 from gliclass_rerank.stage.fusion import Fusion, reciprocal_rank, weighted
 from gliclass_rerank.types import Example, StageHit, StageRanking
 
@@ -84,11 +84,6 @@ class StageSettings(RerankerSettings):
     """Whether `notes` reports the retriever's score."""
     report_truncation: bool = False
     """Whether `notes` reports how many tokens were cut."""
-
-    def loading(self) -> dict[str, Any]:  # Any: values of all types
-        """The reranker's settings that differ from their defaults."""
-        named = {each.name: getattr(self, each.name) for each in fields(RerankerSettings)}
-        return {each.name: named[each.name] for each in fields(RerankerSettings) if named[each.name] != each.default}
 
 
 class RerankStage:
@@ -334,6 +329,7 @@ def _source(
         known = [each.name for each in fields(RerankerSettings)]
         with of_settings(), reading("`reranker`"):
             settings = dict(reranker)  # type: ignore[arg-type] # a mapping
+            settings = current_names(settings, stacklevel=5)  # as if its owner had passed them to the stage
             unknown = [str(name) for name in settings if name not in known]
         if unknown:
             raise ConfigError(f"`reranker` may have the settings {listed(known)}, got {listed(unknown)}")

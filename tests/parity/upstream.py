@@ -54,7 +54,7 @@ class Upstream:
         return pipeline.pipe.prepare_inputs([text], flat, same_labels=True, examples=examples, prompt=prompt)
 
     @torch.no_grad()
-    def logits(self, text: str, labels: Sequence[str] | Mapping[str, Any], **settings: Any) -> list[float]:
+    def logits(self, text: str, labels: Sequence[str] | Mapping[str, Any], **settings: object) -> list[float]:
         """Raw logits of one text."""
         flat = flatten_hierarchical_labels(labels) if isinstance(labels, Mapping) else list(labels)
         output = self.model(**self.inputs(text, labels, **settings), max_num_classes=len(flat))
@@ -68,11 +68,11 @@ class Pair:
     upstream: Upstream
     folder: Path
 
-    def classifier(self, **settings: Any) -> ZeroShotClassifier:
+    def classifier(self, **settings: object) -> ZeroShotClassifier:
         """This library's side; on the CPU, as upstream's."""
         return ZeroShotClassifier(self.folder, device="cpu", **settings)
 
-    def check(self, text: str = TEXT, labels: Sequence[str] | Mapping[str, Any] = LABELS, **settings: Any) -> None:
+    def check(self, text: str = TEXT, labels: Sequence[str] | Mapping[str, Any] = LABELS, **settings: object) -> None:
         """ScoringRequest both sides for the logits of one text."""
         check_same(self._ours.logits(text, labels, **settings), self.upstream.logits(text, labels, **settings))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gliclass_rerank.learn.data.mine import MiningReport
     from gliclass_rerank.learn.data.questions import Judged
     from gliclass_rerank.learn.data.teach import TeachingReport
-    from gliclass_rerank.text_models.options import Kind, ModelOptions, Pooling
+    from gliclass_rerank.text_models.options import Kind, Pooling
 
 _KIND_HELP = "cross-encoder, late-interaction, encoder or gliclass.  [default: what the folder shows]"
 
@@ -105,17 +105,17 @@ def mine(
     from gliclass_rerank.learn.data.questions import Sources
     from gliclass_rerank.learn.data.sampling import Sampling
     from gliclass_rerank.text_models.load import load_encoder, load_teacher
+    from gliclass_rerank.text_models.options import ModelOptions
 
-    limits: dict[str, Any] = {  # Any: one type each
-        "max_tokens": max_tokens,
-        "batch_tokens": batch_tokens,
-        "threads": threads,
-        "device": device,
-    }
-    teacher_options = _options(kind=kind, **limits)
+    limits = ModelOptions(max_tokens=max_tokens, batch_tokens=batch_tokens, threads=threads, device=device)
+    # The casts here and in `teach` are safe: an unknown name is a ConfigError.
+    teacher_options = replace(limits, kind=cast("Kind | None", kind))
     # Prefixes belong to one model. Mining's usual teacher, a cross-encoder, has none; `teach` sets any teacher's.
-    dense_options = _options(
-        pooling=dense_pooling, query_prefix=dense_query_prefix, passage_prefix=dense_passage_prefix, **limits
+    dense_options = replace(
+        limits,
+        pooling=cast("Pooling | None", dense_pooling),
+        query_prefix=dense_query_prefix,
+        passage_prefix=dense_passage_prefix,
     )
     mining = Mining(
         sources=Sources(
@@ -174,16 +174,17 @@ def teach(
     from gliclass_rerank.learn.data.teach import Teaching, check_source
     from gliclass_rerank.learn.data.teach import teach as run
     from gliclass_rerank.text_models.load import load_teacher
+    from gliclass_rerank.text_models.options import ModelOptions
 
-    options = _options(
-        kind=kind,
+    options = ModelOptions(
+        kind=cast("Kind | None", kind),
         max_tokens=max_tokens,
         batch_tokens=batch_tokens,
         threads=threads,
         device=device,
         query_prefix=query_prefix,
         passage_prefix=passage_prefix,
-        pooling=pooling,
+        pooling=cast("Pooling | None", pooling),
     )
     teaching = Teaching(
         source=records,
@@ -199,15 +200,6 @@ def teach(
         typer.echo(json.dumps(_teaching_fields(report, agreement, teaching.teacher)))
     else:
         _print_teaching(report, agreement)
-
-
-def _options(
-    *, kind: str | None = None, pooling: str | None = None, **settings: Any
-) -> ModelOptions:  # Any: one type each
-    from gliclass_rerank.text_models.options import ModelOptions
-
-    # The casts are safe: an unknown name is a ConfigError.
-    return ModelOptions(kind=cast("Kind | None", kind), pooling=cast("Pooling | None", pooling), **settings)
 
 
 def _judged(text: str, split: str) -> Judged:

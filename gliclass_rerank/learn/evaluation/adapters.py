@@ -11,6 +11,7 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from gliclass_rerank.checks import checked_count, checked_texts, of_settings
 from gliclass_rerank.errors import ConfigError, InputError, listed, shown
 from gliclass_rerank.files.digests import folder_digest
 from gliclass_rerank.reranker import Reranker
+from gliclass_rerank.settings import RerankerSettings, taking
 
 # Bounds what is tokenised ahead of the model; far more than fills a forward pass on any device.
 _PAIRS_AT_ONCE: Final = 8192
@@ -46,6 +48,18 @@ _SCORING: Final = (
 
 # A local checkpoint's revision is as long as a git commit's.
 _COMMIT_DIGITS: Final = 40
+
+
+@dataclass(frozen=True)
+class PairSettings(RerankerSettings):
+    """Settings of `BeirReranker` and `MtebReranker`: those of the reranker that they load, and what is cut."""
+
+    model: Reranker | str | Path | None = None  # type: ignore[assignment] # wider than what is loaded
+    """A `Reranker`, or what it loads: a local folder, a hub name, or None for the bundled model."""
+    _: KW_ONLY
+    max_query_chars: int | None = None
+    """Longer queries are cut to this; None cuts none, and a query that outgrows the window (documents used as queries,
+    as in ArguAna) is a `WindowOverflowError`."""
 
 
 def pair_logits(
@@ -95,25 +109,17 @@ class BeirReranker:
     """What `beir.reranking.Rerank` takes as its model.
 
     Args:
-        model: A `Reranker`, or what it loads: a local folder, a hub name, or None for the bundled model.
-        max_query_chars: Longer queries are cut to this; None cuts none, and a query that outgrows the window (documents
-            used as queries, as in ArguAna) is a `WindowOverflowError`.
-        **settings: Of the `Reranker` to load: `device`, `dtype`, `plan`, `revision` and so on.
+        settings: The fields of `PairSettings`, by name; the first one, `model`, by position too.
 
     Raises:
         ConfigError: A setting that is out of range, or settings beside a `Reranker`.
         CheckpointError: The checkpoint cannot be loaded.
     """
 
-    def __init__(
-        self,
-        model: Reranker | str | Path | None = None,
-        *,
-        max_query_chars: int | None = None,
-        **settings: Any,  # `Reranker`'s, which checks them
-    ) -> None:
-        self._reranker = _loaded(model, settings)
-        self._max_query_chars = _limit(max_query_chars)
+    @taking(PairSettings)
+    def __init__(self, settings: PairSettings) -> None:
+        self._reranker = _loaded(settings)
+        self._max_query_chars = _limit(settings.max_query_chars)
 
     def predict(
         self,
@@ -154,12 +160,8 @@ class MtebReranker:
     revision is a digest of its files, and two of them never share results, whatever their folders are called.
 
     Args:
-        model: A `Reranker`, or what it loads: a local folder, a hub name, or None for the bundled model.
-        revision: Branch, tag or commit of a hub model. Pin a commit: mteb takes an equal revision for equal weights.
-        device: A torch device; None picks one.
-        max_query_chars: Longer queries are cut to this; None cuts none, and a query that outgrows the window is a
-            `WindowOverflowError`.
-        **settings: Of the `Reranker` to load: `dtype`, `plan` and so on.
+        settings: The fields of `PairSettings`, by name; the first one, `model`, by position too. Of a hub model pin a
+            commit by `revision`: mteb takes an equal revision for equal weights.
 
     Attributes:
         mteb_model_meta: mteb's description of the model; mteb sets it when it loads one by its own registry.
@@ -170,19 +172,11 @@ class MtebReranker:
         MissingDependencyError: mteb is not installed.
     """
 
-    def __init__(
-        self,
-        model: Reranker | str | Path | None = None,
-        revision: str | None = None,
-        device: str | None = None,
-        *,
-        max_query_chars: int | None = None,
-        **settings: Any,  # `Reranker`'s, which checks them
-    ) -> None:
+    @taking(PairSettings)
+    def __init__(self, settings: PairSettings) -> None:
         mteb = require("mteb", extra="mteb")  # before the weights are read
-        given = {name: value for name, value in (("revision", revision), ("device", device)) if value is not None}
-        self._reranker = _loaded(model, {**given, **settings})
-        self._max_query_chars = _limit(max_query_chars)
+        self._reranker = _loaded(settings)
+        self._max_query_chars = _limit(settings.max_query_chars)
         self.mteb_model_meta: Any = mteb.models.ModelMeta.create_empty(  # Any: mteb's `ModelMeta`
             overwrites=_description(self._reranker, self._max_query_chars)
         )
@@ -220,11 +214,13 @@ class MtebReranker:
         return np.array(logits, dtype=np.float64)
 
 
-def _loaded(model: Reranker | str | Path | None, settings: Mapping[str, Any]) -> Reranker:
+def _loaded(settings: PairSettings) -> Reranker:
+    loading = settings.loading()
+    model = loading.pop("model", None)
     if not isinstance(model, Reranker):
-        return Reranker(model, **settings)
-    if settings:
-        raise ConfigError(f"pass either a `Reranker` or {listed(settings)}, not both")
+        return Reranker(model, **loading)
+    if loading:
+        raise ConfigError(f"pass either a `Reranker` or {listed(loading)}, not both")
     return model
 
 

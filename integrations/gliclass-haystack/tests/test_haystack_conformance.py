@@ -1,6 +1,7 @@
 """What every adapter promises, held by the Haystack ranker; plus its keyword arguments in Haystack's types."""
 
 import copy
+import inspect
 
 from haystack import Document, Pipeline
 from haystack.utils import ComponentDevice
@@ -16,6 +17,9 @@ class TestGLiClassRanker(AdapterConformance):
         if "device" in settings:
             settings["device"] = ComponentDevice.from_str(settings["device"])
         return GLiClassRanker(**settings)
+
+    def parameters(self):
+        return inspect.signature(GLiClassRanker.__init__).parameters
 
     def documents(self, passages, scores, metadata):
         return [

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from langchain_core.documents import Document
 
-from gliclass_rerank import InputError
-from gliclass_rerank.checks import reading
-from gliclass_rerank.errors import shown
+from langchain_gliclass.checks import reading
 
 _CONTAINERS: Final = frozenset((dict, list, set, tuple))
-
-
-def checked_documents(documents: Iterable[Document]) -> list[Document]:
-    """The documents as a list of the adapter's own; anything else than documents is refused by its index."""
-    with reading("`documents`"):
-        found = list(documents)
-    for index, document in enumerate(found):
-        if not isinstance(document, Document):
-            raise InputError(f"`documents[{index}]` must be a `Document`, got {shown(document)}")
-    return found
 
 
 def shown_text(document: Document, metadata_keys: Sequence[str], separator: str) -> str:

@@ -7,6 +7,7 @@ no torch and no model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -15,9 +16,10 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.runnables import ensure_config
 from pydantic import ConfigDict, PrivateAttr, field_serializer, field_validator
 
-from gliclass_rerank import Example, RerankStage, StageRanking
-from gliclass_rerank.examples.source import ExampleSource, plain_settings, plain_store
-from langchain_gliclass.documents import checked_documents, reranked, shown_text
+from gliclass_rerank import Example, RerankerSettings, RerankStage, StageRanking
+from gliclass_rerank.examples import ExampleSource, plain_store
+from langchain_gliclass.checks import checked_items
+from langchain_gliclass.documents import reranked, shown_text
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,12 +34,7 @@ else:
     RerankerOrSettings = Examples = ExampleStoreOrPath = Any
 
 _STAGE_SETTINGS: Final = (
-    "model",
-    "device",
-    "dtype",
-    "plan",
-    "revision",
-    "example_store",
+    *(field.name for field in fields(RerankerSettings)),
     "reranker",
     "query_prefix",
     "passage_prefix",
@@ -58,15 +55,26 @@ class GLiClassRerank(BaseDocumentCompressor):
     refused with a pydantic `ValidationError`, which is a `ValueError`.
 
     Attributes:
-        model: A local folder or a hub name; None for the bundled model. See `gliclass_rerank.Reranker`; so are the next
-            five.
+        model: A local folder or a hub name; None for the bundled model. See
+            `gliclass_rerank.RerankerSettings`; so are those up to `passage_cache`.
         device: A torch device; None picks one.
         dtype: Precision of the backbone; None picks one.
         plan: Attention plan; None for the checkpoint's.
         revision: Branch, tag or commit of a hub model.
+        max_window_tokens: Longest sequence; None for the checkpoint's. Passages that do not fit are cut.
+        max_example_tokens: Tokens of a request's examples at most; None for all that the query leaves.
+        batch_tokens: Tokens of one forward pass; None for the device's.
+        backend: Runs the transformer layers: `"torch"`, `"onnx"`, `"openvino"` or `"auto"`; None takes torch.
+        threads: CPU threads of the forward passes; None for torch's number.
         example_store: Where judged examples are found for each query: the path of an `ExampleStore`, or a source such
             as `LangChainExampleSource`. A path travels in pickles and dumps; with a source they are refused.
-        reranker: A `Reranker` to use, or its settings, in place of the six arguments above.
+        num_examples: How many examples to show at most.
+        min_example_similarity: The least cosine of an example's text with the query, in [-1, 1].
+        allow_same_text: Whether an example may have the very text of the query.
+        window_tokens: Length to which the `joint` plan packs passages; None for the cheapest.
+        max_example_passages: Judged passages shown of one example at most; None for 4.
+        passage_cache: Folder that `gliclass_rerank.Reranker.precompute` wrote; None for none.
+        reranker: A `Reranker` to use, or its settings, in place of the arguments above.
         top_n: How many documents to return; None for all.
         score_threshold: Keep only documents whose reranker's score is at least this, in [0, 1]; applied before `top_n`
             and regardless of fusion. None keeps all.
@@ -96,7 +104,18 @@ class GLiClassRerank(BaseDocumentCompressor):
     dtype: str | None = None
     plan: str | None = None
     revision: str | None = None
+    max_window_tokens: int | None = None
+    max_example_tokens: int | None = None
+    batch_tokens: int | None = None
+    backend: str | None = None
+    threads: int | None = None
     example_store: ExampleStoreOrPath | None = None
+    num_examples: int = 3
+    min_example_similarity: float = 0.5
+    allow_same_text: bool = False
+    window_tokens: int | None = None
+    max_example_passages: int | None = None
+    passage_cache: str | None = None
     reranker: RerankerOrSettings | None = None
     top_n: int | None = None
     score_threshold: float | None = None
@@ -114,7 +133,7 @@ class GLiClassRerank(BaseDocumentCompressor):
 
     _stage: RerankStage = PrivateAttr()
 
-    @field_validator("model", "example_store", mode="before")
+    @field_validator("model", "example_store", "passage_cache", mode="before")
     @classmethod
     def _as_text(cls, value: object) -> object:
         return str(value) if isinstance(value, PurePath) else value
@@ -123,7 +142,8 @@ class GLiClassRerank(BaseDocumentCompressor):
     @classmethod
     def _own_settings(cls, reranker: object) -> object:
         if isinstance(reranker, Mapping):
-            return {name: str(value) if isinstance(value, PurePath) else value for name, value in reranker.items()}
+            settings = RerankerSettings.renamed(reranker)
+            return {name: str(value) if isinstance(value, PurePath) else value for name, value in settings.items()}
         return reranker
 
     @field_validator("examples", mode="before")
@@ -141,7 +161,7 @@ class GLiClassRerank(BaseDocumentCompressor):
     def _plain_reranker(self, value: Any) -> Any:  # Any: checked by the stage
         if value is None:
             return None
-        return plain_settings(value) if isinstance(value, Mapping) else value.settings
+        return RerankerSettings(**value).to_dict() if isinstance(value, Mapping) else value.settings
 
     @field_serializer("examples")
     def _plain_examples(self, value: Any) -> Any:  # Any: checked by the stage
@@ -243,7 +263,7 @@ class GLiClassRerank(BaseDocumentCompressor):
             DataError: The example store cannot be opened.
             BackendError: The forward pass or the example store failed.
         """
-        found = checked_documents(documents)
+        found = checked_items("documents", documents, Document)
         manager = CallbackManager.configure(inheritable_callbacks=_callbacks(callbacks))
         run = manager.on_chain_start(None, _inputs(found, query), name=type(self).__name__)
         try:
@@ -275,7 +295,7 @@ class GLiClassRerank(BaseDocumentCompressor):
         Returns:
             As for `rerank`.
         """
-        found = checked_documents(documents)
+        found = checked_items("documents", documents, Document)
         manager = AsyncCallbackManager.configure(inheritable_callbacks=_callbacks(callbacks))
         run = await manager.on_chain_start(None, _inputs(found, query), name=type(self).__name__)
         try:

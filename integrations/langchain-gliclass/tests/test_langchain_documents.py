@@ -79,10 +79,15 @@ def test_any_iterable_of_documents_will_do(ready, found):
     assert ready().rerank(iter(found), QUERY) == ready().rerank(tuple(found), QUERY) == ready().rerank(found, QUERY)
 
 
-@pytest.mark.parametrize("documents", [["Oil it."], [("Oil it.", 0.5)], [None], "Oil it."])
+@pytest.mark.parametrize("documents", [["Oil it."], [("Oil it.", 0.5)], [None]])
 def test_what_is_no_document_is_refused_by_its_index(ready, documents):
     with pytest.raises(InputError, match=r"`documents\[0\]` must be a `Document`"):
         ready().rerank(documents, QUERY)
+
+
+def test_a_text_is_no_list_of_documents(ready):
+    with pytest.raises(InputError, match=r"`documents` must be a list of documents, got 'Oil it\.'"):
+        ready().rerank("Oil it.", QUERY)
 
 
 def test_a_document_without_the_key_has_no_retrieval_score(ready, found):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
@@ -25,11 +26,10 @@ from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
+from llama_index.postprocessor.gliclass_rerank.checks import checked_items, reading
 
-from gliclass_rerank import Example, InputError, RerankStage, StageRanking
-from gliclass_rerank.checks import checked_count, checked_list, checked_text, reading
-from gliclass_rerank.errors import shown
-from gliclass_rerank.examples.source import ExampleSource, plain_settings, plain_store
+from gliclass_rerank import Example, RerankerSettings, RerankStage, StageRanking
+from gliclass_rerank.examples import ExampleSource, plain_store
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -48,12 +48,7 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 # Fields that `RerankStage` is built with; `top_n` and `score_threshold` go with every call instead.
 _STAGE_FIELDS: Final = (
-    "model",
-    "device",
-    "dtype",
-    "plan",
-    "revision",
-    "example_store",
+    *(field.name for field in fields(RerankerSettings)),
     "reranker",
     "query_prefix",
     "passage_prefix",
@@ -86,15 +81,26 @@ class GLiClassRerank(BaseNodePostprocessor):
     which is a `ValueError`.
 
     Attributes:
-        model: A local folder or a hub name; None for the bundled model. See `gliclass_rerank.Reranker`; so are the next
-            five.
+        model: A local folder or a hub name; None for the bundled model. See
+            `gliclass_rerank.RerankerSettings`; so are those up to `passage_cache`.
         device: A torch device; None picks one.
         dtype: Precision of the backbone; None picks one.
         plan: Attention plan; None for the checkpoint's.
         revision: Branch, tag or commit of a hub model.
+        max_window_tokens: Longest sequence; None for the checkpoint's. Passages that do not fit are cut.
+        max_example_tokens: Tokens of a request's examples at most; None for all that the query leaves.
+        batch_tokens: Tokens of one forward pass; None for the device's.
+        backend: Runs the transformer layers: `"torch"`, `"onnx"`, `"openvino"` or `"auto"`; None takes torch.
+        threads: CPU threads of the forward passes; None for torch's number.
         example_store: Where judged examples are found for each query: the path of an `ExampleStore`, or a source such
             as `LlamaIndexExampleSource`. A path is serialised; with a source, serialising is refused.
-        reranker: A `gliclass_rerank.Reranker` to use, or its settings, in place of the six arguments above. It is
+        num_examples: How many examples to show at most.
+        min_example_similarity: The least cosine of an example's text with the query, in [-1, 1].
+        allow_same_text: Whether an example may have the very text of the query.
+        window_tokens: Length to which the `joint` plan packs passages; None for the cheapest.
+        max_example_passages: Judged passages shown of one example at most; None for 4.
+        passage_cache: Folder that `gliclass_rerank.Reranker.precompute` wrote; None for none.
+        reranker: A `gliclass_rerank.Reranker` to use, or its settings, in place of the arguments above. It is
             serialised as its settings.
         top_n: How many nodes to return; None for all.
         score_threshold: Keep only nodes whose reranker's score is at least this, in [0, 1]; applied before `top_n` and
@@ -122,7 +128,18 @@ class GLiClassRerank(BaseNodePostprocessor):
     dtype: str | None = None
     plan: str | None = None
     revision: str | None = None
+    max_window_tokens: int | None = None
+    max_example_tokens: int | None = None
+    batch_tokens: int | None = None
+    backend: str | None = None
+    threads: int | None = None
     example_store: ExampleStoreOrPath | None = None
+    num_examples: int = 3
+    min_example_similarity: float = 0.5
+    allow_same_text: bool = False
+    window_tokens: int | None = None
+    max_example_passages: int | None = None
+    passage_cache: str | None = None
     reranker: RerankerOrSettings | None = None
     top_n: int | None = None
     score_threshold: float | None = None
@@ -152,7 +169,7 @@ class GLiClassRerank(BaseNodePostprocessor):
             return {name: value for name, value in values.items() if name != "class_name"}
         return values
 
-    @field_validator("model", "example_store", mode="before")
+    @field_validator("model", "example_store", "passage_cache", mode="before")
     @classmethod
     def _as_text(cls, value: object) -> object:
         return str(value) if isinstance(value, PurePath) else value
@@ -161,7 +178,8 @@ class GLiClassRerank(BaseNodePostprocessor):
     @classmethod
     def _own_settings(cls, reranker: object) -> object:
         if isinstance(reranker, Mapping):
-            return {name: str(value) if isinstance(value, PurePath) else value for name, value in reranker.items()}
+            settings = RerankerSettings.renamed(reranker)
+            return {name: str(value) if isinstance(value, PurePath) else value for name, value in settings.items()}
         return reranker
 
     @field_validator("examples", mode="plain")
@@ -179,7 +197,7 @@ class GLiClassRerank(BaseNodePostprocessor):
     def _settings(self, reranker: Any) -> dict[str, Any] | None:  # Any: a `Reranker` or a mapping; settings' values
         if reranker is None:
             return None
-        return plain_settings(reranker) if isinstance(reranker, dict) else reranker.settings
+        return RerankerSettings(**reranker).to_dict() if isinstance(reranker, dict) else reranker.settings
 
     @field_serializer("examples")
     def _example_values(self, examples: Any) -> list[dict[str, Any]] | None:  # Any: a tuple of examples; JSON values
@@ -249,10 +267,11 @@ class GLiClassRerank(BaseNodePostprocessor):
             DataError: The example store cannot be opened.
             BackendError: The forward pass or the example store failed.
         """
-        nodes = _checked(nodes)
+        nodes = checked_items("nodes", nodes, NodeWithScore)
         if not nodes:
             return []
-        stage, call = self._current_stage(), self._call(nodes, query, top_n, score_threshold)
+        stage = self._current_stage()
+        call = self._call(stage, nodes, query, top_n, score_threshold)
         with self._reported(nodes, query, call["top_k"]) as outcome:
             outcome.extend(_reranked(nodes, stage, stage.run(**call)))
         return outcome
@@ -277,10 +296,11 @@ class GLiClassRerank(BaseNodePostprocessor):
         Returns:
             As for `rerank`.
         """
-        nodes = _checked(nodes)
+        nodes = checked_items("nodes", nodes, NodeWithScore)
         if not nodes:
             return []
-        stage, call = self._current_stage(), self._call(nodes, query, top_n, score_threshold)
+        stage = self._current_stage()
+        call = self._call(stage, nodes, query, top_n, score_threshold)
         with self._reported(nodes, query, call["top_k"]) as outcome:
             outcome.extend(_reranked(nodes, stage, await stage.arun(**call)))
         return outcome
@@ -307,6 +327,7 @@ class GLiClassRerank(BaseNodePostprocessor):
 
     def _call(
         self,
+        stage: RerankStage,
         nodes: Sequence[NodeWithScore],
         query: str | QueryBundle,
         top_n: int | None,
@@ -314,14 +335,16 @@ class GLiClassRerank(BaseNodePostprocessor):
     ) -> dict[str, Any]:  # Any: the values of the stage's arguments
         limits = (top_n, self.top_n, len(nodes))
         thresholds = (score_threshold, self.score_threshold, 0.0)
-        return {
-            "query": checked_text("`query`", query.query_str if isinstance(query, QueryBundle) else query),
-            "passages": [_text(node, self.metadata_mode) for node in nodes],
-            "retrieval_scores": [node.score for node in nodes],
+        limited: dict[str, Any] = {  # Any: as above
+            "query": query.query_str if isinstance(query, QueryBundle) else query,
             # Always given, because the stage's own are those of the day it was built.
-            "top_k": checked_count("top_n", next(limit for limit in limits if limit is not None)),
+            "top_k": next(limit for limit in limits if limit is not None),
             "score_threshold": next(threshold for threshold in thresholds if threshold is not None),
         }
+        # Checked before events are told of them, which take some types only.
+        stage.run(passages=(), **limited)
+        texts = [_text(node, self.metadata_mode) for node in nodes]
+        return {"passages": texts, "retrieval_scores": [node.score for node in nodes], **limited}
 
     @contextmanager
     def _reported(
@@ -357,14 +380,6 @@ def _given(query: QueryBundle | None) -> QueryBundle:
     if query is None:
         raise ValueError("Missing query bundle in extra info.")
     return query
-
-
-def _checked(nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:
-    found = checked_list("nodes", nodes, "nodes")
-    for index, node in enumerate(found):
-        if not isinstance(node, NodeWithScore):
-            raise InputError(f"`nodes[{index}]` must be a `NodeWithScore`, got {shown(node)}")
-    return found
 
 
 def _text(node: NodeWithScore, mode: MetadataMode) -> str:

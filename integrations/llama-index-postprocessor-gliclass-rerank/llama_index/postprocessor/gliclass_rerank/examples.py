@@ -9,10 +9,10 @@ from llama_index.core import VectorStoreIndex
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import BaseNode, MetadataMode, QueryBundle, TextNode
+from llama_index.postprocessor.gliclass_rerank.checks import shown
 
 from gliclass_rerank import ConfigError, Example
-from gliclass_rerank.errors import shown
-from gliclass_rerank.examples.foreign import ForeignExampleSource, example_metadata
+from gliclass_rerank.examples import ForeignExampleSource, example_metadata
 
 
 def to_node(example: Example | Mapping[str, Any]) -> TextNode:  # Any: upstream's JSON-like examples

@@ -8,10 +8,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from haystack import Document
+from haystack_integrations.components.rankers.gliclass.checks import checked_items, reading
 
-from gliclass_rerank import InputError, RerankStage, StageRanking
-from gliclass_rerank.checks import as_number, reading
-from gliclass_rerank.errors import shown
+from gliclass_rerank import RerankStage, StageRanking
 
 _CONTAINERS: Final = frozenset((dict, list, set, tuple))
 
@@ -30,7 +29,7 @@ def deduplicated(documents: Iterable[Document]) -> list[Document]:
         InputError: Not a list of documents.
     """
     best: dict[str, Document] = {}
-    for document in _checked(documents):
+    for document in checked_items("documents", documents, Document):
         with reading("a document's id"):
             known = best.get(document.id)
         if known is None or _score(document) > _score(known):
@@ -75,21 +74,13 @@ def reranked(documents: Sequence[Document], ranking: StageRanking, stage: Rerank
     ]
 
 
-def _checked(documents: Iterable[Document]) -> list[Document]:
-    # Haystack checks types when components are connected, not what a caller passes to `run`.
-    if isinstance(documents, (str, Document)) or not isinstance(documents, Iterable):
-        raise InputError(f"`documents` must be a list of documents, got {shown(documents)}")
-    with reading("`documents`"):
-        found = list(documents)
-    for index, document in enumerate(found):
-        if not isinstance(document, Document):
-            raise InputError(f"`documents[{index}]` must be a `Document`, got {shown(document)}")
-    return found
-
-
 def _score(document: Document) -> float:
-    score = as_number(document.score)
-    return -math.inf if score is None else score
+    score = document.score
+    try:
+        # Haystack checks types when components are connected, not what a caller passes to `run`.
+        return -math.inf if score is None or isinstance(score, (str, bytes)) else float(score)
+    except Exception:  # noqa: BLE001 - the stage says what is wrong with it
+        return -math.inf
 
 
 def _owned(value: Any) -> Any:  # Any: whatever metadata holds

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from haystack import Document
+from haystack_integrations.components.rankers.gliclass.checks import shown
 
 from gliclass_rerank import BackendError, ConfigError, Example
-from gliclass_rerank.errors import shown
-from gliclass_rerank.examples.foreign import ForeignExampleSource, example_metadata
+from gliclass_rerank.examples import ForeignExampleSource, example_metadata
 
 # One for all instances, because a lock in an instance could be neither copied nor pickled; held while a model loads.
 _warming_up = threading.Lock()

@@ -8,28 +8,24 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from haystack import Document, component, default_from_dict, default_to_dict
 from haystack.utils import ComponentDevice
+from haystack_integrations.components.rankers.gliclass.checks import shown
 from haystack_integrations.components.rankers.gliclass.documents import deduplicated, reranked, shown_text
 
-from gliclass_rerank import ConfigError, Example, RerankStage
-from gliclass_rerank.errors import shown
-from gliclass_rerank.examples.source import ExampleSource, plain_settings, plain_store
+from gliclass_rerank import ConfigError, Example, RerankerSettings, RerankStage
+from gliclass_rerank.examples import ExampleSource, plain_store
 
 if TYPE_CHECKING:
     from gliclass_rerank import Reranker  # imports torch
 
 # The constructor's arguments, in its order; `to_dict` writes these and no others.
 _SETTINGS: Final = (
-    "model",
-    "device",
-    "dtype",
-    "plan",
-    "revision",
-    "example_store",
+    *(field.name for field in fields(RerankerSettings)),
     "reranker",
     "top_k",
     "score_threshold",
@@ -68,9 +64,20 @@ class GLiClassRanker:
         dtype: Precision of the backbone; None picks one.
         plan: Attention plan; None for the checkpoint's.
         revision: Branch, tag or commit of a hub model.
+        max_window_tokens: Longest sequence; None for the checkpoint's. Passages that do not fit are cut.
+        max_example_tokens: Tokens of a request's examples at most; None for all that the query leaves.
+        batch_tokens: Tokens of one forward pass; None for the device's.
+        backend: Runs the transformer layers: `"torch"`, `"onnx"`, `"openvino"` or `"auto"`; None takes torch.
+        threads: CPU threads of the forward passes; None for torch's number.
         example_store: Where judged examples are found for each query: the path of an `ExampleStore`, or a source such
             as `HaystackExampleSource`. A path is saved; with a source, saving is refused.
-        reranker: A `gliclass_rerank.Reranker` to use, or its settings, in place of the six arguments above. It is
+        num_examples: How many examples to show at most.
+        min_example_similarity: The least cosine of an example's text with the query, in [-1, 1].
+        allow_same_text: Whether an example may have the very text of the query.
+        window_tokens: Length to which the `joint` plan packs passages; None for the cheapest.
+        max_example_passages: Judged passages shown of one example at most; None for 4.
+        passage_cache: Folder that `gliclass_rerank.Reranker.precompute` wrote; None for none.
+        reranker: A `gliclass_rerank.Reranker` to use, or its settings, in place of the arguments above. It is
             saved, and kept as an attribute, as its settings.
         top_k: How many documents to return; None for all. (Haystack's own rankers return 10.)
         score_threshold: Keep only documents whose reranker's score is at least this, in [0, 1]; applied before `top_k`
@@ -104,7 +111,18 @@ class GLiClassRanker:
         dtype: str | None = None,
         plan: str | None = None,
         revision: str | None = None,
+        max_window_tokens: int | None = None,
+        max_example_tokens: int | None = None,
+        batch_tokens: int | None = None,
+        backend: str | None = None,
+        threads: int | None = None,
         example_store: str | PurePath | ExampleSource | None = None,
+        num_examples: int = 3,
+        min_example_similarity: float = 0.5,
+        allow_same_text: bool = False,
+        window_tokens: int | None = None,
+        max_example_passages: int | None = None,
+        passage_cache: str | PurePath | None = None,
         reranker: Reranker | Mapping[str, Any] | None = None,  # Any: the settings' values
         top_k: int | None = None,
         score_threshold: float | None = None,
@@ -119,18 +137,31 @@ class GLiClassRanker:
         keep_retrieval_score: bool = False,
         report_truncation: bool = False,
     ) -> None:
-        fields = _field_names(meta_fields_to_embed)
+        names = _field_names(meta_fields_to_embed)
         if not isinstance(embedding_separator, str):
             raise ConfigError(f"`embedding_separator` must be a string, got {shown(embedding_separator)}")
         # Loads nothing; checks every other setting. First, because attributes are pickled in this order and the stage
         # is what says why an example store cannot be.
+        if isinstance(reranker, Mapping):
+            reranker = {name: _as_text(value) for name, value in RerankerSettings.renamed(reranker).items()}
         self._stage = RerankStage(
             _as_text(model),
             device=_torch_name(device),
             dtype=dtype,
             plan=plan,
             revision=revision,
+            max_window_tokens=max_window_tokens,
+            max_example_tokens=max_example_tokens,
+            batch_tokens=batch_tokens,
+            backend=backend,
+            threads=threads,
             example_store=_as_text(example_store),
+            num_examples=num_examples,
+            min_example_similarity=min_example_similarity,
+            allow_same_text=allow_same_text,
+            window_tokens=window_tokens,
+            max_example_passages=max_example_passages,
+            passage_cache=_as_text(passage_cache),
             reranker=reranker,
             top_k=top_k,
             score_threshold=score_threshold,
@@ -148,13 +179,24 @@ class GLiClassRanker:
         self.dtype = dtype
         self.plan = plan
         self.revision = revision
+        self.max_window_tokens = max_window_tokens
+        self.max_example_tokens = max_example_tokens
+        self.batch_tokens = batch_tokens
+        self.backend = backend
+        self.threads = threads
         self.example_store = _as_text(example_store)
+        self.num_examples = num_examples
+        self.min_example_similarity = min_example_similarity
+        self.allow_same_text = allow_same_text
+        self.window_tokens = window_tokens
+        self.max_example_passages = max_example_passages
+        self.passage_cache = _as_text(passage_cache)
         self.reranker = _kept(reranker)
         self.top_k = top_k
         self.score_threshold = score_threshold
         self.query_prefix = query_prefix
         self.passage_prefix = passage_prefix
-        self.meta_fields_to_embed = fields
+        self.meta_fields_to_embed = names
         self.embedding_separator = embedding_separator
         self.fusion = fusion
         self.fusion_weight = fusion_weight
@@ -295,18 +337,18 @@ def _torch_name(device: ComponentDevice | None) -> str | None:
     return device.to_torch_str()
 
 
-def _field_names(fields: Sequence[str] | None) -> list[str] | None:
-    if fields is None:
+def _field_names(names: Sequence[str] | None) -> list[str] | None:
+    if names is None:
         return None
-    if isinstance(fields, str) or not isinstance(fields, Sequence) or not all(isinstance(name, str) for name in fields):
-        raise ConfigError(f"`meta_fields_to_embed` must be a list of names, got {shown(fields)}")
-    return list(fields)
+    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"`meta_fields_to_embed` must be a list of names, got {shown(names)}")
+    return list(names)
 
 
 def _kept(reranker: Reranker | Mapping[str, Any] | None) -> Reranker | dict[str, Any] | None:
     """The reranker's settings; where they cannot be written down because of an example store, what was given."""
     if isinstance(reranker, Mapping):
-        return {name: _as_text(value) for name, value in reranker.items()}
+        return dict(reranker)
     try:
         return None if reranker is None else reranker.settings
     except ConfigError:
@@ -316,7 +358,7 @@ def _kept(reranker: Reranker | Mapping[str, Any] | None) -> Reranker | dict[str,
 def _saved(reranker: Reranker | Mapping[str, Any] | None) -> dict[str, Any] | None:
     if reranker is None:
         return None
-    return plain_settings(reranker) if isinstance(reranker, Mapping) else reranker.settings
+    return RerankerSettings(**reranker).to_dict() if isinstance(reranker, Mapping) else reranker.settings
 
 
 def _as_text(value: Any) -> Any:  # Any: a path, or any other setting, which stays as it is

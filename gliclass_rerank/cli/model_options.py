@@ -1,0 +1,84 @@
+"""Model options of the commands, made of the fields of `RerankerSettings`: each command takes all of them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import Field, fields
+from functools import update_wrapper
+from typing import Annotated, Any, Concatenate, Final, ParamSpec
+
+import typer
+
+from gliclass_rerank.settings import RerankerSettings
+
+_Parameters = ParamSpec("_Parameters")
+
+# Of an annotation's first part; what is none of these is text that the library reads.
+_TYPES: Final[dict[str, type]] = {"int": int, "float": float, "bool": bool}
+
+
+def with_model_options(
+    *, but: tuple[str, ...] = ()
+) -> Callable[[Callable[Concatenate[RerankerSettings, _Parameters], None]], Callable[..., None]]:
+    """Make a command of a function whose first parameter is a `RerankerSettings`.
+
+    Args:
+        but: Fields that the command has no option for.
+
+    Returns:
+        A decorator; the options come after the function's own.
+    """
+
+    def decorated(function: Callable[Concatenate[RerankerSettings, _Parameters], None]) -> Callable[..., None]:
+        taken = [each for each in fields(RerankerSettings) if each.name not in but]
+
+        def command(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> None:
+            settings = RerankerSettings(**{each.name: kwargs.pop(each.name) for each in taken})  # type: ignore[arg-type] # of their types
+            function(settings, *args, **kwargs)
+
+        update_wrapper(command, function)
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        parameters = [*own, *map(_option, taken)]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in parameters}
+        return command
+
+    return decorated
+
+
+def _option(field: Field[Any]) -> inspect.Parameter:  # Any: of any type
+    kind = _TYPES.get(str(field.type).partition(" ")[0], str)
+    name = f"--{field.name.replace('_', '-')}"
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=field.default,
+        annotation=Annotated[
+            kind if field.default is not None else kind | None, typer.Option(name, help=_HELP.get(field.name))
+        ],
+    )
+
+
+def _docstrings(settings: type) -> Iterator[tuple[str, str]]:
+    """The fields' docstrings, which Python does not keep; none where the sources are not installed."""
+    for kind in settings.__mro__[-2::-1]:
+        try:
+            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+        except (OSError, TypeError):
+            continue
+        assert isinstance(tree, ast.ClassDef), "a class's source"
+        for field, text in zip(tree.body, tree.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+                yield field.target.id, ast.literal_eval(text.value)
+
+
+def _shortened(docstring: str) -> str:
+    """The first clause, without marks of code."""
+    plain = " ".join(docstring.replace("`", "").replace('"', "").split())
+    return plain.partition("; ")[0].partition(". ")[0].rstrip(".") + "."
+
+
+_HELP: Final = {name: _shortened(text) for name, text in _docstrings(RerankerSettings)}
