@@ -1,7 +1,7 @@
-"""Batches filled up to few numbers of tokens, for libraries that prepare themselves for each number that they meet.
+"""Shape bucketing: oneDNN and OpenVINO cache one kernel per input shape, so token counts are padded to few values.
 
-What oneDNN has prepared is kept: torch's bfloat16 by up to a thousand preparations of nearly a MiB each, while float32
-needs none. In openvino preparing takes longer (in int8 half a batch's time) than a few tokens more.
+oneDNN keeps up to a thousand bfloat16 kernels of nearly 1 MiB each; float32 needs none. OpenVINO spends more time on
+compiling for a new shape than on a few padding tokens.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ _STEP, _STEP_OF_FEW = 128, 32
 
 
 def filling(num_tokens: int) -> int:
-    """How many tokens a batch lacks to a number of which there are few."""
+    """Number of padding tokens up to the next bucket."""
     return -num_tokens % (_STEP_OF_FEW if num_tokens <= _FEW_TOKENS else _STEP)
 
 
 def fill_linear_layers(module: nn.Module) -> None:
-    """Let the linear layers below a module compute with filled up inputs; what they return is as before.
+    """Replace the linear layers below a module, in place, by layers that pad their input to a bucket.
 
-    Args:
-        module: Its linear layers are replaced; weights, and the names of all, stay.
+    Weights, names and outputs stay the same.
     """
     for name, child in module.named_children():
         if type(child) is nn.Linear:  # others may have a `forward` of their own
@@ -32,7 +31,7 @@ def fill_linear_layers(module: nn.Module) -> None:
 
 
 class _FilledLinear(nn.Linear):
-    """A linear layer over the weights of another one."""
+    """Linear layer with bucketed input over the weights of another one."""
 
     def __init__(self, linear: nn.Linear) -> None:
         nn.Module.__init__(self)  # nn.Linear's own would make weights
