@@ -44,9 +44,7 @@ def default_cache_folder() -> Path:
 
 
 def graph_key(weights: nn.Module, settings: Mapping[str, Any]) -> str:  # Any: JSON
-    """Key of an entry: 32 hexadecimal digits from the weights and JSON settings, independent of the checkpoint's path or
-    name.
-    """
+    """Entry key, 32 hexadecimal digits of weights and JSON settings; independent of the checkpoint's path and name."""
     described = {"format": _FORMAT, "version": __version__, **settings}
     return weights_digest(weights.state_dict(), described)[:32]
 

@@ -36,7 +36,7 @@ class OpenVinoSession:
     def __init__(self, path: Path, compiled: Callable[[], Any]) -> None:  # Any: openvino has no types
         self._path = path
         self._compiled = compiled
-        # One stream runs one request at a time anyway; the lock also keeps requests out between failure and recompilation.
+        # One stream runs one request at a time anyway; the lock also spans failure and recompilation.
         self._running = threading.Lock()
         self._opened = OpenedHere(self._open)
 
@@ -63,9 +63,9 @@ class OpenVinoSession:
 
 
 def _check_computed(request: Any) -> None:
-    """Check that a fresh, finished request computed its outputs: OpenVINO may skip the work silently when memory is short.
+    """Check that a fresh, finished request computed its outputs.
 
-    A reused request would still hold the outputs of its last call, so callers pass a fresh one.
+    OpenVINO may silently skip the work when memory is short; a reused request would then keep its last outputs.
 
     Args:
         request: Fresh request, finished.

@@ -17,6 +17,9 @@ _ROOT: Final = 0
 def make_private(folder: Path) -> None:
     """Create a folder and its parents, or revoke other users' write access to it.
 
+    Args:
+        folder: Path of the folder.
+
     Raises:
         BackendError: The folder cannot be created, belongs to a user other than this one or root, or stays writable for
             others.

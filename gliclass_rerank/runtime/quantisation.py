@@ -68,7 +68,7 @@ class InputScale:
 
 
 def input_scale(seen: MinMax, weights: FloatArray) -> InputScale:
-    """Compute an activation's quantisation parameters from its range and the weights [hidden, num_outputs] that read it."""
+    """Quantisation parameters of an activation from its range and the weights [hidden, num_outputs] that read it."""
     size = np.maximum(np.maximum(-seen.lowest, seen.highest), _SMALLEST)
     reach = np.maximum(np.abs(weights).max(axis=1), _SMALLEST)
     divisor = np.maximum(size**_MOVED / reach ** (1 - _MOVED), _SMALLEST).astype(np.float32)

@@ -126,7 +126,13 @@ def export_refusal(config: ModelConfig) -> str | None:
 
 
 def resolve_device(device: str | torch.device | None = None) -> torch.device:
-    """Resolve a torch device; None takes cuda, else mps, else cpu.
+    """Resolve a torch device.
+
+    Args:
+        device: None takes cuda, else mps, else cpu.
+
+    Returns:
+        The device.
 
     Raises:
         ConfigError: The device is unknown or unavailable.
@@ -146,9 +152,7 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def has_native_bfloat16() -> bool:
-    """Test for native bfloat16 matrix products in torch; False if unknown, as on non-x86 processors and old torch
-    versions.
-    """
+    """Test for native bfloat16 products in torch; False if unknown (non-x86 processors, old torch)."""
     has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not has_onednn or not hasattr(torch.cpu, "get_capabilities"):
         return False

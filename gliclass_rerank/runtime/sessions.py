@@ -1,4 +1,4 @@
-"""ONNX sessions on a CPU runtime: arrays in, arrays out. Threads are the session's own; no process-wide setting changes."""
+"""ONNX sessions on a CPU runtime: arrays in, arrays out; no process-wide setting changes."""
 
 from __future__ import annotations
 
@@ -78,11 +78,7 @@ def open_session(path: Path, runtime: Runtime, precision: Precision, threads: in
 
 @cache
 def has_bfloat16() -> bool:
-    """Ask OpenVINO for the processor's bfloat16 support.
-
-    Raises:
-        MissingDependencyError: OpenVINO is not installed.
-    """
+    """Ask OpenVINO for the processor's bfloat16 support; `MissingDependencyError` without OpenVINO."""
     openvino = require_openvino()
     with as_backend_error("openvino could not be asked what the processor can"):
         return "BF16" in openvino.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
