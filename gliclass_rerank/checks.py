@@ -24,7 +24,7 @@ MAX_NESTING: Final = 100
 
 @contextmanager
 def of_settings() -> Iterator[None]:
-    """Raise failed checks inside the block as `ConfigError`, with the same message; for constructors and config files."""
+    """Raise failed checks inside the block as `ConfigError`, with the same message."""
     try:
         yield
     except InputError as error:

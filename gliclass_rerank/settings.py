@@ -66,9 +66,9 @@ class ModelSettings:
     batch_tokens: int | None = None
     """Tokens per forward pass; None for 2,048 on the CPU and 65,536 elsewhere."""
     backend: BackendName | None = None
-    """Runtime of the transformer layers: `"torch"` (None), `"onnx"`, `"openvino"`, or `"auto"`, the fastest one here that
-    keeps the order. onnx and openvino run BERT, DeBERTa-v2/v3 and ModernBERT on the CPU, from an export cached at first
-    use.
+    """Runtime of the transformer layers: `"torch"` (None), `"onnx"`, `"openvino"`, or `"auto"`, the fastest one here
+    that keeps the order. onnx and openvino run BERT, DeBERTa-v2/v3 and ModernBERT on the CPU, from an export cached
+    at first use.
     """
     threads: int | None = None
     """CPU threads of this instance, shared by all callers; None for torch's default in each calling thread
@@ -83,7 +83,7 @@ class ModelSettings:
     min_example_similarity: float = 0.5
     """Minimum cosine between an example's text and the query or text, in [-1, 1]."""
     allow_same_text: bool = False
-    """Allow examples with the same text as the query, regardless of case and white space. They give the answer away: right
+    """Allow examples with the query's own text, regardless of case and white space. They give the answer away: right
     for production, wrong for evaluation.
     """
 
@@ -114,8 +114,8 @@ class RerankerSettings(ModelSettings):
     these and both kinds exceed the limit. None for 4.
     """
     passage_cache: str | Path | None = None
-    """Folder written by `precompute` with the same checkpoint. Needs the plan `"shared_query"`; uncached passages are
-    computed as usual.
+    """Folder written by `precompute` with the same checkpoint; uncached passages are computed as usual. Needs the plan
+    `"shared_query"`.
     """
 
 
@@ -137,9 +137,7 @@ def plain_store(store: object) -> str | None:
 def taking(
     settings: Callable[_Parameters, _Settings],
 ) -> Callable[[Callable[[_Self, _Settings], None]], Callable[Concatenate[_Self, _Parameters], None]]:
-    """Decorate an `__init__` that takes a settings instance to take the class's fields, with types, defaults and former
-    names.
-    """
+    """Make an `__init__` that takes a settings instance accept its fields, types, defaults and former names."""
 
     def decorated(init: Callable[[_Self, _Settings], None]) -> Callable[Concatenate[_Self, _Parameters], None]:
         def __init__(self: _Self, /, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> None:  # noqa: N807

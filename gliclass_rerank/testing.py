@@ -63,8 +63,10 @@ class AdapterConformance(ABC):
     def documents(
         self, passages: Sequence[str], scores: Sequence[float], metadata: Mapping[str, Any]
     ) -> list[Document]:
-        """Make the framework's documents with the id `"doc-<index>"`, a copy of the metadata, an embedding, and the
-        retrieval score where the adapter looks for it.
+        """Make the framework's documents.
+
+        Each has the id `"doc-<index>"`, a copy of the metadata, an embedding, and the retrieval score where the adapter
+        looks for it.
         """
 
     @abstractmethod

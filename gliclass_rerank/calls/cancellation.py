@@ -1,11 +1,10 @@
-"""Cancellation: calls end early when nobody waits for them any more.
+"""Cancellation of calls that nobody waits for any more.
 
-A call works under a token, which its context carries into the threads that work for it, and asks between two steps
-whether the token was cancelled (`check_cancelled`).
+A call works under a token, which its context carries into worker threads; `check_cancelled` tests it between steps.
 
-When the interpreter exits, calls that still run in daemon threads are cancelled and waited for: a thread that comes
-back from native code into an interpreter that is gone takes the process with it ("terminate called"). Threads of the
-caller's that are no daemons are not ended: Python promises to let them finish, and a service may live in one.
+At interpreter exit, calls in daemon threads are cancelled and awaited: a thread returning from native code into a
+finalised interpreter would crash the process ("terminate called"). Non-daemon threads of the caller may finish, as
+Python promises.
 """
 
 from __future__ import annotations
@@ -21,47 +20,46 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Final
 
-# Longer than any step but loading a model takes.
+# Longer than any step except loading a model.
 _PATIENCE_S: Final = 10.0
 _PATIENCE_TO_END_S: Final = 1.0
 _POLL_S: Final = 0.01
 
 
 class Token:
-    """Says whether a call is still wanted.
+    """Cancellation token of a call.
 
     Args:
-        within: That of the call which this one is a part of; None for none.
+        within: Token of the enclosing call; None for none.
     """
 
     def __init__(self, within: Token | None = None) -> None:
         self._within = within
-        # A thread that begins now would not come to an end.
+        # A thread that starts now would not end.
         self._is_cancelled = within is None and _is_exiting and not _is_main_thread()
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether nobody waits for the call any more, or for one around it."""
+        """True once this call or an enclosing one was cancelled."""
         return self._is_cancelled or (self._within is not None and self._within.is_cancelled)
 
     def cancel(self) -> None:
-        """Let the call end at its next step."""
+        """Cancel the call at its next step."""
         self._is_cancelled = True
 
 
 _current: ContextVar[Token | None] = ContextVar("gliclass_rerank_call", default=None)
-# Who works under which token; changed by single operations of a dict, which need no lock.
+# Threads by token; changed by single dict operations, which need no lock.
 _at_work: dict[object, tuple[threading.Thread, Token]] = {}
 _staying: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 _is_exiting = False
 
 
 def check_cancelled() -> None:
-    """Between two steps of a call.
+    """Raise `SystemExit` if the call was cancelled.
 
     Raises:
-        SystemExit: The call was cancelled. It ends a thread without a traceback, which no subclass does, and no
-            `except Exception` takes it for a failure.
+        SystemExit: It ends a thread without a traceback, unlike its subclasses, and escapes `except Exception`.
     """
     token = _current.get()
     if token is not None and token.is_cancelled:
@@ -70,10 +68,10 @@ def check_cancelled() -> None:
 
 @contextmanager
 def working(token: Token | None = None) -> Iterator[Token]:
-    """Work under a token in this thread; the interpreter's exit waits for it.
+    """Work under a token in this thread; interpreter exit waits for it.
 
     Args:
-        token: The token; None for a new one, within that of the call which this one is a part of.
+        token: Token; None for a new one within the enclosing call's.
 
     Yields:
         The token.
@@ -85,7 +83,7 @@ def working(token: Token | None = None) -> Iterator[Token]:
         _at_work[mark] = threading.current_thread(), token
         yield token
     except SystemExit as error:
-        # Now rather than by whoever drops the error: torch gives the interpreter's lock away to free a tensor.
+        # Now, not when the error is dropped: torch releases the GIL to free a tensor.
         traceback.clear_frames(error.__traceback__)
         raise
     finally:
@@ -94,7 +92,7 @@ def working(token: Token | None = None) -> Iterator[Token]:
 
 
 def stays() -> None:
-    """Say of this thread that it outlives its calls: the interpreter's exit waits for those, not for its end."""
+    """Mark this thread as outliving its calls: interpreter exit waits for the calls, not for the thread."""
     _staying.add(threading.current_thread())
 
 
@@ -107,7 +105,7 @@ def _end_calls() -> None:
     _is_exiting = True
     callers = {thread for thread, _ in _others_at_work()} - set(_staying)
     _wait_until(lambda: not _cancelled_others(), _PATIENCE_S)
-    # What a caller drops now may be the last that knows of a model, which is freed in that thread.
+    # An object dropped here may hold the last reference to a model, which is then freed in that thread.
     _wait_until(lambda: not any(thread.is_alive() for thread in callers), _PATIENCE_TO_END_S)
 
 
@@ -126,7 +124,7 @@ def _cancelled_others() -> bool:
 def _wait_until(is_over: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        # One more Ctrl-C would end the wait, and with it, roughly, the process.
+        # Another Ctrl-C would end the wait and crash the process.
         with suppress(KeyboardInterrupt):
             if is_over():
                 return
@@ -135,4 +133,4 @@ def _wait_until(is_over: Callable[[], bool], seconds: float) -> None:
 
 atexit.register(_end_calls)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_at_work.clear)  # of threads that are not there
+    os.register_at_fork(after_in_child=_at_work.clear)  # of threads that do not exist in the child

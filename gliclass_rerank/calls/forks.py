@@ -1,9 +1,8 @@
-"""Forks between two forward passes, and computing in the processes that they make.
+"""Fork safety of forward passes, and computing in forked processes.
 
-A process has one thread after a fork. What other threads were in the middle of stays as it was, locks of native
-libraries included, so a fork waits for the forward passes that run, and those that follow wait for the fork. The thread
-that is left cannot compute either if it has before: it would wait for OpenMP's threads, which were its helpers and are
-gone. So another thread stands in for it (docs/decisions/0025-cancelled-and-forked.md).
+A child keeps the locks of threads it does not have, so a fork waits for running forward passes, and later ones wait for
+the fork. If the parent has computed before, the child's only thread would wait for OpenMP threads that are gone; a new
+thread computes in its place (docs/decisions/0025-runtimes.md).
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from gliclass_rerank.calls.workers import Workers
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
-# After that a fork goes on: one forward pass takes a fraction of it, and a process that cannot fork is stuck.
+# A fork waits this long at most: a forward pass takes a fraction of it, and a blocked fork blocks the process.
 _PATIENCE_S: Final = 30.0
 _TOKENIZERS_SETTING: Final = "TOKENIZERS_PARALLELISM"
 
 
 class _Gate:
-    """Keeps forks and native computing apart."""
+    """Mutual exclusion of forks and native computing."""
 
     def __init__(self) -> None:
         self.renew()
@@ -73,7 +72,7 @@ _stand_in = Workers(1, "gliclass-rerank-forked")
 
 @contextmanager
 def computing() -> Iterator[None]:
-    """Keep forks from happening meanwhile."""
+    """Prevent forks inside the block."""
     try:
         _gate.enter()
         yield
@@ -82,7 +81,7 @@ def computing() -> Iterator[None]:
 
 
 def between_groups() -> None:
-    """Between two steps of a computation that is in a consistent state: let a fork that waits happen.
+    """Let a waiting fork happen, between two steps of a computation.
 
     Raises:
         SystemExit: The call was cancelled.
@@ -95,15 +94,15 @@ def between_groups() -> None:
 def in_sound_thread(
     function: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
 ) -> _Result:
-    """Call a function here, or in a thread that stands in for the one that a fork has left.
+    """Call a function here, or in a replacement for a thread that survived a fork.
 
     Args:
-        function: What computes.
-        *args: Its arguments.
-        **kwargs: Likewise.
+        function: Computing function.
+        *args: Positional arguments.
+        **kwargs: Keyword arguments.
 
     Returns:
-        What it returns.
+        Result of the function.
     """
     if threading.get_ident() == _survivor:
         return _stand_in.call(function, *args, **kwargs)
@@ -114,7 +113,7 @@ def _begin_anew() -> None:
     global _survivor  # noqa: PLW0603 - a process begins once
     _gate.renew()
     _survivor = threading.get_ident()
-    # The tokenizers' threads are gone too. They see to that, but not where they were told to use them.
+    # The tokenizers' threads are gone too. The library handles that, unless told to use them.
     if _TOKENIZERS_SETTING in os.environ:
         os.environ[_TOKENIZERS_SETTING] = "false"
 

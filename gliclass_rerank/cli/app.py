@@ -1,7 +1,7 @@
-"""The command line: parses, calls the library, prints.
+"""Command line: parse, call the library, print.
 
-Results go to stdout; progress, notes and errors go to stderr. An error is one line that starts with "error:",
-and the exit code is 2. The model's modules are imported inside the commands, so that `--help` is quick.
+Results go to stdout; progress, notes and errors go to stderr. An error is one line that starts with "error:", with exit
+code 2. Model modules are imported inside the commands, which keeps `--help` fast.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: Arguments without the program's name; None takes the process's.
+        argv: Arguments without the program's name; None for the process's.
 
     Returns:
         Exit code: 0, 2 after an error, 130 after Ctrl-C.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A passage may hold characters that the terminal's encoding cannot show.
+        # A passage may hold characters outside the terminal's encoding.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = typer.main.get_command(app).main(argv, prog_name=_PROGRAM, standalone_mode=False)
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (GLiClassRerankError, OSError) as error:
         return _fail(str(error))
     if code == _INTERRUPTED and argv is None:
-        # The process ends now; one more Ctrl-C would only make it say where it was.
+        # The process is exiting; another Ctrl-C would only print a traceback.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     return int(code or 0)
 
@@ -204,7 +204,7 @@ def optimize_command(
         int | None, typer.Option("--prune-after", min=1, help="Then remove exports that were not used for DAYS days.")
     ] = None,
 ) -> None:
-    """Export a model for a CPU backend, which its first use would do otherwise."""
+    """Export a model for a CPU backend ahead of its first use."""
     from gliclass_rerank.runtime.graph_cache import default_cache_folder, prune_graphs
 
     if backend == "torch":
@@ -238,7 +238,7 @@ def precompute_command(
     device: _Device = None,
     revision: _Revision = None,
 ) -> None:
-    """Compute what passages do not owe to a query, for `Reranker(passage_cache=...)`."""
+    """Precompute query-independent passage states for `Reranker(passage_cache=...)`."""
     from tqdm import tqdm
 
     from gliclass_rerank.learn.evaluation.passages import load_passages
