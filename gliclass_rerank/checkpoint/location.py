@@ -104,7 +104,7 @@ def fetched(name: str, *, revision: str | None = None, wanted: Sequence[str] = _
 
 
 def read_config(folder: Path) -> dict[str, Any]:  # Any: JSON
-    """Read a checkpoint folder's config, with `model_type` if it is a checkpoint; a `CheckpointError` if there is none."""
+    """Read a folder's config, with `model_type` if it is a checkpoint; a `CheckpointError` if it is missing."""
     if own_file(folder, CONFIG) is None:
         raise CheckpointError(f"`{folder}` holds no {CONFIG}, so it is not a checkpoint")
     values = read_json(folder, CONFIG)

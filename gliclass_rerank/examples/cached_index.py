@@ -144,9 +144,7 @@ class CachedIndex:
         removed: Sequence[int] = (),
         rewritten: Mapping[int, NewRecord] | None = None,
     ) -> list[str]:
-        """Change records and index as the writer; arguments as for `Records.write`. Returns the ids of the added
-        records.
-        """
+        """Change records and index as the writer, like `Records.write`, and return the ids of the added records."""
         with self._lock.writing():
             self._is_doubtful = True
             rows, ids, state = self._records.write(

@@ -137,7 +137,7 @@ class IndexBuilder(Protocol):
         ...
 
     def suits(self, index: VectorIndex) -> bool:
-        """Test if an index is close to what `build` would make; False if it outgrew its kind or much of it was removed."""
+        """Test if an index is close to what `build` would make: right kind, few removed vectors."""
         ...
 
 

@@ -92,9 +92,7 @@ class OnnxLateInteraction:
         self._model, self._output, self._options = model, _states_output(model), options
 
     def score(self, asks: Sequence[QueryPassages]) -> Scored:
-        """Score passages by the sum of the query tokens' best cosines; equal passages are encoded once, one batch at a
-        time.
-        """
+        """Score passages by the sum of best cosines; equal passages are encoded once, one batch at a time."""
         queries, num_tokens = self._query_states([query for query, _ in asks])
         readers: dict[str, list[tuple[int, int]]] = {}  # queries and positions by passage
         for ask, (_, passages) in enumerate(asks):

@@ -1,4 +1,4 @@
-"""The commands `train`, `average`, `calibrate` and `cascade`: parse, call the library, print."""
+"""Commands `train`, `average`, `calibrate` and `cascade`: parse, call the library, print."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def train(
         bool, typer.Option("--fresh", help="Throw away the run in the output folder and start anew.")
     ] = False,
 ) -> None:
-    """Train a model; a run that was stopped or killed goes on where it was."""
+    """Train a model, resuming a run that was stopped or killed."""
     from gliclass_rerank.learn.training.config import TrainConfig
     from gliclass_rerank.learn.training.trainer import train as run
 
@@ -76,7 +76,7 @@ def calibrate(
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="The first N queries of each only.")] = None,
     dtype: _Dtype = "float32",
 ) -> None:
-    """Make a checkpoint's scores probabilities, as judged passages say."""
+    """Calibrate a checkpoint's scores to probabilities on judged passages."""
     import torch
     from tqdm import tqdm
 
@@ -117,12 +117,12 @@ def cascade(
         int | None, typer.Option("--max-query-tokens", min=1, help="Longer queries are left to the first one.")
     ] = None,
 ) -> None:
-    """Join two checkpoints: the second looks again at what the first puts on top."""
+    """Join two checkpoints to a cascade: the second rescores the first one's best passages."""
     from gliclass_rerank.cascade import CascadeConfig, save_cascade
     from gliclass_rerank.checkpoint.location import bundled_folder, locate
 
     folders = {"first": locate(first), "second": locate(second)}
-    # What is bundled is named and not copied.
+    # Bundled models are named, not copied.
     parts = {part: folder for part, folder in folders.items() if folder.parent != bundled_folder().parent}
     names = {part: part if part in parts else folder.name for part, folder in folders.items()}
     config = CascadeConfig(
@@ -140,7 +140,7 @@ def cascade(
 
 
 class _Display:
-    """A progress bar on a terminal, else a line now and then; on stderr."""
+    """Progress bar on a terminal, else occasional lines; on stderr."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
@@ -149,7 +149,7 @@ class _Display:
     def __enter__(self) -> _Display:
         from tqdm import tqdm
 
-        # The time left is ours, because a resumed bar does not start at 0 and evaluations take time too.
+        # Our own estimate: a resumed bar does not start at 0, and evaluations take time too.
         bar_format = "{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} steps{postfix}"
         self._bar = tqdm(total=0, file=sys.stderr, disable=not self._is_terminal, leave=False, bar_format=bar_format)
         return self
@@ -158,7 +158,7 @@ class _Display:
         self._bar.close()
 
     def show(self, report: Report) -> None:
-        """Take notice of a step or an evaluation."""
+        """Display a step or an evaluation."""
         pace = f"{report.tokens_per_second:.0f} tokens/s ({report.padded_tokens_per_second:.0f} with padding)"
         left = f"{_clock(report.seconds_left)} left"
         if report.figures:

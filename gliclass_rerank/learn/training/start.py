@@ -1,4 +1,4 @@
-"""The checkpoint that training starts from."""
+"""Start checkpoint of a training run."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from gliclass_rerank.learn.training.config import StartConfig
 
 
 def load_start(start: StartConfig) -> Checkpoint:
-    """Load the start checkpoint and change in it what the config asks for.
+    """Load the start checkpoint and apply the config's changes.
 
     Args:
-        start: Which one, and the changes.
+        start: Start config.
 
     Returns:
-        The checkpoint; its config says what it is now.
+        The checkpoint with an updated config.
 
     Raises:
         CheckpointError: It cannot be loaded.
-        ConfigError: A change has no meaning for it.
+        ConfigError: A change does not apply to it.
     """
     checkpoint = load_checkpoint(start.model, revision=start.revision)
     changes = {
