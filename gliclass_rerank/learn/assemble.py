@@ -205,8 +205,7 @@ def _place_candidates(model: GLiClass, weights: Mapping[str, Tensor]) -> None:
 
 
 def _fill_head(model: GLiClass, weights: Mapping[str, Tensor]) -> None:
-    """Copy pooler and classifier to the projectors: the candidate vector is pooled, the text's is the classifier's
-    weight.
+    """Copy pooler and classifier to the projectors: candidates are pooled, the text vector is the classifier's weight.
 
     The text projector ignores the text at first and may learn to read it.
     """

@@ -1,6 +1,6 @@
-"""The commands `mine` and `teach`: parse, call the library, print. `cli.py` registers them.
+"""Commands `mine` and `teach`: parse, call the library, print.
 
-Results go to stdout, progress to stderr; what imports much is imported inside, so that `--help` is quick.
+Results go to stdout, progress to stderr; heavy modules are imported inside, which keeps `--help` fast.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def teach(
     pooling: Annotated[str | None, typer.Option("--pooling", help=_POOLING_HELP)] = None,
     as_json: _Json = False,
 ) -> None:
-    """Add a teacher's scores to records; a killed run is resumed."""
+    """Add a teacher's scores to records, resuming a killed run."""
     from gliclass_rerank.learn.data.agreement import compare_teachers
     from gliclass_rerank.learn.data.progress import terminal
     from gliclass_rerank.learn.data.records import read_records

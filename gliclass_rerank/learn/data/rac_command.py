@@ -1,6 +1,6 @@
-"""The commands `rac-data` and `pseudo-label`: parse, call the library, print. `cli.py` registers them.
+"""Commands `rac-data` and `pseudo-label`: parse, call the library, print.
 
-Results go to stdout, progress to stderr; what imports much is imported inside, so that `--help` is quick.
+Results go to stdout, progress to stderr; heavy modules are imported inside, which keeps `--help` fast.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def rac_data(
     ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Put similar records into each record, as judged examples."""
+    """Add similar records to each record, as judged examples."""
     from gliclass_rerank.examples.encoders import LocalEncoder
     from gliclass_rerank.learn.data.partial import check_target
     from gliclass_rerank.learn.data.progress import terminal
@@ -150,7 +150,7 @@ def pseudo_label(
     seed: _Seed = 0,
     as_json: _Json = False,
 ) -> None:
-    """Let a model label texts, and keep what it is sure of."""
+    """Label texts with a model, and keep confident ones."""
     from gliclass_rerank.classifier import ZeroShotClassifier
     from gliclass_rerank.examples import ExampleStore, LocalEncoder
     from gliclass_rerank.learn.data.partial import check_target
@@ -166,7 +166,7 @@ def pseudo_label(
         raise InputError("`--label` or `--labels` must name the labels, got neither")
     check_target(out, replacing=False)
     classifier = ZeroShotClassifier(model, device=device, revision=revision)
-    # Opened first: a store that cannot be must not cost the time of labelling.
+    # Opened first: an unusable store must not cost the time of labelling.
     opened = (
         nullcontext()
         if store is None

@@ -109,7 +109,7 @@ def load_collection(
 
 
 def spread(count: int, limit: int | None) -> list[int]:
-    """Choose at most `limit` of `count` positions, evenly spaced, ascending: files are often sorted by label or topic."""
+    """Choose at most `limit` of `count` positions, evenly spaced, because files are often sorted by label or topic."""
     kept = count if limit is None else min(limit, count)
     return [index * count // kept for index in range(kept)]
 
@@ -122,7 +122,7 @@ def folder_and_split(text: str, split: str) -> tuple[Path, str]:
 
 
 def qrels_file(folder: Path, split: str) -> Path:
-    """Find the judgments of a split, plain or gzipped; a `DataError` that lists the existing splits if there are none."""
+    """Find the judgments of a split, plain or gzipped; a `DataError` lists the existing splits."""
     path = existing(folder / f"qrels.{split}.tsv")
     if path is None:
         names = (entry.name.removesuffix(GZIP_SUFFIX) for entry in folder.glob("qrels.*.tsv*"))

@@ -388,9 +388,7 @@ class TrainConfig:
         return values
 
     def relative_to(self, folder: Path) -> TrainConfig:
-        """Copy with relative paths resolved against a folder; a start model that is not a folder there stays a hub
-        name.
-        """
+        """Copy with relative paths resolved against a folder; other start models stay hub names."""
         model = self.start.model
         if model is not None and (folder / Path(model).expanduser()).is_dir():
             model = str(folder / Path(model).expanduser())

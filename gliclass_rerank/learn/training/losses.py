@@ -14,10 +14,9 @@ from torch.nn import functional
 
 
 def listwise_softmax(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Cross-entropy between softmax of the logits and normalised grades (Bruch et al., ICTIR 2019); 0 without a
-    positive.
+    """Cross-entropy between softmax of the logits and normalised grades (Bruch et al., ICTIR 2019).
 
-    Negative grades count as 0.
+    Negative grades count as 0; the loss is 0 without a positive one.
     """
     logits, gains = logits[mask], targets[mask].clamp(min=0)
     total = gains.sum()
@@ -78,9 +77,7 @@ def margin_mse(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
 
 
 def ranknet(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Mean logistic loss of the pairs whose targets differ (Burges et al., ICML 2005); only the order of targets
-    matters.
-    """
+    """Mean logistic loss of the pairs whose targets differ (Burges et al., ICML 2005); only their order matters."""
     logits, targets = logits[mask], targets[mask]
     better, worse = (targets[:, None] > targets[None, :]).nonzero(as_tuple=True)
     if len(better) == 0:

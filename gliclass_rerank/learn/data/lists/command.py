@@ -1,4 +1,4 @@
-"""The steps as commands; each goes on where it was killed, and does nothing where it is done.
+"""Commands of the steps; each resumes after a kill, and does nothing once finished.
 
 python -m gliclass_rerank.learn.data.lists STEP ...
 """
@@ -26,7 +26,7 @@ _Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of a fo
 
 @app.command()
 def mine(data: _Data, work: _Work, block: _Block, model: _Model, teacher: _Name, threads: _Threads = 1) -> None:
-    """Make the lists of a block; the teacher, an encoder, finds candidates beside BM25."""
+    """Mine the lists of a block; the teacher, an encoder, finds candidates beside BM25."""
     from gliclass_rerank.learn.data.lists.steps import mine_step
 
     mine_step(data, work, block, model, teacher, threads=threads, progress=terminal)
@@ -71,7 +71,7 @@ def score(
     threads: _Threads = 1,
     lists: Annotated[int | None, typer.Option("--lists", min=1, help="Only so many.  [default: all]")] = None,
 ) -> None:
-    """Score the lists of a block that want this teacher."""
+    """Score the lists of a block that need this teacher."""
     from gliclass_rerank.learn.data.lists.steps import score_step
 
     score_step(data, work, block, model, teacher, threads=threads, num_lists=lists, progress=terminal)
@@ -107,7 +107,7 @@ def texts(
     teacher: Annotated[list[str], typer.Option("--teacher", help="Whose vectors. Repeatable.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
 ) -> None:
-    """Write a block's texts with the vectors that all these teachers have made so far."""
+    """Write a block's texts with the vectors of all these teachers."""
     from gliclass_rerank.learn.data.lists.join import write_texts
 
     typer.echo(f"{write_texts(data, work, block, teacher, out)} texts")
@@ -128,7 +128,7 @@ def dev(
 
 
 def main() -> None:
-    """Run a step; an error is one line, and the exit code is 2."""
+    """Run a step; an error is one line with exit code 2."""
     try:
         app()
     except (GLiClassRerankError, OSError) as error:
