@@ -46,11 +46,11 @@ _Dtype = Annotated[
 ]
 _Backend = Annotated[
     str | None,
-    typer.Option("--backend", help="torch, on CPUs onnx or openvino; auto: the quickest.  [default: torch]"),
+    typer.Option("--backend", help="torch, on CPUs onnx or openvino; auto: the fastest.  [default: torch]"),
 ]
 _Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.  [default: torch's number]")]
 _PassageCache = Annotated[
-    Path | None, typer.Option("--passage-cache", help="What `precompute` wrote.  [default: none]")
+    Path | None, typer.Option("--passage-cache", help="Folder from `precompute`.  [default: none]")
 ]
 _Revision = Annotated[str | None, typer.Option("--revision", help="Revision of a hub checkpoint.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -109,7 +109,7 @@ def _root(
 
 @app.command("rank")
 def rank_command(
-    query: Annotated[str, typer.Option("--query", help="What is searched for.")],
+    query: Annotated[str, typer.Option("--query", help="Query.")],
     passages: Annotated[Path, typer.Option("--passages", help="File: .txt, a passage per line; .jsonl, `text`.")],
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Print the best K.  [default: all]")] = None,
     model: _Model = None,
@@ -192,7 +192,7 @@ def evaluate_command(
 
 @app.command("optimize")
 def optimize_command(
-    backend: Annotated[str, typer.Option("--backend", help="onnx, openvino, or auto, the quickest.")],
+    backend: Annotated[str, typer.Option("--backend", help="onnx, openvino, or auto, the fastest.")],
     model: _Model = None,
     plan: _Plan = None,
     dtype: Annotated[
@@ -201,7 +201,7 @@ def optimize_command(
     passage_cache: _PassageCache = None,
     revision: _Revision = None,
     prune_after: Annotated[
-        int | None, typer.Option("--prune-after", min=1, help="Then remove exports that were not used for DAYS days.")
+        int | None, typer.Option("--prune-after", min=1, help="Then remove exports unused for DAYS days.")
     ] = None,
 ) -> None:
     """Export a model for a CPU backend ahead of its first use."""

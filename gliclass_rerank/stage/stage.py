@@ -69,7 +69,7 @@ class StageSettings(RerankerSettings):
     passage_prefix: str = ""
     """Prefix of each passage that is not blank."""
     fusion: Fusion | None = None
-    """Fusion with the retriever: `"reciprocal_rank"` of both orders or `"weighted"` mean of both scores; None for none."""
+    """Fusion with the retriever: `"reciprocal_rank"` of both orders, `"weighted"` mean of both scores, or None."""
     fusion_weight: float = 0.5
     """Weight of the reranker in the fused score, in [0, 1]."""
     examples: Sequence[Example | Mapping[str, Any]] | None = None  # Any: upstream's JSON-like examples

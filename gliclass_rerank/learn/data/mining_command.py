@@ -51,28 +51,28 @@ def mine(
     questions: Annotated[
         _Paths | None, typer.Option("--questions", help="Unjudged questions: .txt, .tsv or .jsonl. Repeatable.")
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="Of the collections given without one.")] = "train",
+    split: Annotated[str, typer.Option("--split", help="Split of collections given without one.")] = "train",
     negatives: Annotated[int, typer.Option("--negatives", min=1, help="Negatives for each query.")] = 16,
     depth: Annotated[int, typer.Option("--depth", min=1, help="Candidates looked at for each query.")] = 100,
-    head: Annotated[int, typer.Option("--head", min=0, help="How many candidates are the head of the list.")] = 10,
+    head: Annotated[int, typer.Option("--head", min=0, help="Length of the head of the candidate list.")] = 10,
     head_share: Annotated[
         float, typer.Option("--head-share", min=0, max=1, help="Share of the negatives drawn from the head.")
     ] = 0.4,
     max_words: Annotated[int, typer.Option("--max-words", min=0, help="Words of a passage; 0 for all.")] = 200,
     titles: Annotated[bool, typer.Option("--titles/--no-titles", help="Start passages with their title.")] = True,
     max_queries: Annotated[
-        int | None, typer.Option("--max-queries", min=1, help="A random sample of N from each source.")
+        int | None, typer.Option("--max-queries", min=1, help="Random sample of N from each source.")
     ] = None,
     bm25: Annotated[bool, typer.Option("--bm25/--no-bm25", help="Find candidates with BM25.")] = True,
-    language: Annotated[str, typer.Option("--language", help="Of stemmer and stop words.")] = "en",
+    language: Annotated[str, typer.Option("--language", help="Language of stemmer and stop words.")] = "en",
     dense: Annotated[
         str | None, typer.Option("--dense", help="Find candidates with this encoder too: a folder, or `bundled`.")
     ] = None,
     teacher: Annotated[
         str | None, typer.Option("--teacher", help="Score candidates with this model: a folder, or `bundled`.")
     ] = None,
-    kind: Annotated[str | None, typer.Option("--kind", help=f"Of the teacher: {_KIND_HELP}")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Of the teacher.  [default: the folder's]")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help=f"Kind of the teacher: {_KIND_HELP}")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the teacher.  [default: the folder's]")] = None,
     score_share: Annotated[
         float | None,
         typer.Option(
@@ -84,9 +84,9 @@ def mine(
     ] = None,
     duplicate_share: Annotated[
         float,
-        typer.Option("--duplicate-share", min=0, max=1, help="Drop candidates that share so much with a positive."),
+        typer.Option("--duplicate-share", min=0, max=1, help="Drop candidates with this overlap with a positive."),
     ] = 0.8,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides samples, draws and order.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of samples, draws and order.")] = 0,
     dense_query_prefix: Annotated[str, typer.Option("--dense-query-prefix", help=_QUERY_PREFIX_HELP)] = "",
     dense_passage_prefix: Annotated[str, typer.Option("--dense-passage-prefix", help=_PASSAGE_PREFIX_HELP)] = "",
     dense_pooling: Annotated[str | None, typer.Option("--dense-pooling", help=_POOLING_HELP)] = None,

@@ -185,7 +185,7 @@ class _Counted:
 
 @contextmanager
 def _one_faiss_thread() -> Iterator[None]:
-    """Single-threaded FAISS: several threads may build different graphs, and a resumed run needs the same neighbours."""
+    """Single-threaded FAISS: several threads may build different graphs; a resumed run needs the same neighbours."""
     faiss = require("faiss", extra="rac")
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)

@@ -21,7 +21,7 @@ class Retriever(Protocol):
     """Search in a pool."""
 
     def retrieve(self, queries: Sequence[str], depth: int) -> list[list[int]]:
-        """Find up to `depth` pool positions per query, best first, only of passages with something in common with it."""
+        """Find up to `depth` pool positions per query, best first, only of passages with something in common."""
         ...
 
 

@@ -24,11 +24,9 @@ _Dtype = Annotated[
 def train(
     config: Annotated[Path, typer.Argument(help="YAML file; see docs/training.md.")],
     minutes: Annotated[
-        float | None, typer.Option("--minutes", help="Stop after so many minutes; the same command goes on.")
+        float | None, typer.Option("--minutes", help="Stop after N minutes; the same command resumes.")
     ] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Throw away the run in the output folder and start anew.")
-    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run in the output folder and start over.")] = False,
 ) -> None:
     """Train a model, resuming a run that was stopped or killed."""
     from gliclass_rerank.learn.training.config import TrainConfig
@@ -52,7 +50,7 @@ def average(
     target: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
     checkpoints: Annotated[list[Path], typer.Argument(help="Checkpoint folders of one config.")],
     weights: Annotated[
-        list[float] | None, typer.Option("--weight", help="One for each checkpoint, in order.  [default: all the same]")
+        list[float] | None, typer.Option("--weight", help="Weight of each checkpoint, in order.  [default: equal]")
     ] = None,
     dtype: _Dtype = "float32",
 ) -> None:
@@ -72,8 +70,8 @@ def calibrate(
         list[str],
         typer.Option("--data", metavar="DIR[:SPLIT]", help="Judged collection, such as a dev set. Repeatable."),
     ],
-    split: Annotated[str, typer.Option("--split", help="Of the collections given without one.")] = "dev",
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="The first N queries of each only.")] = None,
+    split: Annotated[str, typer.Option("--split", help="Split of collections given without one.")] = "dev",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="First N queries of each only.")] = None,
     dtype: _Dtype = "float32",
 ) -> None:
     """Calibrate a checkpoint's scores to probabilities on judged passages."""
@@ -97,24 +95,22 @@ def calibrate(
 
 def cascade(
     target: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
-    first: Annotated[str, typer.Option("--first", help="Scores every passage: a folder, or a bundled model.")],
-    second: Annotated[str, typer.Option("--second", help="Looks again at the best ones: likewise.")],
-    rerank_depth: Annotated[int, typer.Option("--refined", min=1, help="How many it looks at.")] = 20,
+    first: Annotated[str, typer.Option("--first", help="Model for every passage: a folder or bundled model.")],
+    second: Annotated[str, typer.Option("--second", help="Model for the best passages: likewise.")],
+    rerank_depth: Annotated[int, typer.Option("--refined", min=1, help="Passages for the second model.")] = 20,
     first_weight: Annotated[
-        float, typer.Option("--first-share", min=0, max=1, help="Of the first one in the logits of those.")
+        float, typer.Option("--first-share", min=0, max=1, help="Weight of the first model in their logits.")
     ] = 0.5,
     first_weight_with_examples: Annotated[
         float | None,
-        typer.Option("--first-share-with-examples", min=0, max=1, help="The same where examples are shown."),
+        typer.Option("--first-share-with-examples", min=0, max=1, help="Weight of the first model with examples."),
     ] = None,
     first_passage_tokens: Annotated[
-        int | None, typer.Option("--first-passage-tokens", min=1, help="The first one reads no more of a passage.")
+        int | None, typer.Option("--first-passage-tokens", min=1, help="Passage limit of the first model.")
     ] = None,
-    first_reads_examples: Annotated[
-        bool, typer.Option(help="Whether the first one is shown judged examples too.")
-    ] = True,
+    first_reads_examples: Annotated[bool, typer.Option(help="Show judged examples to the first model too.")] = True,
     max_query_tokens: Annotated[
-        int | None, typer.Option("--max-query-tokens", min=1, help="Longer queries are left to the first one.")
+        int | None, typer.Option("--max-query-tokens", min=1, help="Longer queries are left to the first model.")
     ] = None,
 ) -> None:
     """Join two checkpoints to a cascade: the second rescores the first one's best passages."""
