@@ -241,7 +241,7 @@ def resolve_plan(checkpoint: Checkpoint, plan: AttentionPlan | None) -> Attentio
         return None
     resolved = plan or config.attention_plan
     if resolved != "shared_query" and config.token_interaction:
-        raise ConfigError(f"this checkpoint compares tokens, which only the plan 'shared_query' can do, got {plan!r}")
+        raise ConfigError(f"this checkpoint compares tokens, which needs the plan 'shared_query', got {plan!r}")
     if resolved != "shared_query" and config.candidate_position_start:
         raise ConfigError(
             f"this checkpoint's candidates begin at position {config.candidate_position_start}, which only the plan "

@@ -214,8 +214,8 @@ def optimize_command(
     )
     if reranker.backend == "torch":
         raise ConfigError(
-            "`backend` 'auto' is torch here, which needs no export; openvino is taken where it is installed "
-            "(`gliclass-rerank[openvino]`), can run the checkpoint and the processor has bfloat16"
+            "`backend` 'auto' is torch here, which needs no export; openvino is used if it is installed "
+            "(`gliclass-rerank[openvino]`), supports the checkpoint, and the processor has bfloat16"
         )
     typer.echo(f"exported for {reranker.backend} in {reranker.dtype} to {default_cache_folder()}")
     if prune_after is not None:

@@ -68,7 +68,7 @@ class Claim:
 
     def _held(self) -> int:
         if self._descriptor is None:
-            raise DataError("the claim on a store was let go")
+            raise DataError("the claim on a store was released")
         return self._descriptor
 
     def let_go(self) -> None:

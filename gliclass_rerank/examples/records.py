@@ -257,7 +257,7 @@ class Records:
                 raise DataError(f"{self._name} is no example store") from None
             raise DataError(f"{self._name} cannot be used: {cause(error)}") from error
         except UnicodeEncodeError as error:  # of a text or a path
-            raise DataError(f"{self._name} cannot hold what is no valid Unicode") from error
+            raise DataError(f"{self._name} can hold valid Unicode only") from error
 
     @contextmanager
     def _using(self) -> Iterator[sqlite3.Connection]:
@@ -265,7 +265,7 @@ class Records:
             if self._is_closed:
                 raise InputError(f"{self._name} is closed")
             if self._is_orphaned:
-                raise DataError(f"{self._name} was in use when this process was forked; open it again in the new one")
+                raise DataError(f"{self._name} was in use when this process was forked; open it again here")
             with self._familys_turn():
                 if self._connection is None:
                     self._connection = self._connected()
@@ -330,7 +330,7 @@ class Records:
     def _one(self, statement: str) -> Any:  # Any: an SQLite value
         found = self._all(statement)
         if len(found) != 1:
-            raise DataError(f"{self._name} is broken: it has {len(found)} records of what it is, not one")
+            raise DataError(f"{self._name} is broken: it has {len(found)} identity records, not one")
         return found[0][0]
 
     def _read_out(self, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -606,20 +606,20 @@ def _example_text(example: Example) -> str:
 
 def _stored(name: object, example: str, metadata: str) -> Stored:
     if not isinstance(name, str):
-        raise TypeError("an id is no text")
+        raise TypeError("an id is not a text")
     return Stored(name, Example(**json.loads(example)), _metadata(metadata))
 
 
 def _metadata(text: str) -> dict[str, Any]:  # Any: JSON
     values = json.loads(text)
     if not isinstance(values, dict):
-        raise TypeError("metadata are no mapping")
+        raise TypeError("metadata are not a mapping")
     return values
 
 
 def _whole(value: object) -> int:
     if not isinstance(value, int):
-        raise TypeError("a number is none")
+        raise TypeError("a row number is not a number")
     return value
 
 
@@ -631,7 +631,7 @@ def _row_and_state(found: Sequence[tuple[object, object]]) -> tuple[int, int]:
 def _identity(found: Sequence[tuple[Any, ...]]) -> Identity:  # Any: SQLite values
     ((encoder, dim, probe),) = found
     if not isinstance(encoder, str):
-        raise TypeError("the encoder's name is no text")
+        raise TypeError("the encoder's name is not a text")
     return Identity(encoder, _to_vectors([probe], dim)[0])
 
 
@@ -641,10 +641,10 @@ def _to_blob(vector: FloatArray) -> bytes:
 
 def _to_vectors(blobs: Sequence[bytes], dim: int) -> FloatArray:
     if any(len(blob) != 4 * dim for blob in blobs):
-        raise ValueError(f"a vector has not {dim} numbers")
+        raise ValueError(f"a vector does not have {dim} numbers")
     vectors = np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(blobs), dim)
     if not np.isfinite(vectors).all():
-        raise ValueError("a vector holds what is no number")
+        raise ValueError("a vector is not finite")
     return vectors.astype(np.float32)
 
 

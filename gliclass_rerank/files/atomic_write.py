@@ -166,13 +166,13 @@ def read_json(folder: Path, name: str) -> Any:  # Any: JSON
     except OSError as error:
         raise CheckpointError(f"`{path}` cannot be read: {cause(error)}") from error
     if len(raw) > _MOST_JSON_BYTES:
-        raise CheckpointError(f"`{path}` is larger than {_MOST_JSON_BYTES >> 20} MB, which no settings are")
+        raise CheckpointError(f"`{path}` must be at most {_MOST_JSON_BYTES >> 20} MB")
     try:
         return json.loads(raw.decode("utf-8"))
     except ValueError as error:  # includes numbers of thousands of digits
         raise CheckpointError(f"`{path}` is not JSON: {cause(error)}") from error
     except RecursionError:
-        raise CheckpointError(f"`{path}` is not JSON that can be read: it is nested too deeply") from None
+        raise CheckpointError(f"`{path}` is JSON nested too deeply") from None
 
 
 def _own(folder: Path, name: str, is_right: Callable[[int], bool], wanted: str) -> Path | None:

@@ -154,7 +154,7 @@ def _rebuilt(folder: Path, settings: Mapping[str, Any]) -> Tokenizer:  # Any: JS
         raise CheckpointError(f"`extra_ids` in `{folder / _CONFIG}` must be at most 1000, got {shown(extra_ids)}")
     with (
         tempfile.TemporaryDirectory(prefix="gliclass-rerank-") as copy,
-        failures_as(lambda reason: CheckpointError(f"`{folder}` holds no tokenizer that can be loaded: {reason}")),
+        failures_as(lambda reason: CheckpointError(f"`{folder}` holds no loadable tokenizer: {reason}")),
         TRANSFORMERS_LOCK,
     ):
         _copy(folder, Path(copy), settings)

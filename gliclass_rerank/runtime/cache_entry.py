@@ -187,7 +187,7 @@ def _digest_at(path: Path) -> str:
     digest = hashlib.sha256()
     with os.fdopen(handle, "rb") as file:
         if not _is_plain(file.fileno()):
-            raise OSError(f"`{path}` is not a file of this user's")
+            raise OSError(f"`{path}` belongs to another user")
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()

@@ -168,7 +168,7 @@ class Executor(ABC, Generic[RequestT]):
             for members in plan.members:
                 logits.update(zip(members, next(rows), strict=True))
             if any(math.isnan(logit) for logit in logits.values()):
-                raise BackendError("the model gave NaN as a logit; its weights or its precision are at fault")
+                raise BackendError("the model gave NaN as a logit; check its weights and precision")
             results.append([logits[index] for index in range(len(logits))])
         return results
 

@@ -219,7 +219,7 @@ class PassageCache:
                 with np.errstate(over="ignore", invalid="ignore"):  # checked below
                     np.multiply(records["values"], records["scale"][:, None], out=states[row, :num_tokens])
         if not np.isfinite(states).all():
-            raise DataError(f"the passage cache `{self.folder}` is broken: {_STATES} holds what is no number")
+            raise DataError(f"the passage cache `{self.folder}` is broken: {_STATES} holds numbers that are not finite")
         return states
 
 

@@ -42,7 +42,7 @@ class WorkerThread:
         self._worker = Workers(1, "gliclass-rerank")
         if (found := self._run(torch.get_num_threads)) != threads:
             raise ConfigError(
-                f"`threads` is {threads}, but this torch has one number for the whole process, {found}: "
+                f"`threads` is {threads}, but this torch build has one count for the whole process, {found}: "
                 "set it with `torch.set_num_threads`"
             )
 

@@ -116,7 +116,7 @@ def by_ask(values: Sequence[Any] | NDArray[Any], asks: Sequence[QueryPassages]) 
     scores = [float(value) for value in values]
     broken = next((score for score in scores if not math.isfinite(score)), None)
     if broken is not None:
-        raise BackendError(f"the teacher gave {broken} as a score; its weights or its precision are at fault")
+        raise BackendError(f"the teacher gave {broken} as a score; check its weights and precision")
     results, start = [], 0
     for _, passages in asks:
         results.append(scores[start : start + len(passages)])

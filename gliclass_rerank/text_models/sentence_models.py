@@ -130,7 +130,7 @@ def _check_modules(folder: Path) -> None:
     try:
         names = [str(module["type"]) for module in json.loads(path.read_text(encoding="utf-8"))]
     except (ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"`{path}` is no list of modules: {shown(error)}") from error
+        raise CheckpointError(f"`{path}` is not a list of modules: {shown(error)}") from error
     foreign = [name for name in names if not name.startswith(f"{_LIBRARY}.")]
     if foreign:
         raise CheckpointError(f"`{path}` names modules that are not {_LIBRARY}'s own: {listed(foreign)}")

@@ -102,4 +102,4 @@ class _Encoded(LayerRunner):
         return (next(self._states)[:, :width],)
 
     def encode_windows(self, *_: Any, **__: Any) -> tuple[Tensor, ...]:
-        raise AssertionError("only blocks are packed")
+        raise AssertionError("only blocks can be packed")

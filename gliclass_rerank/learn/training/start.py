@@ -29,7 +29,7 @@ def load_start(start: StartConfig) -> Checkpoint:
         key: value for key in ("attention_plan", "query_attention_start") if (value := getattr(start, key)) is not None
     }
     if changes and checkpoint.config.is_bi_encoder:
-        raise ConfigError(f"a bi-encoder has no attention plan, so `{min(changes)}` has no meaning for it")
+        raise ConfigError(f"a bi-encoder has no attention plan, so `{min(changes)}` does not apply")
     config = replace(checkpoint.config, **changes)
     checkpoint.model.config = config
     if start.logit_scale is not None:
