@@ -31,8 +31,8 @@ _Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of a forward pass.  [default: the runtime's]")
 ]
 _Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps; not for ONNX.  [default: the best]")]
-_QUERY_PREFIX_HELP = "Written before queries, as the model wants it."
-_PASSAGE_PREFIX_HELP = "Written before passages, as the model wants it."
+_QUERY_PREFIX_HELP = "Prefix of queries, as in the model's training."
+_PASSAGE_PREFIX_HELP = "Prefix of passages, as in the model's training."
 _POOLING_HELP = "Of an ONNX encoder: mean or cls.  [default: as its folder says]"
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -46,14 +46,14 @@ def mine(
         ),
     ] = None,
     corpus: Annotated[
-        _Paths | None, typer.Option("--corpus", help="Collection of which only the passages are used. Repeatable.")
+        _Paths | None, typer.Option("--corpus", help="Collection used for its passages only. Repeatable.")
     ] = None,
     questions: Annotated[
         _Paths | None, typer.Option("--questions", help="Unjudged questions: .txt, .tsv or .jsonl. Repeatable.")
     ] = None,
     split: Annotated[str, typer.Option("--split", help="Split of collections given without one.")] = "train",
     negatives: Annotated[int, typer.Option("--negatives", min=1, help="Negatives for each query.")] = 16,
-    depth: Annotated[int, typer.Option("--depth", min=1, help="Candidates looked at for each query.")] = 100,
+    depth: Annotated[int, typer.Option("--depth", min=1, help="Candidates considered for each query.")] = 100,
     head: Annotated[int, typer.Option("--head", min=0, help="Length of the head of the candidate list.")] = 10,
     head_share: Annotated[
         float, typer.Option("--head-share", min=0, max=1, help="Share of the negatives drawn from the head.")
@@ -151,9 +151,7 @@ def teach(
     records: Annotated[Path, typer.Option("--records", help="File of records, such as `mine` writes.")],
     teacher: Annotated[str, typer.Option("--teacher", help="A folder with a model, or `bundled`.")],
     kind: Annotated[str | None, typer.Option("--kind", help=_KIND_HELP)] = None,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Under which the scores are kept.  [default: the folder's]")
-    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the scores.  [default: the folder's]")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write (.jsonl).  [default: the records anew]")
     ] = None,

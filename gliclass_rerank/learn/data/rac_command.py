@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from gliclass_rerank.learn.data.statistics import RacStatistics
     from gliclass_rerank.learn.training.config import Kind, Unjudged
 
-_Encoder = Annotated[str, typer.Option("--encoder", help="Finds similar texts: a folder, or `bundled`.")]
+_Encoder = Annotated[str, typer.Option("--encoder", help="Encoder of texts: a folder, or `bundled`.")]
 _MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="Longest text for the encoder; the rest is cut.")]
 _Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps.  [default: the best one]")]
-_Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides every random choice.")]
+_Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -141,7 +141,7 @@ def pseudo_label(
     ] = False,
     prompt: Annotated[str, typer.Option("--prompt", help="Task description, prepended to the text.")] = "",
     store: Annotated[
-        Path | None, typer.Option("--store", help="Add the texts to this example store, too; made if it is missing.")
+        Path | None, typer.Option("--store", help="Add the texts to this example store too; created if missing.")
     ] = None,
     model: Annotated[str | None, typer.Option("--model", help="Folder or hub name.  [default: bundled]")] = None,
     revision: Annotated[str | None, typer.Option("--revision", help="Revision of a hub checkpoint.")] = None,

@@ -73,7 +73,7 @@ class Bert(nn.Module):
         super().__init__()
         self.config = config
         self.embeddings = _Embeddings(config)
-        # Likewise: what has `layer`, and what has `dense`.
+        # Containers of transformers' naming: `layer`, and `dense`.
         self.encoder, self.pooler = nn.Module(), nn.Module()
         self.encoder.layer = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
         self.pooler.dense = nn.Linear(config.hidden_size, config.hidden_size)
