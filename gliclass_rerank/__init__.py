@@ -1,4 +1,4 @@
-"""Rerank passages with GLiClass, offline from the first second.
+"""Reranking and zero-shot classification with GLiClass, offline by default.
 
 Importing this package loads nothing heavy: names are resolved on first use.
 """

@@ -22,12 +22,12 @@ _NO_ONNX_TELEMETRY: Final = "ORT_DISABLE_TELEMETRY"
 _OPENVINO_TELEMETRY: Final = "openvino_telemetry"
 _IMPORTING: Final = threading.Lock()
 
-# Held wherever transformers is imported: it resolves its parts lazily, and two threads that ask for different ones at
-# once can each meet modules that the other has half imported.
+# Held wherever transformers is imported: it resolves its parts lazily, and concurrent imports can see
+# half-imported modules.
 TRANSFORMERS_LOCK: Final = threading.RLock()
 
 if hasattr(os, "register_at_fork"):
-    # A forked process could never import what another thread was importing: a fork waits for the import.
+    # A fork waits for running imports, which the child could never finish.
     os.register_at_fork(
         before=TRANSFORMERS_LOCK.acquire,
         after_in_parent=TRANSFORMERS_LOCK.release,
@@ -38,10 +38,10 @@ if hasattr(os, "register_at_fork"):
 def lazy_names(
     package: str, names: Sequence[str], homes: Mapping[str, str], *, otherwise: str
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """Make a package's `__getattr__` and `__dir__` (PEP 562), so that importing it loads nothing heavy.
+    """Build a package's `__getattr__` and `__dir__` (PEP 562), so that importing it loads nothing heavy.
 
     Args:
-        package: Its name.
+        package: Name of the package.
         names: Exported names.
         homes: Module that defines a name, relative to the package; a leading dot goes one package up.
         otherwise: Module of the names that `homes` leaves out.
@@ -136,11 +136,11 @@ def require(package: str, *, extra: str) -> ModuleType:
     """Import an optional package.
 
     Args:
-        package: Import name; not `onnxruntime` or `openvino`, which have functions of their own.
+        package: Import name; for `onnxruntime` and `openvino` use their own functions.
         extra: Extra of gliclass-rerank that installs it.
 
     Returns:
-        The imported module.
+        The module.
 
     Raises:
         MissingDependencyError: The package is not installed.
@@ -156,38 +156,36 @@ def require(package: str, *, extra: str) -> ModuleType:
 def require_onnxruntime(*, extra: str) -> ModuleType:
     """Import onnxruntime without its telemetry.
 
-    From 1.29 on its import leaves a device id and a database in the user's cache folder and sends events, unless this
-    variable says otherwise (its Privacy.md). The thread that does so is one that a forked process waits for for ever
-    when it ends. Who wants all that sets the variable to 0.
+    Since 1.29 its import stores a device id in the user's cache folder and sends events, unless an environment variable
+    forbids it; a forked process can hang at exit on the sending thread. Set the variable to 0 to allow telemetry.
 
     Args:
-        extra: As for `require`.
+        extra: Extra of gliclass-rerank that installs it.
 
     Returns:
         The module.
 
     Raises:
-        MissingDependencyError: It is not installed.
+        MissingDependencyError: The package is not installed.
     """
     is_off = os.environ.setdefault(_NO_ONNX_TELEMETRY, "1") != "0"
     onnxruntime = require("onnxruntime", extra=extra)
     if is_off:
-        onnxruntime.disable_telemetry_events()  # on Windows there are events that the variable does not stop
+        onnxruntime.disable_telemetry_events()  # on Windows some events ignore the variable
     return onnxruntime
 
 
 def require_openvino() -> ModuleType:
     """Import openvino without its telemetry.
 
-    Its import writes a client id into the home folder and sends an event, unless a file in the home folder says
-    otherwise, which is not ours to write; no variable stops it. But the package that does so is one it can do without
-    (it has a stand-in), and so it does not find that package while it is imported.
+    Its import stores a client id in the home folder and sends an event; no variable stops it. The telemetry package is
+    optional, so it is hidden during the import.
 
     Returns:
         The module.
 
     Raises:
-        MissingDependencyError: It is not installed.
+        MissingDependencyError: The package is not installed.
     """
     with _IMPORTING:
         if "openvino" in sys.modules:
@@ -198,7 +196,7 @@ def require_openvino() -> ModuleType:
 
 @contextmanager
 def _hidden(package: str) -> Iterator[None]:
-    """Let imports of a package fail; one that is imported already stays what it is afterwards."""
+    """Make imports of a package fail inside the block."""
     there = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == package}
     for name in there:
         del sys.modules[name]

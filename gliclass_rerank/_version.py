@@ -1,3 +1,3 @@
-"""The version; one place, read by the build."""
+"""Version of the package; read by the build."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Base of `Reranker` and `ZeroShotClassifier`: a loaded model, its settings and its store of examples."""
+"""Common base of `Reranker` and `ZeroShotClassifier`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _Model = TypeVar("_Model", bound="LoadedModel")
 
 
 class LoadedModel:
-    """A loaded model. It does not change after construction, but for what its store learns, and threads may share it.
+    """Loaded model with its settings and example store; thread-safe, and immutable except for the store.
 
-    A pickle carries the settings: weights are read where it is loaded. A copy is the instance itself.
+    A pickle holds the settings only, and loads the weights again. A copy is the instance itself.
 
     Args:
-        settings: What was asked for.
-        pipeline: What was loaded for it.
+        settings: Settings of the caller.
+        pipeline: Pipeline or cascade loaded from them.
     """
 
     def __init__(self, settings: ModelSettings, pipeline: Pipeline | Cascade) -> None:
@@ -51,7 +51,7 @@ class LoadedModel:
 
     @property
     def settings(self) -> dict[str, Any]:  # Any: JSON values of all types
-        """The arguments that differ from their defaults, as JSON values: `type(self)(**settings)` is its equal.
+        """Arguments that differ from their defaults, as JSON values: `type(self)(**settings)` is equivalent.
 
         Raises:
             ConfigError: `example_store` is an object, not a path.
@@ -60,37 +60,37 @@ class LoadedModel:
 
     @property
     def name(self) -> str:
-        """The checkpoint's name or folder, or the bundled model's name."""
+        """Name or folder of the checkpoint."""
         return self._pipeline.name
 
     @property
     def plan(self) -> AttentionPlan | None:
-        """The attention plan in use; None for bi-encoders."""
+        """Attention plan in use; None for bi-encoders."""
         return self._pipeline.plan
 
     @property
     def runtime(self) -> ResolvedRuntime:
-        """Backend, device, precision and threads, and why; of a cascade the first model's."""
+        """Resolved runtime with its reason; for a cascade the first model's."""
         return self._pipeline.runtime
 
     @property
     def device(self) -> torch.device:
-        """Where the model runs."""
+        """Device of the model."""
         return self.runtime.device
 
     @property
     def backend(self) -> str:
-        """What runs the transformer layers: `torch`, `onnx` or `openvino`."""
+        """Runtime of the transformer layers: `torch`, `onnx` or `openvino`."""
         return self.runtime.backend
 
     @property
     def dtype(self) -> str:
-        """The precision they run in: `float32`, `float16`, `bfloat16` or `int8`."""
+        """Precision of the transformer layers: `float32`, `float16`, `bfloat16` or `int8`."""
         return self.runtime.dtype
 
     @property
     def example_store(self) -> ExampleSource | None:
-        """Where examples come from: the `ExampleStore` of the path that was given, or the source itself."""
+        """Source of judged examples: the `ExampleStore` of the given path, or the given source."""
         return self._retrieval.source
 
     def examples_for(self, queries: Sequence[str]) -> list[tuple[Example, ...]]:

@@ -1,13 +1,13 @@
-"""Cascade of two checkpoints: the first scores every passage, the second looks again at the best ones.
+"""Cascade of two checkpoints: the first scores every passage, the second rescores the best ones.
 
-A cascade is a folder, so whatever takes a checkpoint's name can rank with it:
+A cascade is a folder, and loads wherever a checkpoint does:
 
 ```
 config.json     {"model_type": "GLiClassCascade", "first": ..., "second": ..., and `CascadeConfig`'s other fields}
-first/, second/ the checkpoints, unless `first` or `second` name a bundled one
+first/, second/ the checkpoints, unless `first` or `second` names a bundled one
 ```
 
-Which passages are looked at again depends on all passages of a query; on their order it does not.
+The selection depends on all passages of a query, but not on their order.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from gliclass_rerank.settings import RerankerSettings
 from gliclass_rerank.types import Truncation
 
 MODEL_TYPE: Final = "GLiClassCascade"
-# Names in files written by version 0.1.
+# Names in files of version 0.1.
 _OLD_FIELDS: Final = {
     "num_refined": "rerank_depth",
     "first_share": "first_weight",
@@ -53,23 +53,21 @@ _OLD_FIELDS: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class CascadeConfig:
-    """How two checkpoints work together.
+    """Settings of a cascade.
 
     Attributes:
-        first: Name of the one that scores every passage: a folder within the cascade's, or a bundled model.
-        second: Name of the one that looks again, likewise.
-        rerank_depth: How many passages of a query it looks at.
-        first_weight: The first one's share in their logits, in [0, 1]; the second one's is the rest.
-        first_weight_with_examples: The same for a query that is shown examples, of which the second one may make more;
-            None for `first_weight`.
-        first_passage_tokens: Tokens of a passage that the first one reads at most, to be quick; None for what it
-            says itself. Passages that the second one reads on count as cut only where it cuts them. Needs the plan
-            `shared_query`.
-        first_reads_examples: Whether the first one is shown the examples too. One that was not trained with examples
-            may take passages for relevant that only look like them.
-        max_query_tokens: A query with more tokens, its examples not counted, is left to the first one alone, unless it
-            has examples and only the second one reads them; None for any length.
-        score_calibration: Slope and intercept that turn a logit into that of a probability; None for 1 and 0.
+        first: First checkpoint: a folder within the cascade's, or a bundled model.
+        second: Second checkpoint, likewise.
+        rerank_depth: Number of passages that the second one rescores.
+        first_weight: Weight of the first one's logit, in [0, 1]; the second one has the rest.
+        first_weight_with_examples: Weight for queries with examples; None for `first_weight`.
+        first_passage_tokens: Passage limit of the first one; None for its own. Its cuts do not count for passages that
+            the second one rescores. Needs the plan `shared_query`.
+        first_reads_examples: Show examples to the first one too. A checkpoint not trained with examples may favour
+            passages that merely resemble them.
+        max_query_tokens: Limit, examples excluded, beyond which the first one ranks alone, unless only the second one
+            reads the query's examples; None for no limit.
+        score_calibration: Slope and intercept before the sigmoid; None for 1 and 0.
     """
 
     first: str
@@ -86,7 +84,7 @@ class CascadeConfig:
         for field, name in (("first", self.first), ("second", self.second)):
             if not isinstance(name, str) or not is_folder_name(name):
                 raise ConfigError(f"`{field}` of a cascade must be the name of a folder in it, got {shown(name)}")
-        # What is kept is what the check returns: numpy's numbers, for one, are no JSON.
+        # Stored as checked: numpy numbers, for one, are not JSON.
         with of_settings():
             object.__setattr__(self, "rerank_depth", checked_count("rerank_depth", self.rerank_depth))
             object.__setattr__(self, "first_weight", checked_share("first_weight", self.first_weight))
@@ -104,17 +102,7 @@ class CascadeConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CascadeConfig:  # Any: JSON
-        """Read the settings of a folder.
-
-        Args:
-            values: The file's object.
-
-        Returns:
-            The settings.
-
-        Raises:
-            ConfigError: A field is missing, unknown or out of range.
-        """
+        """Read a cascade's `config.json`; a missing, unknown or out-of-range field is a `ConfigError`."""
         given = {_OLD_FIELDS.get(key, key): value for key, value in values.items() if key != "model_type"}
         known = [field.name for field in fields(cls)]
         if not {"first", "second"} <= given.keys() <= set(known):
@@ -125,27 +113,27 @@ class CascadeConfig:
         return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
-        """The file's object."""
+        """Convert to the file's object."""
         return {"model_type": MODEL_TYPE, **asdict(self)}
 
 
 def is_cascade(values: Mapping[str, Any]) -> bool:  # Any: JSON
-    """Whether the settings that `read_config` gave are a cascade's."""
+    """Test for a cascade's settings, as read by `read_config`."""
     return values.get("model_type") == MODEL_TYPE
 
 
 def load_ranker(settings: RerankerSettings) -> Pipeline | Cascade:
-    """Load what ranks passages.
+    """Load a checkpoint's pipeline, or a cascade.
 
     Args:
-        settings: What to load, and how to run it.
+        settings: Settings of the caller.
 
     Returns:
-        A pipeline, or two of them as one.
+        The pipeline or cascade.
 
     Raises:
         CheckpointError: It cannot be loaded.
-        ConfigError: A setting that it does not have.
+        ConfigError: A setting does not apply to it.
     """
     name = DEFAULT_RANKER if settings.model is None else settings.model
     folder = locate(name, revision=settings.revision)
@@ -163,20 +151,20 @@ def load_ranker(settings: RerankerSettings) -> Pipeline | Cascade:
 
 
 class Cascade:
-    """Two pipelines and the rule that joins them; immutable after construction, safe to share between threads.
+    """Two pipelines and their fusion; immutable after construction, thread-safe.
 
     Args:
-        name: What the caller asked for.
-        folder: The cascade's folder.
-        config: How the parts work together.
-        settings: Of both; the passage cache is the first one's, because the second one sees few passages.
+        name: Name given by the caller.
+        folder: Folder of the cascade.
+        config: Settings of the cascade.
+        settings: Settings of both pipelines; the passage cache is the first one's.
 
     Attributes:
-        name: What the caller asked for.
-        plan: The first checkpoint's.
-        runtime: The first checkpoint's.
-        calibration: As in `Pipeline`; the cascade's own.
-        precompute: The first checkpoint's.
+        name: Name given by the caller.
+        plan: Attention plan of the first checkpoint.
+        runtime: Runtime of the first checkpoint.
+        calibration: Slope and intercept before the sigmoid; None for 1 and 0.
+        precompute: Method of the first pipeline.
     """
 
     def __init__(self, name: str, folder: Path, config: CascadeConfig, settings: RerankerSettings) -> None:
@@ -184,7 +172,7 @@ class Cascade:
         self.calibration = config.score_calibration
         self._config = config
         first, second = (_part(folder, part) for part in (config.first, config.second))
-        # Side by side: reading weights, vocabularies and graphs leaves other threads free, and is most of a cold start.
+        # In parallel: reading weights, vocabularies and graphs releases the GIL and dominates a cold start.
         with working() as token:
             loading = Workers(1, "gliclass-rerank-load").submit(Pipeline, settings, folder=second)
             try:
@@ -202,17 +190,19 @@ class Cascade:
         self.plan, self.runtime = self._first.plan, self._first.runtime
 
     def score(self, requests: Sequence[ScoringRequest], *, truncate_side: TruncateSide) -> list[Scored]:
-        """Score several requests together; see `Pipeline.score`.
+        """Score several requests together.
 
-        Passages that the second checkpoint does not look at keep the first one's order and never come before one that
-        it has looked at: their logits are moved down together where they would.
+        Passages that the second checkpoint skips keep the first one's order and stay behind those it rescored: their
+        logits
+        are shifted down together if needed.
 
         Args:
-            requests: As for `Pipeline.score`.
-            truncate_side: As for `Pipeline.score`.
+            requests: Requests, each with any number of candidates.
+            truncate_side: Side that is cut for lack of room.
 
         Returns:
-            As `Pipeline.score`; the plan is the first checkpoint's, with what the second one cut besides.
+            One result per request, as from `Pipeline.score`; the plan adds the second checkpoint's truncations to the
+            first one's.
         """
         both = self._config.first_reads_examples
         shown = requests if both else [replace(request, examples=()) for request in requests]
@@ -226,7 +216,7 @@ class Cascade:
         return [self._joined(*each) for each in zip(requests, scored, chosen, refined, strict=True)]
 
     def _chosen(self, request: ScoringRequest, first: Scored) -> list[int]:
-        """Candidates that the second checkpoint looks at, best first."""
+        """Candidates for the second checkpoint, best first."""
         limit, logits = self._config.max_query_tokens, first.logits
         only_second_reads = bool(request.examples) and not self._config.first_reads_examples
         if limit is not None and not only_second_reads and self._first.num_tokens(request.text) > limit:
@@ -247,10 +237,10 @@ class Cascade:
         return first._replace(logits=logits, plan=self._with_cuts(first.plan, chosen, second.plan))
 
     def _with_cuts(self, plan: TokenPlan[Any], chosen: Sequence[int], second: TokenPlan[Any]) -> TokenPlan[Any]:
-        """The first checkpoint's plan with the second one's cuts; of two cuts of a passage the larger one.
+        """First checkpoint's plan with the second one's truncations; the larger of two cuts of a passage counts.
 
-        Where the first one reads beginnings only, that is no cut for passages that the second one reads on; where it
-        reads no examples, the second one says what was cut of them.
+        If the first one reads only the beginning of passages, its cuts do not count for rescored ones; if it reads no
+        examples, the second one's truncations of examples count.
         """
         read_on = frozenset() if self._config.first_passage_tokens is None else frozenset(chosen)
         cuts = {cut.index: cut for cut in plan.truncated if cut.index not in read_on}
@@ -267,12 +257,12 @@ class Cascade:
 
 
 def save_cascade(config: CascadeConfig, folder: str | Path, parts: Mapping[str, Path] | None = None) -> None:
-    """Write a cascade; the folder appears complete or not at all.
+    """Write a cascade atomically.
 
     Args:
-        config: How the parts work together.
-        folder: Must not exist yet.
-        parts: Folders of checkpoints by the names that `config` has for them; copied. A bundled model needs none.
+        config: Settings of the cascade.
+        folder: New folder.
+        parts: Checkpoint folders by their names in `config`; copied. A bundled model needs none.
 
     Raises:
         CheckpointError: The folder exists, or a part has no folder.
@@ -291,11 +281,11 @@ def save_cascade(config: CascadeConfig, folder: str | Path, parts: Mapping[str, 
 
 
 def copy_cascade(source: Path, folder: str | Path, *, score_calibration: tuple[float, float]) -> None:
-    """Write a cascade again with another calibration.
+    """Copy a cascade with another calibration.
 
     Args:
-        source: The cascade's folder.
-        folder: Must not exist yet.
+        source: Folder of the cascade.
+        folder: New folder.
         score_calibration: Slope and intercept.
 
     Raises:

@@ -1,8 +1,7 @@
-"""Checks of call arguments, made once at the public edge; each failure is one sentence with the value.
+"""Validation of call arguments at the public edge; a failure is an `InputError` of one sentence with the value.
 
-What a caller passes is other people's code: an object may raise from its iterator, its length, its comparison or its
-repr. Here, and nowhere behind, that becomes an `InputError`. What is returned is plain: of a subclass of `str`, the
-text.
+A caller's object may raise from its iterator, length, comparison or repr; only this module handles that. Results are
+plain: a subclass of `str` becomes its text.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from gliclass_rerank.errors import ConfigError, GLiClassRerankError, InputError,
 
 _Choice = TypeVar("_Choice", bound="str | None")
 
-# Of JSON: far more than anybody writes, and far from what exhausts Python's stack.
+# For JSON: far deeper than anyone writes, far from exhausting Python's stack.
 MAX_NESTING: Final = 100
 # A message that names a file is of use with the whole path.
 _LONGEST_PATH: Final = 240
@@ -27,7 +26,7 @@ _LONGEST_PATH: Final = 240
 
 @contextmanager
 def of_settings() -> Iterator[None]:
-    """Checks of constructor arguments and config files: what they refuse is a `ConfigError`, in the same words."""
+    """Raise failed checks inside the block as `ConfigError`, with the same message."""
     try:
         yield
     except InputError as error:
@@ -36,14 +35,7 @@ def of_settings() -> Iterator[None]:
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Look at an object of the caller's: what it raises is an `InputError`.
-
-    Args:
-        name: The argument, for the message.
-
-    Raises:
-        InputError: It raised something.
-    """
+    """Convert anything that a caller's object raises inside the block to an `InputError` about the argument `name`."""
     try:
         yield
     except GLiClassRerankError:
@@ -53,19 +45,19 @@ def reading(name: str) -> Iterator[None]:
 
 
 def is_a(value: object, kind: type | tuple[type, ...]) -> bool:
-    """`isinstance`, by the type alone: an object may lie about its class."""
+    """`isinstance` by type alone: an object may lie about its class."""
     return issubclass(type(value), kind)
 
 
 def checked_text(name: str, value: object) -> str:
-    """A string argument; anything else, such as a NaN from a data frame, is refused by name."""
+    """Validate a string argument; anything else, such as NaN from a data frame, is refused."""
     if not issubclass(type(value), str):
         raise InputError(f"{name} must be a string, got {shown(value)}")
-    text: str = str.__str__(value)  # its own characters, whatever a subclass says
+    text: str = str.__str__(value)  # its own characters, whatever a subclass returns
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        # Half of a surrogate pair, from badly decoded JSON or file names: no tokenizer takes it.
+        # Lone surrogates, from badly decoded JSON or file names, fail in every tokenizer.
         raise InputError(f"{name} must be valid Unicode, got {shown(text[error.start])} at {error.start}") from None
     return text
 
@@ -82,20 +74,10 @@ def checked_texts(name: str, values: object) -> tuple[str, ...]:
 
 
 def checked_list(name: str, values: object, of: str) -> list[Any]:  # Any: checked by the caller
-    """A list or another sequence, as a list of its own; no string, which is one too.
-
-    Args:
-        name: The argument, for the message.
-        values: What was passed.
-        of: What it should hold, for the message.
-
-    Returns:
-        Its items.
-
-    Raises:
-        InputError: It is none, or cannot be read.
-    """
-    is_list = is_a(values, Sequence) or hasattr(type(values), "__array__")  # numpy's and pandas' are no sequences
+    """Copy a list or another sequence, except a string; `of` names its items in the message."""
+    is_list = is_a(values, Sequence) or hasattr(
+        type(values), "__array__"
+    )  # numpy arrays and pandas series are not `Sequence`s
     if is_a(values, (str, bytes, bytearray, memoryview, Mapping)) or not is_list:
         raise InputError(f"`{name}` must be a list of {of}, got {shown(values)}")
     return _items(name, values)
@@ -107,7 +89,7 @@ def _items(name: str, values: object) -> list[object]:
 
 
 def checked_count(name: str, value: object) -> int:
-    """A whole number of at least 1, of any integer type but bool."""
+    """Validate an integer of at least 1, of any integer type but bool."""
     try:
         count = 0 if is_a(value, bool) else operator.index(value)  # type: ignore[arg-type] # refused below
     except Exception:  # noqa: BLE001 - of the caller's object
@@ -118,13 +100,13 @@ def checked_count(name: str, value: object) -> int:
 
 
 def checked_flag(name: str, value: object) -> bool:
-    """A truth value, of any type that has one."""
+    """Validate a truth value of any type."""
     with reading(f"`{name}`"):
         return bool(value)
 
 
 def checked_choice(name: str, value: object, choices: Sequence[_Choice]) -> _Choice:
-    """One of some names, or None if that is among them."""
+    """Validate one of several names, or None if it is among them."""
     text = str.__str__(value) if is_a(value, str) else value
     for choice in choices:
         if text is choice or (type(text) is str and text == choice):
@@ -133,7 +115,7 @@ def checked_choice(name: str, value: object, choices: Sequence[_Choice]) -> _Cho
 
 
 def checked_path(name: str, value: object) -> Path:
-    """The path of a file, `~` filled in."""
+    """Validate a file path and expand `~`."""
     if not is_a(value, (str, os.PathLike)):
         raise InputError(f"`{name}` must be a path, got {shown(value)}")
     with reading(f"`{name}`"):
@@ -141,7 +123,7 @@ def checked_path(name: str, value: object) -> Path:
 
 
 def nesting(value: object) -> int:
-    """How deep lists and dicts of JSON are nested; 0 for a plain value. Looks no deeper than beyond `MAX_NESTING`."""
+    """Nesting depth of JSON lists and dicts; 0 for a plain value. Stops just beyond `MAX_NESTING`."""
     depth, level = 0, [value]
     while level := [item for item in level if isinstance(item, (list, dict))]:
         depth += 1
@@ -158,11 +140,11 @@ def named(path: object) -> str:
 
 
 def as_number(value: object) -> float | None:
-    """A number as a Python float, numpy's included; None for anything else, truth values and digits too."""
+    """Convert a number, numpy's included, to a float; None for anything else, bools and strings included."""
     if type(value) is float:
         return value
     try:
-        # The second: numpy's truth values, by the name of either of its versions.
+        # The second name: numpy's bool, in either major version.
         if is_a(value, (bool, str, bytes, bytearray)) or type(value).__name__ in ("bool", "bool_"):
             return None
         if getattr(value, "ndim", 0):
@@ -173,12 +155,12 @@ def as_number(value: object) -> float | None:
 
 
 def checked_share(name: str, value: object) -> float:
-    """A number between 0 and 1, both included."""
+    """Validate a number in [0, 1]."""
     return _checked_from(0, name, value)
 
 
 def checked_cosine(name: str, value: object) -> float:
-    """A number between -1 and 1, both included."""
+    """Validate a number in [-1, 1]."""
     return _checked_from(-1, name, value)
 
 
@@ -190,7 +172,7 @@ def _checked_from(least: int, name: str, value: object) -> float:
 
 
 def json_settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Constructor arguments as JSON values: paths, devices and dtypes by name, what is None left out."""
+    """Convert constructor arguments to JSON values: paths, devices and dtypes by name, without None."""
     return {name: _json_value(name, value) for name, value in values.items() if value is not None}
 
 

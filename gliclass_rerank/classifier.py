@@ -1,4 +1,4 @@
-"""Zero-shot classification: any labels, one forward pass."""
+"""Zero-shot classification with any labels in one forward pass."""
 
 from __future__ import annotations
 
@@ -38,22 +38,21 @@ _FORMATS = get_args(ExampleFormat)
 
 
 class ZeroShotClassifier(LoadedModel):
-    """Classifies texts with a GLiClass checkpoint.
+    """Zero-shot text classifier over a GLiClass checkpoint; thread-safe, immutable after construction.
 
     One instance holds one model, does not change after construction and may be shared by any number of threads. Long
     texts are cut at the window's end, labels never; `classify` reports a cut, the others log it as a warning. Labels
     that take more than half of the window beside a long text are spread over several windows.
 
     Args:
-        settings: The fields of `ModelSettings`, by name; the first one, `model`, by position too.
+        settings: Fields of `ModelSettings` by name; the first one, `model`, also by position.
 
     Raises:
-        ConfigError: An unknown setting, a plan that the backbone or a checkpoint that the backend cannot run, or a
-            store that another encoder filled.
+        ConfigError: An unknown setting, an unsupported plan or backend, or a store filled by another encoder.
         CheckpointError: The checkpoint cannot be loaded.
         MissingDependencyError: The backend is not installed.
-        BackendError: The export cannot be kept or loaded.
-        DataError: The store cannot be opened, perhaps because another process has it open.
+        BackendError: The export cannot be stored or loaded.
+        DataError: The store cannot be opened, for example because another process has it open.
     """
 
     @taking(ModelSettings)
@@ -68,20 +67,20 @@ class ZeroShotClassifier(LoadedModel):
         examples: Examples | None = None,
         example_format: ExampleFormat | None = None,
     ) -> list[float]:
-        """Raw logits of one text.
+        """Compute the raw logits of one text.
 
         Args:
-            text: What is classified.
+            text: Text to classify.
             labels: Labels, or a hierarchy of them (nested mappings; names are joined by dots). May be empty.
-            prompt: Task description, glued to the text: end it with a space.
-            examples: Judged examples. None asks the store, if there is one; an empty list shows none.
-            example_format: `"rac"`, `"few_shot"`, or None for what the checkpoint was trained with.
+            prompt: Task description, prepended to the text: end it with a space.
+            examples: Judged examples. None queries the store, if any; an empty list shows none.
+            example_format: `"rac"`, `"few_shot"`, or None for the checkpoint's.
 
         Returns:
-            One logit a label, in label order.
+            One logit per label, in label order.
 
         Raises:
-            InputError: An argument of the wrong type.
+            InputError: An argument has the wrong type.
             WindowOverflowError: Prompt, examples and a label leave no room for the text.
             BackendError: The forward pass or the store failed.
         """
@@ -106,13 +105,13 @@ class ZeroShotClassifier(LoadedModel):
 
         Args:
             texts: One text or a list of texts.
-            labels: Labels for all texts (a list or a hierarchy), or a list with labels for each text.
-            threshold: With `multi_label`, the least score of a returned label.
-            multi_label: Whether any number of labels may apply (sigmoid), else exactly one does (softmax over the
-                text's labels; the best is returned, ties by index, and `threshold` has no effect).
-            prompt: As for `logits`.
-            examples: As for `logits`; shown beside every text. The store is asked for each text, in one search.
-            example_format: As for `logits`.
+            labels: Labels for all texts (a list or a hierarchy), or one list of labels per text.
+            threshold: Minimum score of a returned label; `multi_label` only.
+            multi_label: Any number of labels may apply (sigmoid); else exactly one does (softmax; the best is returned,
+                ties by index).
+            prompt: Task description, prepended to each text.
+            examples: Judged examples, shown with every text. None queries the store for each text, in one search.
+            example_format: `"rac"`, `"few_shot"`, or None for the checkpoint's.
 
         Returns:
             One classification a text, also for a single text; labels in the caller's order, and what was cut. No labels
@@ -221,16 +220,16 @@ class ZeroShotClassifier(LoadedModel):
 
 
 def flatten_labels(labels: Labels) -> tuple[str, ...]:
-    """Flatten a hierarchy into dotted names.
+    """Flatten a label hierarchy into dotted names.
 
     Args:
-        labels: A list of labels, or mappings nested to any depth whose leaves are labels or lists of labels.
+        labels: List of labels, or mappings nested to any depth with labels or lists of labels as leaves.
 
     Returns:
         Names such as `topic.product`, in insertion order.
 
     Raises:
-        InputError: Something that is neither.
+        InputError: `labels` is neither.
     """
     if is_a(labels, Mapping):
         with reading("`labels`"):  # a hierarchy of any depth

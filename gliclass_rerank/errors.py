@@ -1,19 +1,19 @@
-"""Every exception this library raises on purpose.
+"""Exceptions of this library.
 
 ```
 GLiClassRerankError
 ├── ConfigError (ValueError)              unknown or inconsistent setting
-├── InputError (ValueError)               bad call arguments
+├── InputError (ValueError)               invalid call argument
 │   └── WindowOverflowError               query and markers leave no room for a passage
 ├── CheckpointError                       missing, unexpected or mis-shaped weights; names listed
-├── DataError (ValueError)                a file that cannot be used: evaluation data (line named), store, cache
+├── DataError (ValueError)                unusable file: evaluation data (with the line), store, cache
 ├── MissingDependencyError (ImportError)  .package, .extra
-└── BackendError (RuntimeError)           the forward pass, an encoder or an example store failed; .reason
-    └── OutOfMemoryError                  the device has no memory left even for the smallest batch
+└── BackendError (RuntimeError)           failed forward pass, encoder or example store; .reason
+    └── OutOfMemoryError                  not even the smallest batch fits the device
 ```
 
-Errors also derive from the builtin a caller would expect, so `except ValueError` keeps working. A message says what
-was wrong, the constraint and the offending value, in one sentence; a remedy may follow in a second one.
+Errors also derive from the builtin that a caller would expect. A message states problem, constraint and offending value
+in one sentence; a second one may suggest a remedy.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ _MOST_DIGITS: Final = 10**MAX_SHOWN
 
 
 class GLiClassRerankError(Exception):
-    """Base of all exceptions raised by gliclass-rerank."""
+    """Base of all exceptions of gliclass-rerank."""
 
 
 class ConfigError(GLiClassRerankError, ValueError):
-    """A setting is unknown, out of range or contradicts another one."""
+    """Unknown, out-of-range or contradictory setting."""
 
 
 class InputError(GLiClassRerankError, ValueError):
-    """A call argument cannot be used; the message names it and shows its value."""
+    """Invalid call argument; the message names it and shows its value."""
 
 
 class WindowOverflowError(InputError):
-    """Query, examples and markers fill the window, so that no candidate token fits."""
+    """Query, examples and markers fill the window and leave no room for a candidate."""
 
 
 class CheckpointError(GLiClassRerankError):
-    """A checkpoint is incomplete, unsafe to read or does not fit its own config."""
+    """Checkpoint that is incomplete, unsafe to read or inconsistent with its config."""
 
 
 class DataError(GLiClassRerankError, ValueError):
-    """A data file is missing or malformed, or a store is open elsewhere; the message names the file and the line."""
+    """Missing or malformed data file, or a store open elsewhere; the message names file and line."""
 
 
 class MissingDependencyError(GLiClassRerankError, ImportError):
-    """An optional package is needed for this call.
+    """Missing optional package.
 
     Args:
-        package: Name of the missing package; kept as `.package`.
+        package: Name of the package; kept as `.package`.
         extra: Extra of gliclass-rerank that installs it; kept as `.extra`.
     """
 
@@ -68,10 +68,10 @@ class MissingDependencyError(GLiClassRerankError, ImportError):
 
 
 class BackendError(GLiClassRerankError, RuntimeError):
-    """The forward pass failed or gave unusable numbers, or an example store failed while it was used.
+    """Failed forward pass, unusable numbers, or failed example store.
 
     Args:
-        reason: What went wrong, in one sentence; kept as `.reason`.
+        reason: Cause in one sentence; kept as `.reason`.
     """
 
     def __init__(self, reason: str) -> None:
@@ -80,11 +80,11 @@ class BackendError(GLiClassRerankError, RuntimeError):
 
 
 class OutOfMemoryError(BackendError):
-    """The device has no memory left for this batch."""
+    """Batch that does not fit the device's memory."""
 
 
 def listed(names: Iterable[str]) -> str:
-    """Join names for a message: sorted, back-quoted, long ones cut, and after five the count of the rest."""
+    """Join names for a message: sorted, back-quoted and shortened; the rest is counted after five."""
     ordered = sorted(names)
     text = ", ".join(f"`{_cut(name)}`" for name in ordered[:_MAX_LISTED])
     rest = len(ordered) - _MAX_LISTED
@@ -92,13 +92,13 @@ def listed(names: Iterable[str]) -> str:
 
 
 def shown(value: object) -> str:
-    """A value for a message: its repr on one line, at most 80 characters, cut in the middle; no value makes it fail."""
+    """Format a value for a message: its one-line repr, cut in the middle to 80 characters; never fails."""
     try:
         if isinstance(value, str):
-            # Both ends are enough: of a longer one the middle is cut out below.
+            # Both ends suffice: the middle of a longer one is cut out below.
             text = repr(value if len(value) <= MAX_SHOWN else value[:MAX_SHOWN] + value[-MAX_SHOWN:])
         elif isinstance(value, int) and abs(value) >= _MOST_DIGITS:
-            text = f"a number of {value.bit_length()} bits"  # Python refuses to write out very long ones
+            text = f"a number of {value.bit_length()} bits"  # Python refuses to print very long ones
         else:
             text = _SHORT.repr(value)
         return _cut(text)
@@ -107,7 +107,7 @@ def shown(value: object) -> str:
 
 
 def cause(error: BaseException) -> str:
-    """The first line of another library's message, at most 80 characters: it may quote what it was given."""
+    """First line of a third-party message, at most 80 characters: it may quote its input."""
     try:
         return _cut(str(error).partition("\n")[0] or type(error).__name__)
     except Exception:  # noqa: BLE001 - as above
@@ -115,14 +115,14 @@ def cause(error: BaseException) -> str:
 
 
 def _cut(text: str) -> str:
-    # On one line, and of what a terminal or a log can write.
+    # On one line, in characters that a terminal or log can write.
     text = " ".join(text.splitlines()).encode("utf-8", "backslashreplace").decode()
     head = (MAX_SHOWN - 1) // 2
     return text if len(text) <= MAX_SHOWN else f"{text[:head]}…{text[head + 1 - MAX_SHOWN :]}"
 
 
 def _short() -> reprlib.Repr:
-    """Reprs that look at no more of a container than is shown of it."""
+    """Repr that reads no more of a container than it shows."""
     short = reprlib.Repr()
     short.maxlevel = 3
     short.maxstring = short.maxother = short.maxlong = 2 * MAX_SHOWN

@@ -1,4 +1,4 @@
-"""Pipeline of a checkpoint: texts in, logits out. Planner and executor of one attention plan."""
+"""Pipeline of a checkpoint, from texts to logits: planner and executor of one attention plan."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from gliclass_rerank.runtime.resolve import ResolvedRuntime, resolve_runtime
 from gliclass_rerank.settings import ModelSettings, RerankerSettings
 from gliclass_rerank.types import TokenIds
 
-# What public checkpoints were trained with; upstream's default too.
+# Window of public checkpoints' training, and upstream's default.
 _MAX_WINDOW_TOKENS: Final = 1024
-# The tokenizer works on several at once.
+# The tokenizer encodes several at once.
 _TOKENISED_AT_ONCE: Final = 1024
 _PLANS: Final = get_args(AttentionPlan)
 
@@ -48,9 +48,9 @@ class Scored(NamedTuple):
     """Result of one request.
 
     Attributes:
-        logits: One a candidate, in the request's order.
-        plan: What was run.
-        sees_companions: Whether candidates of one sequence saw each other.
+        logits: One per candidate, in the request's order.
+        plan: Executed plan.
+        sees_companions: Candidates of one sequence saw each other.
     """
 
     logits: list[float]
@@ -59,21 +59,21 @@ class Scored(NamedTuple):
 
 
 class Pipeline:
-    """A checkpoint ready to score; immutable after construction, safe to share between threads.
+    """Checkpoint ready to score; immutable after construction, thread-safe.
 
     Args:
-        settings: What to load, and how to run it.
-        folder: The checkpoint's folder, if it is known already.
-        name: What the model is called; None for what was asked for.
-        is_fetched: See `load_checkpoint`.
-        max_passage_tokens: Longest passage; None for what the checkpoint says. `shared_query` only.
+        settings: Settings of the caller.
+        folder: Folder of the checkpoint, if known.
+        name: Name of the model; None for the one in the settings.
+        is_fetched: The folder was just downloaded from the hub.
+        max_passage_tokens: Passage limit; None for the checkpoint's. `shared_query` only.
         passage_cache: Folder of precomputed passages; None for none.
 
     Attributes:
-        name: The checkpoint's name or folder, or the bundled model's name.
-        plan: The attention plan in use; None for bi-encoders, which have none.
-        runtime: Where and how the model runs.
-        calibration: Slope and intercept that turn a logit into that of a probability; None for 1 and 0.
+        name: Name or folder of the checkpoint.
+        plan: Attention plan; None for bi-encoders.
+        runtime: Resolved runtime.
+        calibration: Slope and intercept before the sigmoid; None for 1 and 0.
     """
 
     def __init__(
@@ -118,14 +118,14 @@ class Pipeline:
         """Score several requests together.
 
         Args:
-            requests: Each may have any number of candidates, none included.
-            truncate_side: Which side is cut when a window is too small.
+            requests: Requests, each with any number of candidates.
+            truncate_side: Side that is cut for lack of room.
 
         Returns:
-            One result a request.
+            One result per request.
 
         Raises:
-            WindowOverflowError: What must survive does not fit.
+            WindowOverflowError: The untruncatable part does not fit.
             BackendError: The forward pass failed.
             SystemExit: The call was cancelled.
         """
@@ -149,23 +149,24 @@ class Pipeline:
         layer: int | None = None,
         on_computed: Callable[[int], object] | None = None,
     ) -> CacheMeta:
-        """Compute what does not depend on the query and write it; see `Reranker.precompute`.
+        """Precompute query-independent passage states.
 
         Args:
             passages: Texts.
-            folder: Must not exist yet.
-            dtype: How states are kept.
-            layer: The layer whose input is kept; None for the first one in which passages see the query, the best.
-            on_computed: Called with the number of passages done since the last call.
+            folder: New folder.
+            dtype: Storage type of the states.
+            layer: Layer whose input is stored; None for the deepest possible, the first one in which passages see the
+                query.
+            on_computed: Callback with the number of passages done since the last call.
 
         Returns:
-            What was written.
+            Metadata of the cache.
 
         Raises:
             ConfigError: The checkpoint cannot have a passage cache, or does not run in float32.
             InputError: A passage is not a string.
             DataError: The folder exists, or there is no passage.
-            BackendError: The forward pass failed, or gave what cannot be kept.
+            BackendError: The forward pass failed, or its states cannot be stored.
         """
         model = self._cacheable()
         if self.runtime.dtype != "float32":
@@ -184,7 +185,7 @@ class Pipeline:
             )
 
     def num_tokens(self, text: str) -> int:
-        """Tokens of a text, special tokens not counted."""
+        """Number of tokens of a text, special tokens excluded."""
         (ids,) = self._planner.layout.tokenizer.encode([text])
         return len(ids)
 
@@ -207,14 +208,9 @@ class Pipeline:
 
 
 def probabilities(logits: Sequence[float], calibration: tuple[float, float] | None = None) -> list[float]:
-    """Scores in [0, 1]: the sigmoid of slope * logit + intercept, in float64 and without overflow.
+    """Convert logits to scores in [0, 1], the sigmoid of slope * logit + intercept, in float64 without overflow.
 
-    Args:
-        logits: Any numbers.
-        calibration: Slope and intercept; None for 1 and 0.
-
-    Returns:
-        One score a logit.
+    `calibration` is slope and intercept; None means 1 and 0.
     """
     slope, intercept = calibration or (1.0, 0.0)
     scores = []
@@ -226,14 +222,14 @@ def probabilities(logits: Sequence[float], calibration: tuple[float, float] | No
 
 
 def resolve_plan(checkpoint: Checkpoint, plan: AttentionPlan | None) -> AttentionPlan | None:
-    """The attention plan to run.
+    """Resolve the attention plan.
 
     Args:
-        checkpoint: What is loaded.
-        plan: What was asked for; None for the checkpoint's own.
+        checkpoint: Loaded checkpoint.
+        plan: Requested plan; None for the checkpoint's own.
 
     Returns:
-        The plan; None for bi-encoders, which have none.
+        The plan; None for bi-encoders.
 
     Raises:
         ConfigError: The checkpoint cannot run it.
@@ -245,7 +241,7 @@ def resolve_plan(checkpoint: Checkpoint, plan: AttentionPlan | None) -> Attentio
         return None
     resolved = plan or config.attention_plan
     if resolved != "shared_query" and config.token_interaction:
-        raise ConfigError(f"this checkpoint compares tokens, which only the plan 'shared_query' can do, got {plan!r}")
+        raise ConfigError(f"this checkpoint compares tokens, which needs the plan 'shared_query', got {plan!r}")
     if resolved != "shared_query" and config.candidate_position_start:
         raise ConfigError(
             f"this checkpoint's candidates begin at position {config.candidate_position_start}, which only the plan "
@@ -268,19 +264,19 @@ def build_planner(
     *,
     max_passage_tokens: int | None = None,
 ) -> Planner[Any]:  # Any: windows or blocks
-    """The planner for a checkpoint.
+    """Build the planner of a checkpoint.
 
     Args:
-        checkpoint: What is loaded.
-        plan: What `resolve_plan` said.
-        settings: `max_window_tokens`, `window_tokens` and `max_example_tokens` are looked at.
-        max_passage_tokens: Longest passage; None for what the checkpoint says, unless `max_window_tokens` is given.
+        checkpoint: Loaded checkpoint.
+        plan: Result of `resolve_plan`.
+        settings: Settings of the caller, for the token limits.
+        max_passage_tokens: Passage limit; None for the checkpoint's, unless `max_window_tokens` is set.
 
     Returns:
         The planner.
 
     Raises:
-        ConfigError: A length that is out of range.
+        ConfigError: A length is out of range.
     """
     config, layout, max_window_tokens = checkpoint.config, checkpoint.layout, settings.max_window_tokens
     window_tokens = settings.window_tokens if isinstance(settings, RerankerSettings) else None

@@ -1,4 +1,4 @@
-"""Ranking of passages against a query."""
+"""Reranking of passages for a query."""
 
 from __future__ import annotations
 
@@ -18,29 +18,24 @@ from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.settings import RerankerSettings, taking
 from gliclass_rerank.types import Example, Hit, Ranking, Truncation
 
-# Of a BERT's 512 positions three examples with so many passages leave each about 35 tokens, a sentence or two.
+# Three examples with four passages leave each about 35 of BERT's 512 tokens, a sentence or two.
 _EXAMPLE_PASSAGES: Final = 4
 
 
 class Reranker(LoadedModel):
-    """Ranks passages with a GLiClass checkpoint or a cascade of two.
-
-    One instance holds one model, does not change after construction, but for what its store learns, and may be shared
-    by any number of threads.
+    """Reranker over a GLiClass checkpoint or a cascade of two; thread-safe, and immutable except for its store.
 
     Args:
-        settings: The fields of `RerankerSettings`, by name; the first one, `model`, by position too: a local folder, a
-            bundled model's name (`"minilm-l6-v1"` alone is quicker) or a hub name; None for the bundled
-            `minilm-cascade-v1`.
+        settings: Fields of `RerankerSettings` by name; the first one, `model`, also by position: a local folder, a
+            bundled model (`"minilm-l6-v1"` is the fastest) or a hub name; None for the bundled `minilm-cascade-v1`.
 
     Raises:
-        ConfigError: An unknown setting, a plan that the backbone or a checkpoint that the backend cannot run, a
-            passage cache that another checkpoint made or that this one cannot have, or a store that another encoder
-            filled.
+        ConfigError: An unknown setting, an unsupported plan or backend, a passage cache of another checkpoint, or a
+            store filled by another encoder.
         CheckpointError: The checkpoint cannot be loaded.
         MissingDependencyError: The backend is not installed.
-        BackendError: The export cannot be kept or loaded.
-        DataError: The passage cache is missing or broken, or the store cannot be opened, perhaps because another
+        BackendError: The export cannot be stored or loaded.
+        DataError: The passage cache is missing or damaged, or the store cannot be opened, for example because another
             process has it open.
     """
 
@@ -63,21 +58,20 @@ class Reranker(LoadedModel):
     ) -> Ranking:
         """Rank passages, best first.
 
-        Equal passages are scored once and reported at each index. A blank passage is scored like any other: the model
-        sees its marker alone.
+        Equal passages are scored once and reported at each index.
 
         Args:
-            query: What is searched for; not blank.
-            passages: What is ranked, in any order; may be empty. Never changed.
-            top_k: How many hits to return; None for all, more than there are is all.
-            examples: Judged examples shown beside the query: earlier queries with relevant (`true_labels`) and
-                irrelevant (`false_labels`) passages. None asks the store, if there is one; an empty list shows none.
+            query: Query; not blank.
+            passages: Passages in any order; may be empty, and each may be blank.
+            top_k: Maximum number of hits; None for all.
+            examples: Judged examples: earlier queries with relevant (`true_labels`) and irrelevant (`false_labels`)
+                passages. None queries the store, if any; an empty list shows none.
 
         Returns:
             Hits by descending logit, ties by index.
 
         Raises:
-            InputError: An argument of the wrong type, a blank query, or a `top_k` below 1.
+            InputError: An argument has the wrong type, the query is blank, or `top_k` is below 1.
             WindowOverflowError: The query leaves no room for a passage.
             BackendError: The forward pass or the store failed.
         """
@@ -90,21 +84,19 @@ class Reranker(LoadedModel):
         top_k: int | None = None,
         examples: Examples | None = None,
     ) -> list[Ranking]:
-        """Rank a list of passages for each query; windows of different queries share forward passes.
-
-        Examples for all queries are found in one search.
+        """Rank several queries together, sharing forward passes and one search in the store.
 
         Args:
-            queries: What is searched for.
-            passages_per_query: One list of passages for each query.
-            top_k: How many hits to return for each query; None for all.
-            examples: Judged examples shown beside every query. None asks the store for each, as for `rank`.
+            queries: Queries; not blank.
+            passages_per_query: One list of passages per query.
+            top_k: Maximum number of hits per query; None for all.
+            examples: Judged examples, shown with every query. None queries the store for each.
 
         Returns:
-            One ranking a query, in the order of `queries`.
+            One ranking per query.
 
         Raises:
-            InputError: As for `rank`, or lists of different lengths.
+            InputError: An argument is invalid, as for `rank`, or the lists differ in length.
         """
         limit = None if top_k is None else checked_count("top_k", top_k)
         texts = checked_texts("queries", queries)
@@ -120,7 +112,7 @@ class Reranker(LoadedModel):
         for query, passages in zip(texts, lists, strict=True):
             if not query.strip():
                 raise InputError(f"`query` must not be blank, got {shown(query)}")
-            # Equal passages are scored once: `source` says which of the distinct ones each passage is.
+            # Equal passages are scored once: `source` maps each passage to its distinct one.
             positions: dict[str, int] = {}
             given = checked_texts("passages", passages)
             sources.append([positions.setdefault(passage, len(positions)) for passage in given])
@@ -146,17 +138,7 @@ class Reranker(LoadedModel):
         top_k: int | None = None,
         examples: Examples | None = None,
     ) -> Ranking:
-        """`rank` in one of a few worker threads, so that the event loop is never blocked.
-
-        Args:
-            query: As for `rank`.
-            passages: As for `rank`.
-            top_k: As for `rank`.
-            examples: As for `rank`.
-
-        Returns:
-            As for `rank`.
-        """
+        """Await `rank` in a worker thread, without blocking the event loop."""
         return await in_background(self.rank, query, passages, top_k=top_k, examples=examples)
 
     def precompute(
@@ -167,26 +149,26 @@ class Reranker(LoadedModel):
         dtype: StatesDtype = "float16",
         on_computed: Callable[[int], object] | None = None,
     ) -> CacheMeta:
-        """Compute what passages do not owe to a query, once, for `Reranker(passage_cache=folder)`.
+        """Precompute query-independent passage states for `Reranker(passage_cache=folder)`.
 
-        Passages are cut as this reranker cuts them; where a reranker with another window cuts a passage elsewhere, it
-        does not find it. The folder appears when all is written.
+        Passages are truncated as by this reranker; a reranker with another window misses those it truncates
+        differently.
 
         Args:
-            passages: Texts, blank ones too; equal ones are kept once. Read as they are needed.
-            folder: Must not exist yet.
-            dtype: `"float16"`, or `"int8"` with a scale for each token: half the size, and a little less exact.
-            on_computed: Called with the number of passages done since the last call.
+            passages: Texts, read lazily; duplicates are stored once.
+            folder: New folder, which appears when complete.
+            dtype: `"float16"`, or `"int8"` with a scale per token: half the size, slightly less exact.
+            on_computed: Callback with the number of passages done since the last call.
 
         Returns:
-            What was written: distinct passages, tokens and the layer among it.
+            Metadata of the cache.
 
         Raises:
-            ConfigError: A checkpoint or plan that cannot have a passage cache (the message says why), another `dtype`,
-                or a reranker that does not run in float32.
+            ConfigError: The checkpoint or plan cannot have a passage cache, the `dtype` is unknown, or the reranker
+                does not run in float32.
             InputError: A passage is not a string.
             DataError: The folder exists, or there is no passage.
-            BackendError: The forward pass failed, or gave numbers too large for float16.
+            BackendError: The forward pass failed, or its states overflow float16.
         """
         if is_a(passages, (str, bytes)) or not is_a(passages, Iterable):
             raise InputError(f"`passages` must hold strings, got {shown(passages)}")
@@ -201,26 +183,26 @@ class Reranker(LoadedModel):
         id: str | None = None,
         metadata: Mapping[str, Any] | None = None,  # Any: JSON
     ) -> str:
-        """Put judged passages of a query into the store; later rankings of similar queries are shown them.
+        """Store judged passages of a query, to be shown with later rankings of similar queries.
 
-        All judgements of a query, whatever its case and white space, become one example; the newer judgement of a
-        passage wins. They are safe on the disk when this returns, if the store is an `ExampleStore` with a path.
+        All judgements of a query, regardless of case and white space, form one example; the newest judgement of a
+        passage
+        wins. An `ExampleStore` with a path has them on disk when this returns.
 
         Args:
-            query: What was searched for; not blank.
-            relevant: Passages that answered it.
-            irrelevant: Passages that did not.
-            id: Keep these judgements apart under this name; given again with the same query, it joins them. Examples
-                that were added to the store by other means have names of their own too.
-            metadata: JSON values to keep with them; they replace earlier ones under the same keys.
+            query: Query; not blank.
+            relevant: Relevant passages.
+            irrelevant: Irrelevant passages.
+            id: Id that keeps these judgements separate; reuse it with the same query to extend them.
+            metadata: JSON values; they replace earlier ones under the same keys.
 
         Returns:
-            The example's id.
+            Id of the example.
 
         Raises:
-            ConfigError: There is no store, or it cannot be written to.
-            InputError: An argument of the wrong type, a blank query, no passage, one that is both relevant and
-                irrelevant, an id that belongs to another query, or a store that was opened with `read_only=True`.
+            ConfigError: There is no store, or it is not writable.
+            InputError: An argument has the wrong type, the query is blank, there is no passage, a passage is both
+                relevant and irrelevant, the id belongs to another query, or the store was opened with `read_only=True`.
             BackendError: The store failed.
         """
         query = checked_text("`query`", query)
@@ -244,7 +226,7 @@ def _ranking(
     examples: tuple[Example, ...],
     calibration: tuple[float, float] | None,
 ) -> Ranking:
-    """Ranking of the caller's list, of which `source` has each passage's position among the distinct ones."""
+    """Ranking of the caller's list; `source` maps each passage to its distinct one."""
     logits, plan = scored.logits, scored.plan
     order = sorted(range(len(source)), key=lambda index: (-logits[source[index]], index))[:top_k]
     scores = probabilities([logits[source[index]] for index in order], calibration)

@@ -1,7 +1,4 @@
-"""Settings of models: the only list of them.
-
-`Reranker`, `ZeroShotClassifier`, `RerankStage`, the adapters and the command line take these fields.
-"""
+"""Settings of models, shared by `Reranker`, `ZeroShotClassifier`, `RerankStage`, the adapters and the command line."""
 
 from __future__ import annotations
 
@@ -29,11 +26,11 @@ _Settings = TypeVar("_Settings")
 _Self = TypeVar("_Self")
 _Value = TypeVar("_Value")
 
-# Tokens of one forward pass. On a CPU small batches stay in the cache and need no padding; a GPU wants to be filled.
+# Tokens per forward pass. Small batches stay in a CPU's cache and need little padding; a GPU needs large ones.
 _CPU_BATCH_TOKENS: Final = 2048
 _GPU_BATCH_TOKENS: Final = 65536
 
-# Names of version 0.1, which still work.
+# Names of version 0.1, still accepted.
 _RENAMED: Final = {
     "allow_equal_queries": "allow_same_text",
     "allow_equal_texts": "allow_same_text",
@@ -43,47 +40,54 @@ _RENAMED: Final = {
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Settings that every model takes; None leaves the choice to the checkpoint and the machine."""
+    """Settings of every model; None leaves the choice to the checkpoint and the machine."""
 
     model: str | Path | None = None
-    """A checkpoint: a local folder, the name of a bundled model or a hub name; None for the bundled default, which
-    needs no network."""
+    """Local folder, bundled model or hub name; None for the bundled default, which needs no network."""
     _: KW_ONLY
     device: str | torch.device | None = None
-    """A torch device; None takes cuda, else mps, else cpu."""
+    """Torch device; None for cuda, else mps, else cpu."""
     dtype: str | torch.dtype | None = None
-    """Precision of the backbone: `"float32"`, `"float16"`, `"bfloat16"`, with the backends onnx and openvino also
-    `"int8"`; None takes bfloat16 on cuda devices that have it, else float32."""
+    """Precision of the backbone: `"float32"`, `"float16"`, `"bfloat16"`, or `"int8"` on onnx and openvino; None for
+    bfloat16 on cuda devices that support it, else float32.
+    """
     plan: AttentionPlan | None = None
-    """`"joint"` or `"shared_query"`; None takes what the checkpoint was trained with. Forcing the other one costs
-    quality, because the weights never saw it (docs/decisions/0003-attention-plans.md)."""
+    """`"joint"` or `"shared_query"`; None for the plan of training. The other one costs quality
+    (docs/decisions/0003-attention-plans.md).
+    """
     revision: str | None = None
     """Branch, tag or commit of a hub model."""
     max_window_tokens: int | None = None
-    """Longest sequence; None takes 1,024, or what the backbone's positions allow, and for passages what the checkpoint
-    says (256 for the bundled model). Passages that do not fit are cut and reported, the query never is."""
+    """Longest sequence; None for 1,024 or the backbone's limit, and for passages the checkpoint's (256 for the bundled
+    model). Longer passages are truncated and reported; queries never are.
+    """
     max_example_tokens: int | None = None
-    """Tokens of the examples of a request at most, markers included; the longest parts are cut first and reported.
-    None leaves them all that the query does not need."""
+    """Token budget of a request's examples, markers included; the longest parts are cut first. None for all the room
+    beside the query.
+    """
     batch_tokens: int | None = None
-    """Tokens of one forward pass; None takes 2,048 on the CPU and 65,536 elsewhere."""
+    """Tokens per forward pass; None for 2,048 on the CPU and 65,536 elsewhere."""
     backend: BackendName | None = None
-    """Runs the transformer layers: `"torch"`, `"onnx"`, `"openvino"` or `"auto"`, the quickest one here that was
-    measured to keep the order; None takes torch. onnx and openvino run BERT, DeBERTa-v2/v3 and ModernBERT backbones on
-    the CPU, from an export that is made at the first use and kept."""
+    """Runtime of the transformer layers: `"torch"` (None), `"onnx"`, `"openvino"`, or `"auto"`, the fastest one here
+    that keeps the order. onnx and openvino run BERT, DeBERTa-v2/v3 and ModernBERT on the CPU, from an export cached
+    at first use.
+    """
     threads: int | None = None
-    """CPU threads of this instance's forward passes, however many callers there are. None takes torch's number, in each
-    calling thread (docs/decisions/0018-threads.md)."""
+    """CPU threads of this instance, shared by all callers; None for torch's default in each calling thread
+    (docs/decisions/0018-threads.md).
+    """
     example_store: str | Path | ExampleSource | None = None
-    """Store of judged examples: the path of an `ExampleStore`, made if it does not exist and filled by the default
-    encoder, or any `ExampleSource`. In one process all who name a path share the store."""
+    """Path of an `ExampleStore`, created with the default encoder if missing and shared within the process, or any
+    `ExampleSource`.
+    """
     num_examples: int = 3
-    """How many examples to show at most."""
+    """Maximum number of examples shown."""
     min_example_similarity: float = 0.5
-    """The least cosine of an example's text with the query or text, in [-1, 1]."""
+    """Minimum cosine between an example's text and the query or text, in [-1, 1]."""
     allow_same_text: bool = False
-    """Whether an example may have the very text that is asked about, whatever the case and white space. Its judgements
-    give the answer away: right when they are to be repeated, wrong when measuring."""
+    """Allow examples with the query's own text, regardless of case and white space. They give the answer away: right
+    for production, wrong for evaluation.
+    """
 
     @staticmethod
     def renamed(given: Mapping[str, _Value]) -> dict[str, _Value]:
@@ -101,13 +105,13 @@ class ModelSettings:
         return current_names(given, stacklevel=3)
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values of all types
-        """The fields that differ from their defaults, as JSON values.
+        """Fields that differ from their defaults, as JSON values for the constructor.
 
         Returns:
-            A new dict; the constructor makes an equal of it.
+            New dict.
 
         Raises:
-            ConfigError: `example_store` is an object, which can be neither written down nor opened twice.
+            ConfigError: `example_store` is an object, which cannot be serialised.
         """
         plain_store(self.example_store)
         return json_settings(
@@ -121,14 +125,15 @@ class RerankerSettings(ModelSettings):
 
     _: KW_ONLY
     window_tokens: int | None = None
-    """Length to which the `joint` plan packs passages; None takes the cheapest for the backbone and the query's
-    length."""
+    """Target length of windows under the `joint` plan; None for the cheapest one for backbone and query."""
     max_example_passages: int | None = None
-    """Judged passages shown of one example at most: its first ones, where `feedback` puts the newest. If the checkpoint
-    reads irrelevant ones too and there are too many of both, they get half of the places. None takes 4."""
+    """Maximum judged passages shown per example, newest first, and half of them irrelevant ones if the checkpoint reads
+    these and both kinds exceed the limit. None for 4.
+    """
     passage_cache: str | Path | None = None
-    """Folder that `precompute` wrote: passages in it start at the layer it was made for, others are computed as ever.
-    Needs the checkpoint it was made by and the plan `"shared_query"`."""
+    """Folder written by `precompute` with the same checkpoint; uncached passages are computed as usual. Needs the plan
+    `"shared_query"`.
+    """
 
     def loading(self) -> dict[str, Any]:  # Any: values of all types
         """Arguments for a `Reranker`: its settings that differ from their defaults, without those of a subclass."""
@@ -137,22 +142,12 @@ class RerankerSettings(ModelSettings):
 
 
 def default_batch_tokens(*, on_cpu: bool) -> int:
-    """Tokens of one forward pass, padding included, where nobody says otherwise."""
+    """Default tokens per forward pass, padding included."""
     return _CPU_BATCH_TOKENS if on_cpu else _GPU_BATCH_TOKENS
 
 
 def plain_store(store: object) -> str | None:
-    """An `example_store` as a JSON value.
-
-    Args:
-        store: The argument.
-
-    Returns:
-        Its path; None for none.
-
-    Raises:
-        ConfigError: It is an object, which can be neither written down nor opened twice.
-    """
+    """`example_store` as a JSON value, its path; a `ConfigError` if it is an object, which cannot be serialised."""
     if store is None or isinstance(store, (str, Path)):
         return None if store is None else str(store)
     raise ConfigError(
@@ -175,14 +170,7 @@ def current_names(given: Mapping[str, _Value], *, stacklevel: int) -> dict[str, 
 def taking(
     settings: Callable[_Parameters, _Settings],
 ) -> Callable[[Callable[[_Self, _Settings], None]], Callable[Concatenate[_Self, _Parameters], None]]:
-    """Make a constructor take the fields of a settings class, with their types, defaults and former names.
-
-    Args:
-        settings: The class.
-
-    Returns:
-        A decorator for an `__init__` that takes an instance of it.
-    """
+    """Make an `__init__` that takes a settings instance accept its fields, types, defaults and former names."""
 
     def decorated(init: Callable[[_Self, _Settings], None]) -> Callable[Concatenate[_Self, _Parameters], None]:
         def __init__(self: _Self, /, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> None:  # noqa: N807

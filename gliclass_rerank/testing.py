@@ -1,6 +1,6 @@
-"""What every framework adapter promises, as a pytest suite; needs pytest.
+"""Conformance suite for framework adapters; needs pytest.
 
-Subclass `AdapterConformance` in a test module under a name that starts with `Test`, and fill in the hooks.
+Subclass `AdapterConformance` under a name that starts with `Test`, and implement the hooks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Document = Any
 Adapter = Any
 
 QUERY: Final = "how do I stop my bicycle chain from slipping?"
-# 0 and 6 are equal, 4 is blank, the relevant ones come late, and 8 is too long for a window of 64 tokens.
+# 0 and 6 are equal, 4 is blank, relevant ones come late, and 8 exceeds a window of 64 tokens.
 PASSAGES: Final = (
     "Tyres lose a little air every week; pump them before each long ride.",
     "The library opens at nine on weekdays and closes at noon on Saturdays.",
@@ -53,15 +53,15 @@ _OTHER_SETTINGS: Final = {
 
 @cache
 def shared_reranker() -> Reranker:
-    """The bundled model on the CPU, loaded once a process."""
+    """Bundled model on the CPU, loaded once per process."""
     return Reranker(device="cpu")
 
 
 class AdapterConformance(ABC):
-    """The promises; each `test_` method is one.
+    """Promises of an adapter, one per `test_` method.
 
     Attributes:
-        cutoff: What the framework calls the number of documents to return.
+        cutoff: The framework's name for the number of documents to return.
     """
 
     cutoff: ClassVar[str] = "top_n"
@@ -74,9 +74,10 @@ class AdapterConformance(ABC):
     def documents(
         self, passages: Sequence[str], scores: Sequence[float], metadata: Mapping[str, Any]
     ) -> list[Document]:
-        """Make the framework's documents, each with the id `"doc-<index>"`, a copy of the metadata and an embedding.
+        """Make the framework's documents.
 
-        The retrieval score goes where the adapter looks for it.
+        Each has the id `"doc-<index>"`, a copy of the metadata, an embedding, and the retrieval score where the adapter
+        looks for it.
         """
 
     @abstractmethod
@@ -91,23 +92,23 @@ class AdapterConformance(ABC):
 
     @abstractmethod
     def identity(self, document: Document) -> str:
-        """The document's id."""
+        """Id of the document."""
 
     @abstractmethod
     def score(self, document: Document) -> float | None:
-        """The score that the adapter attached."""
+        """Score attached by the adapter."""
 
     @abstractmethod
     def metadata(self, document: Document) -> Mapping[str, Any]:
-        """The document's metadata, with what the adapter added."""
+        """Metadata of the document, the adapter's additions included."""
 
     @abstractmethod
     def content(self, document: Document) -> object:
-        """Everything else that a document carries (text, embedding), as a value that can be compared."""
+        """Everything else in a document (text, embedding), as a comparable value."""
 
     @abstractmethod
     def reload(self, adapter: Adapter) -> Adapter:
-        """Serialise the adapter in the framework's own way and load it again."""
+        """Serialise the adapter the framework's way and load it again."""
 
     def parameters(self) -> Mapping[str, Parameter]:
         """What the constructor takes; that of a metaclass says nothing."""
@@ -118,7 +119,7 @@ class AdapterConformance(ABC):
         return getattr(adapter, name)
 
     def found(self) -> list[Document]:
-        """What the retriever found, in the framework's documents."""
+        """Retrieved documents in the framework's type."""
         return self.documents(PASSAGES, RETRIEVAL_SCORES, METADATA)
 
     def ready(self, **settings: object) -> Adapter:
@@ -126,7 +127,7 @@ class AdapterConformance(ABC):
         return self.build(reranker=shared_reranker(), **settings)
 
     def positions(self, documents: Sequence[Document]) -> list[int]:
-        """Indices of documents in `found`, by their ids."""
+        """Indices of documents in `found`, by id."""
         return [int(self.identity(document).removeprefix("doc-")) for document in documents]
 
     def test_order_and_scores_are_the_cores(self) -> None:
@@ -209,7 +210,7 @@ class AdapterConformance(ABC):
             await task
             return turns
 
-        # Loading alone takes some hundred turns; in a loop that waits for the model there are one or two.
+        # Loading alone takes some hundred turns; a loop blocked by the model gets one or two.
         assert asyncio.run(turns_meanwhile()) > 10
 
     def test_sixteen_threads_get_what_one_gets(self) -> None:
@@ -267,7 +268,7 @@ class AdapterConformance(ABC):
             assert self.positions(ranked)[:-1] == written
             assert self.score(ranked[0]) == 1.0
             alone = shared_reranker().rank(QUERY, PASSAGES[:1])[0].score
-            # In other company other kernels run.
+            # Other batch companions mean other kernels.
             assert self.metadata(ranked[0])["rerank_score"] == pytest.approx(alone, rel=1e-4)
 
     def test_cut_documents_say_so_on_request(self) -> None:

@@ -1,4 +1,4 @@
-"""Frozen values that cross module borders; no torch, no tokenizer.
+"""Frozen values shared by all modules; no torch, no tokenizer.
 
 The public ones are `Hit`, `Truncation`, `Ranking`, `StageHit`, `StageRanking`, `LabelScore`, `Classification` and
 `Example`. `Window` and `Blocks` carry token ids from `prompt/` to the model: the border where text ends.
@@ -19,13 +19,12 @@ TokenIds = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Hit:
-    """One ranked passage.
+    """Ranked passage.
 
     Attributes:
         index: Position in the caller's list of passages.
         logit: Raw model output; unbounded, comparable within one ranking.
-        score: The logit as a probability, in [0, 1]: its sigmoid, of a calibrated checkpoint that of slope * logit +
-            intercept. Same order as the logits.
+        score: Probability in [0, 1]: sigmoid of the logit, calibrated if the checkpoint is. Same order as the logits.
     """
 
     index: int
@@ -35,12 +34,12 @@ class Hit:
 
 @dataclass(frozen=True)
 class Truncation:
-    """A passage (or an example; when classifying, a text) that did not fit its window.
+    """Truncation of a passage, an example or a classified text.
 
     Attributes:
         index: Position in the caller's list.
-        num_tokens: Tokens it has.
-        num_lost: Tokens cut from its end.
+        num_tokens: Original number of tokens.
+        num_lost: Tokens cut from the end.
     """
 
     index: int
@@ -78,13 +77,13 @@ class Ranking(_Hits[Hit]):
     """Hits, highest logit first, ties by index.
 
     Attributes:
-        hits: The ranked passages, at most `top_k` of them.
-        truncated: Passages that were cut, by index; covers all passages, not only the returned ones.
-        windows: Indices of the passages that saw each other, window by window; empty when every passage was
-            scored alone (`shared_query` plan). Equal passages are scored once, under their first index.
-        truncated_examples: Examples that were cut or left out to fit their budget, by index in `examples`.
-        examples: The judged examples that were to be shown, given by hand or found in the store, in the order shown
-            and before any cut; none if there was no passage.
+        hits: Ranked passages, at most `top_k`.
+        truncated: Truncated passages by index, among all passages, not only the hits.
+        windows: Indices of passages that saw each other, per window; empty under `shared_query`. Equal passages appear
+            under their first index.
+        truncated_examples: Truncated or dropped examples, by index in `examples`.
+        examples: Judged examples in prompt order before truncation, given or found in the store; empty without
+            passages.
     """
 
     truncated: tuple[Truncation, ...] = ()
@@ -95,15 +94,14 @@ class Ranking(_Hits[Hit]):
 
 @dataclass(frozen=True)
 class StageHit:
-    """One passage after the stage.
+    """Passage after the stage.
 
     Attributes:
         index: Position in the caller's list of passages.
-        score: What the order goes by: the reranker's score, or the fused one; in [0, 1]. None if the retriever's order
-            was kept.
-        rerank_score: The reranker's own score in [0, 1]; 0 for a blank passage, which the model never sees.
-        retrieval_score: What the retriever gave, if it was passed in.
-        tokens_lost: Tokens cut from the passage's end to fit the window.
+        score: Sort key in [0, 1]: the reranker's or the fused score; None if the retriever's order was kept.
+        rerank_score: The reranker's score in [0, 1]; 0 for a blank passage, which the model never sees.
+        retrieval_score: The retriever's score, if given.
+        tokens_lost: Tokens cut from the passage's end.
     """
 
     index: int
@@ -118,8 +116,8 @@ class StageRanking(_Hits[StageHit]):
     """Hits, best first: blank passages last, ties in the retriever's order.
 
     Attributes:
-        hits: What passed the threshold, at most `top_k` of it.
-        error: Why the retriever's order was kept, in one sentence; None if the passages were reranked.
+        hits: Passages above the threshold, at most `top_k`.
+        error: Reason for keeping the retriever's order, in one sentence; None if reranked.
     """
 
     error: str | None = None
@@ -127,11 +125,11 @@ class StageRanking(_Hits[StageHit]):
 
 @dataclass(frozen=True)
 class LabelScore:
-    """One predicted label.
+    """Predicted label.
 
     Attributes:
-        label: The label as the caller wrote it (hierarchies joined by dots).
-        score: Sigmoid of the logit, or softmax over the labels when exactly one label applies; in [0, 1].
+        label: The caller's label (hierarchies joined by dots).
+        score: Sigmoid of the logit, or softmax over the labels if exactly one applies; in [0, 1].
         index: Position in the flattened list of labels.
     """
 
@@ -159,15 +157,14 @@ class Classification(_Hits[LabelScore]):
 
 @dataclass(frozen=True)
 class Example:
-    """A judged example that is shown to the model beside the query (retrieval-augmented classification).
+    """Judged example shown to the model (retrieval-augmented classification).
 
-    When ranking, `text` is an earlier query, `true_labels` are passages judged relevant to it and `false_labels`
-    passages judged irrelevant.
+    When ranking, `text` is an earlier query, and the labels are passages judged relevant or irrelevant.
 
     Attributes:
-        text: The example's text or query.
-        true_labels: What applies to it, in the order shown to the model.
-        false_labels: What does not apply to it. Shown by the `rac` format only.
+        text: Text or query of the example.
+        true_labels: Labels that apply, in prompt order.
+        false_labels: Labels that do not apply. Shown by the `rac` format only.
     """
 
     text: str
@@ -181,17 +178,17 @@ class Example:
 
     @classmethod
     def of(cls, value: Example | Mapping[str, Any]) -> Example:
-        """Read an example from an `Example` or from a mapping in upstream's format.
+        """Read an example.
 
         Args:
-            value: An `Example`, or a mapping with `text`, `labels` (else `true_labels`), and optionally
-                `false_labels` (else those of `all_labels` that are not true, in their order).
+            value: An `Example`, or a mapping in upstream's format with `text`, `labels` (else `true_labels`), and
+                optionally `false_labels` (else the rest of `all_labels`).
 
         Returns:
-            The example; `value` is not changed.
+            The example.
 
         Raises:
-            InputError: Not an example, or a field of the wrong type.
+            InputError: `value` is not an example, or a field has the wrong type.
         """
         if is_a(value, cls):
             return value  # type: ignore[return-value] # one
@@ -209,23 +206,13 @@ class Example:
 
     @classmethod
     def list_of(cls, values: Sequence[Example | Mapping[str, Any]] | None) -> tuple[Example, ...]:
-        """Read a list of examples.
-
-        Args:
-            values: What `of` reads; None for none.
-
-        Returns:
-            The examples in their order.
-
-        Raises:
-            InputError: Not a list, or something in it is not an example.
-        """
+        """Read a list of examples, None for none; an `InputError` if it is not a list or an item is not an example."""
         if values is None:
             return ()
         return tuple(cls.of(value) for value in checked_list("examples", values, "examples"))
 
     def to_dict(self) -> dict[str, Any]:
-        """The example as JSON values, which `of` reads back; the lists are the caller's."""
+        """Convert to JSON values, which `of` reads back."""
         return {"text": self.text, "true_labels": [*self.true_labels], "false_labels": [*self.false_labels]}
 
 
@@ -237,14 +224,13 @@ def _label_tuple(field: str, labels: object) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Window:
-    """One sequence that holds the query and several candidates: one row of a `joint` forward pass.
+    """Sequence with a query and several candidates: one row of a `joint` forward pass.
 
     Attributes:
-        token_ids: The whole sequence, special tokens included.
-        markers: Position of each candidate's marker, ascending.
+        token_ids: Whole sequence, special tokens included.
+        markers: Marker positions, ascending.
         text_start: Position of the first separator.
-        candidate_ids: Token ids of the candidates for the label encoder, in marker order; used by the
-            `bi-encoder-fused` architecture only.
+        candidate_ids: Label encoder input in marker order (`bi-encoder-fused` only).
     """
 
     token_ids: TokenIds
@@ -260,10 +246,10 @@ class Window:
 
 @dataclass(frozen=True)
 class Blocks:
-    """A query and its candidates as sequences of their own (`shared_query` plan and bi-encoders).
+    """Query and candidates as separate sequences (`shared_query` plan and bi-encoders).
 
     Attributes:
-        query_ids: The query's sequence.
+        query_ids: Sequence of the query.
         candidate_ids: One sequence per candidate.
     """
 

@@ -1,1 +1,1 @@
-"""Calls that can be cancelled, threads that work for them, and forks between them."""
+"""Calls: cancellation, worker threads and forks."""

@@ -1,7 +1,7 @@
-"""A few threads for what must not block an event loop.
+"""Worker threads for blocking calls of an event loop.
 
-Not `asyncio.to_thread`: its threads are the loop's, up to 32 of them, which many rankings at once would take from
-everything else, to compute in all of them with as many threads again as torch has.
+`asyncio.to_thread` shares up to 32 threads of the loop: concurrent rankings would occupy them all, each with torch's
+own threads on top.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from gliclass_rerank.calls.workers import Workers
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
-# A ranking computes on all cores; the others search or tokenise meanwhile.
+# One ranking computes on all cores while others search or tokenise.
 _pool: Final = Workers(4, "gliclass-rerank-async")
 
 
 async def in_background(
     function: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
 ) -> _Result:
-    """Call a function in one of a few threads of the process; the calls that wait begin in their order.
+    """Await a blocking call in a worker thread; waiting calls start in order.
 
-    Cancelled before its turn, the call is never made; later, it ends at its next step.
+    A call cancelled before its turn is never made; a running one ends at its next step.
 
     Args:
-        function: What is called, in the caller's context.
-        *args: Its arguments.
-        **kwargs: Likewise.
+        function: Function to call in the caller's context.
+        *args: Positional arguments.
+        **kwargs: Keyword arguments.
 
     Returns:
-        What it returns.
+        Result of the function.
     """
     token = Token()
     try:
         return await asyncio.wrap_future(_pool.submit(_under, token, partial(function, *args, **kwargs)))
     finally:
-        token.cancel()  # nobody waits any more, for whatever reason
+        token.cancel()  # nobody waits any more
 
 
 def _under(token: Token, function: Callable[[], _Result]) -> _Result:

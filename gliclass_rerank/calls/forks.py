@@ -27,15 +27,15 @@ _stand_in = Workers(1, "gliclass-rerank-forked")
 def in_sound_thread(
     function: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
 ) -> _Result:
-    """Call a function here, or in a thread that stands in for the one that a fork has left.
+    """Call a function here, or in a replacement for a thread that survived a fork.
 
     Args:
-        function: What computes.
-        *args: Its arguments.
-        **kwargs: Likewise.
+        function: Computing function.
+        *args: Positional arguments.
+        **kwargs: Keyword arguments.
 
     Returns:
-        What it returns.
+        Result of the function.
     """
     if threading.get_ident() == computing.survivor:
         return _stand_in.call(function, *args, **kwargs)

@@ -4,9 +4,9 @@ A call works under a token, which its context carries into the threads that work
 whether the token was cancelled (`between_groups`). While native code computes, a fork waits: a forked process would
 inherit locks of native libraries that nobody opens any more.
 
-When the interpreter exits, calls that still run in daemon threads are cancelled and waited for: a thread that comes
-back from native code into an interpreter that is gone takes the process with it ("terminate called"). Threads of the
-caller's that are no daemons are not ended: Python promises to let them finish, and a service may live in one.
+At interpreter exit, calls in daemon threads are cancelled and awaited: a thread returning from native code into a
+finalised interpreter would crash the process ("terminate called"). Non-daemon threads of the caller may finish, as
+Python promises.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 
-# Longer than any step but loading a model takes.
+# Longer than any step except loading a model.
 _PATIENCE_S: Final = 10.0
 _PATIENCE_TO_END_S: Final = 1.0
 # After that a fork goes on: one forward pass takes a fraction of it, and a process that cannot fork is stuck.
@@ -33,7 +33,7 @@ _POLL_S: Final = 0.01
 
 @dataclass(eq=False)
 class Token:
-    """Says whether a call is still wanted.
+    """Cancellation token of a call.
 
     Attributes:
         within: Token of the call which this one is a part of; None for none.
@@ -49,7 +49,7 @@ class Token:
 
 
 _current: ContextVar[Token | None] = ContextVar("gliclass_rerank_call", default=None)
-# Who works under which token; changed by single operations of a dict, which need no lock.
+# Threads by token; changed by single dict operations, which need no lock.
 _at_work: dict[object, tuple[threading.Thread, Token]] = {}
 _staying: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 _is_exiting = False
@@ -115,8 +115,7 @@ def between_groups() -> None:
     """Between two steps of a call that is in a consistent state: end it if it was cancelled, let a waiting fork happen.
 
     Raises:
-        SystemExit: The call was cancelled. It ends a thread without a traceback, which no subclass does, and no
-            `except Exception` takes it for a failure.
+        SystemExit: It ends a thread without a traceback, unlike its subclasses, and escapes `except Exception`.
     """
     token = _current.get()
     while token is not None:
@@ -129,10 +128,10 @@ def between_groups() -> None:
 
 @contextmanager
 def working(token: Token | None = None) -> Iterator[Token]:
-    """Work under a token in this thread; the interpreter's exit waits for it.
+    """Work under a token in this thread; interpreter exit waits for it.
 
     Args:
-        token: The token; None for a new one, within that of the call which this one is a part of.
+        token: Token; None for a new one within the enclosing call's.
 
     Yields:
         The token.
@@ -147,7 +146,7 @@ def working(token: Token | None = None) -> Iterator[Token]:
         _at_work[mark] = threading.current_thread(), token
         yield token
     except SystemExit as error:
-        # Now rather than by whoever drops the error: torch gives the interpreter's lock away to free a tensor.
+        # Now, not when the error is dropped: torch releases the GIL to free a tensor.
         traceback.clear_frames(error.__traceback__)
         raise
     finally:
@@ -156,7 +155,7 @@ def working(token: Token | None = None) -> Iterator[Token]:
 
 
 def stays() -> None:
-    """Say of this thread that it outlives its calls: the interpreter's exit waits for those, not for its end."""
+    """Mark this thread as outliving its calls: interpreter exit waits for the calls, not for the thread."""
     _staying.add(threading.current_thread())
 
 
@@ -169,7 +168,7 @@ def _end_calls() -> None:
     _is_exiting = True
     callers = {thread for thread, _ in _others_at_work()} - set(_staying)
     _wait_until(lambda: not _cancelled_others(), _PATIENCE_S)
-    # What a caller drops now may be the last that knows of a model, which is freed in that thread.
+    # An object dropped here may hold the last reference to a model, which is then freed in that thread.
     _wait_until(lambda: not any(thread.is_alive() for thread in callers), _PATIENCE_TO_END_S)
 
 
@@ -188,7 +187,7 @@ def _cancelled_others() -> bool:
 def _wait_until(is_over: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        # One more Ctrl-C would end the wait, and with it, roughly, the process.
+        # Another Ctrl-C would end the wait and crash the process.
         with suppress(KeyboardInterrupt):
             if is_over():
                 return
@@ -197,4 +196,4 @@ def _wait_until(is_over: Callable[[], bool], seconds: float) -> None:
 
 atexit.register(_end_calls)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_at_work.clear)  # of threads that are not there
+    os.register_at_fork(after_in_child=_at_work.clear)  # of threads that do not exist in the child

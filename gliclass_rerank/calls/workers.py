@@ -1,7 +1,6 @@
-"""Threads that work for callers and never keep the process from ending.
+"""Daemon worker threads, which never keep the process alive.
 
-Not `ThreadPoolExecutor`, whose threads the interpreter joins when it exits, however long their work takes, and which
-has none left in a forked process.
+`ThreadPoolExecutor` joins its threads at interpreter exit, however long they work, and has none left after a fork.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ _Work = Callable[[], None]
 
 
 class Workers(Executor):
-    """A few daemon threads, which start when they are first needed and end with this object; safe to share.
+    """Executor of a few daemon threads, started on demand and ended with this object; thread-safe.
 
     Args:
-        count: How many.
-        name: Begins the threads' names.
+        count: Number of threads.
+        name: Prefix of the threads' names.
     """
 
     def __init__(self, count: int, name: str) -> None:
@@ -40,15 +39,15 @@ class Workers(Executor):
     def submit(
         self, function: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> Future[_Result]:
-        """Call a function in one of the threads; the calls that wait begin in their order.
+        """Submit a call; waiting calls start in order.
 
         Args:
-            function: What is called, in the caller's context and so under the caller's token.
-            *args: Its arguments.
-            **kwargs: Likewise.
+            function: Function to call in the caller's context, under the caller's token.
+            *args: Positional arguments.
+            **kwargs: Keyword arguments.
 
         Returns:
-            What will hold the result.
+            Future of the result.
         """
         future: Future[_Result] = Future()
         call = partial(copy_context().run, _called, partial(function, *args, **kwargs))
@@ -61,28 +60,28 @@ class Workers(Executor):
     def call(
         self, function: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> _Result:
-        """Call a function in one of the threads and wait for it; it is cancelled if the wait is interrupted.
+        """Call a function in a worker thread and wait for it; interrupting the wait cancels it.
 
         Args:
-            function: What is called.
-            *args: Its arguments.
-            **kwargs: Likewise.
+            function: Function to call.
+            *args: Positional arguments.
+            **kwargs: Keyword arguments.
 
         Returns:
-            What it returns.
+            Result of the function.
         """
         with working() as token:
             future = self.submit(function, *args, **kwargs)
             try:
                 return future.result()
             except BaseException:
-                if not future.done():  # Ctrl-C, not an error of the function's
+                if not future.done():  # Ctrl-C, not an error of the function
                     token.cancel()
                     future.cancel()
                 raise
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
-        """Let the threads end when they have done what waits; they are not waited for."""
+        """Let the threads end after the waiting calls, without waiting for them."""
         self._ending()
 
     def _start_one(self) -> None:
@@ -121,7 +120,7 @@ def _work(waiting: SimpleQueue[_Work | None]) -> None:
     while work := waiting.get():
         with working():
             work()
-            del work  # which may be the last that knows of a model
+            del work  # it may hold the last reference to a model
 
 
 def _end(waiting: SimpleQueue[_Work | None], count: int) -> None:

@@ -1,1 +1,1 @@
-"""From a name to a loaded checkpoint, and back to a folder."""
+"""Checkpoints: location, loading and saving."""

@@ -1,8 +1,7 @@
-"""Weights as integers in a file: a good quarter of float32's size, read back as floats.
+"""Int8 storage of weights, a quarter of float32's size, read back as floats.
 
-Every 64 neighbours in a row of a matrix become int8 with a scale of their own (symmetric, the largest magnitude is
-127). With one scale a row the logits of the bundled model move three times as far. Everything else, norms and biases,
-is kept in float16.
+Every 64 neighbours in a matrix row share a scale (symmetric, largest magnitude 127); one scale per row would triple the
+logit error of the bundled model. Norms and biases are stored in float16.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ _LEAST: Final = 2.0**-24  # float16's smallest number
 
 
 def to_integers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Pack weights for a file.
+    """Quantise weights for a file.
 
     Args:
-        weights: By name; FloatTensors.
+        weights: FloatTensors by name.
 
     Returns:
-        For each matrix [rows, columns] an int8 one and, under its name with `.scales`, a float16 one [rows, groups];
-        the rest in float16. A row whose length is no multiple of 64 is one group.
+        For each matrix [rows, columns] an int8 tensor and, under its name with `.scales`, a float16 one [rows, groups];
+        the rest in float16. A row whose length is not a multiple of 64 is one group.
     """
     packed: dict[str, Tensor] = {}
     for name, tensor in weights.items():
@@ -46,16 +45,16 @@ def to_integers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_integers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Undo `to_integers`; weights of other files come back as they are.
+    """Dequantise the weights of `to_integers`, matrices to float32; other weights pass unchanged.
 
     Args:
-        weights: What a file holds.
+        weights: Content of a file.
 
     Returns:
-        The weights, matrices of integers in float32.
+        The weights.
 
     Raises:
-        CheckpointError: Integers without scales that fit.
+        CheckpointError: Integers lack matching scales.
     """
     unpacked: dict[str, Tensor] = {}
     for name, tensor in weights.items():
@@ -76,7 +75,7 @@ def from_integers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _grouped(matrix: Tensor) -> Tensor:
-    """[rows, columns] to [rows, groups, columns of a group]."""
+    """Reshape [rows, columns] to [rows, groups, columns per group]."""
     rows, columns = matrix.shape
     return matrix.reshape(rows, _num_groups(columns), -1)
 

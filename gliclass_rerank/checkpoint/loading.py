@@ -1,7 +1,7 @@
-"""From a name or a folder to a loaded checkpoint, and back to a folder.
+"""Loading and saving of checkpoints.
 
-Safe by default: safetensors only (unpickling a `.bin` file runs its code), no remote code, local folders first, the hub
-only for a hub name. Loading is strict: every tensor is accounted for, and before any memory is taken for the network
+Safe by default: safetensors only (unpickling a `.bin` file runs its code), no remote code, local folders first. Loading
+is strict: every tensor is checked before memory is allocated for the network
 (docs/decisions/0024-what-a-checkpoint-may-do.md).
 """
 
@@ -42,25 +42,25 @@ from gliclass_rerank.prompt.tokenizer_files import load_tokenizer
 
 _WEIGHTS: Final = "model.safetensors"
 _PREFIX: Final = "model."
-# 32 GB in float32; the largest public checkpoint has a quarter of that.
+# 32 GB in float32; the largest public checkpoint is a quarter of that.
 _MOST_WEIGHTS: Final = 8_000_000_000
-# Modules that no forward pass reads: upstream saves them, other files lack them.
+# Modules unused by forward passes: saved by upstream, missing from other files.
 _UNREAD: Final = re.compile(r"(^|\.)pooler\.")
-# What older files hold beyond that: buffers that are computed now, positions of backbones that have none.
+# Further leftovers of older files: buffers computed today, positions of backbones without any.
 _SURPLUS: Final = re.compile(r"(^|\.)(pooler\.|position_ids$|token_type_ids$|embeddings\.position_embeddings\.)")
 _SURPLUS_IN_BI_ENCODERS: Final = re.compile(r"^(lstm|layer_wise_attention)\.")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded checkpoint.
+    """Loaded checkpoint.
 
     Attributes:
-        name: What the caller asked for, or the bundled model's name.
-        config: Its settings.
-        model: The network, float32, on the CPU, in evaluation mode.
-        layout: Writes its prompts; holds its tokenizer.
-        label_tokenizer: The label encoder's tokenizer (bi-encoders only).
+        name: Name given by the caller, or the bundled model's.
+        config: Config of the model.
+        model: Network in float32, on the CPU, in evaluation mode.
+        layout: Prompt layout, with the tokenizer.
+        label_tokenizer: Tokenizer of the label encoder (bi-encoders only).
     """
 
     name: str
@@ -76,18 +76,17 @@ def load_checkpoint(
     """Load a checkpoint.
 
     Args:
-        name: A local folder, which always wins, else a bundled model's name, else a name on the Hugging Face hub; None
-            for the bundled `minilm-l6-v1`.
+        name: Local folder, else bundled model, else hub name; None for the bundled `minilm-l6-v1`.
         revision: Branch, tag or commit on the hub; pin a commit in production.
-        is_fetched: Whether a folder was fetched from the hub by name just now. What a bi-encoder's label tokenizer is
-            may then be fetched as well, where the checkpoint only names the repository that has it, at its `main`.
+        is_fetched: The folder was just downloaded from the hub. A bi-encoder's label tokenizer may then be downloaded
+            too, from the repository that the checkpoint names, at `main`.
 
     Returns:
-        The checkpoint, float32 on the CPU whatever the file's precision.
+        The checkpoint, in float32 on the CPU.
 
     Raises:
-        CheckpointError: Files are missing, unsafe or do not fit each other; all offending names are listed.
-        ConfigError: The config asks for something unknown, such as another architecture.
+        CheckpointError: Files are missing, unsafe or inconsistent; all offending names are listed.
+        ConfigError: The config contains an unknown choice, such as another architecture.
     """
     wanted = DEFAULT_MODEL if name is None else name
     folder = locate(wanted, revision=revision)
@@ -117,15 +116,13 @@ def load_checkpoint(
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, weights_dtype: dtype | None = None) -> None:
-    """Write a checkpoint so that `load_checkpoint` and upstream read the same model back.
-
-    The folder appears complete or not at all.
+    """Write a checkpoint atomically, for `load_checkpoint` and upstream.
 
     Args:
-        checkpoint: What to write.
-        folder: Must not exist yet.
-        weights_dtype: Precision of the file; None keeps the model's. `torch.int8` makes matrices integers with
-            scales (integer_weights.py), which upstream cannot read.
+        checkpoint: Checkpoint to write.
+        folder: New folder.
+        weights_dtype: Precision of the file; None keeps the model's. `torch.int8` stores matrices as integers with
+            scales, which upstream cannot read.
 
     Raises:
         CheckpointError: The folder exists.
@@ -138,7 +135,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, weights_dtype
         config = json.dumps(checkpoint.config.to_dict(), indent=2, sort_keys=True)
         (staging / CONFIG).write_text(config + "\n", encoding="utf-8")
         save_file(_to_save(checkpoint.model, weights_dtype), staging / _WEIGHTS, metadata={"format": "pt"})
-        (staging / _WEIGHTS).chmod(0o644)  # safetensors writes it for the owner alone
+        (staging / _WEIGHTS).chmod(0o644)  # safetensors creates it readable by the owner alone
         _write_tokenizer(checkpoint.layout.tokenizer, staging, checkpoint.config.shape.pad_id)
         if checkpoint.label_tokenizer is not None:
             label_folder = staging / LABEL_TOKENIZER
@@ -147,16 +144,16 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, *, weights_dtype
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """The tensors of a folder's safetensors files.
+    """Read a folder's safetensors files.
 
     Args:
-        folder: Holds `model.safetensors`, or several files and their index.
+        folder: Folder with `model.safetensors`, or several files and their index.
 
     Returns:
-        Tensors by name, on the CPU, as the files have them.
+        Tensors by name, on the CPU, as stored.
 
     Raises:
-        CheckpointError: A file is missing, elsewhere, damaged or no safetensors.
+        CheckpointError: A file is missing, outside the folder, damaged or not safetensors.
     """
     return {name: tensor for path in _weight_files(folder) for name, tensor in _read_file(path).items()}
 
@@ -164,7 +161,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 def _read_file(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
-    except Exception as error:  # safetensors' own, and torch's about what a header says
+    except Exception as error:  # safetensors' own, and torch's about headers
         raise CheckpointError(f"`{path}` is not a complete safetensors file: {cause(error)}") from error
 
 
@@ -194,13 +191,13 @@ def _weight_names(folder: Path) -> list[str]:
 
 
 def _is_weight_name(name: str) -> bool:
-    """Whether a name stands for a file beside its index; another place is no better than none."""
+    """Test for the name of a file beside its index, without any path."""
     return name.endswith(".safetensors") and Path(name).name == name
 
 
 def _check_markers(config: ModelConfig, tokenizer: TextTokenizer) -> None:
     expected = {LABEL: config.class_token_index, SEP: config.text_token_index}
-    if config.example_token_index < config.vocab_size:  # beyond the table, it is a default that nobody placed
+    if config.example_token_index < config.vocab_size:  # beyond the table it is an unplaced default
         expected[EXAMPLE] = config.example_token_index
     check_markers(tokenizer, expected, optional=(EXAMPLE,))
     for marker in (LABEL, SEP):
@@ -218,21 +215,21 @@ def _check_vocabulary(tokenizer: TextTokenizer, vocab_size: int) -> None:
 
 
 def _check_fit(model: ScoringHead, weights: Mapping[str, Tensor], folder: Path) -> None:
-    """Compare what a network needs with what a file holds.
+    """Check that a file holds exactly a network's weights.
 
     Args:
-        model: The network, on the meta device.
-        weights: What the file holds.
-        folder: For the message.
+        model: Network on the meta device.
+        weights: Content of the file.
+        folder: Folder for the message.
 
     Raises:
-        CheckpointError: Names, shapes or types differ, or the network is larger than any that is known.
+        CheckpointError: Names, shapes or types differ, or the network exceeds every known one.
     """
     own = model.state_dict(keep_vars=True)
     size = sum(value.numel() for value in own.values())
     if size > _MOST_WEIGHTS:
         raise CheckpointError(f"the config in `{folder}` describes {size:,} weights, more than {_MOST_WEIGHTS:,}")
-    held = {id(own[key]) for key in weights if key in own}  # one name of a tied tensor is enough
+    held = {id(own[key]) for key in weights if key in own}  # one name of a tied tensor suffices
     missing = {key for key, value in own.items() if key not in weights and id(value) not in held}
     both = own.keys() & weights.keys()
     problems = {
@@ -251,14 +248,14 @@ def _check_fit(model: ScoringHead, weights: Mapping[str, Tensor], folder: Path) 
 
 
 def _fill(model: ScoringHead, weights: Mapping[str, Tensor]) -> None:
-    """Copy weights that fit into the model; precision is converted, nothing else."""
+    """Copy matching weights into the model, converting precision only."""
     own = model.state_dict(keep_vars=True)
     loaded = {id(own[key]) for key in weights if key in own}
     for key, value in own.items():
         if key in weights:
             value.data.copy_(weights[key])
         elif id(value) not in loaded:
-            value.data.zero_()  # never read, but saved again: no uninitialised memory
+            value.data.zero_()  # unused, but saved again: no uninitialised memory
 
 
 def _is_surplus(model: ScoringHead, key: str) -> bool:

@@ -1,4 +1,4 @@
-"""The command line."""
+"""Command line."""
 
 from gliclass_rerank.cli.app import main
 

@@ -1,7 +1,7 @@
-"""The command line: parses, calls the library, prints.
+"""Command line: parse, call the library, print.
 
-Results go to stdout; progress, notes and errors go to stderr. An error is one line that starts with "error:",
-and the exit code is 2. The model's modules are imported inside the commands, so that `--help` is quick.
+Results go to stdout; progress, notes and errors go to stderr. An error is one line that starts with "error:", with exit
+code 2. Model modules are imported inside the commands, which keeps `--help` fast.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: Arguments without the program's name; None takes the process's.
+        argv: Arguments without the program's name; None for the process's.
 
     Returns:
         Exit code: 0, 2 after an error, 130 after Ctrl-C.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A passage may hold characters that the terminal's encoding cannot show.
+        # A passage may hold characters outside the terminal's encoding.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = typer.main.get_command(app).main(argv, prog_name=_PROGRAM, standalone_mode=False)
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (GLiClassRerankError, OSError) as error:
         return _fail(str(error))
     if code == _INTERRUPTED and argv is None:
-        # The process ends now; one more Ctrl-C would only make it say where it was.
+        # The process is exiting; another Ctrl-C would only print a traceback.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     return int(code or 0)
 
@@ -152,10 +152,10 @@ def evaluate_command(
 def optimize_command(
     settings: RerankerSettings,
     prune_after: Annotated[
-        int | None, typer.Option("--prune-after", min=1, help="Then remove exports that were not used for DAYS days.")
+        int | None, typer.Option("--prune-after", min=1, help="Then remove exports unused for DAYS days.")
     ] = None,
 ) -> None:
-    """Export a model for a CPU backend, which its first use would do otherwise."""
+    """Export a model for a CPU backend ahead of its first use."""
     from gliclass_rerank.runtime.graph_cache import default_cache_folder, prune_graphs
 
     if settings.backend is None:
@@ -165,8 +165,8 @@ def optimize_command(
     reranker = _load_reranker(settings)
     if reranker.backend == "torch":
         raise ConfigError(
-            "`backend` 'auto' is torch here, which needs no export; openvino is taken where it is installed "
-            "(`gliclass-rerank[openvino]`), can run the checkpoint and the processor has bfloat16"
+            "`backend` 'auto' is torch here, which needs no export; openvino is used if it is installed "
+            "(`gliclass-rerank[openvino]`), supports the checkpoint, and the processor has bfloat16"
         )
     typer.echo(f"exported for {reranker.backend} in {reranker.dtype} to {default_cache_folder()}")
     if prune_after is not None:

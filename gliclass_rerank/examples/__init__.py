@@ -1,4 +1,4 @@
-"""Judged examples, kept and found again by similarity: what retrieval-augmented models retrieve from.
+"""Judged examples, stored and retrieved by similarity for retrieval-augmented models.
 
 Importing this package loads nothing heavy: names are resolved on first use. A store loads numpy, an encoder torch, and
 many examples FAISS.

@@ -1,4 +1,4 @@
-"""From the name of a backend to the builder of its indexes."""
+"""Registry of index backends."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ logger = logging.getLogger(__name__)
 
 
 def builder_of(backend: str) -> IndexBuilder:
-    """Find the builder of a backend.
+    """Find the index builder of a backend.
 
     Args:
-        backend: `numpy`; `faiss`, which chooses its kind by size; one kind of FAISS; `auto`, which is numpy up to
-            20,000 vectors and FAISS, where it is installed, for more.
+        backend: `numpy`; `faiss` (kind chosen by size); one kind of FAISS; or `auto`: numpy up to 20,000 vectors, then
+            FAISS if installed.
 
     Returns:
         The builder.
 
     Raises:
-        ConfigError: There is no such backend.
+        ConfigError: Unknown backend.
         MissingDependencyError: Its package is not installed.
     """
     with of_settings():
@@ -44,7 +44,7 @@ def builder_of(backend: str) -> IndexBuilder:
 
 
 class _LoneNumpyBuilder(NumpyBuilder):
-    """Numpy because there is no FAISS: says so when it matters."""
+    """Numpy builder without FAISS installed; logs when that matters."""
 
     def build(self, source: VectorSource) -> NumpyIndex:
         if len(source) > FLAT_VECTORS:
@@ -57,7 +57,7 @@ class _LoneNumpyBuilder(NumpyBuilder):
 
 
 class _AutoBuilder:
-    """Numpy for few vectors, which spares loading FAISS, and FAISS for many."""
+    """Numpy for few vectors, FAISS for many."""
 
     def __init__(self) -> None:
         self._small = NumpyBuilder()

@@ -1,9 +1,8 @@
-"""Keeps an index in step with the records, in memory and on the disk.
+"""Synchronisation of an index, in memory and on disk, with the records.
 
-A change is written to the records first, in one transaction, then to the index in memory. Should the second half fail,
-whoever comes next builds the index anew before using it. The index' file is written when the store is closed, and now
-and then before; the records keep its digest. When a store is opened, row numbers tell what its index lacks and what
-it has too much; if it is broken, another one than was written, or not there, it is built.
+A change goes to the records in one transaction, then to the index in memory; if the second step fails, the index is
+rebuilt before its next use. The index file is written on closing and occasionally before; the records keep its digest.
+Opening compares row numbers for missing and stale rows; a damaged, foreign or missing file is rebuilt.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from gliclass_rerank.examples.records import NewRecord, Overtaken, Records
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# The file is written again when it lacks so many changes, or a quarter of all vectors.
+# The file is rewritten when it lacks this many changes, or a quarter of all vectors.
 _MAX_UNSAVED: Final = 10_000
 _BATCH_ROWS: Final = 4096
 
@@ -36,13 +35,13 @@ logger = logging.getLogger(__name__)
 
 
 class CachedIndex:
-    """The index of some records. Searches may run at once in several threads; writers take turns.
+    """Index of some records. Searches run concurrently; writers take turns.
 
     Args:
-        records: The records; from now on they are changed through this object only.
-        builder: Makes the index.
-        path: Its file, which need not exist; None for none.
-        read_only: Leave the file as it is.
+        records: Records, changed through this object only from now on.
+        builder: Index builder.
+        path: Index file, may be missing; None for no file.
+        read_only: Leave the file unchanged.
 
     Raises:
         MissingDependencyError: The backend's package is not installed.
@@ -57,7 +56,7 @@ class CachedIndex:
         self._writer = threading.Lock()
         self._lock = SharedLock()
         self._is_closed = False
-        # Set while a change is under way, and left set by one that failed half way.
+        # Set during a change, and still set after a failed one.
         self._is_doubtful = False
         self._num_unsaved = 0
         self._state = records.state
@@ -71,13 +70,13 @@ class CachedIndex:
         follow_forks(self)
 
     def before_fork(self) -> None:
-        """Nothing to prepare: the records keep this object from being out of step."""
+        """Do nothing: the records keep this object consistent."""
 
     def after_fork_in_parent(self) -> None:
-        """Nothing to undo."""
+        """Do nothing."""
 
     def after_fork_in_child(self) -> None:
-        """Renew the locks. What another thread was changing is found out by the records' state."""
+        """Renew the locks; the records' state reveals an interrupted change."""
         self._writer = threading.Lock()
         self._lock = SharedLock()
         self._is_doubtful = True
@@ -86,12 +85,12 @@ class CachedIndex:
         """Run a function while nothing is written. It must not use this object.
 
         Args:
-            work: Given the index.
-            *args: What else it is given.
-            **kwargs: The same by name.
+            work: Function of the index.
+            *args: Further positional arguments.
+            **kwargs: Keyword arguments.
 
         Returns:
-            What it returns.
+            Result of the function.
 
         Raises:
             InputError: The store is closed.
@@ -106,22 +105,22 @@ class CachedIndex:
                 self._settle()
 
     def _is_in_step(self) -> bool:
-        # Only another process of the family changes records behind this object's back.
+        # Only another process of the family changes records without this object.
         return not self._is_doubtful and not (self._records.is_shared and self._records.state != self._state)
 
     def changing(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function as the writer; others that want to write wait, searches do not.
+        """Run a function as the only writer, concurrently with searches.
 
         Args:
-            work: Reads what it needs, then calls `write`; called again if another process wrote in between.
-            *args: What it is given.
-            **kwargs: The same by name.
+            work: Function that reads, then calls `write`; repeated if another process wrote in between.
+            *args: Positional arguments.
+            **kwargs: Keyword arguments.
 
         Returns:
-            What it returns.
+            Result of the function.
 
         Raises:
-            InputError: The store is closed or read only.
+            InputError: The store is closed or read-only.
             DataError: Its file was deleted or replaced.
         """
         with self._writer:
@@ -145,17 +144,7 @@ class CachedIndex:
         removed: Sequence[int] = (),
         rewritten: Mapping[int, NewRecord] | None = None,
     ) -> list[str]:
-        """Change records and index; the caller is the writer.
-
-        Args:
-            added: See `Records.write`; so are the others.
-            vectors: Vectors of what is added.
-            removed: Row numbers to delete.
-            rewritten: New contents of rows.
-
-        Returns:
-            The ids of what was added.
-        """
+        """Change records and index as the writer, like `Records.write`, and return the ids of the added records."""
         with self._lock.writing():
             self._is_doubtful = True
             rows, ids, state = self._records.write(
@@ -174,7 +163,7 @@ class CachedIndex:
         return ids
 
     def _settle(self) -> None:
-        """Put the index in order after a change that failed half way, or by others. The caller is the writer."""
+        """Repair the index after a failed or foreign change, as the writer."""
         if self._is_in_step():
             return
         state = self._records.state
@@ -183,7 +172,7 @@ class CachedIndex:
         self._is_doubtful = False
 
     def _follow(self, state: int) -> bool:
-        """Catch up with others. The caller is the writer."""
+        """Apply changes of other processes, as the writer."""
         with self._lock.writing():
             self._is_doubtful = True
             if not self._catch_up(self._index):
@@ -192,7 +181,7 @@ class CachedIndex:
             return True
 
     def _rebuild(self) -> None:
-        """Build the index from the records; searches go on with the old one meanwhile. The caller is the writer."""
+        """Rebuild the index from the records, as the writer; searches use the old one meanwhile."""
         state = self._records.state
         index = self._builder.build(self._records)
         with self._lock.writing():
@@ -200,7 +189,7 @@ class CachedIndex:
         self._num_unsaved = len(index)
 
     def _load(self) -> VectorIndex | None:
-        """Read the index and bring it up to date; None if it has to be built."""
+        """Read and update the index; None if it has to be rebuilt."""
         if self._path is None or not os.path.lexists(self._path):
             return None
         try:
@@ -218,7 +207,7 @@ class CachedIndex:
         return index if self._catch_up(index) else None
 
     def _catch_up(self, index: VectorIndex) -> bool:
-        """Add what an index lacks and remove what it has too much; False if building it is the better way."""
+        """Add missing and remove stale rows; False if rebuilding is better."""
         held, wanted = index.rows(), self._records.rows()
         surplus = np.setdiff1d(held, wanted, assume_unique=True)
         missing = np.setdiff1d(wanted, held, assume_unique=True)
@@ -228,13 +217,13 @@ class CachedIndex:
         try:
             for start in range(0, len(missing), _BATCH_ROWS):
                 index.add(*self._records.vectors(missing[start : start + _BATCH_ROWS]))
-        except InputError:  # it has later rows than those it lacks: records and index went different ways
+        except InputError:  # records and index have diverged
             return False
         self._num_unsaved = len(surplus) + len(missing)
         return self._builder.suits(index)
 
     def save(self) -> None:
-        """Write the file; the caller is the writer. An index that is quick to build is not written."""
+        """Write the file as the writer, unless the index is fast to build."""
         if self._path is None or self._read_only:
             return
         try:
@@ -243,7 +232,7 @@ class CachedIndex:
             else:
                 self._write_file(self._path)
         except (OSError, DataError) as error:
-            # Nothing is lost; the next start takes longer.
+            # Only the next start is slower.
             logger.warning("the index %s could not be written: %s", listed([str(self._path)]), cause(error))
             return
         self._num_unsaved = 0
@@ -261,12 +250,12 @@ class CachedIndex:
             self._index.save(writer)
 
     def _save_if_due(self) -> None:
-        # Children of a fork leave the file to the process that opened the store.
+        # Forked children leave the file to the process that opened the store.
         if self._num_unsaved > max(_MAX_UNSAVED, len(self._index) // 4) and os.getpid() == self._process:
             self.save()
 
     def close(self) -> None:
-        """Write the file if it lacks something, and close the records; a second call does nothing."""
+        """Write the file if it is out of date, and close the records; idempotent."""
         with self._writer:
             if self._is_closed:
                 return

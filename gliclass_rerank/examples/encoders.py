@@ -1,13 +1,10 @@
-"""Encoders of a store: what turns an example's text into a vector, and how a store knows one again.
+"""Text encoders of a store, and their fingerprints.
 
-A store asks for unit vectors and for a *fingerprint*: a text that is the same whenever the same model is loaded and
-another one for another model. Besides, a store keeps the vector of a fixed text, so that a model which changed behind
-an unchanged fingerprint is noticed too (`ExampleStore`).
+A store needs unit vectors and a *fingerprint*, a text that identifies the model across processes. It also keeps the
+vector of a fixed text, which reveals a model that changed under an unchanged fingerprint (`ExampleStore`).
 
-Texts of examples and of searches are the same kind of text, so there is one way to encode, and models that tell queries
-from passages take both for queries.
-
-The runtimes themselves are those of `runtimes`.
+Examples and searches are the same kind of text, so models that distinguish queries from passages encode both as
+queries. The runtimes are those of `text_models`.
 """
 
 from __future__ import annotations
@@ -29,11 +26,11 @@ _NUM_VALUES: Final = 64
 
 
 class StoreEncoder(Protocol):
-    """Turns texts into vectors; used by several threads at once."""
+    """Text encoder of a store; thread-safe."""
 
     @property
     def fingerprint(self) -> str:
-        """Names the model and whatever else its vectors depend on; the same in every process."""
+        """Identity of the model and its settings; the same in every process."""
         ...
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
@@ -43,7 +40,7 @@ class StoreEncoder(Protocol):
             texts: Any strings, at least one.
 
         Returns:
-            FloatArray [num_texts, dim]. Each of length 1, or zero for a text in which the model finds nothing.
+            FloatArray [num_texts, dim], of unit length, or zero if the model finds nothing in a text.
 
         Raises:
             BackendError: The forward pass failed.
@@ -52,20 +49,19 @@ class StoreEncoder(Protocol):
 
 
 class LocalEncoder:
-    """A model in a folder: the backbone of a GLiClass checkpoint, a sentence-transformers model or an ONNX encoder.
+    """Encoder in a folder: a GLiClass checkpoint's backbone, a sentence-transformers model or an ONNX encoder.
 
     Args:
-        model: A folder, or the name of a bundled model, or `bundled` for the single checkpoint among them, of which
-            nothing beyond the package is needed: the mean of its tokens' states.
-        max_tokens: Longest text; what is longer is cut.
-        batch_tokens: Tokens of one forward pass, padding included; None for 2,048 on a CPU, else 65,536.
-        device: A torch device; None for the best there is.
-        prefix: Written before every text, as the model was trained; a sentence-transformers model's own prompt for
-            queries is used if this is empty.
+        model: Folder, name of a bundled model, or `bundled` for the single bundled checkpoint (mean of its token
+            states).
+        max_tokens: Longest text; longer ones are truncated.
+        batch_tokens: Tokens per forward pass, padding included; None for 2,048 on a CPU, else 65,536.
+        device: Torch device; None for the best available.
+        prefix: Prefix of every text; empty for a sentence-transformers model's own query prompt.
 
     Raises:
         CheckpointError: The folder is missing or cannot be loaded.
-        ConfigError: A setting is out of range, or the checkpoint has no backbone that embeds texts.
+        ConfigError: A setting is out of range, or the backbone does not embed texts.
         MissingDependencyError: The runtime is not installed.
     """
 
@@ -89,34 +85,27 @@ class LocalEncoder:
         )
         folder = model_folder(model)
         self._encoder = load_encoder(str(folder), options)
-        self._turn = ForkedLock()  # sentence-transformers' tokenizers hold settings of the call
-        # Sampled, because a store is opened often; its probe vector notices what lies between the samples.
+        self._turn = ForkedLock()  # sentence-transformers' tokenizers hold per-call settings
+        # Sampled, because stores open often; the probe vector catches changes between the samples.
         settings = {"max_tokens": max_tokens, "prefix": prefix}
         digest = folder_digest(folder, settings=settings, is_sampled=True)
         self.fingerprint: Final = f"folder:{digest}"
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
-        """See `StoreEncoder`.
-
-        Args:
-            texts: What to embed.
-
-        Returns:
-            The vectors.
-        """
+        """Embed texts."""
         with self._turn:
             return self._encoder.encode(texts, "query").vectors
 
 
 class SentenceTransformerEncoder:
-    """A `SentenceTransformer` that is already loaded, from wherever.
+    """Encoder over a loaded `SentenceTransformer`.
 
     Args:
-        model: The model. Its settings must not change afterwards.
-        name: Its fingerprint; None takes one from its weights, which loading it in another precision changes.
+        model: Model; its settings must not change afterwards.
+        name: Fingerprint; None for one from its weights, which depends on their precision.
 
     Raises:
-        InputError: Not a `SentenceTransformer`, or a blank name.
+        InputError: `model` is not a `SentenceTransformer`, or the name is blank.
     """
 
     def __init__(self, model: Any, *, name: str | None = None) -> None:  # Any: the library is optional
@@ -127,17 +116,7 @@ class SentenceTransformerEncoder:
         self.fingerprint: Final = f"sentence-transformers:{_weights_digest(model) if name is None else _named(name)}"
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
-        """See `StoreEncoder`.
-
-        Args:
-            texts: What to embed.
-
-        Returns:
-            The vectors.
-
-        Raises:
-            BackendError: The forward pass failed.
-        """
+        """Embed texts; a failed forward pass is a `BackendError`."""
         try:
             with self._turn:
                 vectors = self._model.encode_query(list(texts), convert_to_numpy=True, show_progress_bar=False)
@@ -147,15 +126,14 @@ class SentenceTransformerEncoder:
 
 
 class CallableEncoder:
-    """Any function that embeds a list of texts, such as a service's client.
+    """Encoder over any function that embeds a list of texts, such as a service's client.
 
     Args:
-        function: Takes a list of strings, returns as many vectors of one length, as arrays or lists of numbers. Called
-            from several threads at once.
-        name: The fingerprint: whatever the vectors depend on, such as the model's name and version.
+        function: Function from strings to equally long vectors, as arrays or lists; called from several threads.
+        name: Fingerprint, such as the model's name and version.
 
     Raises:
-        InputError: Not a function, or a blank name.
+        InputError: `function` is not callable, or the name is blank.
     """
 
     def __init__(self, function: Callable[[list[str]], Any], *, name: str) -> None:  # Any: see above
@@ -165,13 +143,13 @@ class CallableEncoder:
         self.fingerprint: Final = f"callable:{_named(name)}"
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
-        """See `StoreEncoder`. What the function raises is raised as it is.
+        """Embed texts and scale the vectors to length 1; the function's exceptions pass through.
 
         Args:
-            texts: What to embed.
+            texts: Texts to embed.
 
         Returns:
-            The vectors, scaled to length 1.
+            The vectors.
 
         Raises:
             BackendError: The function returned no vectors.
@@ -187,18 +165,18 @@ class CallableEncoder:
 
 
 def encode_checked(encoder: StoreEncoder, texts: Sequence[str], *, dim: int | None = None) -> FloatArray:
-    """Embed texts and make sure that the result is what a store can use.
+    """Embed texts and validate the result.
 
     Args:
-        encoder: The encoder.
-        texts: What to embed; may be empty if `dim` is given.
-        dim: What the vectors must have; None for any.
+        encoder: Text encoder.
+        texts: Texts; may be empty if `dim` is given.
+        dim: Required dimension; None for any.
 
     Returns:
         FloatArray [num_texts, dim].
 
     Raises:
-        BackendError: Vectors of another number or shape, that are not finite or not of unit length.
+        BackendError: Wrong number or shape of vectors, or vectors not finite or not of unit length.
     """
     if not texts and dim is not None:
         return np.zeros((0, dim), dtype=np.float32)
@@ -234,7 +212,7 @@ def _named(name: object) -> str:
 
 
 def _weights_digest(model: Any) -> str:  # Any: see SentenceTransformerEncoder
-    """Digest of a network's weights: of every tensor the shape and values from end to end."""
+    """Digest of a network's weights, from the shape and sampled values of each tensor."""
     digest = hashlib.sha256(f"{getattr(model, 'max_seq_length', None)} {getattr(model, 'prompts', None)}".encode())
     for name, tensor in sorted(model.state_dict().items()):
         values = tensor.detach().flatten()

@@ -1,16 +1,16 @@
-"""FAISS indexes: exact, a graph, or compressed lists, chosen by the number of vectors.
+"""FAISS indexes: exact, graph, or compressed lists, chosen by the number of vectors.
 
-| kind | chosen for | what it is |
+| kind | chosen for | properties |
 |---|---|---|
-| `flat` | up to 20,000 vectors | exact; a few milliseconds a search, nothing to build |
-| `hnsw` | up to 200,000 | a graph over full vectors; quick to search, slow to build, as much memory as the vectors |
-| `ivf_pq` | more | vectors in lists by their nearest centroid, a byte for every eight numbers; quick to build |
+| `flat` | up to 20,000 vectors | exact; a few milliseconds per search, nothing to build |
+| `hnsw` | up to 200,000 | graph over full vectors; fast search, slow build, as much memory as the vectors |
+| `ivf_pq` | more | inverted lists by nearest centroid, one byte per eight numbers; fast build |
 
-A kind is kept until it holds twice what it is chosen for, so that a store near a border is not built again and again.
+A kind is kept up to twice its limit, so that a store near a border is not rebuilt repeatedly.
 
-FAISS' own defaults are not relied upon where they would bite: the metric is always named (HNSW defaults to L2), results
-of -1 (nothing more found) are cut off, and removed vectors are only marked and hidden from searches by a selector,
-because a graph cannot lose a node; when a quarter is dead the index asks to be built again.
+Unsafe FAISS defaults are avoided: the metric is explicit (HNSW defaults to L2), results of -1 (no more found) are
+dropped, and removed vectors are hidden by a selector, because a graph cannot lose a node; with a quarter removed the
+index asks to be rebuilt.
 """
 
 from __future__ import annotations
@@ -43,40 +43,40 @@ KINDS: Final[tuple[FaissKind, ...]] = get_args(FaissKind)
 FLAT_VECTORS: Final = 20_000
 HNSW_VECTORS: Final = 200_000
 
-# Links of a node, and candidates while the graph is built: more is slower to build and finds more.
+# Links per node, and candidates during construction: more is slower to build and finds more.
 _HNSW_LINKS: Final = 32
 _HNSW_BUILD_WIDTH: Final = 80
 _HNSW_SEARCH_WIDTH: Final = 128
-# A codebook has 256 entries, and FAISS wants 39 vectors to train each.
+# A codebook has 256 entries, and FAISS wants 39 training vectors for each.
 _PQ_BITS: Final = 8
 _TRAINING_PER_CENTROID: Final = 39
 _TRAINING_ROUNDS: Final = 10
 MIN_PQ_VECTORS: Final = _TRAINING_PER_CENTROID * 2**_PQ_BITS
 # FAISS trains codebooks for fewer than eight numbers ten times as long.
 _NUMBERS_PER_BYTE: Final = 8
-# One list in so many is read by a search, and at least the smaller number of them.
+# Share of lists that a search reads, and the minimum number.
 _LISTS_PER_PROBE, _MIN_PROBES = 32, 32
-# Lists were made for the vectors there were; beyond this factor they are too long.
+# Growth factor beyond which lists are too long.
 _MAX_GROWTH: Final = 4
 _OVERSAMPLING: Final = {"flat": 1, "hnsw": 1, "ivf_pq": 64}
-# FAISS reads no more.
+# Limit of FAISS.
 _MAX_DIM: Final = 2**20
-# Dead vectors cost memory and time; below this number that is nothing.
+# Below this number, removed vectors cost nothing noticeable.
 _MIN_DEAD: Final = 1000
 
 
 class FaissIndex:
-    """A FAISS index that knows row numbers and forgets what was removed, see `VectorIndex`.
+    """FAISS index with row numbers and removal.
 
     Args:
-        kind: What it is.
-        faiss_index: An index by inner product, whose n-th vector has the n-th row number. It is owned by this object.
-        rows: IntArray [num_held]. Row numbers, ascending, the removed ones included.
-        alive: BoolArray [num_held]. False marks a removed vector.
-        num_trained: Vectors there were when its lists were made.
+        kind: Kind of index.
+        faiss_index: Inner-product index, owned by this object, whose n-th vector has the n-th row number.
+        rows: IntArray [num_held]. Row numbers, ascending, removed ones included.
+        alive: BoolArray [num_held]. False on removed vectors.
+        num_trained: Number of vectors when the lists were trained.
 
     Raises:
-        DataError: The parts do not fit each other, or the metric is another one.
+        DataError: The parts are inconsistent, or the metric is another one.
     """
 
     def __init__(
@@ -98,11 +98,11 @@ class FaissIndex:
 
     @classmethod
     def build(cls, kind: FaissKind, source: VectorSource) -> FaissIndex:
-        """Build an index of a kind; one of compressed lists is flat if there are too few vectors to train it.
+        """Build an index; `ivf_pq` falls back to `flat` with too few training vectors.
 
         Args:
-            kind: What to build.
-            source: What it shall hold.
+            kind: Kind of index.
+            source: Vectors.
 
         Returns:
             The index.
@@ -119,27 +119,27 @@ class FaissIndex:
 
     @property
     def dim(self) -> int:
-        """Numbers in a vector."""
+        """Dimension of the vectors."""
         return int(self._index.d)
 
     @property
     def kind(self) -> str:
-        """Its kind."""
+        """Kind of index."""
         return self._kind
 
     @property
     def oversampling(self) -> int:
-        """See `VectorIndex`."""
+        """Factor on the number of neighbours requested; 1 if exact."""
         return _OVERSAMPLING[self._kind]
 
     @property
     def is_quick_to_build(self) -> bool:
-        """See `VectorIndex`."""
+        """True if building is no slower than reading."""
         return self._kind == "flat"
 
     @property
     def num_dead(self) -> int:
-        """Vectors that were removed and still take memory."""
+        """Number of removed vectors still in memory."""
         return self._num_dead
 
     def __len__(self) -> int:
@@ -151,12 +151,7 @@ class FaissIndex:
         return rows
 
     def add(self, rows: IntArray, vectors: FloatArray) -> None:
-        """See `VectorIndex`.
-
-        Args:
-            rows: Ascending row numbers.
-            vectors: FloatArray [num_added, dim].
-        """
+        """Add vectors."""
         last_row = int(self._rows[-1]) if len(self._rows) else -1
         check_added(rows, vectors, dim=self.dim, last_row=last_row)
         if not len(rows):
@@ -166,14 +161,7 @@ class FaissIndex:
         self._alive = np.concatenate([self._alive, np.ones(len(rows), dtype=np.bool_)])
 
     def remove(self, rows: IntArray) -> int:
-        """See `VectorIndex`; marks only.
-
-        Args:
-            rows: Row numbers.
-
-        Returns:
-            How many were there.
-        """
+        """Mark vectors as removed, and count them."""
         wanted = np.unique(rows)
         places = np.searchsorted(self._rows, wanted)
         is_held = places < len(self._rows)
@@ -184,15 +172,7 @@ class FaissIndex:
         return len(places)
 
     def search(self, vectors: FloatArray, k: int) -> list[Neighbours]:
-        """See `VectorIndex`.
-
-        Args:
-            vectors: FloatArray [num_queries, dim].
-            k: Neighbours for each.
-
-        Returns:
-            The neighbours; fewer than `k` if the lists or the part of the graph that were looked at hold no more.
-        """
+        """Find up to `k` neighbours per query; fewer if the visited lists or graph nodes hold no more."""
         check_vectors(vectors, dim=self.dim)
         check_k(k)
         if not len(self) or not len(vectors):
@@ -221,11 +201,7 @@ class FaissIndex:
         return self._faiss.SearchParameters(**options)
 
     def save(self, writer: IndexWriter) -> None:
-        """See `VectorIndex`.
-
-        Args:
-            writer: Where to.
-        """
+        """Write the index."""
         writer.array("rows", self._rows)
         writer.array("alive", self._alive)
         writer.array("num_trained", np.array(self.num_trained))
@@ -234,13 +210,13 @@ class FaissIndex:
 
 
 class FaissBuilder:
-    """Builds `FaissIndex`, see `IndexBuilder`.
+    """Builder of FAISS indexes.
 
     Args:
-        kind: What to build; None chooses by the number of vectors, see this module's table.
+        kind: Kind of index; None chooses by the number of vectors.
 
     Raises:
-        ConfigError: There is no such kind.
+        ConfigError: Unknown kind.
         MissingDependencyError: `faiss` is not installed.
     """
 
@@ -251,14 +227,7 @@ class FaissBuilder:
         self._kind = kind
 
     def build(self, source: VectorSource) -> FaissIndex:
-        """See `IndexBuilder`.
-
-        Args:
-            source: What the index shall hold.
-
-        Returns:
-            The index.
-        """
+        """Build an index."""
         return FaissIndex.build(self._kind_for(len(source)), source)
 
     def _kind_for(self, num_vectors: int) -> FaissKind:
@@ -269,17 +238,7 @@ class FaissBuilder:
         return "hnsw" if num_vectors <= HNSW_VECTORS else "ivf_pq"
 
     def load(self, reader: IndexReader) -> FaissIndex:
-        """See `IndexBuilder`.
-
-        Args:
-            reader: Where from.
-
-        Returns:
-            The index.
-
-        Raises:
-            DataError: It is no such index.
-        """
+        """Read an index; a `DataError` if it is invalid."""
         written, dim = reader.header.get("kind"), reader.header.get("dim")
         kind = next((kind for kind in KINDS if kind == written), None)
         if kind is None:
@@ -307,14 +266,7 @@ class FaissBuilder:
         return index
 
     def suits(self, index: VectorIndex) -> bool:
-        """See `IndexBuilder`.
-
-        Args:
-            index: The index.
-
-        Returns:
-            Whether it may stay.
-        """
+        """Test if an index still has the right kind and few removed vectors."""
         if not isinstance(index, FaissIndex):
             return False
         if index.num_dead > max(_MIN_DEAD, len(index) // 3):
@@ -341,7 +293,7 @@ def _new_index(kind: FaissKind, source: VectorSource) -> Any:  # Any: see FaissI
         _PQ_BITS,
         faiss.METRIC_INNER_PRODUCT,
     )
-    # FAISS' defaults train codebooks four times as long, for nothing that a search would notice.
+    # FAISS' defaults train codebooks four times as long, without noticeable gain.
     lists.pq.cp.niter = _TRAINING_ROUNDS
     lists.pq.cp.max_points_per_centroid = 2 * _TRAINING_PER_CENTROID
     lists.train(source.sample(max(2 * MIN_PQ_VECTORS, _TRAINING_PER_CENTROID * num_lists)))
@@ -349,7 +301,7 @@ def _new_index(kind: FaissKind, source: VectorSource) -> Any:  # Any: see FaissI
 
 
 def _code_bytes(dim: int) -> int:
-    """Bytes of a compressed vector: the greatest divisor of `dim` up to a byte for eight numbers."""
+    """Bytes of a compressed vector: the largest divisor of `dim` up to one byte per eight numbers."""
     return max(size for size in range(1, max(1, dim // _NUMBERS_PER_BYTE) + 1) if dim % size == 0)
 
 

@@ -1,12 +1,10 @@
-"""Reads what FAISS wrote, and passes on to FAISS' own reader only what this library lets it write.
+"""Validating reader of FAISS files, which passes only checked bytes to FAISS.
 
-`faiss.read_index` acts on what it reads while it reads it: it makes room for as many numbers as a field claims, and
-inverted lists of the kind `ilod` hold the name of a file, which it opens and maps for writing. Its flags do not turn
-that off, and neither they nor its checks are the same in all versions. So every byte goes through the rules below, and
-is passed on only after the field that it belongs to was found right: an index of one of three kinds, of the dimension
-and the number of vectors that are known beforehand, whose links and numbers of vectors point into itself.
+`faiss.read_index` allocates whatever a field claims, and lists of the kind `ilod` name a file that it opens and maps
+for writing; flags and checks vary by version. So each field is checked first: one of three index kinds, with known
+dimension and number of vectors, whose links and counts stay inside it.
 
-The format is that of `index_write.cpp`: numbers are little-endian, a vector is its length and its items.
+The format is that of `index_write.cpp`: little-endian numbers; a vector is its length and its items.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ _NODES: Final = 8192
 _INNER_PRODUCT: Final = 0
 _OF_NO_USE: Final = 1 << 20
 _CENTROIDS: Final = 256
-# FAISS makes tables for as many levels as have a chance above 1e-9.
+# FAISS has tables for every level with a probability above 1e-9.
 _MAX_LEVELS: Final = 32
 _MAX_WIDTH: Final = 1 << 16
 
@@ -35,13 +33,13 @@ Array = NDArray[Any]  # Any: arrays of several dtypes
 
 @dataclass(frozen=True)
 class Expected:
-    """What an index must be.
+    """Expected properties of an index.
 
     Attributes:
         kind: `flat`, `hnsw` or `ivf_pq`.
-        dim: Numbers in a vector.
-        num_vectors: How many it holds.
-        num_links: Links of a node on the upper levels of a graph; twice as many at the bottom.
+        dim: Dimension of the vectors.
+        num_vectors: Number of vectors.
+        num_links: Links per node on a graph's upper levels; twice as many at the bottom.
         code_bytes: Bytes of a compressed vector.
     """
 
@@ -53,12 +51,12 @@ class Expected:
 
 
 class CheckedStream:
-    """A file for `faiss.PyCallbackIOReader` that gives out approved bytes only.
+    """Stream of checked bytes for `faiss.PyCallbackIOReader`.
 
     Args:
-        part: What FAISS wrote.
-        size: Bytes of it.
-        expected: What it must hold.
+        part: Output of FAISS.
+        size: Its size in bytes.
+        expected: Expected index.
     """
 
     def __init__(self, part: IO[bytes], size: int, expected: Expected) -> None:
@@ -66,17 +64,7 @@ class CheckedStream:
         self._waiting = b""
 
     def read(self, count: int) -> bytes:
-        """Read the next bytes.
-
-        Args:
-            count: How many.
-
-        Returns:
-            As many, or all that are left.
-
-        Raises:
-            DataError: The index is not what is expected.
-        """
+        """Read the next bytes, `count` of them or all that are left; a `DataError` if the index is not as expected."""
         parts = [self._waiting]
         num_bytes = len(self._waiting)
         while num_bytes < count:
@@ -90,17 +78,13 @@ class CheckedStream:
         return given[:count]
 
     def finish(self) -> None:
-        """Make sure that everything was read.
-
-        Raises:
-            DataError: There is more than an index.
-        """
+        """Check that everything was read; a `DataError` if bytes follow the index."""
         if self._waiting or next(self._approved, None) is not None:
             raise _wrong("FAISS left something unread")
 
 
 class _Source:
-    """The bytes before they are approved."""
+    """Unchecked bytes."""
 
     def __init__(self, part: IO[bytes], size: int) -> None:
         self._part = part
@@ -142,8 +126,8 @@ def _ivf_pq(source: _Source, expected: Expected) -> Bytes:
     _require(0 < num_probes <= num_lists <= source.left // (4 * expected.dim), "the number of its lists")
     yield field
     yield from _flat_index(source, expected.dim, num_lists)  # their centroids
-    yield _exactly(source, bytes(9), "a map of its vectors")  # none, and of the length 0
-    yield _flag(source)  # whether codes are of the difference to the centroid
+    yield _exactly(source, bytes(9), "a map of its vectors")  # none, of length 0
+    yield _flag(source)  # codes are residuals to the centroid
     yield _field(source, "<u8", expected.code_bytes, "the bytes of a code")
     yield from _quantizer(source, expected)
     yield from _lists(source, num_lists, expected)
@@ -195,7 +179,7 @@ def _graph(source: _Source, expected: Expected) -> Bytes:
     _require(bool(np.all((chances >= 0) & (chances <= 1))), "the chances of its levels")
     yield field
     yield chances.tobytes()
-    # Where the links of each level begin among those of a node.
+    # Offset of each level's links among those of a node.
     starts = expected.num_links * np.array([0, *range(2, num_levels + 2)], dtype="<i4")
     yield _length(source, len(starts), "i4")
     yield _exactly(source, starts.tobytes(), "the number of links")
@@ -218,7 +202,7 @@ def _links(source: _Source, levels: Array, offsets: Array, starts: Array) -> Byt
         begins = offsets[nodes]
         links = _array(source, int(offsets[nodes[-1] + 1] - begins[0]), "<i4")
         _require(bool(np.all((links >= -1) & (links < len(levels)))), "the links of its nodes")
-        # A node has no links on levels above its own, so nothing may lead to it there.
+        # A node has no links above its own levels, so nothing may lead to it there.
         is_upper = levels[nodes] > 1
         for node, begin in zip(nodes[is_upper].tolist(), begins[is_upper].tolist(), strict=True):
             for level in range(1, int(levels[node])):
@@ -228,7 +212,7 @@ def _links(source: _Source, levels: Array, offsets: Array, starts: Array) -> Byt
 
 
 def _entry(source: _Source, levels: Array) -> Bytes:
-    """The node at which a search begins, the highest level, and the widths of searches."""
+    """Entry node, highest level, and search widths."""
     field, (entry, highest, *widths, _) = _numbers(source, "<i4", 5)
     if len(levels):
         is_right = 0 <= entry < len(levels) and highest == levels[entry] - 1 == levels.max() - 1

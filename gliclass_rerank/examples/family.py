@@ -1,9 +1,8 @@
-"""The claim of a process and its forked children on a store, which they share.
+"""Shared claim of a process and its forked children on a store.
 
-A process that has a store for itself holds SQLite's lock on it all the time. A forked child does not inherit that lock,
-and while either holds it the other one could do nothing. So at a fork the process swaps it for this claim, an `flock`,
-which children do inherit: among themselves they take turns, transaction by transaction, and everybody else is told that
-the store is open elsewhere until the last of them is gone.
+A process locks its store with SQLite, and a child does not inherit that lock. At a fork the process swaps it for an
+`flock`, which children inherit: the family takes turns by transaction, and others find the store open elsewhere until
+the last one ends.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ _POLL_S: Final = 0.001
 
 
 def lock_path(path: Path) -> Path:
-    """Where the claim on a store lies."""
+    """Lock file of a store."""
     return path.with_name(f"{path.name}.lock")
 
 
 class Claim:
-    """A claim that is held until it is let go, here and in every child.
+    """Claim on a store, held until released in this process and every child.
 
     Args:
-        path: The store's file. The caller has SQLite's lock on it.
+        path: Store file, locked through SQLite by the caller.
         read_only: Share the claim with other readers.
 
     Raises:
-        OSError: The file cannot be made.
+        OSError: The file cannot be created.
     """
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
@@ -45,14 +44,7 @@ class Claim:
         fcntl.flock(self._descriptor, (fcntl.LOCK_SH if read_only else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
     def take_turn(self, limit_s: float) -> bool:
-        """Wait until no other process of the family is at work. SQLite's own way of waiting favours who works most.
-
-        Args:
-            limit_s: How long.
-
-        Returns:
-            Whether it is this process' turn.
-        """
+        """Wait up to `limit_s` seconds for this process's turn; False on timeout. SQLite's own waiting is unfair."""
         end = time.monotonic() + limit_s
         while not self._takes_turn():
             if time.monotonic() > end:
@@ -62,46 +54,42 @@ class Claim:
 
     def _takes_turn(self) -> bool:
         try:
-            # Of a process, unlike the claim itself; a killed one loses it.
+            # Per process, unlike the claim itself; a killed process loses it.
             fcntl.lockf(self._held(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             return False
         return True
 
     def end_turn(self, *, pause: bool) -> None:
-        """Let others have their turn.
-
-        Args:
-            pause: Leave them the time to notice.
-        """
+        """Yield to other processes; `pause` leaves them time to notice."""
         fcntl.lockf(self._held(), fcntl.LOCK_UN)
         if pause:
             time.sleep(2 * _POLL_S)
 
     def _held(self) -> int:
         if self._descriptor is None:
-            raise DataError("the claim on a store was let go")
+            raise DataError("the claim on a store was released")
         return self._descriptor
 
     def let_go(self) -> None:
-        """Give it up in this process."""
+        """Release the claim in this process."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
 
 def is_claimed(path: Path, *, read_only: bool) -> bool:
-    """Whether a family of processes has a store.
+    """Test if a family of processes holds a store.
 
     Args:
-        path: The store's file. The caller has SQLite's lock on it, so that nobody claims it meanwhile.
-        read_only: Whether other readers matter not. A writer clears away what a family left behind.
+        path: Store file, locked through SQLite by the caller, so that nobody claims it meanwhile.
+        read_only: Ignore other readers. A writer removes a dead family's leftovers.
 
     Returns:
-        Whether it must be left alone.
+        True if the store must be left alone.
 
     Raises:
-        DataError: What lies in the claim's place is no file.
+        DataError: The lock path is not a regular file.
     """
     place = lock_path(path)
     if fcntl is None or not os.path.lexists(place):

@@ -1,4 +1,4 @@
-"""Which examples a search may return: a metadata filter, ids and texts to leave out."""
+"""Search filters: metadata conditions, excluded ids and texts."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Filter:
     """Conditions on an example; all must hold.
 
     Attributes:
-        where: Told an example's metadata, says whether it may be returned; None takes all.
-        fragments: Texts that the metadata's JSON must contain for `where` to hold: the database can look for them.
-        excluded_ids: Examples to leave out.
-        excluded_text: Examples with this text, see `text_identity`, are left out.
+        where: Predicate on the metadata; None accepts all.
+        fragments: Necessary substrings of the metadata's JSON, for the database to prefilter.
+        excluded_ids: Ids to exclude.
+        excluded_text: Text to exclude, compared by `text_identity`.
     """
 
     where: Callable[[Metadata], bool] | None = None
@@ -33,7 +33,7 @@ class Filter:
     excluded_text: str | None = None
 
     def accepts(self, stored: Stored) -> bool:
-        """Whether an example may be returned."""
+        """Test an example."""
         if stored.id in self.excluded_ids:
             return False
         if self.excluded_text is not None and text_identity(stored.example.text) == self.excluded_text:
@@ -42,19 +42,7 @@ class Filter:
 
 
 def make_filter(where: object, exclude_ids: object, exclude_text: object) -> Filter:
-    """Make a filter of the arguments of a search.
-
-    Args:
-        where: See `ExampleStore.search`; so are the others.
-        exclude_ids: Ids to leave out.
-        exclude_text: Text to leave out.
-
-    Returns:
-        The filter.
-
-    Raises:
-        InputError: An argument of another type.
-    """
+    """Build a filter from the arguments of `ExampleStore.search`; an `InputError` for a wrong type."""
     if is_a(exclude_ids, Collection) and not is_a(exclude_ids, (str, bytes, bytearray, Mapping)):
         with reading("`exclude_ids`"):
             ids = list(exclude_ids)  # type: ignore[call-overload] # a collection
@@ -68,7 +56,7 @@ def make_filter(where: object, exclude_ids: object, exclude_text: object) -> Fil
         wanted: dict[Any, Any] = dict(where) if is_a(where, Mapping) else {0: None}  # type: ignore[call-overload] # one
         if not all(is_a(key, str) for key in wanted):
             raise InputError(f"`where` must be a mapping with strings as keys, or a function, got {shown(where)}")
-        # Other equal values may be written in several ways, as 1 and 1.0.
+        # Other equal values have several spellings, such as 1 and 1.0.
         fragments = tuple(
             json.dumps({key: value}, separators=(",", ":"))[1:-1]
             for key, value in wanted.items()

@@ -1,11 +1,10 @@
-"""Example sources over stores that are not ours: what a framework's adapter adds to make one of its vector store.
+"""Example sources over third-party vector stores, for framework adapters.
 
-A judged example is a document there: its text is the document's, its labels are metadata under `TRUE_LABELS` and
+A judged example is a document: its text is the document's, its labels are metadata under `TRUE_LABELS` and
 `FALSE_LABELS`. `example_metadata` writes them as JSON text, because not every store keeps lists; lists are read too.
 
-How alike two texts are is told in as many ways as there are stores: cosine, distance, inner product, a "relevance" in
-[0, 1]. A threshold means the same everywhere only as a cosine, so it is computed from vectors, unless whoever makes
-the source says how a score becomes a cosine.
+Stores report similarity in many ways: cosine, distance, inner product, a "relevance" in [0, 1]. Thresholds are cosines,
+computed from vectors unless the source converts scores.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ __all__ = ["FALSE_LABELS", "TRUE_LABELS", "ForeignExampleSource", "example_metad
 TRUE_LABELS: Final = "true_labels"
 FALSE_LABELS: Final = "false_labels"
 
-# Some services refuse to return more than a few thousand documents; who judged one query so often has other worries.
+# Some services return a few thousand documents at most; more judgements of one query are unlikely.
 _MAX_FETCHED: Final = 1000
-# What rounding may add to a cosine.
+# Rounding tolerance of a cosine.
 _TOLERANCE: Final = 1e-3
 
 Vector = Sequence[float]
@@ -51,14 +50,7 @@ class _Candidate(Generic[DocumentT]):
 
 
 def example_metadata(example: Example) -> dict[str, str]:
-    """The labels of an example as metadata that every store keeps.
-
-    Args:
-        example: The example; its text is the document's.
-
-    Returns:
-        Two JSON lists, as text, under `TRUE_LABELS` and `FALSE_LABELS`; the caller's to change.
-    """
+    """Convert an example's labels to metadata: two JSON lists as text, under `TRUE_LABELS` and `FALSE_LABELS`."""
     return {
         TRUE_LABELS: json.dumps(example.true_labels, ensure_ascii=False),
         FALSE_LABELS: json.dumps(example.false_labels, ensure_ascii=False),
@@ -66,13 +58,14 @@ def example_metadata(example: Example) -> dict[str, str]:
 
 
 class ForeignExampleSource(ABC, Generic[DocumentT]):
-    """An `ExampleSource` over another library's store. Several threads may use it at once if they may use the store.
+    """`ExampleSource` over another library's store; as thread-safe as the store.
 
-    A subclass translates: it searches, reads documents and embeds. What the store or its client raises becomes a
-    `BackendError`, so that a service that is down does not stop a pipeline that keeps the order on errors.
+    A subclass searches, reads documents and embeds. Exceptions of the store become `BackendError`, so that an outage
+    does
+    not stop a pipeline that keeps the order on errors.
 
     Args:
-        to_cosine: From a score of the store to a cosine; None computes cosines from vectors.
+        to_cosine: Function from a store's score to a cosine; None computes cosines from vectors.
 
     Raises:
         ConfigError: `to_cosine` is not a function.
@@ -87,32 +80,32 @@ class ForeignExampleSource(ABC, Generic[DocumentT]):
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:  # Any: Python's
-        return self  # it does not change, and a second copy of a store would serve nobody
+        return self  # immutable, and a second copy of a store would be useless
 
     @abstractmethod
     def _query_vector(self, text: str) -> Vector | None:
-        """Embed a text as the store's queries are; None if neither the search nor a cosine needs it."""
+        """Embed a text as a query of the store; None if neither search nor cosine needs it."""
 
     @abstractmethod
     def _search(self, text: str, vector: Vector | None, count: int) -> Sequence[tuple[DocumentT, float | None]]:
-        """Find at most `count` documents with the store's scores, best first; the scores matter to `to_cosine` only."""
+        """Find up to `count` documents with scores, best first; only `to_cosine` uses the scores."""
 
     @abstractmethod
     def _content(self, document: DocumentT) -> tuple[str | None, Mapping[str, Any]]:  # Any: whatever metadata hold
-        """The document's text and its metadata."""
+        """Text and metadata of a document."""
 
     @abstractmethod
     def _document_vectors(self, documents: Sequence[DocumentT]) -> Sequence[Vector]:
-        """The documents' vectors, one each; asked for only without `to_cosine`, for several searches at once."""
+        """Vectors of documents, for several searches at once; unused with `to_cosine`."""
 
     def find_examples(
         self, texts: Sequence[str], k: int, min_similarity: float, *, allow_equal: bool = False
     ) -> list[list[Example]]:
-        """See `ExampleSource.find_examples`.
+        """Find the examples whose texts are most similar.
 
-        The `k` are those that the store ranks first; threshold and order are cosines, ties in the store's order.
-        Without `allow_equal`, up to 1,000 documents are fetched to find others behind the text's own. A document that
-        is no example is a `BackendError` too.
+        The store's ranking selects the `k`; threshold and order use cosines, ties keep the store's order. Without
+        `allow_equal`,
+        up to 1,000 documents are read to skip the text's own. A document that is not an example is a `BackendError`.
         """
         asked, wanted = checked_texts("texts", texts), checked_count("k", k)
         least = checked_cosine("min_similarity", min_similarity)
@@ -137,7 +130,7 @@ class ForeignExampleSource(ABC, Generic[DocumentT]):
             hits = self._search(text, vector, count)
             found = [_Candidate(document, self._example(document), score) for document, score in hits]
             others = [one for one in found if own is None or text_identity(one.example.text) != own]
-            # A store may return fewer than it has, such as one of each kind: only standing still is the end.
+            # A store may return fewer than it has, such as one of each kind: only a search without progress is the end.
             if allow_equal or len(others) >= k or len(found) <= num_before or count >= _MAX_FETCHED:
                 return others[:k]
             count, num_before = min(2 * count, _MAX_FETCHED), len(found)
@@ -153,7 +146,7 @@ class ForeignExampleSource(ABC, Generic[DocumentT]):
     def _cosines(
         self, vectors: Sequence[Vector | None], found: Sequence[Sequence[_Candidate[DocumentT]]]
     ) -> list[float]:
-        """The cosine of each candidate, one text's after the other's."""
+        """Cosines of all candidates, text by text."""
         flat = [one for candidates in found for one in candidates]
         if self._to_cosine is not None:
             return [_translated(self._to_cosine, one.score) for one in flat]

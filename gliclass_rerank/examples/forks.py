@@ -1,7 +1,7 @@
-"""What becomes of locks and connections when the process is forked.
+"""Locks and connections across `os.fork`.
 
-Only the thread that forks lives on in the child. A lock that another one held stays locked there for ever, and SQLite
-forbids to use a connection on both sides of a fork. So whoever has either is told before and after one.
+Only the forking thread lives on in the child: locks held by others stay locked, and SQLite forbids using a connection
+on both sides. Owners are notified before and after a fork.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from weakref import WeakSet
 
 
 class Forked(Protocol):
-    """An object that has to know of forks. What it does must be quick and must not raise."""
+    """Object notified of forks; its methods must be fast and not raise."""
 
     def before_fork(self) -> None:
         """Prepare; other threads still run."""
 
     def after_fork_in_parent(self) -> None:
-        """Undo what was prepared."""
+        """Undo the preparation."""
 
     def after_fork_in_child(self) -> None:
-        """Renew what other threads may have held."""
+        """Renew state that other threads may have held."""
 
 
 _known: WeakSet[Forked] = WeakSet()
@@ -30,16 +30,12 @@ _told: list[Forked] = []
 
 
 def follow_forks(instance: Forked) -> None:
-    """Tell an object of every fork of the process, for as long as somebody holds it.
-
-    Args:
-        instance: The object.
-    """
+    """Notify an object of every fork while it is referenced elsewhere."""
     _known.add(instance)
 
 
 class ForkedLock:
-    """A lock that is free in a forked process, whoever holds it in the parent. A context manager."""
+    """Lock that is free in a forked child, whoever holds it in the parent; a context manager."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -52,18 +48,18 @@ class ForkedLock:
         self._lock.release()
 
     def before_fork(self) -> None:
-        """Nothing to prepare."""
+        """Do nothing."""
 
     def after_fork_in_parent(self) -> None:
-        """Nothing to undo."""
+        """Do nothing."""
 
     def after_fork_in_child(self) -> None:
-        """Be free."""
+        """Release the lock."""
         self._lock = threading.Lock()
 
 
 def _before() -> None:
-    # Held until after the fork, so that nobody is told of one half only.
+    # Held until after the fork, so that every notification is complete.
     _told[:] = list(_known)
     for instance in _told:
         instance.before_fork()

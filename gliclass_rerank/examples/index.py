@@ -1,8 +1,7 @@
-"""What the store asks of an index over vectors: a contract, and the checks that every index makes.
+"""Index interface of the store, and argument checks shared by all indexes.
 
-An index is a cache. The records are the truth (`records.py`), and whatever an index lost is put in again from them. So
-an index knows row numbers and vectors only, and it may approximate: the store computes the similarity of what it finds
-again, from the records' own vectors.
+An index is a cache of the records, which are authoritative. It knows row numbers and vectors only and may approximate:
+the store recomputes similarities from the records.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ IntArray = NDArray[np.int64]
 
 
 class Neighbours(NamedTuple):
-    """What a query found.
+    """Search result of one query.
 
     Attributes:
         scores: FloatArray [num_found]. Inner products, highest first; approximate if the index compresses vectors.
-        rows: IntArray [num_found]. Their row numbers, each once and none of them -1.
+        rows: IntArray [num_found]. Distinct row numbers, without -1.
     """
 
     scores: FloatArray
@@ -33,59 +32,45 @@ class Neighbours(NamedTuple):
 
 
 class VectorSource(Protocol):
-    """Vectors an index is built from."""
+    """Source of an index's vectors."""
 
     @property
     def dim(self) -> int:
-        """Numbers in a vector."""
+        """Dimension of the vectors."""
         ...
 
     def __len__(self) -> int: ...
 
     def chunks(self) -> Iterator[tuple[IntArray, FloatArray]]:
-        """Read all vectors.
-
-        Returns:
-            Row numbers, ascending over all chunks, and FloatArray [chunk, dim].
-        """
+        """Read all vectors: ascending row numbers and FloatArray [chunk, dim]."""
         ...
 
     def sample(self, count: int) -> FloatArray:
-        """Read a random sample, the same one for the same vectors.
-
-        Args:
-            count: How many; all there are if that is less.
-
-        Returns:
-            FloatArray [count, dim].
-        """
+        """Read a deterministic random sample, FloatArray [count, dim], or all vectors if there are fewer."""
         ...
 
 
 class VectorIndex(Protocol):
-    """Finds the vectors with the highest inner products.
-
-    Searches may run at once in several threads; nothing else may run beside anything.
-    """
+    """Maximum inner product index. Searches may run concurrently; nothing else may."""
 
     @property
     def dim(self) -> int:
-        """Numbers in a vector."""
+        """Dimension of the vectors."""
         ...
 
     @property
     def kind(self) -> str:
-        """What it is, such as `hnsw`."""
+        """Kind of index, such as `hnsw`."""
         ...
 
     @property
     def oversampling(self) -> int:
-        """How many times as many neighbours to ask for, so that those wanted are among them; 1 if it is exact."""
+        """Factor on the number of neighbours to request, so that the wanted ones are among them; 1 if exact."""
         ...
 
     @property
     def is_quick_to_build(self) -> bool:
-        """Whether building it takes no longer than reading it from a file would."""
+        """True if building is no slower than reading."""
         ...
 
     def __len__(self) -> int: ...
@@ -95,10 +80,10 @@ class VectorIndex(Protocol):
         ...
 
     def add(self, rows: IntArray, vectors: FloatArray) -> None:
-        """Put vectors in; all of them or, if an argument is refused, none.
+        """Add all vectors, or none if an argument is refused.
 
         Args:
-            rows: IntArray [num_added]. Row numbers: ascending, and greater than all that were ever added.
+            rows: IntArray [num_added]. Row numbers: ascending, and greater than all ever added.
             vectors: FloatArray [num_added, dim].
 
         Raises:
@@ -107,14 +92,7 @@ class VectorIndex(Protocol):
         ...
 
     def remove(self, rows: IntArray) -> int:
-        """Take vectors out.
-
-        Args:
-            rows: IntArray [num_removed]. Row numbers; those that are not there are passed over.
-
-        Returns:
-            How many were there.
-        """
+        """Remove rows, ignoring unknown ones, and count those removed."""
         ...
 
     def search(self, vectors: FloatArray, k: int) -> list[Neighbours]:
@@ -122,11 +100,10 @@ class VectorIndex(Protocol):
 
         Args:
             vectors: FloatArray [num_queries, dim].
-            k: How many to find for each query. An exact index finds that many, or all there are; an approximate one
-                may find fewer.
+            k: Neighbours per query; an approximate index may find fewer.
 
         Returns:
-            One result a query, ordered by score; ties by row number if the index is exact.
+            One result per query, by score; ties by row number if exact.
 
         Raises:
             InputError: Vectors of another shape, or `k` below 1.
@@ -134,69 +111,47 @@ class VectorIndex(Protocol):
         ...
 
     def save(self, writer: IndexWriter) -> None:
-        """Write everything that `IndexBuilder.load` needs.
-
-        Args:
-            writer: Where to.
-        """
+        """Write everything that `IndexBuilder.load` needs."""
         ...
 
 
 class IndexBuilder(Protocol):
-    """Makes indexes of one backend."""
+    """Builder of one backend's indexes; its methods raise `MissingDependencyError` without the backend's package."""
 
     def build(self, source: VectorSource) -> VectorIndex:
-        """Build an index.
-
-        Args:
-            source: What it shall hold.
-
-        Returns:
-            The index.
-
-        Raises:
-            MissingDependencyError: The backend's package is not installed.
-        """
+        """Build an index."""
         ...
 
     def load(self, reader: IndexReader) -> VectorIndex:
-        """Read an index back.
+        """Read an index with verified checksums.
 
         Args:
-            reader: What `VectorIndex.save` wrote; its checksums were compared already.
+            reader: Output of `VectorIndex.save`.
 
         Returns:
             The index.
 
         Raises:
-            DataError: It holds no index of this backend.
-            MissingDependencyError: The backend's package is not installed.
+            DataError: It is not an index of this backend.
         """
         ...
 
     def suits(self, index: VectorIndex) -> bool:
-        """Whether an index is still what `build` would make now, or close enough.
-
-        Args:
-            index: An index that this builder made.
-
-        Returns:
-            False if it should be built again: it has outgrown its kind, or too much of it is dead.
-        """
+        """Test if an index is close to what `build` would make: right kind, few removed vectors."""
         ...
 
 
 def check_added(rows: IntArray, vectors: FloatArray, *, dim: int, last_row: int) -> None:
-    """Refuse what `VectorIndex.add` refuses.
+    """Check the arguments of `VectorIndex.add`.
 
     Args:
         rows: Row numbers.
-        vectors: Their vectors.
-        dim: Numbers in a vector of this index.
-        last_row: The greatest row number ever added, or -1.
+        vectors: Vectors of the rows.
+        dim: Dimension of the index.
+        last_row: Greatest row number ever added, or -1.
 
     Raises:
-        InputError: See `VectorIndex.add`.
+        InputError: Row numbers do not ascend, or vectors have another shape.
     """
     check_vectors(vectors, dim=dim)
     if rows.shape != (len(vectors),):
@@ -211,42 +166,24 @@ def check_added(rows: IntArray, vectors: FloatArray, *, dim: int, last_row: int)
 
 
 def check_vectors(vectors: FloatArray, *, dim: int) -> None:
-    """Refuse vectors of another shape; FAISS would read beyond their end or raise a bare assertion.
-
-    Args:
-        vectors: FloatArray [num_vectors, dim].
-        dim: Numbers in a vector.
-
-    Raises:
-        InputError: Another shape.
-    """
+    """Check for FloatArray [num_vectors, dim], else raise `InputError`; FAISS would read out of bounds."""
     if vectors.ndim != 2 or vectors.shape[1] != dim:
         raise InputError(f"vectors must have the shape [num_vectors, {dim}], got {list(vectors.shape)}")
 
 
 def checked_rows(rows: IntArray) -> IntArray:
-    """Row numbers of a file.
-
-    Args:
-        rows: IntArray [num_held].
-
-    Returns:
-        The same.
-
-    Raises:
-        DataError: They do not ascend from 0 or more.
-    """
+    """Check that a file's row numbers ascend from 0 or more, else raise `DataError`."""
     if len(rows) and (rows[0] < 0 or not np.all(rows[1:] > rows[:-1])):
         raise DataError("the row numbers of an index must ascend")
     return rows
 
 
 def check_k(k: int) -> None:
-    """Refuse a number of neighbours below 1."""
+    """Check that a number of neighbours is at least 1."""
     if k < 1:
         raise InputError(f"`k` must be at least 1, got {k}")
 
 
 def no_neighbours() -> Neighbours:
-    """What a search in an empty index finds."""
+    """Search result of an empty index."""
     return Neighbours(np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int64))

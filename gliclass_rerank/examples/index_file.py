@@ -1,7 +1,6 @@
-"""The file an index is kept in: a zip archive of arrays and streams, so that every part has a checksum.
+"""Index file format: a zip archive of arrays and streams, with a checksum for each part.
 
-The file appears complete or not at all. It says of which state of the records it is the index; whoever reads it decides
-what that is worth.
+The file appears atomically, and names the records' state that it indexes.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from gliclass_rerank.examples.private_files import PRIVATE, create_private, open
 _FORMAT: Final = 1
 _HEADER: Final = "header.json"
 _BLOCK: Final = 1 << 20
-# A fixed date: the file depends on what is in it and on nothing else.
+# A fixed date makes the file depend on its content alone.
 _DATE: Final = (1980, 1, 1, 0, 0, 0)
-# What Python's modules raise on a file that is not what they expect.
+# Exceptions of Python's modules on malformed files.
 _UNREADABLE: Final = (
     OSError,
     EOFError,
@@ -45,48 +44,36 @@ _UNREADABLE: Final = (
 
 
 class IndexWriter:
-    """Writes the parts of an index.
+    """Writer of an index's parts.
 
     Args:
-        archive: Where to.
+        archive: Open archive.
     """
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
 
     def array(self, name: str, values: NDArray[Any]) -> None:  # Any: arrays of several dtypes
-        """Write an array.
-
-        Args:
-            name: Under which it is found again.
-            values: The array.
-        """
+        """Write an array under a name."""
         with self.stream(f"{name}.npy") as part:
             np.lib.format.write_array(part, values, allow_pickle=False)
 
     @contextmanager
     def stream(self, name: str) -> Iterator[IO[bytes]]:
-        """Open a part for writing.
-
-        Args:
-            name: Under which it is found again.
-
-        Yields:
-            A handle; one at a time.
-        """
+        """Open a named part for writing, one at a time."""
         with self._archive.open(zipfile.ZipInfo(name, _DATE), "w", force_zip64=True) as part:
             yield part
 
 
 class IndexReader:
-    """Reads the parts of an index.
+    """Reader of an index's parts.
 
     Args:
-        archive: Where from; its parts are not compressed, so that none is larger than the file.
-        header: What `write_index_file` was given.
+        archive: Open archive with uncompressed parts, so that none is larger than the file.
+        header: Settings given to `write_index_file`.
 
     Attributes:
-        header: The settings of the index.
+        header: Settings of the index.
     """
 
     def __init__(self, archive: zipfile.ZipFile, header: Mapping[str, Any]) -> None:  # Any: JSON
@@ -94,18 +81,18 @@ class IndexReader:
         self.header = header
 
     def array(self, name: str, dtype: DTypeLike, num_axes: int = 1) -> NDArray[Any]:  # Any: arrays of several dtypes
-        """Read an array. What its header claims is compared with the part's size before any memory is taken.
+        """Read an array, checking its header against the part's size before allocating memory.
 
         Args:
-            name: What it was written under.
-            dtype: Type of its numbers.
-            num_axes: Its number of axes.
+            name: Name of the part.
+            dtype: Required type.
+            num_axes: Required number of axes.
 
         Returns:
             The array.
 
         Raises:
-            DataError: It is not there, or not such an array.
+            DataError: The part is missing, or not such an array.
         """
         wanted: np.dtype[Any] = np.dtype(dtype)
         with self.stream(f"{name}.npy") as part:
@@ -127,17 +114,7 @@ class IndexReader:
         return values.reshape(shape)
 
     def size(self, name: str) -> int:
-        """Bytes of a part.
-
-        Args:
-            name: What it was written under.
-
-        Returns:
-            Their number.
-
-        Raises:
-            DataError: It is not there.
-        """
+        """Size of a part in bytes; a `DataError` if it is missing."""
         try:
             return self._archive.getinfo(name).file_size
         except KeyError:
@@ -145,17 +122,7 @@ class IndexReader:
 
     @contextmanager
     def stream(self, name: str) -> Iterator[IO[bytes]]:
-        """Open a part for reading.
-
-        Args:
-            name: What it was written under.
-
-        Yields:
-            A handle.
-
-        Raises:
-            DataError: It is not there.
-        """
+        """Open a named part for reading; a `DataError` if it is missing."""
         try:
             part = self._archive.open(name)
         except KeyError:
@@ -172,18 +139,16 @@ def write_index_file(
     mode: int = PRIVATE,
     on_written: Callable[[str], None] | None = None,
 ) -> Iterator[IndexWriter]:
-    """Write an index; it takes the place of the old one when the block is left without an error.
-
-    Links are replaced, never followed.
+    """Write an index, which replaces the old one if the block succeeds. Links are replaced, never followed.
 
     Args:
-        path: The file. Beside it lies, for the time being, `partial_path(path)`.
+        path: Target; written first to `partial_path(path)`.
         header: Settings, as JSON values.
-        mode: Who may do what with the file.
-        on_written: Told the file's digest before it is put in place.
+        mode: File permissions.
+        on_written: Callback with the file's digest before it is put in place.
 
     Yields:
-        The writer of its parts.
+        Writer of its parts.
     """
     partial = partial_path(path)
     partial.unlink(missing_ok=True)
@@ -195,7 +160,7 @@ def write_index_file(
                 archive.writestr(zipfile.ZipInfo(_HEADER, _DATE), settings)
                 yield IndexWriter(archive)
             handle.flush()
-            os.fsync(handle.fileno())  # else a power failure could leave the new name without its contents
+            os.fsync(handle.fileno())  # else a power failure could keep the new name without its contents
             if on_written is not None:
                 on_written(_digest(handle))
         os.replace(partial, path)
@@ -213,23 +178,23 @@ def _digest(handle: IO[bytes]) -> str:
 
 
 def partial_path(path: Path) -> Path:
-    """Where this process writes an index."""
+    """Temporary path of an index written by this process."""
     return path.with_name(f"{path.name}.{os.getpid()}.partial")
 
 
 @contextmanager
 def read_index_file(path: Path, *, digests: Collection[str] | None = None) -> Iterator[IndexReader]:
-    """Open an index for reading. All checksums are compared first: a broken file is told from a forged one.
+    """Open an index, verifying all checksums first: damaged files differ from forged ones.
 
     Args:
-        path: The file; a link is refused.
-        digests: What its digest may be; None for anything.
+        path: Index file; a link is refused.
+        digests: Accepted digests; None for any.
 
     Yields:
-        The reader of its parts.
+        Reader of its parts.
 
     Raises:
-        DataError: There is no such file, it is broken or has another format.
+        DataError: The file is missing, damaged or of another format.
     """
     try:
         with open_regular(path) as handle, zipfile.ZipFile(handle) as archive:
@@ -237,7 +202,7 @@ def read_index_file(path: Path, *, digests: Collection[str] | None = None) -> It
                 raise DataError(f"the index `{named(path)}` is not the one that was written last")
             size = os.fstat(handle.fileno()).st_size
             parts = archive.infolist()
-            # A compressed part could be larger than any memory.
+            # A compressed part could exceed any memory.
             if any(part.compress_type != zipfile.ZIP_STORED or part.file_size > size for part in parts):
                 raise DataError(f"the index `{named(path)}` has parts that this library does not write")
             broken = archive.testzip()

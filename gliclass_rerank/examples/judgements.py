@@ -1,4 +1,4 @@
-"""What is judged of one text, over time: one example, in which the newer judgement of a label wins."""
+"""Merging of judgements: one example per text, in which the newest judgement of a label wins."""
 
 from __future__ import annotations
 
@@ -10,31 +10,19 @@ from gliclass_rerank.types import Example
 
 
 def text_id(text: str) -> str:
-    """The id of the example in which all judgements of a text come together.
-
-    Args:
-        text: The example's text.
-
-    Returns:
-        The same for texts that differ in case and white space only.
-    """
+    """Id of a text's merged example, independent of case and white space."""
     return f"text-{text_digest(text).hex()}"
 
 
 def are_of_one_text(one: Example, other: Example) -> bool:
-    """Whether two examples have the same text, whatever its case and white space."""
+    """Test if two examples have the same text, regardless of case and white space."""
     return text_identity(one.text) == text_identity(other.text)
 
 
 def merged(old: Example, new: Example) -> Example:
-    """Join two examples of one text.
+    """Merge two examples of one text; the newer judgement wins.
 
-    Args:
-        old: What was judged before.
-        new: What is judged now; of labels that both judge, this is kept.
-
-    Returns:
-        An example with the old text, to which the vector in the store belongs, and each label once, newest first.
+    The result keeps the old text, to which the stored vector belongs, and each label once, newest first.
     """
     return replace(
         old,

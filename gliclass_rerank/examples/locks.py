@@ -1,4 +1,4 @@
-"""A lock that many readers or one writer can hold; Python's standard library has none."""
+"""Readers-writer lock, which the standard library lacks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from contextlib import contextmanager
 
 
 class SharedLock:
-    """Many readers at once, or one writer. Waiting writers go first. Not reentrant, in either role.
-
-    A forked process has to make a new one.
-    """
+    """Readers-writer lock; writers have priority. Not reentrant, and to be recreated after a fork."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -21,7 +18,7 @@ class SharedLock:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Hold the lock together with other readers."""
+        """Hold the lock as one of its readers."""
         with self._changed:
             self._changed.wait_for(lambda: not self._is_written and not self._num_waiting)
             self._num_readers += 1
@@ -34,7 +31,7 @@ class SharedLock:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the lock alone."""
+        """Hold the lock exclusively."""
         with self._changed:
             self._num_waiting += 1
             try:

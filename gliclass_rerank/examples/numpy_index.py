@@ -1,4 +1,4 @@
-"""The exact index: one matrix product. The reference for the others, and quick enough for ten thousands of vectors."""
+"""Exact index by one matrix product: the reference for the others, fast enough for tens of thousands of vectors."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from gliclass_rerank.examples.index import (
 )
 from gliclass_rerank.examples.index_file import IndexReader, IndexWriter
 
-# Scores of so many queries with all vectors are held at once: 64 MB for a million vectors.
+# Queries scored at once: 64 MB for a million vectors.
 _BLOCK_QUERIES: Final = 16
 _MIN_CAPACITY: Final = 64
 
 
 class NumpyIndex:
-    """Exact search over vectors in memory, see `VectorIndex`. Removing copies all vectors that stay.
+    """Exact search over vectors in memory. Removal copies the remaining vectors.
 
     Args:
-        dim: Numbers in a vector.
-        capacity: For how many vectors to take memory at once; more is taken as it is needed.
+        dim: Dimension of the vectors.
+        capacity: Initial allocation in vectors; it grows on demand.
     """
 
     kind: Final = "numpy"
@@ -48,7 +48,7 @@ class NumpyIndex:
 
     @property
     def dim(self) -> int:
-        """Numbers in a vector."""
+        """Dimension of the vectors."""
         return self._dim
 
     def __len__(self) -> int:
@@ -60,12 +60,7 @@ class NumpyIndex:
         return rows
 
     def add(self, rows: IntArray, vectors: FloatArray) -> None:
-        """See `VectorIndex`.
-
-        Args:
-            rows: Ascending row numbers.
-            vectors: FloatArray [num_added, dim].
-        """
+        """Add vectors."""
         check_added(rows, vectors, dim=self._dim, last_row=self._last_row)
         if not len(rows):
             return
@@ -84,14 +79,7 @@ class NumpyIndex:
         self._all_rows, self._all_vectors = grown_rows, grown_vectors
 
     def remove(self, rows: IntArray) -> int:
-        """See `VectorIndex`.
-
-        Args:
-            rows: Row numbers.
-
-        Returns:
-            How many were there.
-        """
+        """Remove rows, and count them."""
         before = self._num_vectors
         stays = ~np.isin(self._all_rows[:before], rows)
         after = int(stays.sum())
@@ -102,15 +90,7 @@ class NumpyIndex:
         return before - after
 
     def search(self, vectors: FloatArray, k: int) -> list[Neighbours]:
-        """See `VectorIndex`.
-
-        Args:
-            vectors: FloatArray [num_queries, dim].
-            k: Neighbours for each.
-
-        Returns:
-            The neighbours, ties by row number.
-        """
+        """Find `k` neighbours per query, ties by row number."""
         check_vectors(vectors, dim=self._dim)
         check_k(k)
         found: list[Neighbours] = []
@@ -124,52 +104,31 @@ class NumpyIndex:
     def _best(self, scores: FloatArray, k: int) -> Neighbours:
         places = np.arange(len(scores))
         if k < len(scores):
-            # Everything that ties with the last one is kept until the order is known.
+            # Ties with the last one are kept until the order is known.
             worst = np.partition(scores, len(scores) - k)[len(scores) - k]
             places = np.flatnonzero(scores >= worst)
         best = places[np.lexsort((places, -scores[places]))][:k]
         return Neighbours(scores[best], self._all_rows[best])
 
     def save(self, writer: IndexWriter) -> None:
-        """See `VectorIndex`.
-
-        Args:
-            writer: Where to.
-        """
+        """Write the index."""
         writer.array("rows", self._all_rows[: self._num_vectors])
         writer.array("vectors", self._all_vectors[: self._num_vectors])
         writer.array("last_row", np.array(self._last_row))
 
 
 class NumpyBuilder:
-    """Builds `NumpyIndex`, see `IndexBuilder`."""
+    """Builder of numpy indexes."""
 
     def build(self, source: VectorSource) -> NumpyIndex:
-        """See `IndexBuilder`.
-
-        Args:
-            source: What the index shall hold.
-
-        Returns:
-            The index.
-        """
+        """Build an index."""
         index = NumpyIndex(source.dim, capacity=len(source))
         for rows, vectors in source.chunks():
             index.add(rows, vectors)
         return index
 
     def load(self, reader: IndexReader) -> NumpyIndex:
-        """See `IndexBuilder`.
-
-        Args:
-            reader: Where from.
-
-        Returns:
-            The index.
-
-        Raises:
-            DataError: It is no such index.
-        """
+        """Read an index; a `DataError` if it is invalid."""
         kind = reader.header.get("kind")
         if kind != NumpyIndex.kind:
             raise DataError(f"the index is of the kind {shown(kind)}, not {shown(NumpyIndex.kind)}")
@@ -180,12 +139,5 @@ class NumpyBuilder:
         return index
 
     def suits(self, index: VectorIndex) -> bool:
-        """See `IndexBuilder`; there is one kind only.
-
-        Args:
-            index: The index.
-
-        Returns:
-            Whether it is that kind.
-        """
+        """Test for a numpy index."""
         return index.kind == NumpyIndex.kind

@@ -1,7 +1,7 @@
-"""Stores that are named by their path: opened once in a process, and shared by all who name them.
+"""Process-wide registry of stores opened by path.
 
-A store's file is locked while it is open. A reranker, a classifier and an unpickled copy of either in one process would
-lock each other out, if each opened it for itself.
+An open store is locked; a reranker, a classifier and unpickled copies in one process share it instead of locking each
+other out.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ _turn = ForkedLock()
 
 
 def opened_store(path: str | Path) -> ExampleStore:
-    """Open a store with the default encoder, or take it from whoever has it open by its path in this process.
+    """Open a store with the default encoder, or share the one already open in this process.
 
     Args:
-        path: The store's file; made if it does not exist.
+        path: Store file; created if missing.
 
     Returns:
-        The store, which closes itself when nobody holds it any more.
+        The store, which closes when nobody references it.
 
     Raises:
         InputError: The path's folder does not exist.
         ConfigError: Another encoder filled the store.
-        DataError: The store is open elsewhere, broken, of another format, or no store.
+        DataError: The store is open elsewhere, damaged, of another format, or not a store.
     """
     with reading("`example_store`"):
         place = checked_path("example_store", path).resolve()

@@ -1,4 +1,4 @@
-"""Files of a store: read by nobody else, and never something that only pretends to be a file."""
+"""Private files of a store: owner-only, regular files."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _BINARY: Final = getattr(os, "O_BINARY", 0)
 
 
 def create_private(path: Path, mode: int = PRIVATE) -> None:
-    """Make an empty file.
+    """Create an empty file with exact permissions, regardless of the umask.
 
     Args:
-        path: Must not exist, not even as a link.
-        mode: Who may do what with it, whatever the process' own mask says.
+        path: New file; not even a link may exist.
+        mode: File permissions.
 
     Raises:
         FileExistsError: It exists.
@@ -36,16 +36,16 @@ def create_private(path: Path, mode: int = PRIVATE) -> None:
 
 
 def open_regular(path: Path) -> IO[bytes]:
-    """Open a file for reading.
+    """Open a file for reading, refusing links, folders, FIFOs and devices without blocking.
 
     Args:
-        path: The file. A link, a folder, a FIFO or a device is refused, without waiting for anybody.
+        path: File.
 
     Returns:
-        A handle.
+        Open handle.
 
     Raises:
-        DataError: It is no regular file.
+        DataError: It is not a regular file.
         OSError: It cannot be opened.
     """
     require_regular(path, follow_links=False)
@@ -57,17 +57,17 @@ def open_regular(path: Path) -> IO[bytes]:
 
 
 def require_regular(path: Path, *, follow_links: bool) -> os.stat_result:
-    """Refuse what is no file without opening it: opening a FIFO waits for a writer, and a device may act.
+    """Check for a regular file without opening it: opening a FIFO blocks, and a device may act.
 
     Args:
-        path: The file; must exist.
-        follow_links: Whether a link to a file is one.
+        path: Existing file.
+        follow_links: Accept a link to a regular file.
 
     Returns:
-        What the system knows of it.
+        Status of the file.
 
     Raises:
-        DataError: It is no regular file.
+        DataError: It is not a regular file.
         OSError: It does not exist.
     """
     found = os.stat(path, follow_symlinks=follow_links)

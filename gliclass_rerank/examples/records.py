@@ -1,19 +1,18 @@
-"""The records of a store: examples, metadata and vectors in one SQLite file. What is in here is the truth.
+"""Records of a store: examples, metadata and vectors in one SQLite file, the authoritative copy.
 
-Durability is SQLite's: a rollback journal and `synchronous=FULL`, so that a transaction that has returned survives a
-kill and a power failure, and one that has not is undone when the file is next opened.
+Durability is SQLite's: a rollback journal with `synchronous=FULL`. A returned transaction survives a kill and a power
+failure; an interrupted one is undone when the file is next opened.
 
-So is the lock between processes: the file is opened with `locking_mode=EXCLUSIVE`, so that SQLite's own lock on it is
-kept until it is closed, shared by readers and exclusive for a writer. The operating system drops it with the process;
-no stale lock file can be left behind. (Copying the file by other means than `backup` from within the process that has
-it open drops the lock too: a rule of POSIX.) A process and its forked children take turns instead, see `family.py`.
+Locking is SQLite's too: with `locking_mode=EXCLUSIVE` the file stays locked until closed, shared by readers or
+exclusive
+for a writer, and the operating system releases it with the process. (POSIX drops the lock when the same process copies
+the file by means other than `backup`.) A process and its forked children take turns, see `family.py`.
 
-A file may have been tampered with: its schema must be the one below, and what does not read as a record is a
-`DataError`.
+A file may have been tampered with: its schema must be the one below, and unreadable records are a `DataError`.
 
-A row number names one vector forever: a new text gets a new row number. Row numbers ascend with a random gap before
-each transaction, so that two copies of a file that went different ways do not give the same number to two vectors. That
-is why an index can be brought up to date by comparing row numbers, whatever happened since it was saved.
+A row number names one vector forever: a new text gets a new row. Row numbers ascend with a random gap before each
+transaction, so that diverged copies of a file do not share numbers. An index can therefore be synchronised by comparing
+row numbers.
 """
 
 from __future__ import annotations
@@ -42,27 +41,27 @@ from gliclass_rerank.examples.private_files import PRIVATE, create_private, requ
 from gliclass_rerank.types import Example
 
 FORMAT: Final = 1
-# Marks the file as ours, in SQLite's header: "GCRx".
+# Application id in SQLite's header: "GCRx".
 _APPLICATION_ID: Final = 0x47435278
 _LARGE_PAGE: Final = 16384
 _MAX_GAP: Final = 2**36
-# Placeholders in one statement; old SQLite libraries allow 999.
+# Placeholders per statement; old SQLite libraries allow 999.
 _MAX_PLACEHOLDERS: Final = 900
 _CHUNK_ROWS: Final = 4096
 _SCHEMA: Final = (
-    # One row: what the file is, and what its next row number must exceed.
+    # One row: identity of the file, and the lower bound of the next row number.
     "CREATE TABLE store (encoder TEXT NOT NULL, dim INTEGER NOT NULL, probe BLOB NOT NULL, state INTEGER NOT NULL,"
     " last_row INTEGER NOT NULL)",
     "CREATE TABLE examples (row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, example TEXT NOT NULL,"
     " metadata TEXT NOT NULL)",
-    # Apart from the examples, so that these can be read through without them.
+    # Separate from the examples, so that these can be scanned without vectors.
     "CREATE TABLE vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
 )
 _TABLES: Final = tuple(("table", statement.split()[2], statement) for statement in _SCHEMA)
-# Made when an index is first written: stores of earlier versions have none.
+# Created with the first index; stores of earlier versions lack it.
 _DIGESTS: Final = "CREATE TABLE index_files (number INTEGER PRIMARY KEY, digest TEXT NOT NULL)"
 _DIGEST_TABLE: Final = ("table", "index_files", _DIGESTS)
-# How long a fork waits for a transaction, and a process for the others of its family.
+# Timeout of a fork waiting for a transaction, and of a process waiting for its family.
 _LONGEST_TURN_S: Final = 10.0
 _FAMILY_WAITS_S: Final = 30.0
 
@@ -74,11 +73,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Identity:
-    """Which encoder filled a store.
+    """Encoder that filled a store.
 
     Attributes:
-        encoder: Its fingerprint.
-        probe: FloatArray [dim]. Its vector of a fixed text.
+        encoder: Fingerprint.
+        probe: FloatArray [dim]. Vector of a fixed text.
     """
 
     encoder: str
@@ -86,18 +85,18 @@ class Identity:
 
     @property
     def dim(self) -> int:
-        """Numbers in a vector."""
+        """Dimension of the vectors."""
         return len(self.probe)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """An example in a store.
+    """Example in a store.
 
     Attributes:
-        id: Its name.
-        example: The example.
-        metadata: What was stored with it; the caller's to change.
+        id: Id of the example.
+        example: Example.
+        metadata: Stored metadata, a copy.
     """
 
     id: str
@@ -107,12 +106,12 @@ class Stored:
 
 @dataclass(frozen=True)
 class NewRecord:
-    """What is to be written.
+    """Record to be written.
 
     Attributes:
-        id: The example's name; None takes its row number.
-        example: The example.
-        metadata: JSON text, of `metadata_text`.
+        id: Id of the example; None for its row number.
+        example: Example.
+        metadata: JSON text from `metadata_text`.
     """
 
     id: str | None
@@ -121,17 +120,9 @@ class NewRecord:
 
 
 def metadata_text(name: str, metadata: object) -> str:
-    """Write metadata as JSON.
+    """Serialise metadata to JSON with sorted keys; None is empty, and anything but a JSON object is an `InputError`.
 
-    Args:
-        name: What to call it in an error.
-        metadata: A mapping of strings to JSON values; None for an empty one.
-
-    Returns:
-        The JSON text, keys sorted.
-
-    Raises:
-        InputError: Not such a mapping.
+    `name` identifies it in the message.
     """
     if metadata is None:
         return "{}"
@@ -151,23 +142,22 @@ def metadata_text(name: str, metadata: object) -> str:
 
 
 class Overtaken(Exception):  # noqa: N818 - not an error
-    """Another process of the family changed the records since the caller looked."""
+    """Concurrent change by another process of the family."""
 
 
 class Records:
-    """An open file of records. Methods may be called from several threads; they take turns.
+    """Open file of records; threads take turns.
 
     Args:
-        path: The file; made if it does not exist, unless `read_only`. None keeps the records in memory.
+        path: Store file, created if missing unless `read_only`; None for memory.
         read_only: Share the file with other readers and change nothing.
 
     Attributes:
-        path: The file, or None.
-        is_shared: Whether this process was forked, or is a fork, since the file was opened: others of the family may
-            change the records too.
+        path: Store file, or None.
+        is_shared: The process was forked, or is a fork, since opening: others may change the records.
 
     Raises:
-        DataError: The file is open elsewhere, is not one of ours, is broken or of another format.
+        DataError: The file is open elsewhere, not a store, damaged or of another format.
     """
 
     def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
@@ -197,7 +187,7 @@ class Records:
         return connection
 
     def _open(self, connection: sqlite3.Connection) -> None:
-        # A file is data: what its schema says is neither trusted nor run.
+        # The file is data: its schema is neither trusted nor executed.
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
         if not self.is_shared:
@@ -206,7 +196,7 @@ class Records:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # takes the shared lock
             connection.execute("PRAGMA query_only = ON")
         else:
-            connection.execute(f"PRAGMA page_size = {_LARGE_PAGE}")  # several vectors a page; new files only
+            connection.execute(f"PRAGMA page_size = {_LARGE_PAGE}")  # several vectors per page; new files only
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN EXCLUSIVE")
             connection.execute("COMMIT")
@@ -215,7 +205,7 @@ class Records:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         tables = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
-        # SQLite's own: an index for what is unique, and statistics.
+        # SQLite's own: indexes of unique columns, and statistics.
         tables = [one for one in tables if not (one[1].startswith("sqlite_") and one[0] in ("table", "index"))]
         if application == _APPLICATION_ID and version != FORMAT:
             raise DataError(f"{self._name} has format {version}, this version of gliclass-rerank reads {FORMAT}")
@@ -225,7 +215,7 @@ class Records:
             raise DataError(f"{self._name} is no example store: it has other tables than one")
 
     def _recognise(self) -> None:
-        """Remember which file it is, or make sure that it still is that one."""
+        """Remember the file's identity, or check that it is still the same file."""
         if self.path is None:
             return
         found = _file_number(self.path)
@@ -247,7 +237,7 @@ class Records:
         return f"{self._name} was deleted or replaced while it was open; close it and open it again"
 
     def require_in_place(self) -> None:
-        """Refuse to go on with a file that no longer has its name: what is written to it would be lost.
+        """Check that the file still has its name, so that writes are not lost.
 
         Raises:
             DataError: It was deleted or replaced.
@@ -267,7 +257,7 @@ class Records:
                 raise DataError(f"{self._name} is no example store") from None
             raise DataError(f"{self._name} cannot be used: {cause(error)}") from error
         except UnicodeEncodeError as error:  # of a text or a path
-            raise DataError(f"{self._name} cannot hold what is no valid Unicode") from error
+            raise DataError(f"{self._name} can hold valid Unicode only") from error
 
     @contextmanager
     def _using(self) -> Iterator[sqlite3.Connection]:
@@ -275,7 +265,7 @@ class Records:
             if self._is_closed:
                 raise InputError(f"{self._name} is closed")
             if self._is_orphaned:
-                raise DataError(f"{self._name} was in use when this process was forked; open it again in the new one")
+                raise DataError(f"{self._name} was in use when this process was forked; open it again here")
             with self._familys_turn():
                 if self._connection is None:
                     self._connection = self._connected()
@@ -295,15 +285,15 @@ class Records:
             self._claim.end_turn(pause=self._has_written)
 
     def before_fork(self) -> None:
-        """Close the connection, which must not be there on both sides of a fork, and claim the file for both."""
-        # A thread that forks within its own turn, in a signal handler, would wait for itself.
+        """Close the connection, which must not exist on both sides of a fork, and claim the file for both."""
+        # A thread forking within its own turn, in a signal handler, would deadlock.
         self._has_turn = self._turn.acquire(timeout=_LONGEST_TURN_S)
         if not self._has_turn or self._connection is None or self.path is None:
             return
         try:
             self._claim = self._claim or Claim(self.path, read_only=self._read_only)
         except OSError as error:
-            # The folder cannot be written to. Readers need no claim; a writer goes on alone.
+            # The folder is not writable. Readers need no claim; a writer continues alone.
             if not self._read_only:
                 logger.warning("a forked process cannot share %s: %s", self._name, cause(error))
                 return
@@ -311,15 +301,15 @@ class Records:
         self._disconnect()
 
     def after_fork_in_parent(self) -> None:
-        """Let others have their turns."""
+        """Release the turn."""
         if self._has_turn:
             self._turn.release()
 
     def after_fork_in_child(self) -> None:
-        """Renew the lock; a connection is made when it is needed."""
+        """Renew the lock; the connection is reopened on demand."""
         self._turn = threading.Lock()
         if self._connection is not None and not (self._has_turn and self.path is None):
-            # It was in use, or could not be shared. Even closing it could write to the parent's file, so it lives on.
+            # It was in use or not shareable. Closing it could write to the parent's file, so it is leaked.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
             self._connection, self._is_orphaned = None, True
 
@@ -330,7 +320,7 @@ class Records:
 
     @property
     def is_connected(self) -> bool:
-        """Whether the file is open right now: not after a fork, until it is used."""
+        """True while the file is open; False after a fork until the next use."""
         return self._connection is not None
 
     def _all(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:  # Any: SQLite values
@@ -340,18 +330,18 @@ class Records:
     def _one(self, statement: str) -> Any:  # Any: an SQLite value
         found = self._all(statement)
         if len(found) != 1:
-            raise DataError(f"{self._name} is broken: it has {len(found)} records of what it is, not one")
+            raise DataError(f"{self._name} is broken: it has {len(found)} identity records, not one")
         return found[0][0]
 
     def _read_out(self, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call what makes objects of values from the file, which need not be what they should be."""
+        """Call a function that builds objects from untrusted file content."""
         try:
             return read(*args, **kwargs)
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise DataError(f"{self._name} is broken: {cause(error)}") from error
 
     def close(self) -> None:
-        """Close the file and give up its lock; a second call does nothing."""
+        """Close the file and release its lock; idempotent."""
         with self._turn:
             self._is_closed = True
             self._disconnect()
@@ -359,22 +349,14 @@ class Records:
                 self._claim.let_go()
 
     def identity(self) -> Identity | None:
-        """Read which encoder filled the store.
-
-        Returns:
-            None if it is new.
-        """
+        """Read the encoder's identity; None for a new store."""
         if not self._all("SELECT 1 FROM sqlite_master"):
             return None
         found = self._all("SELECT encoder, dim, probe FROM store")
         return self._read_out(_identity, found)
 
     def create(self, identity: Identity) -> None:
-        """Make the tables of a new store.
-
-        Args:
-            identity: Its encoder.
-        """
+        """Create the tables of a new store."""
         with self._transaction() as connection:
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {FORMAT}")
@@ -400,7 +382,7 @@ class Records:
 
     @property
     def state(self) -> int:
-        """A number that is drawn anew with every change: equal numbers mean equal records."""
+        """Random number redrawn with every change: equal numbers mean equal records."""
         return self._read_out(_whole, self._one("SELECT state FROM store"))
 
     def __len__(self) -> int:
@@ -416,21 +398,21 @@ class Records:
         identity: Identity | None = None,
         since: int | None = None,
     ) -> tuple[IntArray, list[str], int]:
-        """Change the records, all in one transaction; it is safe on the disk when this returns.
+        """Change the records in one durable transaction.
 
         Args:
-            added: New records. Their ids must not be in the store, or be removed by the same call.
-            vectors: FloatArray [num_added, dim]. Their vectors.
-            removed: Row numbers to delete; they are deleted first.
+            added: New records, whose ids are not in the store or are removed by the same call.
+            vectors: FloatArray [num_added, dim]. Vectors of the new records.
+            removed: Row numbers to delete first.
             rewritten: New contents of rows whose text and vector stay.
-            identity: Another encoder from now on.
-            since: The state that the change was made for; None for any.
+            identity: New encoder; None keeps it.
+            since: State that the change is based on; None for any.
 
         Returns:
-            The row numbers and the ids of what was added, and the new state.
+            Row numbers and ids of the added records, and the new state.
 
         Raises:
-            Overtaken: The records are in another state by now; nothing was written.
+            Overtaken: The state has changed; nothing was written.
         """
         state = _new_state()
         with self._transaction() as connection:
@@ -467,49 +449,21 @@ class Records:
         return np.arange(first, first + len(added), dtype=np.int64), ids, state
 
     def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
-        """Look up row numbers.
-
-        Args:
-            ids: Names of examples.
-
-        Returns:
-            Row numbers by name, of those that are there.
-        """
+        """Look up row numbers by id; unknown ids are omitted."""
         return {str(name): int(row) for name, row in self._where_in("SELECT id, row FROM examples WHERE id", ids)}
 
     def find(self, ids: Sequence[str]) -> dict[int, Stored]:
-        """Look examples up.
-
-        Args:
-            ids: Names of examples.
-
-        Returns:
-            Examples by row number, of those that are there.
-        """
+        """Look up examples by id, keyed by row number; unknown ids are omitted."""
         found = self._where_in("SELECT row, id, example, metadata FROM examples WHERE id", ids)
         return {row: self._read_out(_stored, *values) for row, *values in found}
 
     def read(self, rows: Sequence[int]) -> dict[int, Stored]:
-        """Read examples.
-
-        Args:
-            rows: Row numbers.
-
-        Returns:
-            Examples by row number, of those that are there.
-        """
+        """Read examples by row number; unknown rows are omitted."""
         found = self._where_in("SELECT row, id, example, metadata FROM examples WHERE row", rows)
         return {row: self._read_out(_stored, *values) for row, *values in found}
 
     def vectors(self, rows: IntArray) -> tuple[IntArray, FloatArray]:
-        """Read vectors.
-
-        Args:
-            rows: IntArray [num_asked]. Row numbers.
-
-        Returns:
-            The row numbers that are there, ascending, and FloatArray [num_there, dim].
-        """
+        """Read the vectors of known rows: ascending row numbers, and FloatArray [num_known, dim]."""
         found = sorted(self._where_in("SELECT row, vector FROM vectors WHERE row", rows.tolist()))
         return self._read_out(_to_arrays, found, self.dim)
 
@@ -521,20 +475,14 @@ class Records:
         return found
 
     def pages(self) -> Iterator[dict[int, Stored]]:
-        """Read all examples, in the order of their row numbers, page by page.
-
-        What is changed meanwhile is seen if its page has not been read.
-
-        Yields:
-            Examples by row number.
-        """
+        """Iterate over all examples by row number, in pages that may see concurrent changes."""
         for found in self._paged("SELECT row, id, example, metadata FROM examples"):
             yield {row: self._read_out(_stored, *values) for row, *values in found}
 
     def _paged(
         self, statement: str, conditions: str = "", values: Sequence[Any] = ()
     ) -> Iterator[list[tuple[Any, ...]]]:  # Any: SQLite values
-        """Run a query whose first column is the row number, a page at a time, so that others get their turns."""
+        """Run a query whose first column is the row number, a page at a time, letting others take turns."""
         last = -1
         while True:
             found = self._all(
@@ -548,63 +496,38 @@ class Records:
             yield found
 
     def metadata(self, fragments: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, Any]]]:  # Any: JSON
-        """Read the metadata of all examples, in the order of their row numbers.
-
-        Args:
-            fragments: Texts that the metadata's JSON must contain.
-
-        Yields:
-            Row number and metadata.
-        """
+        """Iterate over row numbers and metadata whose JSON contains all fragments."""
         conditions = "".join(" AND instr(metadata, ?)" for _ in fragments)
         for found in self._paged("SELECT row, metadata FROM examples", conditions, fragments):
             yield from ((row, self._read_out(_metadata, text)) for row, text in found)
 
-    # What an index is built from, see `VectorSource`.
+    # The vectors of an index, see `VectorSource`.
 
     @property
     def dim(self) -> int:
-        """Numbers in a vector."""
+        """Dimension of the vectors."""
         return self._read_out(_whole, self._one("SELECT dim FROM store"))
 
     def rows(self) -> IntArray:
         """All row numbers, ascending."""
-        # The examples' table is the smaller one to walk through.
+        # The examples' table is the smaller one to scan.
         return np.array([row for (row,) in self._all("SELECT row FROM examples ORDER BY row")], dtype=np.int64)
 
     def chunks(self) -> Iterator[tuple[IntArray, FloatArray]]:
-        """See `VectorSource`.
-
-        Yields:
-            Row numbers and vectors.
-        """
+        """Read all vectors: ascending row numbers and FloatArray [chunk, dim]."""
         dim = self.dim
         for found in self._paged("SELECT row, vector FROM vectors"):
             yield self._read_out(_to_arrays, found, dim)
 
     def sample(self, count: int) -> FloatArray:
-        """See `VectorSource`.
-
-        Args:
-            count: How many vectors.
-
-        Returns:
-            The vectors.
-        """
+        """Read a deterministic random sample of vectors, FloatArray [count, dim]."""
         rows = self.rows()
         if count < len(rows):
             rows = np.sort(np.random.default_rng(0).choice(rows, count, replace=False))
         return self.vectors(rows)[1]
 
     def backup(self, path: Path) -> None:
-        """Copy the records to another file.
-
-        Args:
-            path: A file that does not exist.
-
-        Raises:
-            InputError: It exists.
-        """
+        """Copy the records to a new file; an `InputError` if it exists."""
         try:
             create_private(path, self.mode)
         except FileExistsError:
@@ -619,21 +542,13 @@ class Records:
                 target.close()
 
     def index_digests(self) -> frozenset[str] | None:
-        """Digests of the index' file: the last one, and the one before, in case the last was never put in place.
-
-        Returns:
-            None if it was not written since such digests are kept.
-        """
+        """Digests of the last two index files, in case the last was never put in place; None before the first."""
         if not self._all("SELECT 1 FROM sqlite_master WHERE name = 'index_files'"):
             return None
         return frozenset(str(digest) for (digest,) in self._all("SELECT digest FROM index_files"))
 
     def note_index(self, digest: str) -> None:
-        """Keep the digest of an index' file that is about to be put in place.
-
-        Args:
-            digest: Its digest.
-        """
+        """Store the digest of an index file before it is put in place."""
         with self._transaction() as connection:
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'index_files'").fetchone():
                 connection.execute(_DIGESTS)
@@ -642,12 +557,12 @@ class Records:
 
     @property
     def mode(self) -> int:
-        """Who may do what with the file, and with what is made beside it."""
+        """Permissions of the file, and of files created beside it."""
         return PRIVATE if self.path is None else stat.S_IMODE(self.path.stat().st_mode) & 0o666
 
 
 def _connect(path: Path | None, *, read_only: bool, waits: bool) -> sqlite3.Connection:
-    # Transactions are begun by hand, and turns are taken by `Records`, so that threads may share a connection.
+    # Transactions and turns are handled by `Records`, so that threads may share a connection.
     if path is None:
         return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     try:
@@ -659,11 +574,11 @@ def _connect(path: Path | None, *, read_only: bool, waits: bool) -> sqlite3.Conn
             with suppress(FileExistsError):
                 create_private(path.resolve())
         require_regular(path, follow_links=True)
-    except (OSError, ValueError) as error:  # a name that is too long, or has a null byte
+    except (OSError, ValueError) as error:  # name too long, or with a null byte
         if isinstance(error, GLiClassRerankError):
             raise
         raise DataError(f"the store {listed([str(path)])} cannot be opened: {cause(error)}") from error
-    # Also a reader opens the file for writing, if it may: it has to undo what a killed writer left.
+    # Readers open the file for writing if possible, to undo what a killed writer left.
     return sqlite3.connect(
         f"{path.as_uri()}?mode=rw",
         uri=True,
@@ -691,20 +606,20 @@ def _example_text(example: Example) -> str:
 
 def _stored(name: object, example: str, metadata: str) -> Stored:
     if not isinstance(name, str):
-        raise TypeError("an id is no text")
+        raise TypeError("an id is not a text")
     return Stored(name, Example(**json.loads(example)), _metadata(metadata))
 
 
 def _metadata(text: str) -> dict[str, Any]:  # Any: JSON
     values = json.loads(text)
     if not isinstance(values, dict):
-        raise TypeError("metadata are no mapping")
+        raise TypeError("metadata are not a mapping")
     return values
 
 
 def _whole(value: object) -> int:
     if not isinstance(value, int):
-        raise TypeError("a number is none")
+        raise TypeError("a row number is not a number")
     return value
 
 
@@ -716,7 +631,7 @@ def _row_and_state(found: Sequence[tuple[object, object]]) -> tuple[int, int]:
 def _identity(found: Sequence[tuple[Any, ...]]) -> Identity:  # Any: SQLite values
     ((encoder, dim, probe),) = found
     if not isinstance(encoder, str):
-        raise TypeError("the encoder's name is no text")
+        raise TypeError("the encoder's name is not a text")
     return Identity(encoder, _to_vectors([probe], dim)[0])
 
 
@@ -726,10 +641,10 @@ def _to_blob(vector: FloatArray) -> bytes:
 
 def _to_vectors(blobs: Sequence[bytes], dim: int) -> FloatArray:
     if any(len(blob) != 4 * dim for blob in blobs):
-        raise ValueError(f"a vector has not {dim} numbers")
+        raise ValueError(f"a vector does not have {dim} numbers")
     vectors = np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(blobs), dim)
     if not np.isfinite(vectors).all():
-        raise ValueError("a vector holds what is no number")
+        raise ValueError("a vector is not finite")
     return vectors.astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Which examples are shown beside a query or a text: those given by hand, else those that the store finds."""
+"""Selection of examples for a query or text: given by the caller, else found in the store."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ Examples = Sequence[Example | Mapping[str, Any]]  # Any: upstream's JSON-like ex
 
 
 class Retrieval:
-    """Chooses examples. Threads may share it.
+    """Selector of examples; thread-safe.
 
     Args:
-        store: The path of an `ExampleStore`, any source, or None.
-        num_examples: How many examples to show at most.
-        min_example_similarity: The least cosine of an example that is shown.
-        allow_same_text: Whether an example may have the very text that is asked about.
+        store: Path of an `ExampleStore`, any source, or None.
+        num_examples: Maximum number of examples.
+        min_example_similarity: Minimum cosine of an example.
+        allow_same_text: Allow examples with the queried text.
 
     Attributes:
-        source: Where examples come from; None if there is no store.
-        num_examples: As given.
-        min_example_similarity: As given.
-        allow_equal: As given.
+        source: Example source; None without a store.
+        num_examples: Maximum number of examples.
+        min_example_similarity: Minimum cosine of an example.
+        allow_equal: Allow examples with the queried text.
 
     Raises:
-        ConfigError: An argument of the wrong type or out of range, or another encoder filled the store.
+        ConfigError: An argument has the wrong type or is out of range, or another encoder filled the store.
         DataError: The store cannot be opened.
     """
 
@@ -55,18 +55,18 @@ class Retrieval:
     def shown(
         self, texts: Sequence[str], by_hand: Examples | None = None, *, needed: Sequence[bool] | None = None
     ) -> list[tuple[Example, ...]]:
-        """Choose the examples of several texts, in one search.
+        """Select the examples of several texts, in one search.
 
         Args:
             texts: Queries, or texts to classify.
-            by_hand: Examples for all of them, in place of the store's; empty for none. None asks the store.
-            needed: Which of them need any; None for all.
+            by_hand: Examples for all texts, possibly none; None queries the store.
+            needed: Texts that need examples; None for all.
 
         Returns:
-            For each text its examples, the store's by descending similarity.
+            Examples per text, the store's by descending similarity.
 
         Raises:
-            InputError: `by_hand` does not hold examples.
+            InputError: `by_hand` holds something else than examples.
             BackendError: The store failed.
         """
         wanted = [True] * len(texts) if needed is None else needed
@@ -94,23 +94,23 @@ class Retrieval:
         ]
 
     def _may_be_shown(self, example: Example, text: str) -> bool:
-        # Sources leave these out themselves; that no answer leaks must not depend on it.
+        # Sources exclude these themselves; checked again, because a leaked answer must not depend on it.
         return self.allow_same_text or text_identity(example.text) != text_identity(text)
 
     def learn(self, example: Example, *, id: str | None, metadata: Metadata | None) -> str:
-        """Write what was judged into the store.
+        """Write judgements into the store.
 
         Args:
-            example: The judgements.
-            id: See `FeedbackSource.add_judgements`.
-            metadata: JSON values to keep with it.
+            example: Judged example.
+            id: Id of the example; None for one from its text.
+            metadata: JSON values to store with it.
 
         Returns:
-            The example's id.
+            Id of the example.
 
         Raises:
-            ConfigError: There is no store, or it cannot be written to.
-            InputError: `id` or `metadata` cannot be used, or the store was opened to be read only.
+            ConfigError: There is no store, or it is not writable.
+            InputError: `id` or `metadata` is invalid, or the store is read-only.
             BackendError: The store failed.
         """
         if self.source is None:

@@ -1,8 +1,8 @@
 """Search in a store: the index proposes, the records decide.
 
-An index may compress vectors, miss some, and know nothing of metadata. So its neighbours' similarities are computed
-again from the records, filters are applied to the records, and as long as better ones could be further down, the index
-is asked for more. When that has gone deep enough to be no quicker than looking at everything, everything is looked at.
+An index may compress vectors, miss some, and knows no metadata. Similarities of its neighbours are therefore recomputed
+and filtered from the records, and the index is queried deeper while better ones could follow; when that would be no
+faster than a full scan, everything is scanned.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _MIN_DEPTH: Final = 32
 _MAX_DEPTH: Final = 2048
 _DEEPER: Final = 4
 _SPARE: Final = 5
-# Similarities are rounded: further digits depend on the machine and on how many vectors were multiplied at once, and
-# ties are to be ties.
+# Similarities are rounded: further digits depend on machine and batch size, and
+# ties must stay ties.
 _DECIMALS: Final = 6
 _SCAN_ROWS: Final = 4096
 _WALK_ROWS: Final = 64
@@ -33,13 +33,13 @@ _WALK_ROWS: Final = 64
 
 @dataclass(frozen=True)
 class Found:
-    """An example that a search found.
+    """Search hit.
 
     Attributes:
-        id: Its name.
-        example: The example.
-        similarity: Cosine of its text's vector with the query's, in [-1, 1], rounded to six decimals.
-        metadata: What was stored with it; the caller's to change.
+        id: Id of the example.
+        example: Example.
+        similarity: Cosine of text and query, in [-1, 1], rounded to six decimals.
+        metadata: Stored metadata, a copy.
     """
 
     id: str
@@ -50,13 +50,13 @@ class Found:
 
 @dataclass(frozen=True)
 class Question:
-    """What one search asks.
+    """Single search.
 
     Attributes:
-        vector: FloatArray [dim]. Of unit length.
-        k: How many examples are wanted.
-        min_similarity: The least similarity.
-        filter: Which examples may be returned.
+        vector: FloatArray [dim]. Unit length.
+        k: Maximum number of examples.
+        min_similarity: Minimum similarity.
+        filter: Conditions on examples.
     """
 
     vector: FloatArray
@@ -67,14 +67,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Candidates:
-    """What an index proposed for one question, as the records have it.
+    """Proposals of an index, verified against the records.
 
     Attributes:
-        stored: The examples that were read, by row number: those that are similar enough, or the best of them.
-        similarities: Their similarities, by row number.
-        lowest: The lowest similarity of all that was looked at.
-        is_all: Whether that was everything there is.
-        is_deepest: Whether asking for more would bring nothing.
+        stored: Examples read, by row number: the similar enough ones, or the best of them.
+        similarities: Similarities by row number.
+        lowest: Lowest similarity examined.
+        is_all: Everything was examined.
+        is_deepest: A deeper search would find nothing more.
     """
 
     stored: dict[int, Stored]
@@ -84,14 +84,7 @@ class Candidates:
     is_deepest: bool
 
     def best(self, question: Question) -> list[Found] | None:
-        """Choose the answer.
-
-        Args:
-            question: What was asked.
-
-        Returns:
-            The answer, or None if examples that were not proposed could belong to it.
-        """
+        """Choose the answer; None if unproposed examples could belong to it."""
         found = [
             _found(stored, self.similarities[row])
             for row, stored in self.stored.items()
@@ -100,29 +93,29 @@ class Candidates:
         best = sorted(found, key=_order)[: question.k]
         if self.is_all or self.lowest < question.min_similarity:
             return best
-        # At equal similarity, an id that comes first may be further down.
+        # At equal similarity, an id that sorts first may be further down.
         return best if len(best) == question.k and self.lowest < best[-1].similarity else None
 
 
 def answer(cached: CachedIndex, records: Records, questions: Sequence[Question]) -> list[list[Found]]:
-    """Search.
+    """Search; the questions share one `k`.
 
     Args:
-        cached: The index of the records.
-        records: The records.
-        questions: At least one, and all of one `k`.
+        cached: Index of the records.
+        records: Records of the store.
+        questions: At least one.
 
     Returns:
-        For each question the examples that fit, most similar first, ties by id.
+        Matching examples per question, most similar first, ties by id.
     """
     answers: dict[int, list[Found]] = {}
     unanswered = list(range(len(questions)))
     depth = cached.using(_first_depth, questions[0].k)
-    # To read an example costs more than to find it, and without a filter the best ones are all that is needed.
+    # Reading an example costs more than finding it; without a filter only the best ones are needed.
     num_read = questions[0].k + _SPARE
     while unanswered and depth <= _MAX_DEPTH:
         proposed = cached.using(propose, records, [questions[number] for number in unanswered], depth, num_read)
-        # Filters are the caller's code: they run when no lock is held.
+        # Filters are the caller's code, so they run without locks.
         deeper = []
         for number, candidates in zip(unanswered, proposed, strict=True):
             best = candidates.best(questions[number])
@@ -144,17 +137,17 @@ def _first_depth(index: VectorIndex, k: int) -> int:
 def propose(
     index: VectorIndex, records: Records, questions: Sequence[Question], depth: int, num_read: int
 ) -> list[Candidates]:
-    """ScoringRequest the index, then the records. Nothing may be written meanwhile.
+    """Query the index, then the records, while nothing is written.
 
     Args:
-        index: The index of these records.
-        records: The records.
+        index: Index of the records.
+        records: Records of the store.
         questions: At least one.
-        depth: How many neighbours each shall have.
-        num_read: How many examples to read for each: those that are most similar.
+        depth: Neighbours per question.
+        num_read: Examples to read per question, the most similar.
 
     Returns:
-        Candidates, question by question.
+        Candidates per question.
     """
     num_held = len(index)
     neighbours = index.search(np.stack([question.vector for question in questions]), depth)
@@ -180,15 +173,7 @@ def propose(
 
 
 def scan(records: Records, question: Question) -> list[Found]:
-    """Answer a question by looking at every record.
-
-    Args:
-        records: The records. What is written meanwhile may or may not be seen.
-        question: What is asked.
-
-    Returns:
-        The answer.
-    """
+    """Answer a question from every record; concurrent changes may or may not be seen."""
     rows, values = _all_similarities(records, question)
     order = np.argsort(-values, kind="stable")
     rows, values = rows[order], values[order]
@@ -207,7 +192,7 @@ def scan(records: Records, question: Question) -> list[Found]:
 
 
 def _all_similarities(records: Records, question: Question) -> tuple[IntArray, NDArray[np.float64]]:
-    """All rows that are similar enough and whose metadata fits, with their similarities."""
+    """All rows that pass threshold and metadata filter, with their similarities."""
     found_rows, found_values = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
     where = question.filter.where
     if where is None:
@@ -226,15 +211,7 @@ def _all_similarities(records: Records, question: Question) -> tuple[IntArray, N
 
 
 def similarities(vectors: FloatArray, query: FloatArray) -> NDArray[np.float64]:
-    """Cosines of unit vectors with a unit vector.
-
-    Args:
-        vectors: FloatArray [num_vectors, dim].
-        query: FloatArray [dim].
-
-    Returns:
-        FloatArray [num_vectors], double precision, rounded to six decimals.
-    """
+    """Cosines of unit vectors [num_vectors, dim] with a unit vector [dim], float64, rounded to six decimals."""
     products = vectors.astype(np.float64) @ query.astype(np.float64)
     rounded: NDArray[np.float64] = np.round(products, _DECIMALS) + 0.0  # no -0.0
     return np.clip(rounded, -1.0, 1.0)

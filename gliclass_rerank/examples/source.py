@@ -1,7 +1,4 @@
-"""Where examples come from: what ranking and classifying ask of a store, whoever keeps it.
-
-Importing this module loads nothing heavy.
-"""
+"""Interface between models and stores of judged examples. Importing it loads nothing heavy."""
 
 from __future__ import annotations
 
@@ -17,10 +14,7 @@ from gliclass_rerank.types import Example
 
 @runtime_checkable
 class ExampleSource(Protocol):
-    """Finds judged examples for texts. `ExampleStore` is one; so is an adapter over a framework's vector store.
-
-    Several threads may call it at once.
-    """
+    """Source of judged examples, such as `ExampleStore` or an adapter over a vector store; thread-safe."""
 
     def find_examples(
         self, texts: Sequence[str], k: int, min_similarity: float, *, allow_equal: bool = False
@@ -29,16 +23,16 @@ class ExampleSource(Protocol):
 
         Args:
             texts: Queries, or texts to classify.
-            k: How many examples to find for each at most.
-            min_similarity: The least cosine, in [-1, 1].
-            allow_equal: Whether an example may have the very text it is asked for, whatever the case and white space:
-                its judgement gives the answer away.
+            k: Maximum number of examples per text.
+            min_similarity: Minimum cosine, in [-1, 1].
+            allow_equal: Allow examples with the same text, regardless of case and white space; they give the answer
+                away.
 
         Returns:
-            For each text its examples, most similar first; possibly none.
+            Examples per text, most similar first.
 
         Raises:
-            InputError: An argument of the wrong type or out of range.
+            InputError: An argument has the wrong type or is out of range.
             BackendError: The search failed.
         """
         ...
@@ -46,18 +40,17 @@ class ExampleSource(Protocol):
 
 @runtime_checkable
 class FeedbackSource(ExampleSource, Protocol):
-    """A source that can be written to. `ExampleStore` is one."""
+    """Writable source, such as `ExampleStore`."""
 
     def add_judgements(
         self, example: Example, *, id: str | None = None, metadata: Mapping[str, Any] | None = None
     ) -> str:
-        """Put an example in or, if its text was judged before, join the two: the newer judgement of a label wins.
+        """Add an example, merged with earlier judgements of its text: the newest judgement of a label wins.
 
         Args:
-            example: What was judged.
-            id: Its name. None names it after its text, whatever the case and white space, so that all judgements of a
-                text become one example.
-            metadata: JSON values to keep with it.
+            example: Judged example.
+            id: Id of the example; None derives it from the text, regardless of case and white space.
+            metadata: JSON values to store with it.
 
         Returns:
             The id.
@@ -66,17 +59,7 @@ class FeedbackSource(ExampleSource, Protocol):
 
 
 def checked_store(store: object) -> str | Path | ExampleSource | None:
-    """An `example_store` argument.
-
-    Args:
-        store: What was passed.
-
-    Returns:
-        The same.
-
-    Raises:
-        ConfigError: It is neither a path nor a source.
-    """
+    """Validate an `example_store` argument: a path, a source or None, else a `ConfigError`."""
     with of_settings(), reading("`example_store`"):
         if store is None or (isinstance(store, (str, Path, ExampleSource)) and not isinstance(store, type)):
             return store
@@ -87,13 +70,7 @@ def checked_store(store: object) -> str | Path | ExampleSource | None:
 
 @contextmanager
 def failures_named() -> Iterator[None]:
-    """Make whatever a source or its client raises while it is used a `BackendError`.
-
-    Errors of this library stay as they are, but for those of the store's file.
-
-    Raises:
-        BackendError: The source failed.
-    """
+    """Convert exceptions of a source or its client to `BackendError`; other errors of this library pass through."""
     try:
         yield
     except DataError as error:

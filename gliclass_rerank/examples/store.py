@@ -1,7 +1,7 @@
-"""The store of judged examples: put in with their text's vector, found again by similarity.
+"""Store of judged examples, retrieved by the similarity of their texts.
 
-This module checks arguments and embeds texts. `records.py` keeps what is written, `cached_index.py` the index of it,
-and `search.py` has the two work together.
+This module checks arguments and embeds texts; `records.py` holds the data, `cached_index.py` its index, and `search.py`
+combines both.
 """
 
 from __future__ import annotations
@@ -42,33 +42,32 @@ from gliclass_rerank.examples.search import Found, Question, answer
 from gliclass_rerank.types import Example
 
 _PROBE: Final = "How do judged examples of earlier queries help to rank passages?"
-# The same model gives this much on another machine or in half precision; another one does not.
+# Cosine of the same model on another machine or in half precision; other models stay below.
 _SAME_MODEL: Final = 0.999
 
 
 class ExampleStore:
-    """Judged examples, found by the similarity of their texts. May be shared by threads; a context manager.
+    """Store of judged examples, searched by text similarity; thread-safe, a context manager.
 
-    What a method has written is safe on the disk when it returns. One process, together with those forked from it, can
-    have a store open for writing, or several for reading. A store that nobody holds any more closes itself.
+    Writes are durable when a method returns. One process with its forks may open a store for writing, or several for
+    reading. An unreferenced store closes itself.
 
     Args:
-        path: The file of the store, made if it does not exist; its index lies beside it with `.index` added to the
-            name. None keeps everything in memory.
-        encoder: Embeds texts; None for the bundled model's backbone. A store can only be opened with the encoder that
-            filled it, see `reencode`.
-        backend: What searches: `numpy` (exact), `faiss` (kind chosen by size) or one kind of it (`faiss_flat`,
-            `faiss_hnsw`, `faiss_ivf_pq`). `auto` is numpy up to 20,000 examples, then FAISS if it is installed.
-        read_only: Share the file with other readers. The store does not change as long as a reader has it open.
+        path: Store file, created if missing, with its index beside it under `.index`; None for memory.
+        encoder: Text encoder; None for the bundled model's backbone. A store opens only with the encoder that filled
+            it; change it with `reencode`.
+        backend: `numpy` (exact), `faiss` (kind chosen by size), one kind of it (`faiss_flat`, `faiss_hnsw`,
+            `faiss_ivf_pq`), or `auto`: numpy up to 20,000 examples, then FAISS if installed.
+        read_only: Share the file with other readers; nobody can write meanwhile.
 
     Attributes:
-        path: The file, or None.
+        path: Store file, or None.
 
     Raises:
         InputError: The path's folder does not exist, or `encoder` is not an encoder.
-        ConfigError: Another encoder filled the store, or there is no such backend.
-        DataError: The store is open elsewhere, broken, of another format, or no store.
-        BackendError: The encoder's vectors cannot be used.
+        ConfigError: Another encoder filled the store, or the backend is unknown.
+        DataError: The store is open elsewhere, damaged, of another format, or not a store.
+        BackendError: The encoder's vectors are unusable.
         MissingDependencyError: The backend's package is not installed.
     """
 
@@ -95,11 +94,11 @@ class ExampleStore:
             self._records.close()
             raise
         if self.path is not None and not read_only:
-            _clear_leftovers(self.path)  # while nobody else has the store
+            _clear_leftovers(self.path)  # while nobody else holds the store
         self._closing = weakref.finalize(self, self._index.close)
 
     def _adopt(self, mine: Identity) -> int:
-        """Compare the encoder with the one that filled the store, or enter it into a new one; returns its dim."""
+        """Check the encoder against the store's, or record it in a new store; returns its dimension."""
         filled_by = self._records.identity()
         if filled_by is None:
             self._records.create(mine)
@@ -132,26 +131,12 @@ class ExampleStore:
         return isinstance(name, str) and bool(self._records.rows_of([name]))
 
     def __iter__(self) -> Iterator[Stored]:
-        """Read all examples, in the order in which their texts were written.
-
-        Yields:
-            The examples. One that is updated meanwhile may come twice.
-        """
+        """Iterate over all examples in order of writing; one updated meanwhile may come twice."""
         for page in self._records.pages():
             yield from page.values()
 
     def get(self, name: str) -> Stored:
-        """Look an example up.
-
-        Args:
-            name: Its id.
-
-        Returns:
-            The example with its metadata.
-
-        Raises:
-            InputError: It is not in the store.
-        """
+        """Look up an example by its id; an `InputError` if it is missing."""
         found = self._records.find([checked_text("an id", name)])
         if not found:
             raise InputError(f"there is no example with the id {shown(name)}")
@@ -170,21 +155,18 @@ class ExampleStore:
         """Find the examples whose texts are most similar to a query.
 
         Args:
-            query: A text, or FloatArray [dim] of this store's encoder, of any length but zero.
-            k: How many to find at most.
-            min_similarity: The least cosine, in [-1, 1].
-            where: Only examples whose metadata have these keys with equal values, or for which this function, told
-                their metadata, returns True. If `k` examples fit, `k` are found; with a filter that few examples pass
-                the search has to look at all of them.
-            exclude_ids: Examples to leave out.
-            exclude_text: Leave out examples with this text, whatever their case and white space: the query's own, when
-                it was judged before and the judgement must not leak.
+            query: Text, or non-zero FloatArray [dim] of this store's encoder.
+            k: Maximum number of examples.
+            min_similarity: Minimum cosine, in [-1, 1].
+            where: Required metadata values, or a predicate on the metadata. Selective filters cause a full scan.
+            exclude_ids: Ids to exclude.
+            exclude_text: Text to exclude, regardless of case and white space, such as the query's own.
 
         Returns:
-            The examples, most similar first; ties by id.
+            Examples, most similar first; ties by id.
 
         Raises:
-            InputError: An argument of the wrong type or out of range.
+            InputError: An argument has the wrong type or is out of range.
             BackendError: The encoder failed.
         """
         if is_a(query, str):
@@ -213,21 +195,21 @@ class ExampleStore:
         exclude_ids: Collection[str] = (),
         exclude_texts: Sequence[str | None] | None = None,
     ) -> list[list[Found]]:
-        """Find the examples for several queries; quicker than one by one.
+        """Search for several queries together, faster than one by one.
 
         Args:
             queries: Texts, or FloatArray [num_queries, dim].
-            k: See `search`; so are the others.
-            min_similarity: The least cosine.
-            where: Filter on metadata.
-            exclude_ids: Examples to leave out.
-            exclude_texts: One text a query, or None for none.
+            k: Maximum number of examples per query.
+            min_similarity: Minimum cosine, in [-1, 1].
+            where: Required metadata values, or a predicate on the metadata.
+            exclude_ids: Ids to exclude.
+            exclude_texts: Text to exclude, or None, per query.
 
         Returns:
-            What `search` returns, query by query.
+            Examples per query.
 
         Raises:
-            InputError: An argument of the wrong type or out of range.
+            InputError: An argument has the wrong type or is out of range.
             BackendError: The encoder failed.
         """
         k = checked_count("k", k)
@@ -251,7 +233,7 @@ class ExampleStore:
     def find_examples(
         self, texts: Sequence[str], k: int, min_similarity: float, *, allow_equal: bool = False
     ) -> list[list[Example]]:
-        """See `ExampleSource.find_examples`; ties are ordered by id."""
+        """Find the examples whose texts are most similar, ties by id."""
         found = self.search_many(texts, k, min_similarity, exclude_texts=None if allow_equal else texts)
         return [[one.example for one in neighbours] for neighbours in found]
 
@@ -278,18 +260,18 @@ class ExampleStore:
         ids: Sequence[str] | None = None,
         metadata: Sequence[Metadata | None] | None = None,
     ) -> list[str]:
-        """Put examples in; all of them or, if anything is wrong, none.
+        """Add all examples, or none if anything is invalid.
 
         Args:
-            examples: What `Example.of` reads.
-            ids: Their names, none of which may be in the store; None names them in ascending order.
-            metadata: JSON values to filter by, one mapping an example; None for none.
+            examples: Examples, or mappings that `Example.of` reads.
+            ids: New ids; None for ascending numbers.
+            metadata: JSON values to filter by, one mapping per example; None for none.
 
         Returns:
             The ids.
 
         Raises:
-            InputError: An argument of the wrong type, or an id that is there already or comes twice.
+            InputError: An argument has the wrong type, or an id exists or is repeated.
             BackendError: The encoder failed.
             DataError: The store cannot be written.
         """
@@ -318,15 +300,15 @@ class ExampleStore:
         examples: Sequence[Example | Mapping[str, Any]],
         metadata: Sequence[Metadata | None] | None = None,
     ) -> None:
-        """Replace examples; all of them or, if anything is wrong, none.
+        """Replace all examples, or none if anything is invalid.
 
         Args:
-            ids: Names of examples in the store.
-            examples: What takes their place. Only texts that differ are embedded.
-            metadata: What takes the place of their metadata; None keeps it.
+            ids: Existing ids.
+            examples: Replacements. Only changed texts are embedded.
+            metadata: New metadata; None keeps the old.
 
         Raises:
-            InputError: An argument of the wrong type, or an id that is not there or comes twice.
+            InputError: An argument has the wrong type, or an id is missing or repeated.
             BackendError: The encoder failed.
             DataError: The store cannot be written.
         """
@@ -355,18 +337,18 @@ class ExampleStore:
     def add_judgements(
         self, example: Example | Mapping[str, Any], *, id: str | None = None, metadata: Metadata | None = None
     ) -> str:
-        """Put an example in or, if its text was judged before, join the two. See `FeedbackSource`.
+        """Add an example, merged with earlier judgements of its text: the newest judgement of a label wins.
 
         Args:
-            example: What `Example.of` reads.
-            id: Its name, which an earlier example of the same text may have. None names it after its text.
+            example: Example, or mapping that `Example.of` reads.
+            id: Id, possibly of an earlier example of the same text; None derives it from the text.
             metadata: JSON values to filter by; they replace earlier ones under the same keys.
 
         Returns:
             The id.
 
         Raises:
-            InputError: An argument of the wrong type, or an id that belongs to another text.
+            InputError: An argument has the wrong type, or the id belongs to another text.
             BackendError: The encoder failed.
             DataError: The store cannot be written.
         """
@@ -393,16 +375,16 @@ class ExampleStore:
         return name
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Take examples out.
+        """Delete examples.
 
         Args:
-            ids: Their names; those that are not there are passed over.
+            ids: Ids; unknown ones are ignored.
 
         Returns:
-            How many were there.
+            Number of deleted examples.
 
         Raises:
-            InputError: Not a list of strings.
+            InputError: `ids` is not a list of strings.
             DataError: The store cannot be written.
         """
         names = checked_texts("ids", ids)
@@ -418,22 +400,20 @@ class ExampleStore:
     # The file
 
     def save_index(self) -> None:
-        """Write the index' file, so that opening the store is quick even if this process is killed.
-
-        Closing the store does so too; nothing but time depends on it. An index that is quick to build is never written.
+        """Write the index file, which speeds up opening after a kill; closing writes it too.
 
         Raises:
-            InputError: The store is read only or closed.
+            InputError: The store is read-only or closed.
         """
         self._index.changing(self._index.save)
 
     def close(self) -> None:
-        """Write the index and give up the file; a second call does nothing."""
+        """Write the index and release the file; idempotent."""
         self._closing()
 
     @property
     def is_closed(self) -> bool:
-        """Whether the file was given up."""
+        """True once the file was released."""
         return not self._closing.alive
 
     def __copy__(self) -> ExampleStore:
@@ -451,32 +431,26 @@ class ExampleStore:
         self.close()
 
     def backup(self, path: str | Path) -> None:
-        """Copy the store to another file, which can be opened as a store. Not the index, which is built from it.
+        """Copy the store, without its index, to a new file; an `InputError` if it exists.
 
-        Copying an open store's file by other means can give half of a change.
-
-        Args:
-            path: A file that does not exist.
-
-        Raises:
-            InputError: It exists.
+        Other means of copying an open store may catch half of a change.
         """
         self._records.backup(checked_path("path", path))
 
     @classmethod
     def reencode(cls, path: str | Path, encoder: StoreEncoder | None = None) -> int:
-        """Embed all examples of a store anew, with another encoder. A kill leaves the store as it was.
+        """Embed all examples of a closed store with another encoder; atomic.
 
         Args:
-            path: The file of the store; nobody may have it open.
-            encoder: The new encoder; None for the bundled model's backbone.
+            path: Store file.
+            encoder: New encoder; None for the bundled model's backbone.
 
         Returns:
-            How many examples it holds.
+            Number of examples.
 
         Raises:
             InputError: `encoder` is not an encoder.
-            DataError: There is no such store, or it is open.
+            DataError: The store is missing or open.
             BackendError: The encoder failed.
         """
         target = checked_path("path", path).absolute()
@@ -503,7 +477,7 @@ class ExampleStore:
 
 
 def _clear_leftovers(path: Path) -> None:
-    """Remove what killed processes left of files that they were writing."""
+    """Remove temporary files of killed processes."""
     partials = path.parent.glob(f"{glob.escape(_index_path(path).name)}.*partial")
     renewed = _renewed_path(path)
     for leftover in (*partials, renewed, renewed.with_name(f"{renewed.name}-journal")):
@@ -512,7 +486,7 @@ def _clear_leftovers(path: Path) -> None:
 
 
 def _renewed_path(path: Path) -> Path:
-    """Where a store is while it is embedded anew: a name that nobody gives to a store of their own."""
+    """Temporary path of a store being re-encoded."""
     return path.with_name(f".{path.name}.reencoded")
 
 

@@ -1,4 +1,4 @@
-"""When two texts count as the same: one rule, wherever texts are counted once, joined or kept from each other."""
+"""Normalised key of a text, for deduplication and leak checks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _DIGEST_BYTES: Final = 16
 
 
 def text_identity(text: str) -> str:
-    """A text without what does not make it another one: case, white space, Unicode's ways of writing a letter."""
+    """Normalise case, white space and Unicode form."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def text_digest(text: str) -> bytes:
-    """16 bytes that texts with the same `text_identity` share."""
+    """16-byte digest of `text_identity`."""
     return hashlib.sha256(text_identity(text).encode()).digest()[:_DIGEST_BYTES]

@@ -1,1 +1,1 @@
-"""Files that appear whole or not at all, and their digests."""
+"""Files: atomic writes, untrusted reads, digests."""

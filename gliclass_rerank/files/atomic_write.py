@@ -1,8 +1,7 @@
-"""Files and folders that appear whole or not at all, and files of other people, looked at before they are read.
+"""Atomic writes of files and folders, and safe reads from untrusted folders.
 
-A model's folder may come from anywhere. What is read of it are regular files that lie in it: a pipe would be waited
-for, a device never ends, a link might lead to whatever the reader may read
-(docs/decisions/0024-what-a-checkpoint-may-do.md).
+A model's folder may come from anywhere, so only regular files inside it are read: a pipe would block, a device never
+ends, a link could lead to any file (docs/decisions/0024-what-a-checkpoint-may-do.md).
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ _UNFINISHED: Final = ".unfinished"
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Write a file under another name beside it; it takes its place when the block is left without an error.
+    """Write a file under a temporary name beside it, and rename it if the block succeeds.
 
     Args:
-        path: The file; replaced if it exists. Its folder must exist.
+        path: Target, replaced if it exists. Its folder must exist.
 
     Yields:
-        Where to write. Whatever is there is gone when the block is left with an error.
+        Temporary path; removed if the block fails.
     """
     staging = path.with_name(f".{path.name}.{os.getpid()}-{get_ident()}.new")
     try:
@@ -51,16 +50,15 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Write a folder under another name beside it; it gets its name when the block is left without an error.
+    """Write a folder under a temporary name beside it, and rename it if the block succeeds.
 
-    What killed processes have left of the same folder is removed.
+    Leftovers of killed processes for the same folder are removed.
 
     Args:
-        path: The folder; must not exist, while the one it lies in must.
+        path: New folder, in an existing one.
 
     Yields:
-        Where to write. It is gone when the block is left with an error; a killed process leaves it behind, under a name
-        that starts with a dot.
+        Temporary folder; removed if the block fails. A killed process leaves it, with a leading dot in its name.
     """
     remove_leftovers(path)
     staging, lock = _new_staging(path)
@@ -77,14 +75,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes have left of folders that `atomic_folder` was to write under a name.
-
-    Args:
-        path: The folder that was to be written.
-    """
+    """Remove temporary folders that killed processes left for `path`."""
     pattern = re.compile(rf"\.{re.escape(path.name)}-[a-z0-9_]{{8}}{re.escape(_UNFINISHED)}")
     for found in [each for each in path.parent.glob(".*") if pattern.fullmatch(each.name)]:
-        with suppress(OSError):  # another process was quicker, or still writes it
+        with suppress(OSError):  # another process was faster, or still writes it
             lock = os.open(found, os.O_RDONLY)
             try:
                 if _lock(lock):
@@ -94,7 +88,7 @@ def remove_leftovers(path: Path) -> None:
 
 
 def _new_staging(path: Path) -> tuple[Path, int]:
-    """A folder to write into and the lock that says that a process does: it ends with the process."""
+    """Temporary folder, and a lock on it that lives as long as the process."""
     while True:
         staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-", suffix=_UNFINISHED))
         if fcntl is None:
@@ -106,7 +100,7 @@ def _new_staging(path: Path) -> tuple[Path, int]:
 
 
 def _lock(handle: int) -> bool | None:
-    """Whether a folder could be locked; None where there are no locks, and nobody can say who still writes."""
+    """Try to lock a folder; None where locks are not supported."""
     if fcntl is None:
         return None
     try:
@@ -119,34 +113,34 @@ def _lock(handle: int) -> bool | None:
 
 
 def own_file(folder: Path, name: str) -> Path | None:
-    """A regular file in a model's folder; nothing is opened.
+    """Find a regular file in a model's folder, without opening it.
 
     Args:
-        folder: The model's folder.
-        name: Where the file lies in it.
+        folder: Folder of the model.
+        name: Relative path of the file.
 
     Returns:
-        Its path; None if there is nothing.
+        Path of the file; None if it is missing.
 
     Raises:
-        CheckpointError: It is a pipe, a device or a folder, or it leads out of the folder. A link into the store of a
-            hub download (`models--*/blobs`), which is what such downloads consist of, is none of these.
+        CheckpointError: It is a pipe, device or folder, or leads out of the folder; links into a hub download's store
+            (`models--*/blobs`) are allowed.
     """
     return _own(folder, name, stat.S_ISREG, "a file")
 
 
 def own_folder(folder: Path, name: str) -> Path | None:
-    """A folder in a model's folder.
+    """Find a subfolder of a model's folder.
 
     Args:
-        folder: The model's folder.
-        name: Where the other one lies in it.
+        folder: Folder of the model.
+        name: Relative path of the subfolder.
 
     Returns:
-        Its path; None if there is nothing.
+        Its path; None if it is missing.
 
     Raises:
-        CheckpointError: It is something else, or it leads out of the folder.
+        CheckpointError: It is not a folder, or leads out of the model's folder.
     """
     return _own(folder, name, stat.S_ISDIR, "a folder")
 
@@ -155,14 +149,14 @@ def read_json(folder: Path, name: str) -> Any:  # Any: JSON
     """Read a JSON file of a model's folder.
 
     Args:
-        folder: The model's folder.
-        name: Where the file lies in it.
+        folder: Folder of the model.
+        name: Relative path of the file.
 
     Returns:
-        What it holds; None if there is no such file.
+        Parsed content; None if the file is missing.
 
     Raises:
-        CheckpointError: See `own_file`; or it cannot be read, is larger than 32 MB or no JSON.
+        CheckpointError: The file is not regular, unreadable, larger than 32 MB, or not JSON.
     """
     if (path := own_file(folder, name)) is None:
         return None
@@ -172,13 +166,13 @@ def read_json(folder: Path, name: str) -> Any:  # Any: JSON
     except OSError as error:
         raise CheckpointError(f"`{path}` cannot be read: {cause(error)}") from error
     if len(raw) > _MOST_JSON_BYTES:
-        raise CheckpointError(f"`{path}` is larger than {_MOST_JSON_BYTES >> 20} MB, which no settings are")
+        raise CheckpointError(f"`{path}` must be at most {_MOST_JSON_BYTES >> 20} MB")
     try:
         return json.loads(raw.decode("utf-8"))
-    except ValueError as error:  # numbers of thousands of digits too
+    except ValueError as error:  # includes numbers of thousands of digits
         raise CheckpointError(f"`{path}` is not JSON: {cause(error)}") from error
     except RecursionError:
-        raise CheckpointError(f"`{path}` is not JSON that can be read: it is nested too deeply") from None
+        raise CheckpointError(f"`{path}` is JSON nested too deeply") from None
 
 
 def _own(folder: Path, name: str, is_right: Callable[[int], bool], wanted: str) -> Path | None:
@@ -188,7 +182,7 @@ def _own(folder: Path, name: str, is_right: Callable[[int], bool], wanted: str) 
         root, target = folder.resolve(), path.resolve()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, RuntimeError) as error:  # no permission; a NUL in the name; links in a circle
+    except (OSError, ValueError, RuntimeError) as error:  # no permission, NUL in the name, circular links
         raise CheckpointError(f"{shown(name)} in `{folder}` cannot be read: {cause(error)}") from error
     if not is_right(mode):
         raise CheckpointError(f"{shown(name)} in `{folder}` must be {wanted}")
@@ -200,4 +194,4 @@ def _own(folder: Path, name: str, is_right: Callable[[int], bool], wanted: str) 
 
 def _sync(file: Path) -> None:
     with file.open("r+b") as handle:
-        os.fsync(handle.fileno())  # else a power failure could leave the name without its contents
+        os.fsync(handle.fileno())  # else a power failure could keep the name without its contents

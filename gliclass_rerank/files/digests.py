@@ -1,4 +1,4 @@
-"""Tells models apart, by the files in their folders or by their weights."""
+"""Digests of models, from the files in their folders or from their weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from torch import Tensor
 
-# What a model's output depends on; anything else in its folder (cards, pictures, logs) may change.
+# Files that affect a model's output; others in its folder (cards, pictures, logs) may change.
 _MODEL_FILES: Final = frozenset({".json", ".model", ".onnx", ".onnx_data", ".safetensors", ".txt"})
 _WHOLE_FILE: Final = 1 << 22
 _BLOCK: Final = 1 << 16
@@ -24,12 +24,12 @@ def folder_digest(
     settings: Mapping[str, Any] | None = None,  # Any: JSON
     is_sampled: bool = False,
 ) -> str:
-    """Digest of a model's files, the same wherever the folder lies and whatever it is called.
+    """Digest of a model's files, independent of the folder's path and name.
 
     Args:
-        folder: The model.
-        settings: What else its output depends on, as JSON values.
-        is_sampled: Of files above 4 MB read only blocks from end to end: quick, but a change between them is missed.
+        folder: Folder of the model.
+        settings: Other settings that affect the output, as JSON values.
+        is_sampled: Read evenly spaced blocks only of files above 4 MB; faster, but misses changes in between.
 
     Returns:
         64 hexadecimal digits.
@@ -47,15 +47,7 @@ def folder_digest(
 
 
 def weights_digest(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> str:  # Any: JSON
-    """Digest of weights, the same wherever they came from.
-
-    Args:
-        weights: Tensors by name; the order counts.
-        settings: What else the output depends on, as JSON values.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """Digest of weights (in order) and JSON settings: 64 hexadecimal digits."""
     digest = hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode())
     for name, tensor in weights.items():
         digest.update(f"\n{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())

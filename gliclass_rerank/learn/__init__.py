@@ -1,1 +1,1 @@
-"""The workshop: training, data, teachers and evaluation. The core never imports it."""
+"""Training, data, teachers and evaluation. The core never imports this package."""

@@ -1,17 +1,14 @@
-"""GLiClass checkpoints made of other people's encoders without training: where training starts.
+"""Assembly of GLiClass checkpoints from pretrained encoders, as starting points of training.
 
-The markers are new rows of the embedding table, made of the special tokens in whose place they stand, so that a
-`shared_query` block reads `[CLS] passage [SEP]` in the encoder's eyes. Two kinds of source:
+Markers are new rows of the embedding table, copied from the special tokens in whose place they stand, so that the
+encoder reads a `shared_query` block as `[CLS] passage [SEP]`. Two kinds of source:
 
-- A *sentence encoder*, any BERT that mean-pools its tokens (all-MiniLM, e5, gte, ...). Averaged tokens, normalised
-  features and identity projectors make the dot product exactly the cosine. Passages see the query in no layer
-  (`query_attention_start` is the number of layers), so it is a bi-encoder; on request it is a start for training
-  instead, in which passages see a little of the query and are compared with it token by token
-  (docs/decisions/0009-trained-head.md).
+- A *sentence encoder*, any BERT with mean pooling (all-MiniLM, e5, gte, ...). Mean pooling, normalised features and
+  identity projectors make the logit exactly the cosine. Passages see the query in no layer, so it is a bi-encoder;
+  for training, passages see a little of the query and tokens are compared (docs/decisions/0009-trained-head.md).
 - A *cross-encoder*, a BERT with a classifier over its first token (ms-marco-MiniLM, ...), some or all of its layers.
-  The candidate's marker is the first token, the projectors are pooler and classifier. Its query never sees the passage
-  here, which the weights do not expect: it has to be trained before it is of use
-  (docs/decisions/0015-start-from-a-cross-encoder.md).
+  The marker is the first token, the projectors are pooler and classifier. It needs training, because its query does
+  not see the passage here (docs/decisions/0015-start-from-a-cross-encoder.md).
 
     python -m gliclass_rerank.learn.assemble [--for-training] SENTENCE_ENCODER_FOLDER CHECKPOINT_FOLDER
     python -m gliclass_rerank.learn.assemble --cross-encoder [--layers 0,1,5] CROSS_ENCODER_FOLDER CHECKPOINT_FOLDER
@@ -45,22 +42,22 @@ from gliclass_rerank.prompt.pieces import EXAMPLE, LABEL, SEP
 from gliclass_rerank.prompt.tokenizer import TextTokenizer
 from gliclass_rerank.prompt.tokenizer_files import read_tokenizer
 
-# The special token whose embedding each marker starts from.
+# Special token that each marker starts from.
 _STAND_INS: Final = {LABEL: "[CLS]", SEP: "[SEP]", EXAMPLE: "[SEP]"}
 
 
-# Where training starts. The query is let in halfway up, and damped, so that little of the cosine is lost: on trec_dl19
-# an undamped query in every layer costs 0.05 nDCG@10, this costs nothing. The matched tokens' share was 0.6 of the
-# cosine's where it did best untrained. Scale and intercept are the straight line from such logits to a cross-encoder's
-# on BM25 candidates: where they are off, the first steps bend the whole encoder to move the logits (benchmarks/LOG.md).
+# Start values for training. The query is let in halfway up and damped: undamped in every layer it costs 0.05 nDCG@10
+# on trec_dl19, like this nothing. The share of matched tokens, 0.6 of the cosine's, is the best untrained value.
+# Scale and intercept fit such logits to a cross-encoder's on BM25 candidates; wrong ones make the first steps
+# distort the whole encoder (benchmarks/LOG.md).
 _QUERY_KEY_BIAS: Final = -3.0
 _LOGIT_SCALE: Final = 14.4
 _MATCH_SCALE: Final = 0.6 * _LOGIT_SCALE
 _INTERCEPT: Final = -14.76
 
-# A cross-encoder's passage follows its query. Where the passage starts at one position whatever the query's length, its
-# embeddings do not depend on the query; 32 is later than most queries end. Untrained, 9 layers of ms-marco-MiniLM-L-12
-# keep 0.84 of their teacher's order there, as right behind the query, and 0.56 from position 0 on.
+# A fixed start of passages, behind most queries, makes their embeddings independent of the query's length.
+# Untrained, 9 layers of ms-marco-MiniLM-L-12 keep 0.84 of their teacher's order there, as right behind the query,
+# but 0.56 from position 0 on.
 _CROSS_ENCODER: Final[Mapping[str, Any]] = {  # Any: JSON
     "pooling_strategy": "first",
     "class_token_pooling": "first",
@@ -75,18 +72,18 @@ _TABLES: Final = ("word", "position", "token_type")
 
 
 def from_sentence_encoder(folder: str | Path, *, for_training: bool = False) -> Checkpoint:
-    """Assemble a checkpoint; its logits are cosines.
+    """Assemble a checkpoint whose logits are cosines.
 
     Args:
-        folder: A sentence-transformers folder with a BERT, its `model.safetensors` and `tokenizer.json`.
-        for_training: Let passages see the query from half of the layers on, and compare tokens; logits are then only
-            close to a line over the cosines.
+        folder: Sentence-transformers folder with a BERT, its `model.safetensors` and `tokenizer.json`.
+        for_training: Let passages see the query from half of the layers on, and compare tokens; logits are then nearly
+            linear in the cosines.
 
     Returns:
         The checkpoint, float32.
 
     Raises:
-        CheckpointError: The folder holds another architecture or lacks a file.
+        CheckpointError: The architecture is unsupported or a file is missing.
     """
     source = Path(folder)
     encoder, weights, tokenizer = _read(source)
@@ -106,18 +103,18 @@ def from_sentence_encoder(folder: str | Path, *, for_training: bool = False) -> 
 
 
 def from_cross_encoder(folder: str | Path, *, layers: Sequence[int] | None = None) -> Checkpoint:
-    """Assemble a start for training; its logits are on the cross-encoder's scale.
+    """Assemble a start for training with logits on the cross-encoder's scale.
 
     Args:
-        folder: A transformers folder of a `BertForSequenceClassification` with one output, its `model.safetensors` and
+        folder: Folder of a `BertForSequenceClassification` with one output, its `model.safetensors` and
             `tokenizer.json`.
-        layers: Which of its layers to keep, ascending; None keeps all.
+        layers: Layers to keep, ascending; None keeps all.
 
     Returns:
         The checkpoint, float32.
 
     Raises:
-        CheckpointError: The folder holds another architecture or lacks a file, or a layer is not there.
+        CheckpointError: The architecture is unsupported, or a file or layer is missing.
     """
     source = Path(folder)
     encoder, weights, tokenizer = _read(source)
@@ -156,7 +153,7 @@ def _empty(config: ModelConfig) -> GLiClass:
     assert isinstance(model, GLiClass), "a uni-encoder's config"
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.zero_()  # what the source lacks (a pooler, perhaps) must not be left to chance
+            parameter.zero_()  # parts missing from the source (a pooler, perhaps) must not stay random
         model.logit_scale.fill_(1.0)
     return model
 
@@ -167,7 +164,7 @@ def _checkpoint(source: Path, config: ModelConfig, model: GLiClass, tokenizer: T
 
 
 def _fill_backbone(model: GLiClass, weights: Mapping[str, Tensor], tokenizer: Tokenizer) -> None:
-    """Copy a BERT's weights; the new rows of the embedding table are copies of the special tokens'."""
+    """Copy a BERT's weights; new rows of the embedding table are copies of the special tokens'."""
     for name, tensor in weights.items():
         if name != "embeddings.position_ids":
             model.get_parameter(f"encoder_model.{name}")[: tensor.shape[0]] = tensor
@@ -196,20 +193,20 @@ def _chosen_layers(weights: Mapping[str, Tensor], kept: Sequence[int]) -> dict[s
 
 
 def _place_candidates(model: GLiClass, weights: Mapping[str, Tensor]) -> None:
-    """Put candidates where a cross-encoder's second text is: later positions, token type 1, after a first token."""
+    """Place candidates like a cross-encoder's second text: later positions, token type 1, after a first token."""
     positions = model.get_parameter("encoder_model.embeddings.position_embeddings.weight")
     known = weights["embeddings.position_embeddings.weight"].shape[0]
     positions[known:] = positions[known - 1]
     first_type, second_type = weights["embeddings.token_type_embeddings.weight"][:2]
     segments = model.get_parameter("segment_embeddings.weight")
     segments[CANDIDATES] = second_type - first_type
-    # The marker is read as [CLS] at position 0 with type 0: what is added to it elsewhere is taken off beforehand.
+    # The marker is read as [CLS] at position 0 with type 0: later additions are subtracted in advance.
     marker = model.get_parameter(f"encoder_model.{_WORDS}")[model.config.class_token_index]
     marker += positions[0] - positions[model.config.candidate_position_start] - segments[CANDIDATES]
 
 
 def _fill_head(model: GLiClass, weights: Mapping[str, Tensor]) -> None:
-    """Pooler and classifier as projectors: the candidate's vector is pooled, the text's is the classifier's weight.
+    """Copy pooler and classifier to the projectors: candidates are pooled, the text vector is the classifier's weight.
 
     The text projector ignores the text at first and may learn to read it.
     """
@@ -234,7 +231,7 @@ def _read(source: Path) -> tuple[dict[str, Any], dict[str, Tensor], Tokenizer]: 
 
 
 def _check_tables(source: Path, encoder: Mapping[str, Any], weights: Mapping[str, Tensor], num_layers: int) -> None:
-    """Check that the weights are of the config's size, before a network of that size is made."""
+    """Check the weights against the config's sizes before building a network of that size."""
     shape = backbone_shape(encoder)
     words, positions, types = (weights.get(f"embeddings.{name}_embeddings.weight") for name in _TABLES)
     tables = [table for table in (words, positions, types) if table is not None and table.ndim == 2 and len(table)]
@@ -251,12 +248,12 @@ def _check_tables(source: Path, encoder: Mapping[str, Any], weights: Mapping[str
 def _fitting(source: Path) -> Iterator[None]:
     try:
         yield
-    except (AttributeError, IndexError, KeyError, RuntimeError) as error:  # another name, another shape
+    except (AttributeError, IndexError, KeyError, RuntimeError) as error:  # another name or shape
         raise CheckpointError(f"the weights in `{source}` do not fit its config: {cause(error)}") from error
 
 
 def _prepare(model: torch.nn.Module) -> None:
-    """Start values of what only training can fill; a zero last layer adds nothing and still learns."""
+    """Start values of trained-only parts; a zero last layer adds nothing and still learns."""
     model.get_parameter("logit_scale").fill_(_LOGIT_SCALE)
     model.get_parameter("query_key_bias").fill_(_QUERY_KEY_BIAS)
     model.get_parameter("token_interaction.match_scale.weight").fill_(_MATCH_SCALE)

@@ -1,1 +1,1 @@
-"""The network: tensors in, tensors out. Knows no text."""
+"""Networks: tensors in, tensors out; no text."""

@@ -1,6 +1,6 @@
-"""Batches: grouping by length, and collation, where token ids become tensors, for inference and training alike.
+"""Batches: grouping by length, and collation of token ids to tensors, for inference and training.
 
-Padding is always on the right. `token_mask` is True on real tokens.
+Padding is always on the right. `token_mask` is True on tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gliclass_rerank.types import Blocks, TokenIds, Window
 if TYPE_CHECKING:
     from gliclass_rerank.model.config import ModelConfig
 
-# Share of a group's budget that may be padding.
+# Maximum share of padding in a group's budget.
 _PADDING_SHARE: Final = 1 / 16
 
 
@@ -29,8 +29,8 @@ class TokenRows:
 
     Attributes:
         ids: LongTensor [num_rows, seq_len].
-        mask: BoolTensor [num_rows, seq_len]. True marks a real token.
-        is_padded: Whether any row is shorter than `seq_len`; known on the host, so that no device is asked.
+        mask: BoolTensor [num_rows, seq_len]. True on tokens.
+        is_padded: Some row is shorter than `seq_len`; known on the host, which saves a device synchronisation.
     """
 
     ids: Tensor
@@ -42,12 +42,12 @@ class TokenRows:
         """Pad rows on the right.
 
         Args:
-            rows: At least one row; each holds at least one token.
-            pad_id: Id that fills the end of short rows.
-            device: Where the tensors go.
+            rows: At least one row of at least one token.
+            pad_id: Padding id.
+            device: Device of the tensors.
 
         Returns:
-            The padded rows, in the given order.
+            Padded rows, in the given order.
         """
         lengths = [len(row) for row in rows]
         seq_len = max(lengths)
@@ -61,12 +61,11 @@ class WindowBatch:
     """Rows of a `joint` forward pass.
 
     Attributes:
-        tokens: The windows' sequences.
-        markers: LongTensor [num_windows, max_passages]. Position of each marker; 0 in empty slots.
-        marker_mask: BoolTensor [num_windows, max_passages]. True where a slot has a candidate.
+        tokens: Sequences of the windows.
+        markers: LongTensor [num_windows, max_passages]. Marker positions; 0 in empty slots.
+        marker_mask: BoolTensor [num_windows, max_passages]. True on filled slots.
         text_start: LongTensor [num_windows]. Position of the first separator.
-        candidates: The candidates for the label encoder, all windows after each other
-            (`bi-encoder-fused` only, else None).
+        candidates: Label encoder input of all windows, concatenated (`bi-encoder-fused` only, else None).
     """
 
     tokens: TokenRows
@@ -76,17 +75,17 @@ class WindowBatch:
     candidates: TokenRows | None = None
 
     def scored_by(self, model: Any, **options: Any) -> Tensor:  # Any: an architecture that reads windows
-        """The model's logits, FloatTensor [num_windows, max_passages]."""
+        """Compute the model's logits, FloatTensor [num_windows, max_passages]."""
         logits: Tensor = model.score_windows(self, **options)
         return logits
 
 
 @dataclass(frozen=True)
 class LayerStates:
-    """States of candidates from which the network can start in mid-way.
+    """Candidate states at a layer's input, from which the network can resume.
 
     Attributes:
-        layer: The layer whose input they are.
+        layer: Layer number.
         states: FloatTensor [num_rows, seq_len, hidden], of any precision. Padding is finite.
     """
 
@@ -96,13 +95,13 @@ class LayerStates:
 
 @dataclass(frozen=True)
 class BlockBatch:
-    """One query and its candidates, in groups of similar length.
+    """Query and candidates, in groups of similar length.
 
     Attributes:
-        query: One row: the query's sequence.
-        groups: The candidates, each group padded to its own longest row.
-        cached: For groups whose states need not be computed from the start, by their number.
-        query_segment: Segment id of the query's tokens, see `segments`.
+        query: One row, the query's sequence.
+        groups: Candidates, each group padded to its longest row.
+        cached: Precomputed states by group number.
+        query_segment: Segment id of the query's tokens.
     """
 
     query: TokenRows
@@ -111,20 +110,20 @@ class BlockBatch:
     query_segment: int = TEXT
 
     def scored_by(self, model: Any, **options: Any) -> Tensor:  # Any: an architecture that reads blocks
-        """The model's logits, FloatTensor [num_candidates], group by group."""
+        """Compute the model's logits, FloatTensor [num_candidates], group by group."""
         logits: Tensor = model.score_blocks(self, **options)
         return logits
 
 
 @dataclass(frozen=True)
 class Collator:
-    """Makes batches of token ids for one network.
+    """Collator of token ids for one network.
 
     Attributes:
         pad_id: Padding id of the backbone.
-        label_pad_id: Padding id of the encoder that reads candidates' own sequences.
+        label_pad_id: Padding id of the encoder of candidates' own sequences.
         example_id: Id of the example marker.
-        device: Where tensors go.
+        device: Device of the tensors.
     """
 
     pad_id: int
@@ -134,31 +133,16 @@ class Collator:
 
     @classmethod
     def of(cls, config: ModelConfig, device: torch.device) -> Collator:
-        """Make the collator of a network.
-
-        Args:
-            config: The network's.
-            device: Where tensors go.
-
-        Returns:
-            The collator.
-        """
+        """Make the collator of a network from its config."""
         label_pad_id = config.label_shape.pad_id if config.is_bi_encoder else config.shape.pad_id
         return cls(config.shape.pad_id, label_pad_id, config.example_token_index, device)
 
     def rows(self, rows: Sequence[TokenIds]) -> TokenRows:
-        """Pad candidates' own sequences; see `TokenRows.of`."""
+        """Pad candidates' own sequences."""
         return TokenRows.of(rows, pad_id=self.label_pad_id, device=self.device)
 
     def windows(self, windows: Sequence[Window]) -> WindowBatch:
-        """Collate windows.
-
-        Args:
-            windows: At least one window, each with at least one marker.
-
-        Returns:
-            The batch, windows in the given order.
-        """
+        """Collate windows, at least one, each with at least one marker; order is kept."""
         slots = max(len(window.markers) for window in windows)
         markers = torch.tensor([(*w.markers, *(0,) * (slots - len(w.markers))) for w in windows], dtype=torch.long)
         counts = torch.tensor([len(window.markers) for window in windows])
@@ -177,12 +161,12 @@ class Collator:
         """Collate one query with its candidates.
 
         Args:
-            blocks: The token ids.
-            groups: Which candidates run together, as positions in `blocks.candidate_ids`.
-            cached: Known states of groups, by their number.
+            blocks: Token ids.
+            groups: Candidates of each group, as positions in `blocks.candidate_ids`.
+            cached: Precomputed states by group number.
 
         Returns:
-            The batch, groups in the given order.
+            Batch with groups in the given order.
         """
         ids, pad_id, device = blocks.candidate_ids, self.label_pad_id, self.device
         rows = []
@@ -200,12 +184,13 @@ class Collator:
 def length_groups(lengths: Mapping[int, int], budget: int) -> list[list[int]]:
     """Group items of similar length, longest first.
 
-    A group wastes at most a fixed share of the budget on padding: an early cut costs one more forward pass, which is
-    little on a CPU, where budgets are small, and much on a GPU.
+    A group's padding is limited to a fixed share of the budget: an early cut costs one more forward pass, which is
+    cheap
+    on a CPU with its small budgets and expensive on a GPU.
 
     Args:
         lengths: Tokens by item.
-        budget: Tokens of a group, padding included; an item longer than that is a group of its own.
+        budget: Tokens per group, padding included; a longer item forms a group of its own.
 
     Returns:
         Keys of `lengths`, each once.

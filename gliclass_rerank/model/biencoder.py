@@ -1,7 +1,7 @@
-"""GLiClass bi-encoders: labels have an encoder of their own.
+"""GLiClass bi-encoders, with a separate encoder for labels.
 
 In `bi-encoder` text and labels meet only in the scorer. In `bi-encoder-fused` each label's vector replaces its marker's
-word embedding in the text's sequence, so that labels and text attend to each other.
+word embedding, so labels and text attend to each other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gliclass_rerank.model.pooling import marker_states
 
 
 class _TwoEncoders(ScoringHead):
-    """A backbone for the text and one for the labels; weights are uninitialised until a checkpoint is loaded."""
+    """Base with a text and a label backbone; weights are uninitialised until a checkpoint is loaded."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -36,14 +36,7 @@ class _TwoEncoders(ScoringHead):
         return (self.encoder_model, self.label_encoder)
 
     def encode_candidates(self, rows: TokenRows) -> Tensor:
-        """Encode labels.
-
-        Args:
-            rows: One label a row.
-
-        Returns:
-            FloatTensor [num_rows, hidden].
-        """
+        """Encode labels, one per row, to FloatTensor [num_rows, hidden]."""
         between_groups()
         (states,) = run_backbone(self.label_encoder, rows)
         pooled = self.biencoder_projector(self.pool(self._float(states), rows.mask))
@@ -54,17 +47,10 @@ class _TwoEncoders(ScoringHead):
 
 
 class BiEncoder(_TwoEncoders):
-    """`bi-encoder`: labels never meet the text before the scorer."""
+    """`bi-encoder`: labels and text meet in the scorer only."""
 
     def score_blocks(self, batch: BlockBatch) -> Tensor:
-        """Score a text against its labels, which form one set.
-
-        Args:
-            batch: A text and its labels.
-
-        Returns:
-            FloatTensor [num_candidates], in group order.
-        """
+        """Score a text against its set of labels; FloatTensor [num_candidates], in group order."""
         (states,) = run_backbone(self.encoder_model, batch.query)
         text = self.project(self.text_projector, self.pool(self._float(states), batch.query.mask))
         candidates = torch.cat([self.encode_candidates(group) for group in batch.groups])[None]
@@ -73,27 +59,20 @@ class BiEncoder(_TwoEncoders):
 
 
 class FusedBiEncoder(_TwoEncoders):
-    """`bi-encoder-fused`: labels' vectors stand in the text's sequence."""
+    """`bi-encoder-fused`: label vectors inside the text's sequence."""
 
     def score_windows(self, batch: WindowBatch) -> Tensor:
-        """Score windows whose markers stand for labels encoded apart.
-
-        Args:
-            batch: Windows with their candidates' own token ids.
-
-        Returns:
-            FloatTensor [num_windows, max_passages].
-        """
+        """Score windows whose labels are encoded separately; FloatTensor [num_windows, max_passages]."""
         assert batch.candidates is not None, "a fused bi-encoder needs its candidates' own token ids"
         embeddings = token_embeddings(self.encoder_model, batch.tokens.ids)
         is_marker = torch.zeros(batch.tokens.ids.shape, dtype=torch.long, device=embeddings.device)
         is_marker.scatter_add_(1, batch.markers, batch.marker_mask.long())
-        # Row by row, left to right: the order in which the batch lists the candidates.
+        # Row by row, left to right: the order of candidates in the batch.
         vectors = self.encode_candidates(batch.candidates).to(embeddings.dtype)
         embeddings = embeddings.masked_scatter(is_marker.bool()[..., None], vectors)
         (states,) = run_backbone(self.encoder_model, batch.tokens, embeddings=embeddings)
         states = self._float(states)
         text = self.project(self.text_projector, self.pool(states, batch.tokens.mask))
-        # Kept for checkpoint compatibility: these states are scored as they are, without a projector.
+        # Kept for checkpoint compatibility: these states are scored without a projector.
         candidates = marker_states(states, batch.markers, embed_marker=True)
         return self.score(text, candidates, batch.marker_mask, batch.tokens.mask, always_scaled=True)

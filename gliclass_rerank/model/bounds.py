@@ -1,6 +1,6 @@
-"""Bounds of settings that come from a file: types and ranges, checked before anything is built from them.
+"""Bounds of settings read from a file: types and ranges, checked before anything is built.
 
-`true` is no number here and `3.0` no whole number; NaN and infinities are never within bounds.
+`true` is not a number and `3.0` not an integer; NaN and infinities are never within bounds.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from gliclass_rerank.errors import ConfigError, listed, shown
 
 
 class Bound(Protocol):
-    """What a setting may be."""
+    """Bound of a setting."""
 
     @property
     def wanted(self) -> str:
-        """The end of "must be ..."."""
+        """Text after "must be"."""
 
     def allows(self, value: Any) -> bool:  # Any: JSON
-        """Whether a value is within bounds."""
+        """Test a value."""
 
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole number.
+    """Integer bound.
 
     Attributes:
-        least: Smallest one, included.
-        most: Largest one, included.
-        or_null: Whether null will do too.
+        least: Minimum.
+        most: Maximum.
+        or_null: Allow null.
     """
 
     least: int
@@ -40,21 +40,21 @@ class Whole:
 
     @property
     def wanted(self) -> str:
-        """See `Bound`."""
+        """Text after "must be"."""
         return f"a whole number from {self.least} to {self.most}" + (" or null" if self.or_null else "")
 
     def allows(self, value: Any) -> bool:
-        """See `Bound`."""
+        """Test a value."""
         return (self.or_null and value is None) or (type(value) is int and self.least <= value <= self.most)
 
 
 @dataclass(frozen=True)
 class Number:
-    """A finite number.
+    """Bound of a finite number.
 
     Attributes:
-        least: Smallest one, included.
-        most: Largest one, included.
+        least: Minimum.
+        most: Maximum.
     """
 
     least: float
@@ -62,41 +62,41 @@ class Number:
 
     @property
     def wanted(self) -> str:
-        """See `Bound`."""
+        """Text after "must be"."""
         return f"a number from {self.least:g} to {self.most:g}"
 
     def allows(self, value: Any) -> bool:
-        """See `Bound`."""
+        """Test a value."""
         return type(value) in {int, float} and self.least <= value <= self.most and math.isfinite(value)
 
 
 @dataclass(frozen=True)
 class Flag:
-    """True or false.
+    """Boolean bound.
 
     Attributes:
-        only: The one that can be had; None for both.
+        only: Supported value; None for both.
     """
 
     only: bool | None = None
 
     @property
     def wanted(self) -> str:
-        """See `Bound`."""
+        """Text after "must be"."""
         return "true or false" if self.only is None else str(self.only).lower()
 
     def allows(self, value: Any) -> bool:
-        """See `Bound`."""
+        """Test a value."""
         return isinstance(value, bool) and self.only in {None, value}
 
 
 @dataclass(frozen=True)
 class Name:
-    """A short string.
+    """Bound of a short string.
 
     Attributes:
-        longest: Most characters.
-        or_null: Whether null will do too.
+        longest: Maximum number of characters.
+        or_null: Allow null.
     """
 
     longest: int = 200
@@ -104,22 +104,22 @@ class Name:
 
     @property
     def wanted(self) -> str:
-        """See `Bound`."""
+        """Text after "must be"."""
         return f"a string of at most {self.longest} characters" + (" or null" if self.or_null else "")
 
     def allows(self, value: Any) -> bool:
-        """See `Bound`."""
+        """Test a value."""
         return (self.or_null and value is None) or (isinstance(value, str) and 0 < len(value) <= self.longest)
 
 
 @dataclass(frozen=True)
 class ListOf:
-    """A list of strings, each one of a few; null is the same as absent.
+    """Bound of a list of strings from a choice; null means absent.
 
     Attributes:
-        choices: What may be listed.
-        joined_by: Between them in a string that stands for the list; empty for none.
-        longest: Most of them.
+        choices: Allowed strings.
+        joined_by: Delimiter of a string that stands for the list; empty for none.
+        longest: Maximum number of items.
     """
 
     choices: tuple[str, ...]
@@ -128,11 +128,11 @@ class ListOf:
 
     @property
     def wanted(self) -> str:
-        """See `Bound`."""
+        """Text after "must be"."""
         return f"a list of {listed(self.choices)}"
 
     def allows(self, value: Any) -> bool:
-        """See `Bound`."""
+        """Test a value."""
         if isinstance(value, str) and self.joined_by and len(value) < self.longest:
             value = [part.strip() for part in value.lower().split(self.joined_by)]
         if value is None:
@@ -142,11 +142,11 @@ class ListOf:
 
 @dataclass(frozen=True)
 class ObjectOf:
-    """An object of objects, such as settings by kind of layer; null is the same as absent.
+    """Bound of an object of objects, such as settings by layer kind; null means absent.
 
     Attributes:
-        outer: Names that it may have.
-        inner: Bounds of what stands under each, by name.
+        outer: Allowed keys.
+        inner: Bounds of the inner values, by name.
     """
 
     outer: tuple[str, ...]
@@ -154,11 +154,11 @@ class ObjectOf:
 
     @property
     def wanted(self) -> str:
-        """See `Bound`."""
+        """Text after "must be"."""
         return f"an object of {listed(self.outer)} with {listed(self.inner)} in range"
 
     def allows(self, value: Any) -> bool:
-        """See `Bound`."""
+        """Test a value."""
         if value is None:
             return True
         return (
@@ -174,31 +174,31 @@ class ObjectOf:
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of a few strings.
+    """Bound of a string from a choice.
 
     Attributes:
-        choices: The strings.
+        choices: Allowed strings.
     """
 
     choices: Sequence[str]
 
     @property
     def wanted(self) -> str:
-        """See `Bound`."""
+        """Text after "must be"."""
         return f"one of {listed(self.choices)}"
 
     def allows(self, value: Any) -> bool:
-        """See `Bound`."""
+        """Test a value."""
         return isinstance(value, str) and value in self.choices
 
 
 def check(values: Mapping[str, Any], bounds: Mapping[str, Bound], *, where: str = "") -> None:  # Any: JSON
-    """Check settings.
+    """Check settings against bounds.
 
     Args:
-        values: The settings; those without a bound are not looked at.
+        values: Settings; those without a bound are ignored.
         bounds: Bounds by name.
-        where: What the settings are of, for the message.
+        where: Owner of the settings, for the message.
 
     Raises:
         ConfigError: A value is out of bounds.

@@ -1,4 +1,4 @@
-"""From a config to the network it describes."""
+"""Construction of a network from its config."""
 
 from __future__ import annotations
 
@@ -18,12 +18,5 @@ _ARCHITECTURES: Final[Mapping[Architecture, type[ScoringHead]]] = {
 
 
 def build_model(config: ModelConfig) -> ScoringHead:
-    """Build a network in float32 and evaluation mode, its weights yet to be loaded.
-
-    Args:
-        config: A validated config.
-
-    Returns:
-        The network on the CPU.
-    """
+    """Build a network on the CPU, in float32 and evaluation mode, with uninitialised weights."""
     return _ARCHITECTURES[config.architecture_type](config).eval()

@@ -1,7 +1,7 @@
-"""Upstream's calibrator: rescales each logit by what the model knows about the pair and its companions.
+"""Upstream's calibrator, which rescales each logit given the pair and its companions.
 
-The calibrated logit is `beta * logit + bias` with beta in (0, beta_max). It reads statistics over all candidates of a
-window, so under the `joint` plan it depends on companions; under `shared_query` every passage is a set of one.
+The calibrated logit is `beta * logit + bias` with beta in (0, beta_max). It reads statistics over a window's
+candidates, so it depends on companions under the `joint` plan; under `shared_query` every passage is a set of one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Calibrator(nn.Module):
             text: FloatTensor [num_windows, hidden]. Projected text vectors.
             candidates: FloatTensor [num_windows, max_passages, hidden]. Projected candidate vectors.
             logits: FloatTensor [num_windows, max_passages]. Raw logits.
-            marker_mask: BoolTensor [num_windows, max_passages]. True on real slots, at least one a row.
+            marker_mask: BoolTensor [num_windows, max_passages]. True on filled slots, at least one per row.
 
         Returns:
             FloatTensor [num_windows, max_passages].

@@ -1,10 +1,9 @@
-"""What a checkpoint's `config.json` says, typed and validated once.
+"""Checkpoint config: `config.json`, typed and validated once.
 
-Keys keep upstream's spelling because they are file format. Keys that steer only upstream's training or its other
-architectures are listed in `_IGNORED` and dropped without a word; any other unknown key is logged at debug level.
-Seven keys are ours: `attention_plan` and `query_attention_start` (docs/decisions/0003-attention-plans.md),
-`query_key_bias` and `token_interaction` (docs/decisions/0009-trained-head.md), `candidate_position_start`
-(docs/decisions/0015-start-from-a-cross-encoder.md), `score_calibration` and `default_passage_tokens`.
+Keys keep upstream's spelling. Keys in `_IGNORED` concern only upstream's training or other architectures and are
+dropped; other unknown keys are logged at debug level. Seven keys are ours: `attention_plan` and `query_attention_start`
+(docs/decisions/0003-attention-plans.md), `query_key_bias` and `token_interaction` (0009-trained-head.md),
+`candidate_position_start` (0015-start-from-a-cross-encoder.md), `score_calibration` and `default_passage_tokens`.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "attention_plan": get_args(AttentionPlan),
 }
 
-# Larger values of keys without a meaning here are not kept.
+# Larger values of unknown keys are dropped.
 _MOST_PARTS: Final = 1024
 _LONGEST: Final = 1024
 
@@ -75,7 +74,7 @@ _BOUNDS: Final[Mapping[str, Bound]] = {
     ),
 }
 
-# Upstream's keys for its losses, its other architectures and its saving code: no effect on the scores computed here.
+# Upstream's keys for losses, other architectures and saving; no effect on scores here.
 _IGNORED: Final = frozenset(
     [
         "architectures",
@@ -126,50 +125,48 @@ _IGNORED: Final = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """A checkpoint's settings, named as in upstream's `GLiClassModelConfig`.
+    """Settings of a checkpoint, named as in upstream's `GLiClassModelConfig`.
 
     Attributes:
-        encoder_config: The backbone's own config as a plain mapping, with `model_type` (default `deberta-v2`).
+        encoder_config: The backbone's config, with `model_type` (default `deberta-v2`).
         architecture_type: One of `uni-encoder`, `bi-encoder`, `bi-encoder-fused`.
         label_model_name: Name of the label encoder (bi-encoders); ignored on uni-encoders.
-        label_model_config: The label encoder's config (bi-encoders).
+        label_model_config: Config of the label encoder (bi-encoders).
         hidden_size: Bottleneck of the projectors and width of the scorer.
         vocab_size: Rows of the backbone's embedding table, markers included.
         class_token_index: Id of the candidate marker `<<LABEL>>`.
         text_token_index: Id of the separator `<<SEP>>`.
         example_token_index: Id of `<<EXAMPLE>>`.
-        pooling_strategy: How the text's states become one vector.
-        class_token_pooling: A candidate's vector is its marker's state (`first`) or its tokens' mean (`average`).
-        embed_class_token: Whether the marker itself counts; else the token after it (`first`) or all but it
-            (`average`).
-        extract_text_features: Text pooling starts at the first separator instead of at the first token.
+        pooling_strategy: Pooling of the text's states.
+        class_token_pooling: Candidate vector from the marker's state (`first`) or the tokens' mean (`average`).
+        embed_class_token: Include the marker; else take the token after it (`first`) or all but it (`average`).
+        extract_text_features: Start text pooling at the first separator instead of the first token.
         prompt_first: Candidates come before (True) or after the text.
-        scorer_type: Name of the scoring head.
+        scorer_type: Name of the scorer.
         scorer_num_heads: Heads of the `cross-attn` scorer.
         scorer_mlp_hidden_size: Width of the `cross-attn` scorer's MLP.
-        normalize_features: Both vectors are L2-normalised and the logit is multiplied by `logit_scale`.
-        use_lstm: A bidirectional LSTM runs over the text states.
-        squeeze_layers: All layers are fused by layer-wise attention.
-        encoder_layer_id: Which hidden state is read; -1 means the last.
-        use_segment_embeddings: Learned vectors tell candidates, text and examples apart.
-        projector_hidden_act: Activation inside the projectors, a name known to transformers.
-        use_calibrator: A calibrator rescales the logits.
+        normalize_features: L2-normalise both vectors and multiply the logit by `logit_scale`.
+        use_lstm: Run a bidirectional LSTM over the text states.
+        squeeze_layers: Fuse all layers by layer-wise attention.
+        encoder_layer_id: Hidden state that is read; -1 means the last.
+        use_segment_embeddings: Add learned vectors for candidates, text and examples.
+        projector_hidden_act: Activation of the projectors, by transformers' name.
+        use_calibrator: Rescale logits by a calibrator.
         calibrator_hidden_size: Width of its MLP.
-        calibrator_beta_max: Largest inverse temperature it may choose.
-        calibrator_use_bias: Whether it also shifts the logits.
-        attention_plan: The plan the weights were trained with. Ours; absent means `joint`.
-        query_attention_start: First layer in which passages see the query under `shared_query`; 0 is every layer,
-            the number of layers is never. Ours.
-        candidate_position_start: Position of a candidate's marker under `shared_query` on a backbone with absolute
-            positions; the rest follows. Above 0 the first positions are the query's alone, as in a cross-encoder. Ours.
-        query_key_bias: A learned bias, one a layer and head, is added to a passage's attention to the query's tokens.
-            Ours.
-        token_interaction: Passage and query are also compared token by token. Ours, `shared_query` only.
-        score_calibration: Slope (above 0) and intercept: a passage's score is the sigmoid of slope * logit + intercept.
-            None takes the logit as it is. Ours; `gliclass-rerank calibrate` fits it.
-        default_passage_tokens: Longest passage under `shared_query` unless the caller sets a window: where longer ones
-            were never trained. None is the window. Ours.
-        shape: Sizes of the backbone, read from `encoder_config`.
+        calibrator_beta_max: Its largest inverse temperature.
+        calibrator_use_bias: Let it shift logits too.
+        attention_plan: Plan the weights were trained with. Ours; absent means `joint`.
+        query_attention_start: First layer in which passages see the query under `shared_query`; 0 is every layer, the
+            number of layers is never. Ours.
+        candidate_position_start: Position of a candidate's marker under `shared_query` with absolute positions. Above 0
+            the first positions are the query's alone, as in a cross-encoder. Ours.
+        query_key_bias: Add a learned bias per layer and head to passages' attention scores on query tokens. Ours.
+        token_interaction: Compare passage and query token by token as well. Ours, `shared_query` only.
+        score_calibration: Slope (above 0) and intercept before the sigmoid; None for the raw logit. Ours, fitted by
+            `gliclass-rerank calibrate`.
+        default_passage_tokens: Default limit of passages under `shared_query`, if longer ones were never trained; None
+            for the window. Ours.
+        shape: Sizes of the backbone, from `encoder_config`.
     """
 
     encoder_config: Mapping[str, Any]  # Any: a backbone's config is a JSON object of its own
@@ -290,17 +287,17 @@ class ModelConfig:
         """Read a `config.json` and fill in upstream's defaults.
 
         Args:
-            values: The parsed JSON object; not changed.
+            values: Parsed JSON object.
 
         Returns:
-            The validated config.
+            Validated config.
 
         Raises:
-            ConfigError: An unknown choice or an impossible combination, with the value.
+            ConfigError: Unknown choice or invalid combination, with the value.
         """
         encoder, label = _nested(values, "encoder_config") or {}, _nested(values, "label_model_config")
         encoder.setdefault("model_type", "deberta-v2")
-        # First of all, because other architectures have backbones of their own.
+        # First, because other architectures have backbones of their own.
         _check_choice("architecture_type", values.get("architecture_type") or cls.architecture_type)
         shape = backbone_shape(encoder)
         known = set(_file_keys())
@@ -318,41 +315,42 @@ class ModelConfig:
             label_model_config=None if label is None else {"model_type": "deberta-v2", **label},
         )
         check({"vocab_size": vocab_size}, _BOUNDS)
-        # Upstream appends the markers to the vocabulary in this order when the config does not place them.
+        # Upstream appends the markers to the vocabulary in this order if the config does not place them.
         for offset, key in enumerate(("class_token_index", "text_token_index", "example_token_index")):
             if given.get(key, -1) == -1:
                 given[key] = vocab_size + offset
         return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
-        """Write the config in the file format, so that `from_dict` reads the same back."""
+        """Convert to the file format; `from_dict` reads it back unchanged."""
         values = {key: getattr(self, key) for key in _file_keys()}
-        # Nothing that names a place goes from one file into the next.
+        # Paths and repository names are not carried from one file to the next.
         values["encoder_config"] = known_settings(self.encoder_config)
         label = self.label_model_config if self.is_bi_encoder else None
         values["label_model_config"] = None if label is None else known_settings(label)
         values["model_type"] = MODEL_TYPE
-        # Upstream looks for adapters in a folder of this name and fails without one.
+        # Upstream looks for adapters in a folder of this name and fails without it.
         values["encoder_model_name"] = self.shape.model_type
         values["architectures"] = ["GLiClassModel"]
         return values
 
     def with_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> ModelConfig:
-        """Take the widths that the config does not tell from the weights.
+        """Take the widths that the config does not state from the weights.
 
         Kept for checkpoint compatibility (docs/decisions/0002-upstream-quirks.md): upstream ignores the configured
-        width of the `mlp` and `hopfield` scorers, and checkpoints differ in how many layers `squeeze_layers` fuses.
+        width of
+        the `mlp` and `hopfield` scorers, and checkpoints differ in the number of layers that `squeeze_layers` fuses.
 
         Args:
-            shapes: Shape of every tensor of the checkpoint, by key without the `model.` prefix.
+            shapes: Shape of every tensor, by key without the `model.` prefix.
 
         Returns:
-            A config that fits the weights.
+            Config that fits the weights.
         """
         squeeze = shapes.get("layer_wise_attention.W1.weight", ())
         mlp = shapes.get("scorer.mlp.0.weight", ())
         layers = self.shape.num_layers
-        # Other shapes than these fit no checkpoint; they are told with the rest.
+        # Other shapes fit no checkpoint; they are reported with the rest.
         return dataclasses.replace(
             self,
             _squeeze_inputs=squeeze[1]
@@ -363,13 +361,13 @@ class ModelConfig:
 
     @property
     def max_window_tokens(self) -> int | None:
-        """Longest sequence for which the backbone has positions; None where positions are relative."""
+        """Longest sequence with positions in the backbone; None if positions are relative."""
         longest = self.shape.max_positions
         return None if longest is None else longest - self.candidate_position_start
 
     @property
     def is_bi_encoder(self) -> bool:
-        """Whether labels have an encoder of their own."""
+        """True if labels have an encoder of their own."""
         return self.architecture_type != "uni-encoder"
 
     @property
@@ -380,7 +378,7 @@ class ModelConfig:
 
     @property
     def squeeze_inputs(self) -> int:
-        """How many layer states `squeeze_layers` fuses."""
+        """Number of layer states that `squeeze_layers` fuses."""
         return self.shape.num_layers if self._squeeze_inputs is None else self._squeeze_inputs
 
     @property
@@ -390,7 +388,7 @@ class ModelConfig:
 
     @property
     def reads_all_layers(self) -> bool:
-        """Whether the head needs more than the last hidden state."""
+        """True if the head reads more than the last hidden state."""
         return self.squeeze_layers or self.encoder_layer_id != -1
 
 
@@ -400,7 +398,7 @@ def _check_choice(key: str, value: object) -> None:
 
 
 def _nested(values: Mapping[str, Any], key: str) -> dict[str, Any] | None:  # Any: JSON
-    """A config within the config, as a copy; of what has no meaning here only plain values are kept."""
+    """Copy of a nested config; unknown keys keep plain values only."""
     nested = values.get(key)
     if nested is None:
         return None
@@ -417,7 +415,7 @@ def _is_plain(value: object, *, depth: int) -> bool:
 
 
 def checked_calibration(value: object) -> tuple[float, float]:
-    """Slope and intercept of a calibration; anything else is refused."""
+    """Validate slope and intercept of a calibration."""
     numbers = value if isinstance(value, (list, tuple)) else ()
     are_numbers = all(_LOGITS.allows(number) for number in numbers)
     if len(numbers) != 2 or not are_numbers or numbers[0] <= 0:
@@ -426,5 +424,5 @@ def checked_calibration(value: object) -> tuple[float, float]:
 
 
 def _file_keys() -> list[str]:
-    """Names of the fields that `config.json` holds."""
+    """Names of the fields in `config.json`."""
     return [f.name for f in dataclasses.fields(ModelConfig) if f.init and not f.name.startswith("_")]

@@ -1,12 +1,12 @@
-"""How long a `joint` window should be, from what a token costs in this backbone.
+"""Optimal length of a `joint` window, from a token's cost in the backbone.
 
-A window of W tokens holds the query's q tokens once and fills the rest with candidates, so each candidate token pays
-for W / (W - q) tokens; each of those costs D in dense layers and 4 * d * W in full attention (d the width, one layer's
-average; a multiply-accumulate is two operations). Minimising W * (D + 4 d W) / (W - q) gives
+A window of W tokens repeats q shared tokens, so each candidate token pays for W / (W - q) tokens, each costing D in
+dense layers and 4 * d * W in full attention (d: width; per-layer average; a multiply-accumulate is two operations).
+Minimising W * (D + 4 d W) / (W - q) gives
 
     W* = q + sqrt(q^2 + q * D / (4 d))
 
-which for a BERT-like net (D = 24 d^2) and small q is about sqrt(6 d q). Longer windows only help when q is long.
+which is about sqrt(6 d q) for a BERT (D = 24 d^2) and small q.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Final
 
 from gliclass_rerank.model.encoder import BackboneShape
 
-# DeBERTa's attention builds two extra terms of L x 512 and has no fused kernel: past this its cost explodes.
+# DeBERTa's attention builds two extra terms of L x 512 without a fused kernel: beyond this its cost explodes.
 _DEBERTA_CAP: Final = 512
 
 
 def optimal_window_tokens(shape: BackboneShape, overhead_tokens: int) -> int:
-    """The cheapest window length for a given shared overhead.
+    """Cheapest window length, special tokens included.
 
     Args:
-        shape: The backbone's sizes.
-        overhead_tokens: Tokens that every window repeats: query, prompt, examples, special tokens; at least 1.
+        shape: Sizes of the backbone.
+        overhead_tokens: Tokens repeated in every window (query, prompt, examples, special tokens); at least 1.
 
     Returns:
-        Tokens per window, special tokens included. May be shorter than a passage: then each has its own window.
+        Tokens per window. May be shorter than a passage, which then has its own window.
     """
     local = (1 - shape.global_share) * 4 * shape.width * shape.local_window
     dense = 8 * shape.width**2 + 2 * shape.ffn_macs + local

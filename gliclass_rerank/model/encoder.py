@@ -1,8 +1,8 @@
 """Backbones from their configs.
 
-The only module of `model/` that imports transformers, and only when it is needed, because that takes longer than to
-import torch. Backbones are stock encoders of `supported_backbones.py` (T5 without its decoder); nothing in them is
-patched. BERT is written out in `backbones/bert.py`.
+The only module of `model/` that imports transformers, and lazily, because that takes longer than importing torch.
+Backbones are unpatched stock encoders of `supported_backbones.py` (T5 without its decoder), except BERT
+(`backbones/bert.py`).
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from gliclass_rerank.model.backbones.bert import ACTIVATIONS, Bert, BertConfig
 from gliclass_rerank.model.sizes import ROBERTA_FAMILY, T5_FAMILY, check_sizes
 from gliclass_rerank.model.supported_backbones import BACKBONES, known_backbone, known_settings
 
-# What config classes call their activations.
+# Names of the activation setting in config classes.
 _ACTIVATIONS: Final = ("activation", "conv_act", "dense_act_fn", "hidden_act", "hidden_activation")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneShape:
-    """Sizes of a backbone, whatever its config calls them.
+    """Sizes of a backbone, under common names.
 
     Attributes:
         model_type: transformers' name of the architecture.
         width: Size of a token's state.
         num_layers: Number of transformer layers.
-        num_heads: Attention heads of a layer.
-        max_positions: Longest sequence it can take; None where positions are relative.
-        ffn_macs: Multiply-accumulates of one token in one feed-forward layer.
+        num_heads: Attention heads per layer.
+        max_positions: Longest sequence; None if positions are relative.
+        ffn_macs: Multiply-accumulates per token and feed-forward layer.
         global_share: Share of layers with full attention, in (0, 1].
-        local_window: Tokens that a layer with local attention sees.
+        local_window: Window of local attention, in tokens.
         pad_id: Padding id of the embedding table.
-        vocab_size: Its rows, unless the checkpoint's config has another number.
+        vocab_size: Rows of the embedding table, unless the checkpoint's config overrides them.
     """
 
     model_type: str
@@ -60,13 +60,13 @@ def _parse(values: Mapping[str, Any]) -> Any:  # Any: the config class depends o
         with TRANSFORMERS_LOCK:
             import transformers
 
-            # Copied because a config class may rewrite nested values; a saved dtype must not decide ours, and nothing
-            # may lead elsewhere.
+            # Copied because a config class may rewrite nested values; a saved dtype must not decide ours, and no value
+            # may lead to another file.
             settings = copy.deepcopy(known_settings(values))
             del settings["model_type"]
             try:
                 config = getattr(transformers, backbone.config)(**settings)
-            except Exception as error:  # each config class has checks of its own
+            except Exception as error:  # each config class has its own checks
                 raise ConfigError(f"the backbone's config is not one of {backbone.config}: {cause(error)}") from error
         for name in _ACTIVATIONS:
             if (act := getattr(config, name, None)) is not None:
@@ -76,16 +76,16 @@ def _parse(values: Mapping[str, Any]) -> Any:  # Any: the config class depends o
 
 
 def backbone_shape(values: Mapping[str, Any]) -> BackboneShape:
-    """Read sizes from a backbone's config, with transformers' defaults for what it leaves out.
+    """Read sizes from a backbone's config, with transformers' defaults.
 
     Args:
-        values: The `encoder_config` of a checkpoint, with `model_type`.
+        values: A checkpoint's `encoder_config`, with `model_type`.
 
     Returns:
         The sizes.
 
     Raises:
-        ConfigError: A backbone that cannot be built here.
+        ConfigError: Unsupported backbone.
     """
     config = _parse(values)
     width, inner = (
@@ -120,17 +120,7 @@ def _max_positions(config: Any) -> int | None:  # Any: see _parse
 
 
 def activation(name: str) -> nn.Module:
-    """Build the activation that transformers knows under a name.
-
-    Args:
-        name: Such as `gelu` or `linear`.
-
-    Returns:
-        The activation.
-
-    Raises:
-        ConfigError: An unknown name.
-    """
+    """Build an activation by transformers' name, such as `gelu`; an unknown name is a `ConfigError`."""
     check_activation("projector_hidden_act", name)
     if name in ACTIVATIONS:
         return ACTIVATIONS[name]()
@@ -145,11 +135,11 @@ def check_activation(key: str, name: object) -> None:
     """Check the name of an activation.
 
     Args:
-        key: The setting.
+        key: Name of the setting.
         name: Its value.
 
     Raises:
-        ConfigError: An unknown name.
+        ConfigError: Unknown activation.
     """
     if isinstance(name, str) and name in ACTIVATIONS:
         return
@@ -161,19 +151,19 @@ def check_activation(key: str, name: object) -> None:
 
 
 def build_backbone(values: Mapping[str, Any], *, vocab_size: int | None = None) -> nn.Module:
-    """Build a backbone in float32 **without initialising its weights**: every one must be loaded afterwards.
+    """Build a backbone in float32 and evaluation mode **with uninitialised weights**: every one must be loaded.
 
-    Random initialisation would take most of the loading time (14 s for a DeBERTa-v3-base on one core).
+    Random initialisation would take most of the loading time (14 s for DeBERTa-v3-base on one core).
 
     Args:
-        values: The `encoder_config` of a checkpoint, with `model_type`.
-        vocab_size: Rows of the embedding table, if not the config's.
+        values: A checkpoint's `encoder_config`, with `model_type`.
+        vocab_size: Rows of the embedding table; None for the config's.
 
     Returns:
-        The backbone in evaluation mode.
+        The backbone.
 
     Raises:
-        ConfigError: A backbone that cannot be built here.
+        ConfigError: Unsupported backbone.
     """
     config = _parse(values)
     if vocab_size is not None:
@@ -184,7 +174,7 @@ def build_backbone(values: Mapping[str, Any], *, vocab_size: int | None = None) 
 
 
 def _stock_backbone(config: Any) -> nn.Module:  # Any: see _parse
-    """The listed encoder; not through `AutoModel`, which looks for code in the checkpoint."""
+    """Build the listed encoder, without `AutoModel`, which looks for code in the checkpoint."""
     with TRANSFORMERS_LOCK:
         import transformers
 
@@ -193,7 +183,7 @@ def _stock_backbone(config: Any) -> nn.Module:  # Any: see _parse
 
 
 class _SkipInitialisation(TorchFunctionMode):
-    """Turns random initialisation into nothing, in this thread only."""
+    """Torch function mode that skips random initialisation in this thread."""
 
     _SKIPPED: Final = frozenset({"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "xavier_uniform_"})
 
@@ -202,7 +192,7 @@ class _SkipInitialisation(TorchFunctionMode):
         if getattr(func, "__name__", "") in self._SKIPPED:
             tensor = args[0] if args else kwargs["tensor"]
             if func is Tensor.normal_:
-                # Called inside torch's truncated normal, which draws again until all values are within its bounds.
+                # Called inside torch's truncated normal, which redraws until all values are within bounds.
                 tensor.detach().zero_()
             return tensor
         return func(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Full attention: a stock backbone over whole padded sequences."""
+"""Full attention: a stock backbone over padded sequences."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ from gliclass_rerank.model.batch import TokenRows
 
 
 def token_embeddings(backbone: nn.Module, ids: Tensor) -> Tensor:
-    """Look up word embeddings, before positions and normalisation.
-
-    Args:
-        backbone: A backbone made by `build_backbone`.
-        ids: LongTensor [num_rows, seq_len].
-
-    Returns:
-        FloatTensor [num_rows, seq_len, hidden].
-    """
+    """Look up word embeddings, before positions and normalisation: LongTensor [num_rows, seq_len] to [..., hidden]."""
     table = backbone.get_input_embeddings()  # type: ignore[operator] # a transformers model behind nn.Module
     states: Tensor = table(ids)
     return states
@@ -28,19 +20,18 @@ def run_backbone(
     """Run full attention over padded rows.
 
     Args:
-        backbone: A backbone made by `build_backbone`.
-        tokens: The rows.
-        embeddings: FloatTensor [num_rows, seq_len, hidden]. Word embeddings to use in place of the ids.
-        all_layers: Whether to return every layer.
+        backbone: Backbone made by `build_backbone`.
+        tokens: Padded rows.
+        embeddings: FloatTensor [num_rows, seq_len, hidden]. Word embeddings in place of the ids.
+        all_layers: Return embedding output and every layer's output, not only the last layer's.
 
     Returns:
-        FloatTensor [num_rows, seq_len, hidden] each: the embedding output and every layer's output if `all_layers`,
-        else only the last layer's.
+        FloatTensor [num_rows, seq_len, hidden] each.
     """
     output = backbone(
         input_ids=tokens.ids if embeddings is None else None,
         inputs_embeds=embeddings,
-        # Without padding no mask is given: the result is the same and the fastest attention kernel can be chosen.
+        # Without padding no mask is given: same result, and the fastest attention kernel applies.
         attention_mask=tokens.mask.long() if tokens.is_padded else None,
         output_hidden_states=all_layers,
         return_dict=True,

@@ -1,7 +1,7 @@
-"""GLiClass, the uni-encoder: one network reads the query and all its candidates (arXiv 2508.07662).
+"""GLiClass uni-encoder: one network reads the query and all its candidates (arXiv 2508.07662).
 
-Under the `joint` plan they share one sequence and attend to each other. Under `shared_query` the query is encoded once
-and every candidate attends to the query and to itself. The head is the same either way.
+Under `joint` they share one sequence and attend to each other. Under `shared_query` the query is encoded once and each
+candidate attends to the query and itself. The head is the same.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from gliclass_rerank.model.text_lstm import TextLstm
 
 
 class GLiClass(ScoringHead):
-    """The uni-encoder; weights are uninitialised until a checkpoint is loaded."""
+    """Uni-encoder; weights are uninitialised until a checkpoint is loaded."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -50,22 +50,22 @@ class GLiClass(ScoringHead):
 
     @property
     def encoders(self) -> tuple[nn.Module, ...]:
-        """The backbone, with the segment vectors that are added to its input."""
+        """Backbone and segment vectors."""
         return (
             (self.encoder_model,) if self.segment_embeddings is None else (self.encoder_model, self.segment_embeddings)
         )
 
     @cached_property
     def blocks(self) -> BlockRunner:
-        """Runs the backbone in blocks, on torch."""
+        """Torch block runner of the backbone."""
         return block_runner(self.config.shape.model_type, self.encoder_model)
 
     def score_windows(self, batch: WindowBatch, runner: LayerRunner | None = None) -> Tensor:
-        """Score windows: the `joint` plan.
+        """Score windows under the `joint` plan.
 
         Args:
-            batch: The windows.
-            runner: Runs the backbone's layers; None for torch.
+            batch: Collated windows.
+            runner: Layer runner; None for torch.
 
         Returns:
             FloatTensor [num_windows, max_passages].
@@ -92,17 +92,17 @@ class GLiClass(ScoringHead):
         )
 
     def score_blocks(self, batch: BlockBatch, runner: LayerRunner | None = None) -> Tensor:
-        """Score a query's candidates: the `shared_query` plan.
+        """Score a query's candidates under the `shared_query` plan.
 
         Args:
-            batch: The query and its candidates.
-            runner: Runs the backbone's layers; None for torch.
+            batch: Collated query and candidates.
+            runner: Layer runner; None for torch.
 
         Returns:
             FloatTensor [num_candidates], group by group.
         """
         config, query, runner = self.config, batch.query, runner or self.blocks
-        # What is added to word embeddings, by segment.
+        # Segment vectors added to word embeddings.
         added = (None,) * NUM_SEGMENTS if self.segment_embeddings is None else self.segment_embeddings.weight
         memory = runner.encode_query(
             query.ids,
@@ -132,11 +132,11 @@ class GLiClass(ScoringHead):
         return torch.cat(logits)
 
     def candidate_states(self, tokens: TokenRows, layer: int) -> Tensor:
-        """States of candidates at the input of a layer, as `LayerStates` holds them.
+        """Compute query-independent candidate states at a layer's input.
 
         Args:
-            tokens: One candidate a row.
-            layer: The layer whose input is wanted, at most `query_attention_start`.
+            tokens: One candidate per row.
+            layer: Layer number, at most `query_attention_start`.
 
         Returns:
             FloatTensor [num_rows, seq_len, hidden], in the backbone's precision.
@@ -151,7 +151,7 @@ class GLiClass(ScoringHead):
     def _score_group(
         self, text: Tensor, query: Tensor, query_mask: Tensor, candidates: Tensor, token_mask: Tensor
     ) -> Tensor:
-        """Score each candidate as a set of one, so that no head lets companions in."""
+        """Score each candidate as a set of one, so that no head depends on companions."""
         rows = candidates.shape[0]
         pooled = block_candidates(self.config, candidates, token_mask)
         logits = self.score(
@@ -165,7 +165,7 @@ class GLiClass(ScoringHead):
         return logits
 
     def _fused(self, layers: Sequence[Tensor], mask: Tensor) -> Tensor:
-        """The states that a head which needs all layers reads."""
+        """States read by a head that needs all layers."""
         if self.layer_wise_attention is None or self.config.encoder_layer_id != -1:
             return layers[self.config.encoder_layer_id].to(self.logit_scale.dtype)
         fused: Tensor = self.layer_wise_attention([layer.to(self.logit_scale.dtype) for layer in layers], mask)
@@ -182,17 +182,17 @@ def _check_positions_start(model_type: str, backbone: nn.Module) -> None:
 def _shift_to_text(states: Tensor, token_mask: Tensor, text_start: Tensor) -> tuple[Tensor, Tensor]:
     """Move the text to the front and fill up with zeros.
 
-    Kept for checkpoint compatibility: the zero tail takes part in pooling, as upstream's does
+    Kept for checkpoint compatibility: the zero tail takes part in pooling, as in upstream
     (docs/decisions/0002-upstream-quirks.md).
 
     Args:
         states: FloatTensor [num_windows, seq_len, hidden].
-        token_mask: BoolTensor [num_windows, seq_len]. True marks a real token.
+        token_mask: BoolTensor [num_windows, seq_len]. True on tokens.
         text_start: LongTensor [num_windows]. Position of the first separator.
 
     Returns:
-        FloatTensor [num_windows, seq_len, hidden] that starts at the separator, and BoolTensor [num_windows, seq_len],
-        True on the text's real tokens.
+        States from the separator on, FloatTensor [num_windows, seq_len, hidden], and BoolTensor [num_windows, seq_len],
+        True on the text's tokens.
     """
     positions = torch.arange(states.shape[1], device=states.device)
     text_mask = positions < (token_mask.sum(dim=1) - text_start)[:, None]

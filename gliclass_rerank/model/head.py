@@ -1,7 +1,6 @@
-"""Scoring head: what all architectures share after their encoders.
+"""Scoring head shared by all architectures: pooler, projectors, scorer, logit scale and calibrator.
 
-Pooler, projectors, scorer, logit scale and calibrator. It runs in float32 whatever the backbone's dtype: it costs
-nothing, and logits rounded to half precision would tie.
+It runs in float32 for any backbone precision: it costs nothing, and logits in half precision would tie.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from gliclass_rerank.model.scorers import build_scorer
 
 
 class Projector(nn.Sequential):
-    """Linear, activation, linear: encoder width to bottleneck and back, with upstream's parameter names.
+    """Linear, activation, linear, with upstream's parameter names.
 
     Args:
         in_size: Width of the input.
-        hidden_size: Width between the layers.
+        hidden_size: Width of the bottleneck.
         out_size: Width of the output.
         act: Name of the activation.
     """
@@ -53,10 +52,10 @@ class ScoringHead(nn.Module, ABC):
     @property
     @abstractmethod
     def encoders(self) -> tuple[nn.Module, ...]:
-        """The backbones: the parts that may run in half precision."""
+        """Backbones, the parts that may run in half precision."""
 
     def project(self, projector: nn.Module, pooled: Tensor) -> Tensor:
-        """Project what was pooled, FloatTensor [..., hidden] to the same shape."""
+        """Project pooled vectors, FloatTensor [..., hidden]."""
         vectors: Tensor = projector(pooled)
         return functional.normalize(vectors, dim=-1, eps=1e-8) if self.config.normalize_features else vectors
 
@@ -69,14 +68,14 @@ class ScoringHead(nn.Module, ABC):
         *,
         always_scaled: bool = False,
     ) -> Tensor:
-        """Scorer, scale and calibrator.
+        """Apply scorer, scale and calibrator.
 
         Args:
             text: FloatTensor [num_windows, hidden], or [num_windows, seq_len, hidden] for `cross-attn`.
             candidates: FloatTensor [num_windows, max_passages, hidden].
-            marker_mask: BoolTensor [num_windows, max_passages]. True on real slots.
-            text_mask: BoolTensor [num_windows, seq_len]. True on the text's real tokens.
-            always_scaled: Whether `logit_scale` applies without normalised features too (bi-encoders).
+            marker_mask: BoolTensor [num_windows, max_passages]. True on filled slots.
+            text_mask: BoolTensor [num_windows, seq_len]. True on the text's tokens.
+            always_scaled: Apply `logit_scale` even without normalised features (bi-encoders).
 
         Returns:
             FloatTensor [num_windows, max_passages].

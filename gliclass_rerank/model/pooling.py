@@ -1,8 +1,7 @@
-"""Pooling: the text's states become one vector, and so do each candidate's.
+"""Pooling of states to one vector for the text and one per candidate.
 
-Mask-aware, so that padding never changes a score. Upstream pools without a mask; at batch size 1 there is no padding,
-so the results agree there (docs/decisions/0002-upstream-quirks.md). Candidates are gathered by position, which the
-planner knows: no one-hot product, no loop over candidates and no device synchronisation.
+Masked, so that padding never changes a score; upstream pools without a mask, and agrees at batch size 1
+(docs/decisions/0002-upstream-quirks.md). Candidates are gathered by position, without device synchronisation.
 """
 
 from __future__ import annotations
@@ -67,18 +66,18 @@ POOLERS: Mapping[str, Pooler] = {
 }
 """`pooler(states, mask)` by the config's `pooling_strategy`.
 
-`states` is FloatTensor [num_windows, seq_len, hidden], `mask` BoolTensor [num_windows, seq_len] with at least one True
-a row, right-padded. The result is FloatTensor [num_windows, hidden]; `pass` returns the states as they are.
+`states` is FloatTensor [num_windows, seq_len, hidden]; `mask`, BoolTensor [num_windows, seq_len], has at least one True
+per row and is right-padded. Results are FloatTensor [num_windows, hidden]; `pass` returns the states.
 """
 
 
 def marker_states(states: Tensor, markers: Tensor, *, embed_marker: bool) -> Tensor:
-    """The state at each marker, or at the token after it.
+    """Gather the state at each marker, or at the token after it.
 
     Args:
         states: FloatTensor [num_windows, seq_len, hidden].
-        markers: LongTensor [num_windows, max_passages]. Marker positions; empty slots hold any valid position.
-        embed_marker: Whether the marker itself is read, else the token after it.
+        markers: LongTensor [num_windows, max_passages]. Marker positions; any valid position in empty slots.
+        embed_marker: Read the marker, else the token after it.
 
     Returns:
         FloatTensor [num_windows, max_passages, hidden].
@@ -96,21 +95,21 @@ def span_means(
     text_start: Tensor | None,
     embed_marker: bool,
 ) -> Tensor:
-    """The mean over each candidate's tokens: from its marker to just before the next one.
+    """Average each candidate's tokens, from its marker to just before the next one.
 
-    Kept for checkpoint compatibility: without `text_start` the last candidate's span runs to the end of the
-    sequence and swallows the text, as upstream's does (docs/decisions/0002-upstream-quirks.md).
+    Kept for checkpoint compatibility: without `text_start` the last candidate's span runs to the end of the sequence,
+    text included, as in upstream (docs/decisions/0002-upstream-quirks.md).
 
     Args:
         states: FloatTensor [num_windows, seq_len, hidden].
-        token_mask: BoolTensor [num_windows, seq_len]. True marks a real token.
+        token_mask: BoolTensor [num_windows, seq_len]. True on tokens.
         markers: LongTensor [num_windows, max_passages]. Marker positions, ascending.
-        marker_mask: BoolTensor [num_windows, max_passages]. True on real slots.
-        text_start: LongTensor [num_windows]. Where the last span ends, or None.
-        embed_marker: Whether the marker's own state counts.
+        marker_mask: BoolTensor [num_windows, max_passages]. True on filled slots.
+        text_start: LongTensor [num_windows]. End of the last span, or None.
+        embed_marker: Include the marker's own state.
 
     Returns:
-        FloatTensor [num_windows, max_passages, hidden]; a span without tokens is zero.
+        FloatTensor [num_windows, max_passages, hidden]; zero for an empty span.
     """
     num_windows, seq_len, hidden = states.shape
     slots = markers.shape[1]
@@ -121,7 +120,7 @@ def span_means(
         counted = counted & (torch.arange(seq_len, device=states.device) < text_start[:, None])
     if not embed_marker:
         counted = counted & (is_marker == 0)
-    # Slot 0 collects what belongs to no candidate: tokens before the first marker, text, padding.
+    # Slot 0 collects all other tokens: those before the first marker, text, padding.
     slot = is_marker.cumsum(dim=1) * counted
     sums = states.new_zeros(num_windows, slots + 1, hidden)
     sums.scatter_add_(1, slot[..., None].expand(-1, -1, hidden), states)
@@ -138,14 +137,14 @@ def window_candidates(
     marker_mask: Tensor,
     text_start: Tensor,
 ) -> Tensor:
-    """Candidate vectors of `joint` windows, as the config asks.
+    """Candidate vectors of `joint` windows.
 
     Args:
-        config: Says which pooling.
+        config: Config with the pooling settings.
         states: FloatTensor [num_windows, seq_len, hidden].
-        token_mask: BoolTensor [num_windows, seq_len]. True marks a real token.
+        token_mask: BoolTensor [num_windows, seq_len]. True on tokens.
         markers: LongTensor [num_windows, max_passages]. Marker positions, ascending.
-        marker_mask: BoolTensor [num_windows, max_passages]. True on real slots.
+        marker_mask: BoolTensor [num_windows, max_passages]. True on filled slots.
         text_start: LongTensor [num_windows]. Position of the first separator.
 
     Returns:
@@ -164,19 +163,19 @@ def window_candidates(
 
 
 def block_tokens_read(config: ModelConfig) -> int | None:
-    """How many of a block's first tokens `block_candidates` reads; None for all."""
+    """Number of leading tokens that `block_candidates` reads; None for all."""
     if config.class_token_pooling != "first" or config.reads_all_layers or config.token_interaction:
         return None
     return 1 if config.embed_class_token else 2
 
 
 def block_candidates(config: ModelConfig, states: Tensor, token_mask: Tensor) -> Tensor:
-    """Candidate vectors of `shared_query` blocks: each row is one candidate, its marker at position 0.
+    """Candidate vectors of `shared_query` blocks: one candidate per row, marker at position 0.
 
     Args:
-        config: Says which pooling.
+        config: Config with the pooling settings.
         states: FloatTensor [num_rows, seq_len, hidden]; the first `block_tokens_read` tokens suffice.
-        token_mask: BoolTensor [num_rows, seq_len]. True marks a real token.
+        token_mask: BoolTensor [num_rows, seq_len]. True on tokens.
 
     Returns:
         FloatTensor [num_rows, hidden].

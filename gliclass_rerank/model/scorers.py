@@ -1,9 +1,9 @@
-"""Scoring heads: text vector and candidate vectors to logits, with upstream's parameter names.
+"""Scorers: text and candidate vectors to logits, with upstream's parameter names.
 
-Every head takes `text` (FloatTensor [num_windows, hidden]; the whole text's states [num_windows, seq_len, hidden] for
-`cross-attn`), `candidates` (FloatTensor [num_windows, max_passages, hidden]), `marker_mask` (BoolTensor
-[num_windows, max_passages], True on real slots) and `text_mask` (BoolTensor [num_windows, seq_len]), and returns
-FloatTensor [num_windows, max_passages]; empty slots hold arbitrary finite numbers.
+Every scorer takes `text` (FloatTensor [num_windows, hidden]; states [num_windows, seq_len, hidden] for `cross-attn`),
+`candidates` (FloatTensor [num_windows, max_passages, hidden]), `marker_mask` (BoolTensor [num_windows, max_passages],
+True on filled slots) and `text_mask` (BoolTensor [num_windows, seq_len]), and returns FloatTensor
+[num_windows, max_passages]; empty slots hold arbitrary finite numbers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _HOPFIELD_BETA = 4.0
 
 
 class DotScorer(nn.Module):
-    """`simple`: the plain dot product."""
+    """`simple`: dot product."""
 
     def forward(self, text: Tensor, candidates: Tensor, marker_mask: Tensor, text_mask: Tensor) -> Tensor:  # noqa: ARG002 - one signature for all scorers
         """Score candidates; shapes in the module docstring."""
@@ -26,7 +26,7 @@ class DotScorer(nn.Module):
 
 
 class WeightedDotScorer(nn.Module):
-    """`weighted-dot`: an MLP over two projections of each side, one pair multiplied."""
+    """`weighted-dot`: MLP over two projections of each side and the product of one pair."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class WeightedDotScorer(nn.Module):
 
 
 class MlpScorer(nn.Module):
-    """`mlp`: an MLP over both vectors side by side."""
+    """`mlp`: MLP over both vectors, concatenated."""
 
     def __init__(self, hidden_size: int, width: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class MlpScorer(nn.Module):
 class HopfieldScorer(nn.Module):
     """`hopfield`: candidates compete for the text through a softmax over the window, then an MLP.
 
-    Upstream's softmax includes padded slots; here they are masked, which is upstream's result at batch size 1.
+    Padded slots are masked, unlike in upstream's softmax; results agree at batch size 1.
     """
 
     def __init__(self, hidden_size: int, width: int) -> None:
@@ -114,11 +114,11 @@ class CrossAttentionScorer(nn.Module):
 
 
 class TokenInteraction(nn.Module):
-    """Late interaction: a term added to a passage's logit, on top of what the vectors say.
+    """Late interaction term, added to a passage's logit.
 
-    A vector averages away the one token that decides; here each query token looks for its best match among the
-    passage's tokens (ColBERT, arXiv 2004.12832), weighted by a learned salience. The marker's state, which has seen the
-    query, adds what a cross-encoder would read from its first token.
+    Each query token finds its best match among the passage's tokens (ColBERT, arXiv 2004.12832), weighted by a learned
+    salience; pooled vectors average a single decisive token away. The marker's state, which has seen the query, adds a
+    cross-encoder's score.
     """
 
     def __init__(self, hidden_size: int) -> None:
@@ -132,11 +132,11 @@ class TokenInteraction(nn.Module):
 
         Args:
             query: FloatTensor [query_len, hidden]. The query's states, no padding.
-            candidates: FloatTensor [num_rows, seq_len, hidden]. One candidate a row, its marker at position 0.
-            token_mask: BoolTensor [num_rows, seq_len]. True marks a real token.
+            candidates: FloatTensor [num_rows, seq_len, hidden]. One candidate per row, marker at position 0.
+            token_mask: BoolTensor [num_rows, seq_len]. True on tokens.
 
         Returns:
-            FloatTensor [num_rows]: the salience-weighted mean of the query tokens' best cosines (in [-1, 1]) times
+            FloatTensor [num_rows]: salience-weighted mean of the query tokens' best cosines (in [-1, 1]) times
             `match_scale`, plus the marker's score.
         """
         cosines = functional.normalize(candidates, dim=-1) @ functional.normalize(query, dim=-1).T
@@ -153,7 +153,7 @@ def _mlp(in_size: int, width: int, act: type[nn.Module]) -> nn.Sequential:
 
 
 def build_scorer(config: ModelConfig) -> nn.Module:
-    """Build the head that `config.scorer_type` names."""
+    """Build the scorer named by `config.scorer_type`."""
     if config.scorer_type == "simple":
         return DotScorer()
     if config.scorer_type == "weighted-dot":

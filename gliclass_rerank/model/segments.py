@@ -1,8 +1,7 @@
-"""Segment ids: 0 = candidates, 1 = text, 2 = examples. The one place that keeps upstream's quirk.
+"""Segment ids: 0 = candidates, 1 = text, 2 = examples.
 
-Kept for checkpoint compatibility (docs/decisions/0002-upstream-quirks.md): upstream meant to give examples the id 2,
-but an argmin in place of an argmax puts their start at position 0, so every token of a sequence with an example marker
-gets the id 2. Checkpoints were trained that way.
+Kept for checkpoint compatibility (docs/decisions/0002-upstream-quirks.md): upstream takes an argmin for an argmax, so
+every token of a sequence with an example marker has id 2.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Under `shared_query` a block has one segment: candidates', and a query's is the examples' if it holds any.
+# Under `shared_query` a block has one segment; a query with examples has theirs.
 CANDIDATES, TEXT, EXAMPLES = 0, 1, 2
 NUM_SEGMENTS = 3
 

@@ -1,6 +1,6 @@
-"""What the settings of a backbone must be to each other, beyond the range of each one.
+"""Consistency of a backbone's settings with each other.
 
-transformers builds backbones of most contradictions and fails, or indexes beyond a table, when they run.
+transformers builds most contradictory backbones, which then fail or index beyond a table at run time.
 """
 
 from __future__ import annotations
@@ -11,19 +11,12 @@ from typing import Any, Final
 from gliclass_rerank.errors import ConfigError
 
 T5_FAMILY: Final = frozenset({"mt5", "t5", "umt5"})
-# These count positions from the padding id on, so that many rows of the table are out of reach.
+# These count positions from the padding id on, so that many rows of the table are unreachable.
 ROBERTA_FAMILY: Final = frozenset({"camembert", "roberta", "xlm-roberta"})
 
 
 def check_sizes(config: Any) -> None:  # Any: transformers' config classes, and our `BertConfig`
-    """Check the settings of a backbone against each other.
-
-    Args:
-        config: Its config, defaults filled in.
-
-    Raises:
-        ConfigError: Two of them do not go together.
-    """
+    """Check a backbone's config, defaults filled in, for consistency; a contradiction is a `ConfigError`."""
     for problem in _problems(config):
         raise ConfigError(f"a backbone's {problem} (`encoder_config`)")
 
@@ -61,7 +54,7 @@ def _of_deberta(config: Any) -> Iterator[str]:
         yield f"heads must make up its width {width} together, got an `attention_head_size` of {each}"
     buckets, longest = getattr(config, "position_buckets", -1), config.max_relative_positions
     longest = config.max_position_embeddings if longest < 1 else longest
-    # Distances beyond half of the buckets are on a log scale up to the longest one.
+    # Distances beyond half of the buckets are on a log scale up to the maximum.
     if config.relative_attention and buckets > 0 and not 1 < buckets <= 2 * (longest - 2):
         yield f"`position_buckets` must be from 2 to {2 * (longest - 2)} with {longest} positions, got {buckets}"
 

@@ -1,4 +1,4 @@
-"""Chooses which layers' states the head reads: the last, a given one, or all of them fused."""
+"""Selection of the layer states that the head reads: the last, a given one, or all fused."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class LayerwiseAttention(nn.Module):
     """Squeeze-and-excitation over layers, with upstream's parameter names.
 
-    Upstream sizes the layer for the transformer layers but feeds it the embedding output too, and crashes. Weights
-    sized for N layers therefore drop the embedding output, weights sized for N + 1 use it
+    Weights sized for N layers ignore the embedding output, weights sized for N + 1 use it; upstream crashes on the
+    former
     (docs/decisions/0002-upstream-quirks.md).
     """
 
@@ -25,11 +25,11 @@ class LayerwiseAttention(nn.Module):
         self.output_projection = nn.Linear(hidden_size, hidden_size)
 
     def forward(self, layers: Sequence[Tensor], mask: Tensor) -> Tensor:
-        """Fuse layers; each row of the batch has its own weights.
+        """Fuse layers with weights per row.
 
         Args:
             layers: Embedding output and every layer's output, FloatTensor [num_windows, seq_len, hidden] each.
-            mask: BoolTensor [num_windows, seq_len]. True marks a real token.
+            mask: BoolTensor [num_windows, seq_len]. True on tokens.
 
         Returns:
             FloatTensor [num_windows, seq_len, hidden].

@@ -1,8 +1,7 @@
-"""The encoders that a checkpoint may have as its backbone, with bounds for all that their configs may say.
+"""Allowlist of backbones, with bounds of their settings.
 
-A backbone that is not listed is refused by name, and of a listed one's config only the keys below reach transformers:
-neither `auto_map` nor a kernel, a file or another repository that a config names is ever followed
-(docs/decisions/0024-what-a-checkpoint-may-do.md). How to add one: CONTRIBUTING.md.
+Other backbones are refused by name, and only the keys below reach transformers: `auto_map`, kernels, files and other
+repositories named in a config are never followed (docs/decisions/0024-what-a-checkpoint-may-do.md).
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _POSITIONS: Final = Whole(1, 1 << 20)
 _SHARE: Final = Number(0, 1)
 _TOKEN: Final = Whole(0, MOST_TOKENS, or_null=True)
 _ENCODER_ONLY: Final = {"is_decoder": Flag(only=False), "add_cross_attention": Flag(only=False)}
-# Read by nothing here, kept because transformers and upstream check them against the vocabulary.
+# Unused here, kept because transformers and upstream check them against the vocabulary.
 _TOKENS: Final = dict.fromkeys(("bos_token_id", "cls_token_id", "eos_token_id", "sep_token_id"), _TOKEN)
 
 _BERT: Final[Mapping[str, Bound]] = {
@@ -120,12 +119,12 @@ _T5: Final[Mapping[str, Bound]] = {
 
 @dataclass(frozen=True)
 class Backbone:
-    """An encoder that may be a backbone.
+    """Supported backbone.
 
     Attributes:
         config: Name of its config class in transformers.
-        model: Name of its encoder there.
-        bounds: What its config may say; other keys are left out.
+        model: Name of its encoder class in transformers.
+        bounds: Bounds of its settings; other keys are dropped.
     """
 
     config: str
@@ -150,21 +149,21 @@ BACKBONES: Final[Mapping[str, Backbone]] = MappingProxyType(
 )
 
 # Upstream runs these with bidirectional attention through the llm2vec package; stock code would run them causally and
-# give wrong scores without a word.
+# silently give wrong scores.
 _NEEDS_LLM2VEC: Final = frozenset({"gemma", "llama", "mistral", "qwen2"})
 
 
 def known_backbone(values: Mapping[str, Any]) -> Backbone:  # Any: JSON
-    """Find a config's backbone on the list and check what the config says.
+    """Find a config's backbone on the list and check its settings.
 
     Args:
-        values: The `encoder_config` or `label_model_config` of a checkpoint, with `model_type`.
+        values: A checkpoint's `encoder_config` or `label_model_config`, with `model_type`.
 
     Returns:
         The backbone.
 
     Raises:
-        ConfigError: A backbone that is not on the list, or a value out of bounds.
+        ConfigError: The backbone is not on the list, or a value is out of bounds.
     """
     model_type = values.get("model_type")
     backbone = BACKBONES.get(model_type) if isinstance(model_type, str) else None
@@ -183,6 +182,6 @@ def known_backbone(values: Mapping[str, Any]) -> Backbone:  # Any: JSON
 
 
 def known_settings(values: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON
-    """The part of a backbone's config that has a meaning here, `model_type` included; for checked values."""
+    """Supported settings of a checked backbone config, `model_type` included."""
     bounds = BACKBONES[values["model_type"]].bounds
     return {key: value for key, value in values.items() if key == "model_type" or key in bounds}

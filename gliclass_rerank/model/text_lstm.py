@@ -7,18 +7,18 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
 class TextLstm(nn.Module):
-    """Bidirectional LSTM over the text states; its output is as wide as its input."""
+    """Bidirectional LSTM over the text's states; output and input have the same width."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
         self.lstm = nn.LSTM(hidden_size, hidden_size // 2, bidirectional=True, batch_first=True)
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        """Run over the real tokens of each row.
+        """Run over the tokens of each row.
 
         Args:
             states: FloatTensor [num_windows, seq_len, hidden].
-            mask: BoolTensor [num_windows, seq_len]. True marks a real token, right-padded.
+            mask: BoolTensor [num_windows, seq_len]. True on tokens, right-padded.
 
         Returns:
             FloatTensor [num_windows, seq_len, hidden], zero on padding.

@@ -1,1 +1,1 @@
-"""The only code that knows the prompt: text comes in, token ids go out."""
+"""Prompts: text in, token ids out."""

@@ -1,9 +1,7 @@
-"""Judged examples within a budget of tokens, so that they never cost the query or leave no room for passages.
+"""Token budget of judged examples, so that they displace neither the query nor the passages.
 
-Of one example's labels (passages, when ranking) no more than a number is shown: an example that grows with every
-judgement would otherwise be cut until nothing of it can be read. Then the longest parts are cut first, all to one
-length: an example is a query and some passages, and the passages are what is long. Examples that do not fit even so are
-left out from the end of the list, where the least similar ones are.
+The number of labels (passages, when ranking) per example is capped first. Then the longest parts are cut to one length.
+Examples that still do not fit are dropped from the end of the list, the least similar first.
 """
 
 from __future__ import annotations
@@ -18,16 +16,16 @@ from gliclass_rerank.types import Example, Truncation
 def fit_examples(
     layout: PromptLayout, request: ScoringRequest, max_tokens: int
 ) -> tuple[ScoringRequest, tuple[Truncation, ...]]:
-    """Cut an request's examples.
+    """Fit a request's examples into a token budget.
 
     Args:
-        layout: Writes them, and knows their length.
-        request: What is asked; not changed.
-        max_tokens: How many tokens the examples may take, markers included; below 1 leaves none.
+        layout: Prompt layout, which determines lengths.
+        request: Request.
+        max_tokens: Budget in tokens, markers included; below 1 leaves no example.
 
     Returns:
-        The request with shorter or fewer examples, and which of its examples lost how many tokens, ascending by index:
-        labels that were left out count, and an example that was left out has lost them all.
+        Request with shorter or fewer examples, and the truncations ascending by example index; dropped labels and
+        examples count in full.
     """
     request = replace(request, example_format=layout.example_format(request))
     shown = replace(request, examples=tuple(_with_fewer_labels(example, request) for example in request.examples))
@@ -45,7 +43,7 @@ def fit_examples(
 
 
 def _with_fewer_labels(example: Example, request: ScoringRequest) -> Example:
-    """An example with its first labels; if there are too many of both kinds, half are false ones."""
+    """Keep an example's first labels; if both kinds exceed the limit, half are false ones."""
     if request.max_example_labels is None:
         return example
     most, num_false = request.max_example_labels, len(_shown_false_labels(example, request))
@@ -58,7 +56,7 @@ def _with_fewer_labels(example: Example, request: ScoringRequest) -> Example:
 
 
 def _shown_false_labels(example: Example, request: ScoringRequest) -> tuple[str, ...]:
-    # The few-shot format never shows them.
+    # The few-shot format never shows false labels.
     return example.false_labels if request.example_format == "rac" else ()
 
 
@@ -76,7 +74,7 @@ def _fit_tokens(
         parts = sum(example.num_tokens for example in shown)
         whole = _num_tokens(layout, replace(request, examples=request.examples[:count])) - bare
         room = max_tokens - (whole - parts)
-        # A cut may split a word differently, so the result is measured; what it is too long by is cut once more.
+        # A cut may split a word differently, so the result is measured and any excess cut once more.
         while room >= sum(len(example.parts) for example in shown):
             limit = _level([length for example in shown for length in example.lengths], room)
             fitted = replace(request, examples=tuple(example.cut(layout, limit) for example in shown))
@@ -95,7 +93,7 @@ def _fit_tokens(
 
 @dataclass(frozen=True)
 class _Measured:
-    """An example with the parts that are shown, its text first, and their tokens."""
+    """Example with its visible parts, text first, and their token counts."""
 
     example: Example
     parts: tuple[str, ...]
@@ -128,7 +126,7 @@ class _Measured:
 
 
 def _level(lengths: Sequence[int], room: int) -> int:
-    """The greatest length to which all can be cut so that together they have at most `room`."""
+    """Largest length to which all can be cut so that they sum to at most `room`."""
     left = room
     for position, length in enumerate(sorted(lengths)):
         remaining = len(lengths) - position

@@ -1,8 +1,8 @@
-"""Judged examples as prompt pieces: the one place that writes them.
+"""Judged examples as prompt pieces.
 
-Two formats exist. `rac` (the v2.0-rac checkpoints) shows true and false labels and follows the text; `few_shot`
-(checkpoints with an example token) shows true labels only and closes the prompt. Every space is upstream's, double ones
-included. Order is the caller's; examples without true labels are kept (upstream drops them).
+`rac` (v2.0-rac checkpoints) follows the text and shows true and false labels; `few_shot` (checkpoints with an example
+token) closes the prompt and shows true labels only. Spaces are upstream's, double ones included. Order is the caller's;
+examples without true labels are kept, unlike in upstream.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SPACE = Text(" ", is_ours=True)
 
 
 def rac_pieces(examples: Sequence[Example]) -> list[Piece]:
-    """`text <<EXAMPLE>> example <<TRUE_LABEL>> a <<FALSE_LABEL>> b <</EXAMPLE>>`, from the space after the text on."""
+    """` <<EXAMPLE>> example <<TRUE_LABEL>> a <<FALSE_LABEL>> b <</EXAMPLE>>`, from the space after the text on."""
     pieces: list[Piece] = []
     for example in examples:
         pieces += [_SPACE, Marker(EXAMPLE), _SPACE, Text(example.text), _SPACE]

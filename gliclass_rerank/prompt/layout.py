@@ -1,4 +1,4 @@
-"""Where everything goes in a prompt, for every architecture and plan. No spaces are added that upstream does not add.
+"""Prompt layout for every architecture and plan.
 
 ```
 joint, prompt_first        [CLS] <<LABEL>>a <<LABEL>>b <<SEP>> prompt text rac few_shot [SEP]
@@ -9,8 +9,8 @@ shared_query               [CLS] prompt text rac few_shot [SEP]   and, each on i
 bi-encoder                 [CLS] prompt_text [SEP]                and, each on its own,   [CLS] a [SEP]
 ```
 
-Spaces in the table are for the reader except `_`, which is one space. A shared-query block has the marker in the place
-of its opening special token, so each block is a complete sequence in the backbone's eyes.
+Spaces are for the reader except `_`, which is one space; only upstream's spaces are added. A shared-query block has its
+marker in place of the opening special token, so each block is a complete sequence for the backbone.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from gliclass_rerank.types import Example, TokenIds
 
 @dataclass(frozen=True)
 class ScoringRequest:
-    """One query with its candidates, as text.
+    """Query with its candidates, as text.
 
     Attributes:
-        text: The query, or the text to classify.
+        text: Query, or text to classify.
         candidates: Passages or labels, in the caller's order.
-        prompt: Task description; glued to what follows it, as upstream does.
-        examples: Judged examples, in the order shown.
-        example_format: How they are written; None for what the checkpoint was trained with.
-        max_example_labels: Of one example so many labels (passages, when ranking) are shown at most; None for all.
+        prompt: Task description, concatenated without a space as in upstream.
+        examples: Judged examples, in prompt order.
+        example_format: Format of examples; None for the checkpoint's.
+        max_example_labels: Maximum labels (passages, when ranking) per example; None for all.
     """
 
     text: str
@@ -50,8 +50,8 @@ class Encoded:
     """Token ids of one side of the prompt.
 
     Attributes:
-        ids: The tokens.
-        truncatable: First and past-the-last token of the text that may be cut; (0, 0) if none.
+        ids: Token ids.
+        truncatable: First and past-the-last position of truncatable text; (0, 0) if none.
     """
 
     ids: TokenIds
@@ -59,22 +59,22 @@ class Encoded:
 
     @property
     def num_truncatable(self) -> int:
-        """How many tokens may be cut."""
+        """Number of truncatable tokens."""
         return self.truncatable[1] - self.truncatable[0]
 
     def without(self, count: int) -> Encoded:
-        """A copy that lost `count` tokens at the end of its truncatable text."""
+        """Copy without the last `count` truncatable tokens."""
         start, end = self.truncatable
         return Encoded(self.ids[: end - count] + self.ids[end:], (start, end - count))
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A prompt without its candidates.
+    """Prompt without its candidates.
 
     Attributes:
-        head: What precedes the candidates' markers.
-        tail: What follows the separator.
+        head: Part before the candidates' markers.
+        tail: Part after the separator.
     """
 
     head: Encoded
@@ -82,27 +82,27 @@ class Frame:
 
     @property
     def num_truncatable(self) -> int:
-        """How many tokens of text may be cut."""
+        """Number of truncatable tokens."""
         return self.head.num_truncatable + self.tail.num_truncatable
 
     def without(self, count: int) -> Frame:
-        """A copy whose text lost `count` tokens at its end."""
+        """Copy without the last `count` truncatable tokens."""
         if self.head.num_truncatable:
             return Frame(self.head.without(count), self.tail)
         return Frame(self.head, self.tail.without(count))
 
 
 class PromptLayout:
-    """Writes prompts as token ids for one tokenizer.
+    """Prompt writer for one tokenizer.
 
     Args:
-        tokenizer: The tokenizer.
+        tokenizer: Tokenizer of the text.
         prompt_first: Candidates come before (True) or after the text.
 
     Attributes:
-        tokenizer: The tokenizer.
+        tokenizer: Tokenizer of the text.
         label_id: Id of the candidate marker; None for a bi-encoder's tokenizer, which has no markers.
-        sep_id: Id of the separator; None likewise.
+        sep_id: Id of the separator; None for a bi-encoder's tokenizer.
     """
 
     def __init__(self, tokenizer: TextTokenizer, *, prompt_first: bool) -> None:
@@ -113,7 +113,7 @@ class PromptLayout:
         self._default_format: ExampleFormat = "rac" if tokenizer.marker_id(EXAMPLE) is None else "few_shot"
 
     def example_format(self, request: ScoringRequest) -> ExampleFormat:
-        """How a request's examples are written; checkpoints with an example token were trained with `few_shot`."""
+        """Format of a request's examples; `few_shot` for checkpoints with an example token."""
         return request.example_format or self._default_format
 
     def joint(self, request: ScoringRequest) -> Frame:
@@ -140,7 +140,7 @@ class PromptLayout:
         return Frame(self._encode([*text, *prompt], at_start=True), self._encode(closing, at_end=True))
 
     def query_block(self, request: ScoringRequest) -> Encoded:
-        """A `shared_query` query without its special tokens."""
+        """Query of `shared_query` without its special tokens."""
         text: list[Piece] = [Text(request.text, is_truncatable=True)]
         closing: list[Piece] = []
         if request.examples:
@@ -149,25 +149,25 @@ class PromptLayout:
         return self._encode([Text(request.prompt), *text, *closing], at_start=True, at_end=True)
 
     def bare_text(self, request: ScoringRequest) -> Encoded:
-        """A bi-encoder's text without its special tokens."""
+        """Text of a bi-encoder without its special tokens."""
         prompt: list[Piece] = [Text(f"{request.prompt} ")] if request.prompt else []
         return self._encode([*prompt, Text(request.text, is_truncatable=True)], at_start=True, at_end=True)
 
     def beginning(self, text: str, num_tokens: int) -> str:
-        """The characters of a text's first tokens; all of it if it has no more."""
+        """Characters of a text's first tokens; the whole text if it has no more."""
         _, spans = self.tokenizer.encode_with_spans(text)
         return text[: spans[num_tokens - 1][1]] if 0 < num_tokens < len(spans) else text if num_tokens else ""
 
     def _example_pieces(self, request: ScoringRequest) -> tuple[list[Piece], list[Piece]]:
-        """Examples that follow the text, and those that close the prompt."""
+        """Examples after the text, and examples at the end of the prompt."""
         if self.example_format(request) == "rac":
             return rac_pieces(request.examples), []
         return [], few_shot_pieces(request.examples)
 
     def _encode(self, pieces: Sequence[Piece], *, at_start: bool = False, at_end: bool = False) -> Encoded:
-        """Tokens of pieces: marker ids, and runs of text between them, each encoded as a whole."""
+        """Encode pieces: marker ids, and runs of text between them, each encoded as a whole."""
         runs: list[int | str] = [""]
-        cut: tuple[int, int, int] | None = None  # the run that may be cut, and its characters
+        cut: tuple[int, int, int] | None = None  # truncatable run and its characters
         for piece in pieces:
             index = self.tokenizer.marker_id(piece.name) if isinstance(piece, Marker) else None
             if index is not None:

@@ -1,4 +1,4 @@
-"""What a prompt is made of: marker strings and stretches of text."""
+"""Prompt pieces: markers and stretches of text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MARKERS: Final = (LABEL, SEP, EXAMPLE, END_EXAMPLE, TRUE_LABEL, FALSE_LABEL)
 
 @dataclass(frozen=True)
 class Marker:
-    """A marker. One token where the tokenizer has it, else its characters.
+    """Marker, one token if the tokenizer has it, else its characters.
 
     Attributes:
         name: One of `MARKERS`.
@@ -28,12 +28,12 @@ class Marker:
 
 @dataclass(frozen=True)
 class Text:
-    """A stretch of text.
+    """Stretch of text.
 
     Attributes:
-        text: The characters.
-        is_truncatable: Whether its end may be cut to make room.
-        is_ours: Whether the library wrote it; a caller's text may not spell out markers.
+        text: Characters.
+        is_truncatable: The end may be cut to make room.
+        is_ours: Written by the library; a caller's text cannot spell out markers.
     """
 
     text: str

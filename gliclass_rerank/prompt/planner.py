@@ -1,8 +1,8 @@
-"""Token plans: texts become token sequences that fit, planned in tokens before anything is concatenated.
+"""Token plans: texts to token sequences that fit, planned in tokens before anything is concatenated.
 
-When ranking, the query and the markers always survive and passages are cut; when classifying, labels and prompt
-survive and the text is cut. Examples have a share of the room and are cut to it. What was cut is reported. Upstream
-concatenates first and truncates on the right, which loses the query or whole candidates without a word.
+When ranking, query and markers survive and passages are cut; when classifying, labels and prompt survive and the text
+is cut. Examples are cut to their budget. Every cut is reported; upstream's right truncation silently loses queries or
+candidates.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ RequestT = TypeVar("RequestT", Window, Blocks)
 
 @dataclass(frozen=True)
 class TokenPlan(Generic[RequestT]):
-    """Sequences for one request.
+    """Token sequences of one request.
 
     Attributes:
-        requests: What the model reads: windows, or at most one `Blocks`.
-        members: For each of them the positions in `ScoringRequest.candidates` of its candidates, in marker order.
-        truncated: Candidates that were cut, ascending by index.
-        text_truncation: The cut of the text (index 0), or None.
-        truncated_examples: Examples that were cut or left out, ascending by index.
+        requests: Model inputs: windows, or at most one `Blocks`.
+        members: Positions in `ScoringRequest.candidates` of each input's candidates, in marker order.
+        truncated: Truncated candidates, ascending by index.
+        text_truncation: Truncation of the text (index 0), or None.
+        truncated_examples: Truncated or dropped examples, ascending by index.
     """
 
     requests: tuple[RequestT, ...] = ()
@@ -43,47 +43,47 @@ class TokenPlan(Generic[RequestT]):
 
 
 class Planner(Protocol[RequestT]):
-    """Plans one request; safe to share between threads."""
+    """Planner of requests; thread-safe."""
 
     @property
     def layout(self) -> PromptLayout:
-        """Writes the prompt."""
+        """Prompt layout."""
         ...
 
     @property
     def sees_companions(self) -> bool:
-        """Whether candidates of one sequence attend to each other."""
+        """True if candidates of one sequence attend to each other."""
         ...
 
     def plan(self, request: ScoringRequest, *, truncate_side: TruncateSide) -> TokenPlan[RequestT]:
-        """Turn texts into sequences that fit.
+        """Plan the token sequences of a request.
 
         Args:
-            request: At least one candidate.
-            truncate_side: Which side is cut when there is no room.
+            request: Request with at least one candidate.
+            truncate_side: Side that is cut for lack of room.
 
         Returns:
             The plan.
 
         Raises:
-            WindowOverflowError: What must survive leaves no room for the rest.
+            WindowOverflowError: The untruncatable part leaves no room.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowPlanner:
-    """Windows with several candidates each: the `joint` plan and the fused bi-encoder.
+    """Planner of windows with several candidates: the `joint` plan and the fused bi-encoder.
 
     Attributes:
-        layout: Writes the prompt.
-        max_window_tokens: No window is longer than this.
-        window_tokens: The length to pack passages to, from the tokens each window repeats. Labels are packed to
-            `max_window_tokens` instead, because public checkpoints were trained with all of them in view.
-        label_tokenizer: The label encoder's tokenizer (fused bi-encoder only).
-        max_label_tokens: Longest sequence for the label encoder.
-        max_example_tokens: Tokens of all examples at most; they never get more than what the query and a quarter of
-            the window for passages leave, or when classifying half of what labels leave, if the text needs the rest.
+        layout: Prompt layout.
+        max_window_tokens: Maximum window length.
+        window_tokens: Target length when ranking, from the tokens each window repeats. Labels are packed to
+            `max_window_tokens`, because public checkpoints were trained with all of them in view.
+        label_tokenizer: Tokenizer of the label encoder (fused bi-encoder only).
+        max_label_tokens: Longest sequence of the label encoder.
+        max_example_tokens: Maximum tokens of all examples, further limited to the room beside the query and a quarter
+            of the window for passages, or, when classifying a long text, half of the room beside the labels.
     """
 
     layout: PromptLayout
@@ -95,7 +95,7 @@ class WindowPlanner:
     sees_companions: ClassVar[bool] = True
 
     def plan(self, request: ScoringRequest, *, truncate_side: TruncateSide) -> TokenPlan[Window]:
-        """See `Planner.plan`."""
+        """Plan the windows of a request."""
         label_ids: list[TokenIds] = []
         truncated: tuple[Truncation, ...] = ()
         request, cut_examples = fit_examples(self.layout, request, self._example_room(request, truncate_side))
@@ -160,7 +160,7 @@ class WindowPlanner:
         return groups, kept, truncated
 
     def _fit_text(self, frame: Frame, labels: Sequence[TokenIds]) -> tuple[Frame, list[range], Truncation | None]:
-        """All labels in one window if the text keeps half of the room, else as few windows as that takes."""
+        """Put all labels in one window if the text keeps half of the room, else use as few windows as that takes."""
         room = self.max_window_tokens - self._overhead(frame) + frame.num_truncatable
         lengths = [1 + len(ids) for ids in labels]
         groups = pack(lengths, max(room - frame.num_truncatable, room // 2, 1))
@@ -190,14 +190,14 @@ class WindowPlanner:
 
 @dataclass(frozen=True, kw_only=True)
 class SharedQueryPlanner:
-    """The query in one block, each candidate in another: the `shared_query` plan.
+    """Planner of the `shared_query` plan: one block for the query, one per candidate.
 
     Attributes:
-        layout: Writes the prompt.
-        max_window_tokens: No block is longer than this.
-        max_passage_tokens: Nor is the block of a passage; None sets no other limit. Labels are not passages.
-        max_example_tokens: Tokens of all examples at most; they never get more than what the query leaves, or when
-            classifying half of the block, if the text needs the rest.
+        layout: Prompt layout.
+        max_window_tokens: Maximum block length.
+        max_passage_tokens: Maximum length of a passage's block; None for no other limit. Labels are exempt.
+        max_example_tokens: Maximum tokens of all examples, further limited to the room beside the query, or, when
+            classifying a long text, half of the block.
     """
 
     layout: PromptLayout
@@ -207,7 +207,7 @@ class SharedQueryPlanner:
     sees_companions: ClassVar[bool] = False
 
     def plan(self, request: ScoringRequest, *, truncate_side: TruncateSide) -> TokenPlan[Blocks]:
-        """See `Planner.plan`."""
+        """Plan the blocks of a request."""
         cut_examples: tuple[Truncation, ...] = ()
         if request.examples:
             room = self._example_room(request, truncate_side)
@@ -225,15 +225,7 @@ class SharedQueryPlanner:
     def candidate_blocks(
         self, texts: Sequence[str], *, truncate_side: TruncateSide
     ) -> tuple[tuple[TokenIds, ...], tuple[Truncation, ...]]:
-        """The blocks of candidates, which do not depend on the query.
-
-        Args:
-            texts: Passages or labels.
-            truncate_side: As for `plan`.
-
-        Returns:
-            One block a candidate, and those that were cut.
-        """
+        """Encode candidates to query-independent blocks, and report those truncated."""
         suffix, label_id = self.layout.tokenizer.suffix_ids, self.layout.label_id
         assert label_id is not None, "checked when the checkpoint was loaded"
         longest = self.max_window_tokens
@@ -256,13 +248,13 @@ class SharedQueryPlanner:
 
 @dataclass(frozen=True, kw_only=True)
 class BiEncoderPlanner:
-    """The text and each label as sequences of their own, for two encoders.
+    """Planner of separate sequences for the text and each label.
 
     Attributes:
-        layout: Writes the text.
-        max_window_tokens: Longest sequence for the text encoder.
-        label_tokenizer: The label encoder's tokenizer.
-        max_label_tokens: Longest sequence for the label encoder.
+        layout: Prompt layout.
+        max_window_tokens: Longest sequence of the text encoder.
+        label_tokenizer: Tokenizer of the label encoder.
+        max_label_tokens: Longest sequence of the label encoder.
     """
 
     layout: PromptLayout
@@ -272,7 +264,7 @@ class BiEncoderPlanner:
     sees_companions: ClassVar[bool] = False
 
     def plan(self, request: ScoringRequest, *, truncate_side: TruncateSide) -> TokenPlan[Blocks]:
-        """See `Planner.plan`."""
+        """Plan the sequences of a request."""
         if request.examples:
             raise InputError("`examples` have no place in the architecture 'bi-encoder', which never reads them")
         bare, lost, tokenizer = self.layout.bare_text(request), None, self.layout.tokenizer
@@ -297,7 +289,7 @@ def _label_overflow(label: Truncation) -> WindowOverflowError:
 
 
 def _without(text: Encoded, excess: int, limit: int, truncate_side: TruncateSide) -> tuple[Encoded, Truncation]:
-    """A text's sequence without what is too much, cut where it may be."""
+    """Remove `excess` tokens from a text's truncatable part."""
     num_tokens = text.num_truncatable
     if truncate_side == "candidates" or excess >= num_tokens:
         raise WindowOverflowError(f"the query takes {limit + excess} tokens, more than the window's {limit}")

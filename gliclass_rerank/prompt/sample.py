@@ -1,6 +1,6 @@
-"""Queries and passages of many kinds, to find out what numbers occur inside a model; nothing is learned from them.
+"""Calibration sample: queries and passages of many kinds, to observe the range of activations.
 
-Large values come from odd tokens rather than from a topic, so code, figures, names and other scripts are among them.
+Outliers come from unusual tokens rather than topics, so code, figures, names and other scripts are included.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _NUM_PASSAGES: Final = 4
 
 
 def sample_rankings() -> list[tuple[str, list[str]]]:
-    """Queries, each with one passage that answers it and some that do not."""
+    """Queries, each with one relevant passage and some irrelevant ones."""
     return [
         (query, [_PASSAGES[(number + 5 * step) % len(_PASSAGES)] for step in range(_NUM_PASSAGES)])
         for number, query in enumerate(_QUERIES)

@@ -1,8 +1,7 @@
-"""A tokenizer whose state never changes and that text cannot trick into markers.
+"""Immutable tokenizer, safe against special tokens spelled out in texts.
 
-Encoding calls the `tokenizers` object, whose truncation and padding are switched off once. (A shared transformers
-tokenizer changes both on every call; under threads that gives wrong lengths.) Special tokens written out in a text are
-encoded as ordinary characters.
+It calls the `tokenizers` object with truncation and padding switched off once; a shared transformers tokenizer changes
+both on every call, which is unsafe under threads.
 """
 
 from __future__ import annotations
@@ -25,21 +24,22 @@ _AT_ONCE: Final = 1024
 
 
 class TextTokenizer:
-    """Encodes pieces of text as they would be encoded between special tokens.
+    """Tokenizer of text pieces as they appear between special tokens.
 
-    Some tokenizers treat the beginning of a string differently from a piece after a special token (a prefix space).
-    Upstream concatenates everything and tokenises once; to get the same ids piece by piece, each piece is encoded
-    between two sentinels: added tokens of our own whose ids are dropped. They carry a random name, so no text can hold
-    them.
+    Some tokenizers treat the start of a string differently from a piece after a special token (prefix space). Each
+    piece
+    is therefore encoded between two sentinels, added tokens whose ids are dropped; this matches upstream, which
+    tokenises
+    the whole prompt at once. Sentinels have random names, so no text can contain them.
 
     Args:
-        tokenizer: Copied, not changed.
+        tokenizer: Source tokenizer; copied.
 
     Attributes:
         prefix_ids: Special tokens that open a sequence, such as [CLS].
-        suffix_ids: Special tokens that close it, such as [SEP].
-        highest_id: No token of any text has a higher id.
-        source: The tokenizer as it was loaded, in the JSON format of the `tokenizers` library.
+        suffix_ids: Special tokens that close a sequence, such as [SEP].
+        highest_id: Highest token id of any text.
+        source: The tokenizer as loaded, in the JSON format of `tokenizers`.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -55,7 +55,7 @@ class TextTokenizer:
         self._tokenizer = Tokenizer.from_str(json.dumps(_without_spelled_specials(state)))
         self._tokenizer.encode_special_tokens = True
         self._sentinel = f"\ue000{uuid.uuid4().hex}\ue000"
-        # Like the markers, so that a normaliser treats text beside a sentinel as it treats text beside a marker.
+        # As for markers, so that a normaliser treats text beside a sentinel as text beside a marker.
         traits = {trait: bool(label.get(trait)) for trait in ("lstrip", "rstrip", "normalized")}
         self._tokenizer.add_tokens([AddedToken(self._sentinel, special=False, **traits)])
         sentinel_id = self._tokenizer.token_to_id(self._sentinel)
@@ -70,18 +70,18 @@ class TextTokenizer:
         self.highest_id = max(_highest_id(state), *self.prefix_ids, *self.suffix_ids, 0)
 
     def marker_id(self, marker: str) -> int | None:
-        """Id of an added token, or None if this tokenizer does not have it."""
+        """Id of an added token; None if the tokenizer lacks it."""
         return self._markers.get(marker)
 
     def token(self, index: int) -> str | None:
-        """The token that has this id, or None."""
+        """Token of an id, or None."""
         named = (content for content, number in self._markers.items() if number == index)
         return next(named, None) or self._tokenizer.id_to_token(index)
 
     def neutral(self, text: str) -> str:
-        """Break up markers that a prompt would have to spell out; real tokens need no such care."""
+        """Break up markers that the tokenizer would have to spell out; real tokens need no such care."""
         for marker in self._spelled_out:
-            while marker in text:  # a loop, because the brackets around one marker may make another one
+            while marker in text:  # a loop, because removing one marker may form another
                 text = text.replace(marker, marker[1:-1])
         return text
 
@@ -132,15 +132,15 @@ class TextTokenizer:
     def encode_with_spans(
         self, text: str, *, at_start: bool = False, at_end: bool = False
     ) -> tuple[TokenIds, list[tuple[int, int]]]:
-        """Encode one piece and tell which characters each token covers.
+        """Encode one piece with the character span of each token.
 
         Args:
             text: Any string.
-            at_start: Whether the piece opens the sequence instead of following a special token.
-            at_end: Whether the piece closes the sequence instead of preceding a special token.
+            at_start: The piece opens the sequence instead of following a special token.
+            at_end: The piece closes the sequence instead of preceding a special token.
 
         Returns:
-            Token ids without special tokens, and the (start, end) characters of each.
+            Token ids without special tokens, and (start, end) characters of each.
         """
         before, after = "" if at_start else self._sentinel, "" if at_end else self._sentinel
         try:
@@ -155,7 +155,7 @@ class TextTokenizer:
 
 
 def _highest_id(state: Mapping[str, Any]) -> int:  # Any: the tokenizers library's JSON
-    """The highest id that a text can bring about; special tokens are never read from a text."""
+    """Highest id that a text can produce; special tokens are never read from text."""
     vocab = state["model"]["vocab"]
     ids = range(len(vocab)) if isinstance(vocab, list) else vocab.values()
     added = (token["id"] for token in state["added_tokens"] if not token["special"])
@@ -163,14 +163,14 @@ def _highest_id(state: Mapping[str, Any]) -> int:  # Any: the tokenizers library
 
 
 def _without_spelled_specials(state: dict[str, Any]) -> dict[str, Any]:  # Any: the tokenizers library's JSON
-    """Change a tokenizer's state in place so that no text can spell a special token, and nothing is cut or padded."""
+    """Disable special tokens in text, truncation and padding, in a tokenizer's state (in place)."""
     state["truncation"] = state["padding"] = None
     for token in state["added_tokens"]:
         # Only special tokens can be read as ordinary text; some checkpoints add their markers as plain tokens.
-        # Other plain tokens are no instructions to the model but its spelling, such as runs of spaces.
+        # Other added tokens, such as runs of spaces, are harmless.
         token["special"] |= token["content"] in MARKERS
     if state["model"].get("type") == "Unigram":
-        # Its vocabulary lists special tokens with the best score of all and finds them in a text by itself.
+        # Its vocabulary lists special tokens with the best score and finds them in text by itself.
         pieces = state["model"]["vocab"]
         for token in state["added_tokens"]:
             if token["special"] and token["id"] < len(pieces):
@@ -180,7 +180,7 @@ def _without_spelled_specials(state: dict[str, Any]) -> dict[str, Any]:  # Any: 
 
 @contextmanager
 def failures_as(refused: Callable[[str], GLiClassRerankError]) -> Iterator[None]:
-    """The tokenizers library's failures as ours: plain `Exception`s, and panics, which are not even that."""
+    """Convert failures of the tokenizers library, plain `Exception`s and panics, to ours."""
     try:
         yield
     except GLiClassRerankError:
@@ -201,12 +201,12 @@ def _not_usable(reason: str) -> CheckpointError:
 
 
 def check_markers(tokenizer: TextTokenizer, expected: Mapping[str, int], *, optional: Iterable[str] = ()) -> None:
-    """Check that the tokenizer gives markers the ids that the model's config names.
+    """Check that a tokenizer's marker ids match the config's.
 
     Args:
-        tokenizer: The checkpoint's tokenizer.
+        tokenizer: Tokenizer of the checkpoint.
         expected: Id by marker.
-        optional: Markers that older checkpoints do not have.
+        optional: Markers that older checkpoints lack.
 
     Raises:
         CheckpointError: A marker is missing or has another id.

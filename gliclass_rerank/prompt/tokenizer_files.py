@@ -1,8 +1,7 @@
-"""Tokenizers from a checkpoint's folder, which may come from anywhere.
+"""Tokenizers from an untrusted checkpoint folder.
 
-`tokenizer.json` usually says all. Some classes of transformers build themselves anew from it and from other files, and
-upstream takes what they build; those that are known are loaded by transformers, from a copy of the folder that holds
-vocabularies and settings and nothing that could name code, another file or another repository
+`tokenizer.json` is usually complete. Some known transformers classes rebuild themselves from it and other files; these
+are loaded by transformers from a copy of the folder without references to code, files or repositories
 (docs/decisions/0024-what-a-checkpoint-may-do.md).
 """
 
@@ -36,7 +35,7 @@ _VOCABULARIES: Final = (
     "vocab.json",
     "vocab.txt",
 )
-# Written with or without `Fast` behind. All are transformers' own, made of the tokenizers library.
+# With or without `Fast` at the end. All are transformers' own, over the tokenizers library.
 _CLASSES: Final = frozenset(
     {
         "BertTokenizer",
@@ -52,7 +51,7 @@ _CLASSES: Final = frozenset(
         "XLMRobertaTokenizer",
     }
 )
-# What decides over tokens. Among the rest are `auto_map`, `vocab_file`, `fast_tokenizer_files` and other places.
+# Settings that affect tokens. The rest includes `auto_map`, `vocab_file`, `fast_tokenizer_files` and other paths.
 _SETTINGS: Final = frozenset(
     {
         "add_bos_token",
@@ -81,7 +80,7 @@ _SETTINGS: Final = frozenset(
 )
 _MOST_EXTRA_IDS: Final = 1000
 _MOST_TOKENS: Final = 1 << 22
-# All ids are looked at only where one may be too large: listing them takes a third of what loading takes.
+# All ids are checked only if one may be too large: listing them takes a third of the loading time.
 _LARGE: Final = re.compile(r"(?<![.\d])\d{7}")
 
 
@@ -89,13 +88,13 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
     """Load a tokenizer from a local folder.
 
     Args:
-        folder: Holds `tokenizer.json` or another format that transformers can convert.
+        folder: Folder with `tokenizer.json` or another format that transformers can convert.
 
     Returns:
         The tokenizer.
 
     Raises:
-        CheckpointError: No tokenizer there, one that is damaged, or one of another class.
+        CheckpointError: The tokenizer is missing, damaged or of an unsupported class.
     """
     settings = read_json(folder, _CONFIG)
     if settings is None:
@@ -106,16 +105,16 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a folder's `tokenizer.json`.
+    """Read a folder's `tokenizer.json`, truncation and padding included.
 
     Args:
-        folder: Where it lies.
+        folder: Checkpoint folder.
 
     Returns:
-        The tokenizer as it is, with truncation and padding.
+        The tokenizer.
 
     Raises:
-        CheckpointError: There is none, or it is damaged.
+        CheckpointError: The file is missing or damaged.
     """
     path = own_file(folder, _JSON)
     if path is None:
@@ -129,17 +128,17 @@ def read_tokenizer(folder: Path) -> Tokenizer:
 
 
 def _check_ids(tokenizer: Tokenizer) -> None:
-    """Refuse ids that no table has: the library writes a vocabulary by counting up to the highest one."""
+    """Refuse ids beyond any table: the library writes a vocabulary by counting up to the highest one."""
     highest = max(tokenizer.get_vocab().values(), default=0)
     if highest > _MOST_TOKENS:
         raise CheckpointError(f"a tokenizer's ids must be at most {_MOST_TOKENS}, got {highest}")
 
 
 def _json_says_all(folder: Path, settings: Mapping[str, Any]) -> bool:  # Any: JSON
-    """Whether no class is named, or the generic one with no more than its padding token."""
+    """True if no class is named, or the generic one with nothing but its padding token."""
     if "tokenizer_class" not in settings:
         return True
-    # As checkpoints are saved here.
+    # As saved by this library.
     is_generic = settings["tokenizer_class"] == "PreTrainedTokenizerFast" and own_file(folder, _JSON) is not None
     return is_generic and settings.keys() <= {"tokenizer_class", "pad_token"}
 
@@ -155,11 +154,11 @@ def _rebuilt(folder: Path, settings: Mapping[str, Any]) -> Tokenizer:  # Any: JS
         raise CheckpointError(f"`extra_ids` in `{folder / _CONFIG}` must be at most 1000, got {shown(extra_ids)}")
     with (
         tempfile.TemporaryDirectory(prefix="gliclass-rerank-") as copy,
-        failures_as(lambda reason: CheckpointError(f"`{folder}` holds no tokenizer that can be loaded: {reason}")),
+        failures_as(lambda reason: CheckpointError(f"`{folder}` holds no loadable tokenizer: {reason}")),
         TRANSFORMERS_LOCK,
     ):
         _copy(folder, Path(copy), settings)
-        from transformers import AutoTokenizer, PretrainedConfig  # here, because importing it takes a second
+        from transformers import AutoTokenizer, PretrainedConfig  # lazy, because importing it takes a second
 
         # An empty config, because the copy has none.
         loaded = AutoTokenizer.from_pretrained(

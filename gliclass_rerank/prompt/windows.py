@@ -1,4 +1,4 @@
-"""Packing under a token budget: plain arithmetic on lengths, deterministic, order kept."""
+"""Packing under a token budget: deterministic, order-preserving."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from collections.abc import Sequence
 
 
 def pack(lengths: Sequence[int], capacity: int) -> list[range]:
-    """Cut a list into as few consecutive groups as the capacity allows, then even the groups out.
+    """Cut a list into the fewest consecutive groups under a capacity, then even them out.
 
-    Consecutive, so that which candidates see each other depends on the caller's order and nothing else; even, because
-    windows of one length need no padding.
+    Consecutive groups make visibility depend on the caller's order alone; even ones need little padding.
 
     Args:
-        lengths: Tokens of each item, markers included.
-        capacity: Tokens a group may hold. An item longer than that is a group of its own.
+        lengths: Tokens per item, markers included.
+        capacity: Tokens per group. A longer item forms a group of its own.
 
     Returns:
-        Consecutive ranges that cover all items in order.
+        Consecutive ranges covering all items.
     """
     needed = len(_greedy(lengths, capacity))
     low, high = 1, capacity

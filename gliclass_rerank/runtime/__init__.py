@@ -1,1 +1,1 @@
-"""How batches run: placement, order, budget, memory. Knows no query and no passage."""
+"""Runtimes: backend choice, batching, execution and export of a network. Sees token ids, not text."""

@@ -1,7 +1,7 @@
-"""Objects of libraries across `os.fork`: the child opens its own, and leaves the parent's alone.
+"""Fork safety for native libraries: a forked child opens its own objects and leaves the parent's alone.
 
-A child has none of the parent's other threads, while the locks that these held stay taken in it. So nothing of a
-library that computes in threads is used, or even freed, in a child (docs/decisions/0025-runtimes.md).
+A child inherits locks but not the threads that hold them. Objects of libraries that compute in threads are therefore
+neither used nor freed in a child (docs/decisions/0025-runtimes.md).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _Opened = TypeVar("_Opened")
 
 
 class OpenedHere(Generic[_Opened]):
-    """What a library opens: once now, and again in a forked child when it is first asked for there.
+    """Lazily opened library object, one per process; a forked child opens its own on first use.
 
     Args:
-        opened: Opens it.
+        opened: Factory of the object.
     """
 
     def __init__(self, opened: Callable[[], _Opened]) -> None:
@@ -33,21 +33,21 @@ class OpenedHere(Generic[_Opened]):
         _ALL.add(self)
 
     def get(self) -> _Opened:
-        """The object; the same one in all threads of a process."""
+        """Return the object, the same one in all threads of a process."""
         with self._opening:
             if self._found is None:
                 self._found = self._open()
             return self._found
 
     def drop(self) -> None:
-        """Open another one when it is asked for again."""
+        """Forget the object; the next `get` opens a new one."""
         with self._opening:
             self._found = None
 
     def leave(self) -> None:
-        """Forget the object, in a child that has no other threads yet."""
+        """Forget the object in a child that has no other threads yet."""
         if self._found is not None:
-            # Never freed, not even when the child ends: that would wait for the parent's threads.
+            # Never freed, not even when the child exits: that would wait for the parent's threads.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._found))
         self._found = None
         self._opening = threading.Lock()  # another thread of the parent may have held it

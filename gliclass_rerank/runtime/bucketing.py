@@ -30,7 +30,7 @@ def fill_layers(module: nn.Module) -> None:
 
 
 class _FilledLinear(nn.Linear):
-    """A linear layer over the weights of another one."""
+    """Linear layer with bucketed input over the weights of another one."""
 
     def __init__(self, linear: nn.Linear) -> None:
         nn.Module.__init__(self)  # nn.Linear's own would make weights

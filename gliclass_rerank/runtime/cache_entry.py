@@ -1,9 +1,9 @@
-"""One export in the cache: a folder with a list of its files and their checksums, held while it is in use.
+"""Entry of the graph cache: a folder with a list of files and checksums, locked while in use.
 
 ```
 <key>/entry.json      format, key, files: {name: SHA-256}
-      NAME.onnx       the graphs
-      NAME.ID.blob    what openvino made of them (`compiled_models`), which has a checksum of its own
+      NAME.onnx       graphs
+      NAME.ID.blob    OpenVINO's compiled form (`openvino_cache`), with a checksum of its own
 ```
 """
 
@@ -25,29 +25,29 @@ from gliclass_rerank.runtime.private_folder import is_trusted
 
 try:
     import fcntl
-except ImportError:  # Windows, where a file that is open cannot be removed
+except ImportError:  # Windows, where an open file cannot be removed
     fcntl = None  # type: ignore[assignment]
 
 LIST: Final = "entry.json"
 _FORMAT: Final = 1
 _BLOCK: Final = 1 << 20
 _LONGEST_LIST: Final = 1 << 20
-# POSIX's flag to refuse links; 0 where there is none.
+# POSIX flag that refuses symbolic links; 0 where there is none.
 _NO_LINKS: Final = getattr(os, "O_NOFOLLOW", 0)
 _held: Final[weakref.WeakSet[Entry]] = weakref.WeakSet()
 
 
 class Entry:
-    """An intact entry; as long as this object lives, no process removes it.
+    """Intact entry; no process removes it while this object lives.
 
     Args:
-        folder: The entry.
-        files: SHA-256 of its files by name.
-        handle: File descriptor of its list, locked; closed with this object.
+        folder: Folder of the entry.
+        files: SHA-256 by file name.
+        handle: Locked file descriptor of the list; closed with this object.
 
     Attributes:
-        folder: See above.
-        files: See above.
+        folder: Folder of the entry.
+        files: SHA-256 by file name.
     """
 
     def __init__(self, folder: Path, files: Mapping[str, str], handle: int) -> None:
@@ -58,12 +58,7 @@ class Entry:
 
 
 def seal(folder: Path, key: str) -> None:
-    """Write the list of an entry's files, and keep all of them from other users.
-
-    Args:
-        folder: The entry, complete but for the list.
-        key: Its name.
-    """
+    """Write the file list of a complete entry and make all its files private to this user."""
     files = {path.name: _digest_at(path) for path in sorted(folder.iterdir())}
     text = json.dumps({"format": _FORMAT, "key": key, "files": files}, indent=2)
     (folder / LIST).write_text(text + "\n", encoding="utf-8")
@@ -72,14 +67,7 @@ def seal(folder: Path, key: str) -> None:
 
 
 def open_entry(folder: Path) -> Entry | None:
-    """Check an entry and hold it.
-
-    Args:
-        folder: The entry; need not exist.
-
-    Returns:
-        The entry, or None where there is none, or one that is damaged, of another name or from another user.
-    """
+    """Verify and lock an entry; None if it is missing, damaged, misnamed or another user's."""
     try:
         if not stat.S_ISDIR(folder.lstat().st_mode) or not is_trusted(folder.lstat()):
             return None
@@ -101,14 +89,14 @@ def open_entry(folder: Path) -> Entry | None:
 
 
 def remove_entry(folder: Path, *, in_use_too: bool = False) -> bool:
-    """Remove an entry that nobody uses, or whatever else lies in its place.
+    """Remove an entry that is not in use, or anything else in its place.
 
     Args:
-        folder: The entry. It is moved first: an entry is never seen with some of its files.
-        in_use_too: Also if it is held, which is right where it is damaged.
+        folder: Entry folder. It is renamed first, so an entry never appears with some of its files.
+        in_use_too: Remove it even if it is locked; for damaged entries.
 
     Returns:
-        Whether it was removed; not if it is in use, or another process was quicker.
+        False if the entry is in use or another process removed it first.
     """
     with _unused(folder) as is_unused:
         if not (is_unused or in_use_too):
@@ -116,7 +104,7 @@ def remove_entry(folder: Path, *, in_use_too: bool = False) -> bool:
         going = folder.with_name(f".{folder.name.lstrip('.')}-{secrets.token_hex(4)}-removed")
         try:
             folder.rename(going)
-        except OSError:  # on Windows also one that is open
+        except OSError:  # also an open folder on Windows
             return False
     if going.is_symlink() or not going.is_dir():
         going.unlink()
@@ -126,7 +114,7 @@ def remove_entry(folder: Path, *, in_use_too: bool = False) -> bool:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of one of the files that an intact entry lists; of another file it is computed."""
+    """SHA-256 of a file; read from the entry's list if the file belongs to an intact entry."""
     with suppress(OSError):
         handle = os.open(path.parent / LIST, os.O_RDONLY | _NO_LINKS)
         try:
@@ -138,7 +126,7 @@ def digest_of(path: Path) -> str:
 
 
 def _files(handle: int, key: str) -> dict[str, str]:
-    """What a list says, empty if it is not one of this key."""
+    """Parsed file list; empty if it does not match the key."""
     if not _is_plain(handle):
         return {}
     try:
@@ -153,7 +141,7 @@ def _files(handle: int, key: str) -> dict[str, str]:
 
 @contextmanager
 def _unused(folder: Path) -> Iterator[bool]:
-    """Whether nobody holds an entry; nobody new can until the block is left."""
+    """Yield True if an entry is unlocked; nobody can lock it inside the block."""
     if any(entry.folder == folder for entry in _held):
         yield False
         return
@@ -181,7 +169,7 @@ def _locked(handle: int) -> bool:
 
 
 def _share(handle: int, folder: Path) -> bool:
-    """Lock an entry's list as one of its users; False where it was removed meanwhile."""
+    """Take a shared lock on an entry's list; False if the entry was removed meanwhile."""
     if fcntl is not None:
         with suppress(OSError):  # a file system without locks
             fcntl.flock(handle, fcntl.LOCK_SH)
@@ -199,7 +187,7 @@ def _digest_at(path: Path) -> str:
     digest = hashlib.sha256()
     with os.fdopen(handle, "rb") as file:
         if not _is_plain(file.fileno()):
-            raise OSError(f"`{path}` is not a file of this user's")
+            raise OSError(f"`{path}` belongs to another user")
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()

@@ -1,6 +1,6 @@
-"""Execution of token plans: batches under a token budget, logits in the candidates' order.
+"""Execution of token plans: batches under a token budget, logits in candidate order.
 
-When the device runs out of memory, the budget of the call is halved and the work goes on where it stopped.
+On an out-of-memory error the call halves its budget and resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class Network(Protocol):
-    """Forward passes: token ids in, numbers out; safe to call from several threads."""
+    """Forward passes from token ids to numbers; thread-safe."""
 
     def window_logits(self, windows: Sequence[Window]) -> list[list[float]]:
         """Score windows in one padded forward pass.
@@ -41,11 +41,11 @@ class Network(Protocol):
             windows: At least one.
 
         Returns:
-            For each window the logits of its candidates, in marker order.
+            Candidate logits of each window, in marker order.
 
         Raises:
             OutOfMemoryError: The batch does not fit the device; a smaller one may.
-            BackendError: Anything else.
+            BackendError: Any other failure.
         """
         ...
 
@@ -55,49 +55,48 @@ class Network(Protocol):
         """Score the candidates of one query.
 
         Args:
-            blocks: The query and its candidates.
-            groups: Which candidates run together: positions in `candidate_ids`, each exactly once, in the order in
-                which they should run.
-            cached: States of all candidates of a group, by the group's number: FloatArray [num_rows, seq_len, hidden]
-                in half or single precision, padded on the right with zeros.
-            layer: The layer whose input they are.
+            blocks: Query and candidates.
+            groups: Batches in running order: positions in `candidate_ids`, each exactly once.
+            cached: Candidate states by group number: FloatArray [num_rows, seq_len, hidden], float16 or float32,
+                zero-padded on the right.
+            layer: Layer whose input the cached states are.
 
         Returns:
-            The logits in the order of `candidate_ids`.
+            Logits in the order of `candidate_ids`.
 
         Raises:
-            OutOfMemoryError: As for `window_logits`.
-            BackendError: Anything else.
+            OutOfMemoryError: The batch does not fit the device; a smaller one may.
+            BackendError: Any other failure.
         """
         ...
 
     def candidate_states(self, rows: Sequence[TokenIds], layer: int) -> NDArray[np.float32]:
-        """States of a uni-encoder's candidates at the input of a layer below which they do not see the query.
+        """Compute query-independent candidate states at a layer's input; uni-encoders only.
 
         Args:
-            rows: Their sequences; at least one.
-            layer: The layer.
+            rows: Token ids of the candidates; at least one.
+            layer: At most the first layer in which candidates see the query.
 
         Returns:
-            FloatArray [num_rows, seq_len, hidden]. What is beyond a row's end means nothing.
+            FloatArray [num_rows, seq_len, hidden]; positions beyond a row's end are undefined.
 
         Raises:
-            OutOfMemoryError: As for `window_logits`.
+            OutOfMemoryError: The batch does not fit the device; a smaller one may.
         """
         ...
 
 
 class TorchNetwork:
-    """A network on its device; another runtime may run its backbone's layers.
+    """Network on its device, with its backbone layers in torch or in another runtime.
 
     Args:
-        model: The network; moved once.
-        runtime: Where it runs.
-        runner: Runs the layers of a `GLiClass`; None for torch.
+        model: Network; moved once.
+        runtime: Resolved runtime.
+        runner: Layer runner of a `GLiClass`; None for torch.
     """
 
     def __init__(self, model: ScoringHead, runtime: ResolvedRuntime, runner: LayerRunner | None = None) -> None:
-        self._model: Any = model.to(runtime.device)  # Any: each architecture scores windows or blocks or both
+        self._model: Any = model.to(runtime.device)  # Any: an architecture scores windows, blocks or both
         self._options = {} if runner is None else {"runner": runner}
         self._collate = Collator.of(model.config, runtime.device)
         for encoder in model.encoders:
@@ -134,7 +133,7 @@ class TorchNetwork:
 
     @torch.inference_mode()
     def candidate_states(self, rows: Sequence[TokenIds], layer: int) -> NDArray[np.float32]:
-        """States of candidates at the input of a layer; see `Network.candidate_states`."""
+        """Compute query-independent candidate states at a layer's input."""
         between_groups()
         with computing, as_backend_error("torch failed"):
             states = self._model.candidate_states(self._collate.rows(rows), layer)
@@ -143,11 +142,11 @@ class TorchNetwork:
 
 
 class Executor(ABC, Generic[RequestT]):
-    """Runs the requests of one attention plan; safe to share between threads.
+    """Executor of the requests of one attention plan; thread-safe.
 
     Args:
-        network: Runs forward passes.
-        batch_tokens: Tokens of one of them, padding included.
+        network: Forward passes.
+        batch_tokens: Budget of a forward pass in tokens, padding included.
     """
 
     def __init__(self, network: Network, *, batch_tokens: int) -> None:
@@ -158,14 +157,14 @@ class Executor(ABC, Generic[RequestT]):
         """Score the candidates of several plans together.
 
         Args:
-            plans: What to run; plans without a request are allowed.
+            plans: Token plans; a plan may have no request.
 
         Returns:
-            For each plan one logit a candidate, in the candidates' order.
+            Logits of each plan's candidates, in their order.
 
         Raises:
             OutOfMemoryError: Not even one sequence fits the device.
-            BackendError: The forward pass failed or gave a NaN.
+            BackendError: The forward pass failed or returned NaN.
             SystemExit: The call was cancelled.
         """
         rows = iter(self.logits([request for plan in plans for request in plan.requests]))
@@ -175,20 +174,20 @@ class Executor(ABC, Generic[RequestT]):
             for members in plan.members:
                 logits.update(zip(members, next(rows), strict=True))
             if any(math.isnan(logit) for logit in logits.values()):
-                raise BackendError("the model gave NaN as a logit; its weights or its precision are at fault")
+                raise BackendError("the model gave NaN as a logit; check its weights and precision")
             results.append([logits[index] for index in range(len(logits))])
         return results
 
     @abstractmethod
     def logits(self, requests: Sequence[RequestT]) -> list[list[float]]:
-        """The logits of each request, in its own order."""
+        """Compute the logits of each request, in request order."""
 
 
 class WindowExecutor(Executor[Window]):
-    """Windows of several plans share padded forward passes."""
+    """Executor for windows; windows of several plans share padded forward passes."""
 
     def logits(self, requests: Sequence[Window]) -> list[list[float]]:
-        """The logits of each window's candidates, in marker order."""
+        """Compute each window's candidate logits, in marker order."""
         pending = {index: len(window.token_ids) for index, window in enumerate(requests)}
         results: dict[int, list[float]] = {}
         budget = self.batch_tokens
@@ -207,12 +206,12 @@ class WindowExecutor(Executor[Window]):
 
 
 class BlockExecutor(Executor[Blocks]):
-    """A query and its candidates at a time; candidates run in groups of similar length.
+    """Executor for one query at a time, whose candidates run in groups of similar length.
 
     Args:
-        network: Runs forward passes.
-        batch_tokens: Tokens of a group, padding included.
-        passage_cache: Where states of candidates are looked up; None looks nothing up.
+        network: Forward passes.
+        batch_tokens: Budget of a group in tokens, padding included.
+        passage_cache: Precomputed candidate states; None for none.
     """
 
     def __init__(self, network: Network, *, batch_tokens: int, passage_cache: PassageCache | None = None) -> None:
@@ -220,14 +219,14 @@ class BlockExecutor(Executor[Blocks]):
         self._cache = passage_cache
 
     def logits(self, requests: Sequence[Blocks]) -> list[list[float]]:
-        """The logits of each query's candidates."""
+        """Compute the logits of each query's candidates."""
         budget, results = self.batch_tokens, list[list[float]]()
         while len(results) < len(requests):
             between_groups()
             blocks = requests[len(results)]
             lengths = {index: len(ids) for index, ids in enumerate(blocks.candidate_ids)}
             found = {} if self._cache is None else self._cache.find(blocks.candidate_ids)
-            # Apart, because a group starts at one layer.
+            # Separate groups, because all rows of a group start at the same layer.
             groups = length_groups({index: lengths[index] for index in lengths.keys() - found.keys()}, budget)
             states: dict[int, NDArray[Any]] = {}
             if self._cache is not None:
@@ -245,9 +244,9 @@ class BlockExecutor(Executor[Blocks]):
 
 
 def _halved(batch: Sequence[int], lengths: Mapping[int, int]) -> int:
-    """Half of a batch's tokens; called where an out-of-memory error is handled, which goes on if nothing is left."""
+    """Half of a batch's tokens; re-raises the out-of-memory error being handled if the batch cannot be split."""
     tokens = len(batch) * lengths[batch[0]]
     if len(batch) == 1:
-        raise  # noqa: PLE0704 - the error that is being handled
+        raise  # noqa: PLE0704 - the error being handled
     logger.warning("out of memory with %d tokens in a batch, going on with half of it", tokens)
     return max(1, tokens // 2)

@@ -1,4 +1,4 @@
-"""Export of a network's layers to graphs, and the executor of a checkpoint on its runtime."""
+"""Export of a network's layers to graphs, and construction of a checkpoint's executor."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from gliclass_rerank.types import Blocks, Window
 if TYPE_CHECKING:
     from gliclass_rerank.runtime.sessions import Precision
 
-Sample = Callable[[], Sequence[Any]]  # Any: windows or blocks, as the plan has them
+Sample = Callable[[], Sequence[Any]]  # Any: windows or blocks, depending on the plan
 
 
 def build_executor(
@@ -43,24 +43,24 @@ def build_executor(
     sample: Sample = tuple,
     passage_cache: PassageCache | None = None,
     cache_folder: Path | None = None,
-) -> Executor[Any]:  # Any: windows or blocks, as the planner of this plan makes them
-    """Build what runs a network; an export that is not in the cache is made first.
+) -> Executor[Any]:  # Any: windows or blocks, depending on the plan
+    """Build a network's executor, exporting its layers first if the cache has no matching graphs.
 
     Args:
-        model: The network, on the CPU.
-        runtime: Where and how it runs.
-        plan: The attention plan; None for bi-encoders.
-        sample: Gives the requests of typical texts, which int8 is fitted to; called when such an export is made.
-        passage_cache: Where states of passages are looked up; None looks nothing up.
-        cache_folder: Where exports are kept; None for the default.
+        model: Network, on the CPU.
+        runtime: Resolved runtime.
+        plan: Attention plan; None for bi-encoders.
+        sample: Source of typical requests for int8 calibration; called only when an int8 export is made.
+        passage_cache: Precomputed candidate states; None for none.
+        cache_folder: Graph cache; None for the default.
 
     Returns:
-        The executor. What stays in torch beside an exported backbone runs in float32.
+        The executor. Parts that stay in torch beside an exported backbone run in float32.
 
     Raises:
-        ConfigError: A checkpoint that the backend cannot serve.
+        ConfigError: The backend cannot serve the checkpoint.
         MissingDependencyError: The backend is not installed.
-        BackendError: The export cannot be kept or loaded.
+        BackendError: The export cannot be stored or loaded.
     """
     layer = None if passage_cache is None else passage_cache.layer
     runner = None
@@ -119,7 +119,7 @@ def _exported(
     sample: tuple[Window, ...] | tuple[Blocks, ...] | None,
     cache: Path,
 ) -> Entry:
-    """The entry with the graphs of a plan, in integers fitted to a sample, if there is one, else in float32."""
+    """Cache entry with a plan's graphs: int8 calibrated on the sample if there is one, else float32."""
     settings = {
         "plan": plan,
         "sample": None if sample is None else repr(sample),
@@ -148,7 +148,7 @@ def _exported(
 def _fitted(
     model: GLiClass, plan: AttentionPlan, layers: LayerPlan, sample: Sequence[Window] | Sequence[Blocks]
 ) -> LayerPlan:
-    # One sequence at a time, because padding would count.
+    # One sequence at a time, because padding would distort the calibration.
     runtime = resolve_runtime(model.config, device="cpu", dtype="float32", batch_tokens=1)
     executor = build_executor(model, runtime, plan=plan)
     backbone = model.encoder_model

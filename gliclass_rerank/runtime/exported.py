@@ -1,6 +1,6 @@
-"""A backbone's layers on another runtime, behind the same interface as torch's.
+"""Backbone layers on ONNX Runtime or OpenVINO, behind the same interface as torch's.
 
-Embeddings, pooling and scorers stay in torch, whose share is small: a checkpoint's head need not be known here.
+Embeddings, pooling and scorers stay in torch, so every head works with every backend at little cost.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ def graphs_of(plan: AttentionPlan, layers: LayerPlan) -> tuple[str, ...]:
 
 
 class ExportedLayers(LayerRunner):
-    """Runs exported layers; what the graphs fix is not looked at again: key bias, layers and tokens read.
+    """Layer runner over exported graphs, which fix key bias, number of layers and tokens read.
 
     Args:
-        backbone: The backbone whose layers were exported; its embeddings are used.
-        entry: Holds the graphs, `NAME.onnx`, of one attention plan.
-        runtime: What runs them.
-        precision: What they compute in.
-        threads: CPU threads of a graph.
+        backbone: Exported backbone; its embeddings are used.
+        entry: Cache entry with the graphs `NAME.onnx` of one attention plan.
+        runtime: Graph runtime.
+        precision: Precision of the layers.
+        threads: CPU threads per graph.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class ExportedLayers(LayerRunner):
         self._blocks = block_runner(config.model_type, backbone)
         self._position_inputs = layer_writer(backbone).position_inputs
         self._is_filled = runtime == "openvino"
-        self._entry = entry  # as long as it is held it stays, and a session may have to be opened again
+        self._entry = entry  # keeps the files, because a session may have to be reopened
         self._sessions: dict[str, Session] = {
             Path(name).stem: open_session(entry.folder / name, runtime, precision, threads)
             for name in sorted(entry.files)
@@ -82,7 +82,7 @@ class ExportedLayers(LayerRunner):
         segment: Tensor | None = None,
         all_layers: bool = False,  # noqa: ARG002 - in the graph
     ) -> QueryMemory:
-        """Encode a query on its own; see `LayerRunner.encode_query`."""
+        """Encode a query on its own."""
         outputs = self._sessions[_QUERY].run(self._inputs(self._blocks.embed(ids, segment), None))
         _check_shapes(outputs, *ids.shape)
         num_shared = self._blocks.num_layers - start
@@ -106,10 +106,10 @@ class ExportedLayers(LayerRunner):
         read_tokens: int | None = None,  # noqa: ARG002 - likewise
         cached: LayerStates | None = None,
     ) -> tuple[Tensor, ...]:
-        """Encode candidates, each against itself and the query; see `LayerRunner.encode_candidates`."""
+        """Encode candidates, each against itself and the query."""
         if cached is None:
             graph, states = _PASSAGE, self._blocks.embed(rows.ids, segment, start)
-        else:  # of the layer at which that graph begins
+        else:  # of the layer at which this graph starts
             graph, states = _CACHED, cached.states.float()
         inputs = self._inputs(states, rows.mask if rows.is_padded else None, memory.num_tokens)
         for layer, shared in enumerate(memory.keys_values):
@@ -126,14 +126,14 @@ class ExportedLayers(LayerRunner):
         embeddings: Tensor | None = None,
         all_layers: bool = False,  # noqa: ARG002 - in the graph
     ) -> tuple[Tensor, ...]:
-        """Run full attention over padded rows; see `run_backbone`."""
+        """Run full attention over padded rows."""
         states = self._blocks.embed(tokens.ids) if embeddings is None else self._blocks.embed_words(embeddings)
         outputs = self._sessions[_WINDOW].run(self._inputs(states, tokens.mask))
         _check_shapes(outputs, *tokens.ids.shape)
         return tuple(torch.from_numpy(array) for array in outputs)
 
     def _inputs(self, padded: Tensor, token_mask: Tensor | None, query_tokens: int = 0) -> dict[str, Array]:
-        """What all graphs read, from [rows, tokens, hidden] with padding: see `passage_graph`."""
+        """Inputs shared by all graphs, from padded states [rows, tokens, hidden]."""
         rows, tokens, width = padded.shape
         is_real = np.ones((rows, tokens), dtype=bool) if token_mask is None else token_mask.numpy()
         padded_at = np.flatnonzero(is_real)
@@ -151,16 +151,16 @@ class ExportedLayers(LayerRunner):
 
 
 def _check_shapes(outputs: Sequence[FloatArray], rows: int, tokens: int) -> None:
-    """Refuse what a runtime gives for other inputs than it was given.
+    """Check a graph's output shapes.
 
     Args:
-        outputs: States [rows, tokens, hidden], of which the last may hold fewer tokens, and keys and values of one row,
-            [1, num_heads, tokens, head_dim].
-        rows: How many were given.
-        tokens: Of each row, with padding.
+        outputs: States [rows, tokens, hidden] (the last may have fewer tokens), and keys and values of one row, [1,
+            num_heads, tokens, head_dim].
+        rows: Rows of the input.
+        tokens: Tokens per row, padding included.
 
     Raises:
-        BackendError: A shape is another one.
+        BackendError: A shape differs.
     """
     for number, output in enumerate(outputs):
         found = output.shape[0], output.shape[-2]

@@ -1,7 +1,7 @@
-"""What other libraries raise while a model runs, told as errors of ours: a caller need not know which library ran it.
+"""Translation of third-party exceptions into ours.
 
-None of them has a type of its own for a CPU whose memory is full, so their words are looked at; a word that is missing
-here costs a smaller batch that would have fitted, never an exception of theirs.
+No library has an exception type for exhausted CPU memory, so messages are matched. A pattern missing here costs a retry
+with a smaller batch; the exception is still translated.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ import torch
 from gliclass_rerank.errors import BackendError, GLiClassRerankError, OutOfMemoryError
 
 _NO_MEMORY: Final = re.compile(
-    r"bad[ _]alloc"  # C++'s own, in onnxruntime and openvino; `bad allocation` on Windows
+    r"bad[ _]alloc"  # C++ in onnxruntime and openvino; `bad allocation` on Windows
     r"|alloc_cpu\.cpp|DefaultCPUAllocator|not enough memory"  # torch
-    r"|could not (create|execute) a (primitive|memory)"  # oneDNN in torch, which does not say why
+    r"|could not (create|execute) a (primitive|memory)"  # oneDNN in torch, which gives no cause
     r"|can.t alloc|failed to allocate|out of memory|cannot allocate memory|allocation failed",
     re.IGNORECASE,
 )
-# Where in openvino's source it was raised; why comes in a later line.
+# Source location of an OpenVINO error; the cause follows on a later line.
 _PLACE: Final = re.compile(r"Exception from \S+:$")
 _LONGEST: Final = 200
 
 
 @contextmanager
 def as_backend_error(what: str) -> Iterator[None]:
-    """Turn every exception of another library into one of ours.
+    """Convert every third-party exception in the block into one of ours.
 
     Args:
-        what: What failed, such as `onnxruntime failed`; the message begins with it.
+        what: Beginning of the message, such as `onnxruntime failed`.
 
     Yields:
         Nothing.
 
     Raises:
-        OutOfMemoryError: The memory did not suffice; a smaller batch may fit.
-        BackendError: Anything else.
+        OutOfMemoryError: Memory was exhausted; a smaller batch may fit.
+        BackendError: Any other failure.
     """
     try:
         yield
@@ -67,7 +67,7 @@ def backend_error(what: str, error: Exception) -> GLiClassRerankError:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception of another library says that memory did not suffice."""
+    """Test for a third-party exception that reports exhausted memory."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     if isinstance(error, OSError):
@@ -76,7 +76,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception of another library says, for a message: its first telling line, cut where that is long."""
+    """First informative line of an exception's message, truncated."""
     lines = (line.strip() for line in str(error).splitlines())
     telling = (line for line in lines if line and not _PLACE.match(line))
     return next(telling, type(error).__name__)[:_LONGEST]

@@ -1,7 +1,7 @@
-"""Where exported graphs are kept: a folder beside the hub's cache, one entry for each network, version and setting.
+"""Cache of exported graphs beside the hub's cache: one entry per network, version and setting.
 
-An entry appears complete or not at all, so that processes may build the same one at once, and is never changed; its
-date is that of its last use. One that does not hold what was written is built again.
+Entries appear atomically, so several processes may build the same one, and never change; their date is the last use.
+Damaged entries are rebuilt.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from gliclass_rerank.files.digests import weights_digest
 from gliclass_rerank.runtime.cache_entry import Entry, open_entry, remove_entry, seal
 from gliclass_rerank.runtime.private_folder import make_private
 
-# The environment variable that says how large the cache may become.
+# Environment variable with the maximum size in GiB.
 SIZE_VARIABLE: Final = "GLICLASS_RERANK_CACHE_GIB"
 _DEFAULT_GIB: Final = 2.0
-# Changes with what the graphs compute, so that an entry of an earlier version is not taken.
+# Version of the graphs' computation; invalidates older entries.
 _FORMAT: Final = 8
 
-# An entry, or one that is being built or removed; whatever else lies in the folder is not ours to remove.
+# An entry, or one being built or removed; other files in the folder are not ours to remove.
 _OURS: Final = re.compile(r"[0-9a-f]{32}|\.[0-9a-f]{32}-.*")
 _ENTRY: Final = re.compile(r"[0-9a-f]{32}")
 _REMOVED: Final = re.compile(r"\.[0-9a-f]{32}-.*removed")
@@ -39,20 +39,12 @@ _DAY_S: Final = 24 * 3600
 
 
 def default_cache_folder() -> Path:
-    """Beside the hub's cache, which `HF_HOME` and `HF_HUB_CACHE` move."""
+    """Cache folder beside the hub's, which `HF_HOME` and `HF_HUB_CACHE` move."""
     return Path(HF_HUB_CACHE).expanduser().parent / "gliclass-rerank"
 
 
 def graph_key(weights: nn.Module, settings: Mapping[str, Any]) -> str:  # Any: JSON
-    """Name of an entry.
-
-    Args:
-        weights: What the graphs are made from.
-        settings: What else they depend on, as JSON values.
-
-    Returns:
-        32 hexadecimal digits; the same wherever the checkpoint lies and whatever it is called.
-    """
+    """Entry key, 32 hexadecimal digits of weights and JSON settings; independent of the checkpoint's path and name."""
     described = {"format": _FORMAT, "version": __version__, **settings}
     return weights_digest(weights.state_dict(), described)[:32]
 
@@ -61,15 +53,15 @@ def cached_graphs(folder: Path, key: str, build: Callable[[Path], None]) -> Entr
     """Find an entry, or build it.
 
     Args:
-        folder: The cache; made if it does not exist, for this user alone.
-        key: The entry's name.
-        build: Writes the entry's files into a folder: graphs, `NAME.onnx`.
+        folder: Cache folder; created for this user alone if missing.
+        key: Key of the entry.
+        build: Writer of the graphs `NAME.onnx` into a folder.
 
     Returns:
-        The entry, its files checked; no process removes it while the object lives.
+        Verified entry, locked while the object lives.
 
     Raises:
-        BackendError: The cache cannot be written to, or belongs to another user.
+        BackendError: The cache is not writable or belongs to another user.
     """
     make_private(folder)
     path = folder / key
@@ -81,7 +73,7 @@ def cached_graphs(folder: Path, key: str, build: Callable[[Path], None]) -> Entr
             build(staging)
             seal(staging, key)
     except OSError as error:
-        failure = error  # another process may have been quicker, and its entry is the same
+        failure = error  # another process may have stored the same entry first
     with suppress(OSError):
         path.chmod(0o700)
     if (built := open_entry(path)) is None:
@@ -90,10 +82,10 @@ def cached_graphs(folder: Path, key: str, build: Callable[[Path], None]) -> Entr
 
 
 def _intact(path: Path) -> Entry | None:
-    """An entry, if it is what was written; whatever else is in its place is removed."""
+    """Open an intact entry; remove anything else in its place."""
     for in_use_too in (False, True):
         if (entry := open_entry(path)) is not None:
-            with suppress(OSError):  # a cache may be read-only, and then nothing prunes it either
+            with suppress(OSError):  # a read-only cache is not pruned either
                 os.utime(path)
             return entry
         if not os.path.lexists(path) or remove_entry(path, in_use_too=in_use_too):
@@ -102,18 +94,16 @@ def _intact(path: Path) -> Entry | None:
 
 
 def shrink_graphs(folder: Path) -> int:
-    """Remove entries until the cache is as large as `GLICLASS_RERANK_CACHE_GIB` allows, by default 2 GiB.
-
-    Those that were not used for the longest time go first; those that a process has open stay.
+    """Remove the least recently used entries until the cache fits `GLICLASS_RERANK_CACHE_GIB` (default 2 GiB).
 
     Args:
-        folder: The cache; need not exist.
+        folder: Cache folder; may be missing. Entries in use stay.
 
     Returns:
-        How many entries were removed.
+        Number of entries removed.
 
     Raises:
-        ConfigError: The variable is no number of GiB.
+        ConfigError: The variable is not a number of GiB.
     """
     limit, removed = _largest_size(), 0
     _remove_leftovers(folder)
@@ -129,32 +119,30 @@ def shrink_graphs(folder: Path) -> int:
 
 
 def prune_graphs(folder: Path, *, unused_days: int) -> int:
-    """Remove entries that were not used for some days, and what a killed process left half built.
-
-    Entries of earlier versions are among them, because nothing uses those any more. Those that a process has open stay.
+    """Remove entries unused for some days, among them those of earlier versions, and leftovers of killed processes.
 
     Args:
-        folder: The cache; need not exist.
-        unused_days: At least 1, so that nothing is removed that is being built or loaded.
+        folder: Cache folder; may be missing. Entries in use stay.
+        unused_days: At least 1, which protects entries being built or loaded.
 
     Returns:
-        How many entries were removed.
+        Number of entries removed.
 
     Raises:
-        ConfigError: Less than a day.
+        ConfigError: `unused_days` is below 1.
     """
     if unused_days < 1:
         raise ConfigError(f"`unused_days` must be at least 1, got {unused_days}")
     oldest, removed = time.time() - unused_days * _DAY_S, 0
     for path in [path for path in folder.glob("*") if _OURS.fullmatch(path.name)]:
-        with suppress(OSError):  # another process was quicker
+        with suppress(OSError):  # another process was faster
             if path.lstat().st_mtime < oldest and remove_entry(path):
                 removed += 1
     return removed
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes have left half built or half removed."""
+    """Remove half-built and half-removed entries of killed processes."""
     for path in list(folder.glob(".*")):
         if _REMOVED.fullmatch(path.name):
             shutil.rmtree(path, ignore_errors=True)
@@ -163,7 +151,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _largest_size() -> float:
-    """Bytes."""
+    """Maximum cache size in bytes."""
     text = os.environ.get(SIZE_VARIABLE, "")
     try:
         gib = float(text) if text else _DEFAULT_GIB
@@ -177,7 +165,7 @@ def _largest_size() -> float:
 def _by_last_use(folder: Path) -> list[Path]:
     dated: list[tuple[float, Path]] = []
     for path in folder.glob("*"):
-        with suppress(OSError):  # another process was quicker
+        with suppress(OSError):  # another process was faster
             if _ENTRY.fullmatch(path.name):
                 dated.append((path.lstat().st_mtime, path))
     return [path for _, path in sorted(dated)]

@@ -1,6 +1,6 @@
-"""Keeps what openvino makes of a graph beside the graph: reading it takes a quarter (int8) to a half of the time.
+"""Cache of OpenVINO's compiled models beside their graphs; loading takes a quarter (int8) to a half of compiling.
 
-openvino's own `CACHE_DIR` is not used: it writes in place, so that another process can meet half a file.
+OpenVINO's own `CACHE_DIR` writes in place, so another process can read half a file.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ _DIGEST_BYTES: Final = 32
 
 
 def compiled_model(path: Path, precision: str, settings: Mapping[str, Any]) -> Any:  # Any: openvino has no types
-    """Load a graph's compiled form, or make it and keep it.
+    """Load a graph's compiled form, or compile and store it.
 
     Args:
-        path: The ONNX file; what it holds never changes.
-        precision: openvino's `INFERENCE_PRECISION_HINT`; part of the compiled form, unlike the other settings.
-        settings: The other settings, by openvino's names.
+        path: ONNX file; its content never changes.
+        precision: `INFERENCE_PRECISION_HINT`; part of the compiled form, unlike the other settings.
+        settings: Other OpenVINO properties.
 
     Returns:
         A `CompiledModel`.
 
     Raises:
-        MissingDependencyError: openvino is not installed.
-        RuntimeError: openvino cannot read the graph.
+        MissingDependencyError: OpenVINO is not installed.
+        RuntimeError: OpenVINO cannot read the graph.
     """
     openvino = require_openvino()
     core, given = openvino.Core(), {**settings, "INFERENCE_PRECISION_HINT": precision}
-    # A compiled form is of one graph, for one version and for what the processor can; a cache may meet several.
+    # A compiled form depends on graph, version and processor features; a shared cache may meet several.
     made_for = [digest_of(path), openvino.get_version(), precision, core.get_property(DEVICE, "FULL_DEVICE_NAME")]
     made_for += sorted(core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"))
     identity = hashlib.sha256(json.dumps(made_for).encode()).digest()
     kept = path.with_suffix(f".{identity.hex()[:16]}.blob")
     if (blob := _read(kept, identity)) is not None:
-        with suppress(RuntimeError):  # made again
+        with suppress(RuntimeError):  # compiled again
             return core.import_model(blob, DEVICE, given)
     model = core.compile_model(str(path), DEVICE, given)
     with suppress(OSError):  # a cache may be read-only, or the disk full
@@ -57,7 +57,7 @@ def compiled_model(path: Path, precision: str, settings: Mapping[str, Any]) -> A
 
 
 def _read(kept: Path, identity: bytes) -> BytesIO | None:
-    """What `_write` wrote, if that is what is there: openvino runs what it reads, and looks at little of it."""
+    """Verified content of a file written by `_write`, or None; OpenVINO itself hardly checks it."""
     try:
         handle = os.open(kept, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
         with os.fdopen(handle, "rb") as file:

@@ -1,4 +1,4 @@
-"""Runs a graph in openvino, and runs it anew where openvino would go on with what a failure left behind."""
+"""OpenVINO session that recompiles its graph after a failure."""
 
 from __future__ import annotations
 
@@ -15,35 +15,34 @@ from gliclass_rerank.errors import BackendError, OutOfMemoryError
 from gliclass_rerank.runtime.after_fork import OpenedHere
 from gliclass_rerank.runtime.foreign_errors import as_backend_error
 
-# The process that has used openvino first, which none that is forked from it can.
+# First process to use OpenVINO; its forks cannot.
 _used_in: Final[list[int]] = []
 
 
 class OpenVinoSession:
-    """A compiled graph; safe to call from several threads.
+    """Compiled graph; thread-safe.
 
-    After a failure the graph is made again: a compiled model keeps one set of intermediate tensors for all its
-    requests, and one that failed half way (for want of memory) leaves some of them in the shapes of its own inputs.
-    Later requests, new ones as well, then fail, give outputs of an earlier one's shape, or crash the process.
+    The graph is recompiled after a failure: all requests of a compiled model share intermediate tensors, and a failed
+    request leaves some in its own shapes. Later requests would fail, return an earlier shape, or crash the process.
 
     Args:
-        path: The ONNX file, for messages.
-        compiled: Makes the compiled model, of one stream.
+        path: ONNX file, for messages.
+        compiled: Factory of the single-stream compiled model.
 
     Raises:
-        BackendError: The graph cannot be loaded, or the process was forked from one that has used openvino.
+        BackendError: The graph cannot be loaded, or the parent process has used OpenVINO.
     """
 
     def __init__(self, path: Path, compiled: Callable[[], Any]) -> None:  # Any: openvino has no types
         self._path = path
         self._compiled = compiled
-        # One stream runs one request at a time anyway; so none can run between a failure and what is done about it.
+        # One stream runs one request at a time anyway; the lock also spans failure and recompilation.
         self._running = threading.Lock()
         self._opened = OpenedHere(self._open)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
-        """Compute the graph's outputs; see `Session.run`."""
-        _check_process()  # before the lock, which may be that of a thread that the process does not have
+        """Compute the graph's outputs."""
+        _check_process()  # before the lock, which a thread of the parent may hold
         with self._running:
             model = self._opened.get()
             with as_backend_error("openvino failed"):
@@ -64,26 +63,25 @@ class OpenVinoSession:
 
 
 def _check_computed(request: Any) -> None:
-    """Refuse the outputs of a request that did nothing and did not say so, as happens where memory does not suffice.
+    """Check that a fresh, finished request computed its outputs.
 
-    A new request's outputs are empty; one that had been used before would still hold those of its last call, perhaps
-    in the very shape that is expected.
+    OpenVINO may silently skip the work when memory is short; a reused request would then keep its last outputs.
 
     Args:
-        request: A new one, which is done.
+        request: Fresh request, finished.
 
     Raises:
-        OutOfMemoryError: There is nothing in one of the outputs.
+        OutOfMemoryError: An output is empty.
     """
     if not all(tensor.size for tensor in request.output_tensors):
         raise OutOfMemoryError("openvino gave no outputs, which it does where memory does not suffice")
 
 
 def _check_process() -> None:
-    """Refuse where openvino would wait for threads of another process (docs/decisions/0025-runtimes.md).
+    """Check that the process may use OpenVINO, which would wait for the parent's threads after a fork.
 
     Raises:
-        BackendError: This process was forked from one that has used openvino.
+        BackendError: The parent process has used OpenVINO.
     """
     if not _used_in:
         _used_in.append(os.getpid())

@@ -1,15 +1,14 @@
-"""The file format of a passage cache: states of passages at the input of one layer, found by the passages' token ids.
+"""Passage cache file format: query-independent passage states at one layer's input, keyed by token ids.
 
 ```
 <folder>/meta.json    format, layer, digest, dtype, width, num_passages, num_tokens
          keys.npy     bytes [num_passages, 16], ascending: digest of the token ids
-         offsets.npy  int64 [num_passages]: first record of each; a passage has as many as it has tokens
-         states.bin   num_tokens records: float16 [width], or a float32 scale and int8 [width]
+         offsets.npy  int64 [num_passages]: first record of each passage
+         states.bin   num_tokens records, one per token: float16 [width], or a float32 scale and int8 [width]
 ```
 
-The folder appears complete or not at all and is never changed. Files are mapped into memory, so that opening reads
-almost nothing and processes share what they read. Content is trusted once the sizes fit: a checksum of gigabytes would
-have to be read at every start.
+The folder appears atomically and never changes. Files are memory-mapped: opening reads almost nothing, and processes
+share pages. Sizes are checked on opening; checksums of gigabytes would cost too much at every start.
 """
 
 from __future__ import annotations
@@ -37,19 +36,19 @@ _META, _KEYS, _OFFSETS, _STATES = "meta.json", "keys.npy", "offsets.npy", "state
 _KEY_BYTES: Final = 16
 _KEY_DTYPE: Final = np.dtype(f"S{_KEY_BYTES}")
 _LEVELS: Final = 127
-# Of a layer's number or width; beyond every network, and within what numpy can describe.
+# Limit of layer number and width; beyond every network, within numpy's range.
 _LARGEST: Final = 1 << 20
 _DTYPES: Final = get_args(StatesDtype)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CacheMeta:
-    """What a passage cache holds.
+    """Metadata of a passage cache.
 
     Attributes:
-        layer: The layer whose input it is.
-        digest: Of all that the states depend on beside the token ids.
-        dtype: How they are kept.
+        layer: Layer whose input is stored.
+        digest: Digest of everything the states depend on beside the token ids.
+        dtype: Storage type of the states.
         width: Size of a token's state.
         num_passages: Distinct passages.
         num_tokens: Tokens of all passages, markers included.
@@ -64,11 +63,11 @@ class CacheMeta:
 
 
 class PassageCacheWriter:
-    """Writes states one passage after the other.
+    """Sequential writer of passage states.
 
     Args:
-        handle: Where the records go.
-        dtype: How states are kept.
+        handle: Output file of the records.
+        dtype: Storage type of the states.
         width: Size of a token's state.
     """
 
@@ -87,14 +86,14 @@ class PassageCacheWriter:
         return _key(token_ids) in self._offsets
 
     def add(self, token_ids: TokenIds, states: FloatArray) -> None:
-        """Write a passage that is not there yet.
+        """Write a passage unless it is there already.
 
         Args:
-            token_ids: The passage's sequence.
+            token_ids: Sequence of the passage.
             states: FloatArray [num_tokens, width].
 
         Raises:
-            BackendError: The states are not finite, or too large for half precision.
+            BackendError: The states are not finite, or overflow half precision.
         """
         assert states.shape == (len(token_ids), *self._record["values"].shape), "one state a token"
         self._handle.write(_encoded(states, self._record).tobytes())
@@ -102,7 +101,7 @@ class PassageCacheWriter:
         self.num_tokens += len(token_ids)
 
     def index(self) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
-        """Keys, ascending, and the first record of each."""
+        """Ascending keys, and the first record of each."""
         keys = np.frombuffer(b"".join(self._offsets), dtype=_KEY_DTYPE)
         order = np.argsort(keys)
         return keys[order], np.fromiter(self._offsets.values(), dtype=np.int64, count=len(keys))[order]
@@ -112,20 +111,20 @@ class PassageCacheWriter:
 def write_passage_cache(
     folder: Path, *, layer: int, digest: str, dtype: StatesDtype, width: int
 ) -> Iterator[PassageCacheWriter]:
-    """Write a passage cache; the folder is there when the block is left without an error.
+    """Write a passage cache, which appears when the block ends without an error.
 
     Args:
-        folder: Must not exist yet.
-        layer: As in `CacheMeta`, as are the rest.
-        digest: Of what the states depend on.
-        dtype: How they are kept.
+        folder: New folder.
+        layer: Layer whose input is stored.
+        digest: Digest of everything the states depend on.
+        dtype: Storage type of the states.
         width: Size of a token's state.
 
     Yields:
-        What to give the passages to; at least one.
+        Writer for at least one passage.
 
     Raises:
-        ConfigError: An unknown `dtype`.
+        ConfigError: Unknown `dtype`.
         DataError: The folder exists, or no passage was given.
     """
     if dtype not in _DTYPES:
@@ -155,18 +154,18 @@ def write_passage_cache(
 
 
 class PassageCache:
-    """Finds states of known passages; safe to share between threads.
+    """Read access to a passage cache; thread-safe.
 
     Args:
-        folder: What `write_passage_cache` wrote.
+        folder: Folder written by `write_passage_cache`.
 
     Attributes:
-        folder: Where it lies.
-        meta: What it holds.
-        layer: The layer whose input it holds.
+        folder: Folder of the cache.
+        meta: Its metadata.
+        layer: Layer whose input is stored.
 
     Raises:
-        DataError: There is no cache, or one of another format, or a part of it is missing or cut short.
+        DataError: The cache is missing, incomplete, truncated or of another format.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -189,7 +188,7 @@ class PassageCache:
             rows: Sequences of passages; at least one.
 
         Returns:
-            For those that are known, by their position in `rows`: the first record.
+            First record of each known passage, by position in `rows`.
         """
         wanted = np.frombuffer(b"".join(map(_key, rows)), dtype=_KEY_DTYPE)
         places = np.searchsorted(self._keys, wanted).clip(max=len(self._keys) - 1)
@@ -200,14 +199,13 @@ class PassageCache:
         """Read states of passages.
 
         Args:
-            passages: First record, as `find` gives it, and number of tokens of each; at least one.
+            passages: First record and number of tokens of each; at least one.
 
         Returns:
-            FloatArray [num_rows, seq_len, hidden], padded on the right with zeros; in half precision if they are kept
-            so, else in single precision.
+            FloatArray [num_rows, seq_len, hidden], zero-padded on the right; float16 if stored so, else float32.
 
         Raises:
-            DataError: The files are damaged: a passage has no states, or some that are not finite.
+            DataError: A passage's states are missing or not finite.
         """
         shape = (len(passages), max(num_tokens for _, num_tokens in passages), self.meta.width)
         states = np.zeros(shape, dtype=np.float16 if self.meta.dtype == "float16" else np.float32)
@@ -218,10 +216,10 @@ class PassageCache:
             if self.meta.dtype == "float16":
                 states[row, :num_tokens] = records["values"]
             else:
-                with np.errstate(over="ignore", invalid="ignore"):  # looked at below
+                with np.errstate(over="ignore", invalid="ignore"):  # checked below
                     np.multiply(records["values"], records["scale"][:, None], out=states[row, :num_tokens])
         if not np.isfinite(states).all():
-            raise DataError(f"the passage cache `{self.folder}` is broken: {_STATES} holds what is no number")
+            raise DataError(f"the passage cache `{self.folder}` is broken: {_STATES} holds numbers that are not finite")
         return states
 
 
@@ -239,7 +237,7 @@ def _encoded(states: FloatArray, record: np.dtype[np.void]) -> NDArray[np.void]:
     is_half = "scale" not in (record.names or ())
     limit = float(np.finfo(np.float16 if is_half else np.float32).max)
     peak = float(np.abs(states).max())
-    if not peak <= limit:  # NaN is not either
+    if not peak <= limit:  # also catches NaN
         remedy = "; keep them in int8" if is_half and peak < np.inf else ""
         raise BackendError(f"the states of a passage reach {peak:.3g}, which cannot be kept{remedy}")
     records = np.empty(len(states), dtype=record)
@@ -279,7 +277,7 @@ def _read_meta(folder: Path) -> CacheMeta:
 def _mapped(path: Path, dtype: np.dtype[Any], length: int) -> NDArray[Any]:  # Any: of two files
     try:
         array = np.asarray(np.lib.format.open_memmap(path, mode="r"))
-    except Exception as error:  # noqa: BLE001 - Python's parser reads the header, and raises this and that
+    except Exception as error:  # noqa: BLE001 - numpy parses the header as Python and raises many types
         raise DataError(f"the passage cache `{path.parent}` is broken: {path.name}: {error!s:.80}") from None
     if array.dtype != dtype or array.shape != (length,):
         raise DataError(

@@ -1,4 +1,4 @@
-"""Which checkpoints can have a passage cache, what its states depend on, and computing them."""
+"""Precomputation of passage caches: eligibility, digest and states."""
 
 from __future__ import annotations
 
@@ -16,21 +16,16 @@ from gliclass_rerank.runtime.executor import Network
 from gliclass_rerank.runtime.passage_cache import CacheMeta, PassageCache, StatesDtype, write_passage_cache
 from gliclass_rerank.types import TokenIds
 
-# Changes with what a network computes from equal weights.
+# Version of the network's computation.
 _VERSION: Final = 1
-# Passages that are sorted by length together: enough to fill groups, few enough to hold their tokens.
+# Passages sorted by length at a time: enough to fill batches, few enough for memory.
 _SORTED_AT_ONCE: Final = 1024
 
 
 def uncacheable_reason(config: ModelConfig, plan: AttentionPlan | None) -> str | None:
-    """Why a checkpoint cannot have a passage cache.
+    """Reason why a checkpoint cannot have a passage cache, in one sentence; None if it can.
 
-    Args:
-        config: The checkpoint's.
-        plan: The attention plan in use; None for bi-encoders.
-
-    Returns:
-        One sentence, or None if it can.
+    `plan` is the attention plan in use; None for bi-encoders.
     """
     if config.is_bi_encoder:
         return f"a passage cache holds states of a uni-encoder's layers, got {config.architecture_type!r}"
@@ -49,13 +44,13 @@ def uncacheable_reason(config: ModelConfig, plan: AttentionPlan | None) -> str |
 
 
 def states_digest(model: GLiClass, layer: int) -> str:
-    """Digest of what passages' states at the input of a layer depend on, beside their token ids.
+    """Digest of everything that passage states depend on beside the token ids.
 
-    That is all weights of the backbone but those of this layer and the ones above it, and how they are used.
+    It covers the backbone's weights below a layer and their settings.
 
     Args:
-        model: The network, in float32, because a conversion would change it.
-        layer: The layer.
+        model: Network in float32; conversion would change the digest.
+        layer: Layer whose input is stored.
 
     Returns:
         64 hexadecimal digits.
@@ -79,18 +74,18 @@ def states_digest(model: GLiClass, layer: int) -> str:
 
 
 def open_passage_cache(folder: Path, model: GLiClass) -> PassageCache:
-    """Open the cache of a checkpoint that `uncacheable_reason` accepts.
+    """Open the passage cache of a checkpoint that `uncacheable_reason` accepts.
 
     Args:
-        folder: What `precompute` wrote.
-        model: The network, in float32.
+        folder: Folder written by `precompute`.
+        model: Network in float32.
 
     Returns:
         The cache.
 
     Raises:
-        ConfigError: It was computed by another checkpoint.
-        DataError: There is no cache, or a broken one.
+        ConfigError: Another checkpoint computed it.
+        DataError: The cache is missing or damaged.
     """
     cache = PassageCache(folder)
     layer = cache.meta.layer
@@ -113,25 +108,25 @@ def precompute(
     layer: int,
     on_computed: Callable[[int], object] | None = None,
 ) -> CacheMeta:
-    """Compute passages' states and write them.
+    """Compute passage states and write them.
 
     Args:
-        blocks: The passages' sequences; equal ones are kept once.
-        folder: Must not exist yet.
-        model: The network, in float32.
-        network: Runs it.
-        batch_tokens: Tokens of one forward pass, padding included.
-        dtype: How states are kept.
-        layer: The layer whose input is kept, at most the first one in which passages see the query.
-        on_computed: Called with the number of passages done since the last call.
+        blocks: Passage sequences; duplicates are stored once.
+        folder: New folder.
+        model: Network in float32.
+        network: Its forward passes.
+        batch_tokens: Budget of a forward pass in tokens, padding included.
+        dtype: Storage type of the states.
+        layer: Layer whose input is stored, at most the first one in which passages see the query.
+        on_computed: Callback with the number of passages done since the last call.
 
     Returns:
-        What was written.
+        Metadata of the cache.
 
     Raises:
-        ConfigError: An unknown `dtype`.
+        ConfigError: Unknown `dtype`.
         DataError: The folder exists, or there is no passage.
-        BackendError: The forward pass failed, or gave what cannot be kept.
+        BackendError: The forward pass failed, or its states cannot be stored.
     """
     digest = states_digest(model, layer)
     width = model.config.shape.width

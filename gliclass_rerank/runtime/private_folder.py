@@ -1,4 +1,4 @@
-"""Folders that no other user can write to: who can replace a graph decides every score, and perhaps runs code."""
+"""Private folders: a user who can replace a graph controls every score and may run code."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _ROOT: Final = 0
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder, or take from others what they may do with it.
+    """Create a folder and its parents, or revoke other users' write access to it.
 
     Args:
-        folder: What is above it is made too.
+        folder: Path of the folder.
 
     Raises:
-        BackendError: It belongs to another user than this one or root, others can write to it and that cannot be
-            changed, or it cannot be made.
+        BackendError: The folder cannot be created, belongs to a user other than this one or root, or stays writable for
+            others.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()  # a link of the user's own is followed, and what it leads to is looked at
+        found = folder.stat()  # the user's own link is followed, and its target checked
         if _is_own(found) and stat.S_IMODE(found.st_mode) & 0o077:
-            with suppress(OSError):  # a file system that is read only
+            with suppress(OSError):  # read-only file system
                 folder.chmod(0o700)
             found = folder.stat()
     except OSError as error:
@@ -41,8 +41,8 @@ def make_private(folder: Path) -> None:
 
 
 def is_trusted(found: os.stat_result) -> bool:
-    """Whether no user but this one and root can have written to a file or folder since its mode was set."""
-    if not hasattr(os, "getuid"):  # Windows, where a user's folder is the user's
+    """Test that only this user and root can have written to a file or folder since its mode was set."""
+    if not hasattr(os, "getuid"):  # Windows, where a user's folder is private already
         return True
     return found.st_uid in {os.getuid(), _ROOT} and not found.st_mode & _WRITABLE_BY_OTHERS
 

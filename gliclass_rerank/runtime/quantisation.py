@@ -1,9 +1,8 @@
-"""8-bit integers for the inputs and weights of a backbone's linear layers: which scales, and from what.
+"""Static int8 quantisation of linear layers, with SmoothQuant (arXiv 2211.10438).
 
-Weights have a scale for each output, inputs one for all, found once by running texts (static quantisation): a scale of
-each batch's own would let passages change each other's scores. Where some channels of an input are far larger than the
-rest, one scale would leave the rest no bits: such channels are divided by what the weights are multiplied with
-(SmoothQuant, arXiv 2211.10438).
+Weights have one scale per output, activations one per tensor, calibrated once on sample texts: a dynamic scale would
+let passages of a batch change each other's scores. Outlier channels of an activation are divided by factors that the
+weights are multiplied with.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ FloatArray = NDArray[np.float32]
 
 _LARGEST_WEIGHT: Final = 127
 _LARGEST_INPUT: Final = 255
-# How much of a channel's size moves into the weights. The paper's half leaves the bundled model's logits three times as
-# far from float32: what its activation function lets through is large in a few channels and tiny in the others.
+# Share of a channel's magnitude moved into the weights. The paper's 0.5 triples the bundled model's logit error:
+# its activation function yields large values in a few channels and tiny ones elsewhere.
 _MOVED: Final = 0.8
 _SMALLEST: Final = np.float32(1e-6)
 
 
 @dataclass(frozen=True)
 class MinMax:
-    """What an input was seen to be.
+    """Observed per-channel minimum and maximum.
 
     Attributes:
-        lowest: FloatArray [hidden]. Least value of each channel.
-        highest: FloatArray [hidden]. Largest value of each channel.
+        lowest: FloatArray [hidden]. Minimum of each channel.
+        highest: FloatArray [hidden]. Maximum of each channel.
     """
 
     lowest: FloatArray
@@ -42,11 +41,11 @@ class MinMax:
 
 @dataclass(frozen=True)
 class Observer:
-    """Where an input can be seen.
+    """Observation point of an activation.
 
     Attributes:
-        module: A module that is called.
-        gives: Whether it is what the module returns, else what the module is given.
+        module: Observed module.
+        gives: Observe the module's output instead of its input.
     """
 
     module: nn.Module
@@ -55,12 +54,12 @@ class Observer:
 
 @dataclass(frozen=True)
 class InputScale:
-    """How an input becomes 8-bit integers: `round(input / divisor / scale) + zero_point`.
+    """Quantisation parameters of an activation: `round(input / divisor / scale) + zero_point`.
 
     Attributes:
-        divisor: FloatArray [hidden]. What each channel is divided by first.
-        scale: Size of a step.
-        zero_point: What 0 becomes, in [0, 255].
+        divisor: FloatArray [hidden]. SmoothQuant factor of each channel.
+        scale: Step size.
+        zero_point: Integer for 0, in [0, 255].
     """
 
     divisor: FloatArray
@@ -69,15 +68,7 @@ class InputScale:
 
 
 def input_scale(seen: MinMax, weights: FloatArray) -> InputScale:
-    """The scale for an input.
-
-    Args:
-        seen: What the input was seen to be.
-        weights: FloatArray [hidden, num_outputs]. All weights that it is multiplied with.
-
-    Returns:
-        The scale.
-    """
+    """Quantisation parameters of an activation from its range and the weights [hidden, num_outputs] that read it."""
     size = np.maximum(np.maximum(-seen.lowest, seen.highest), _SMALLEST)
     reach = np.maximum(np.abs(weights).max(axis=1), _SMALLEST)
     divisor = np.maximum(size**_MOVED / reach ** (1 - _MOVED), _SMALLEST).astype(np.float32)
@@ -88,27 +79,27 @@ def input_scale(seen: MinMax, weights: FloatArray) -> InputScale:
 
 
 def quantised_weights(weights: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
-    """Round weights to 8 bits.
+    """Quantise weights to int8.
 
     Args:
         weights: FloatArray [hidden, num_outputs].
 
     Returns:
-        Integers of the same shape in [-127, 127], and FloatArray [num_outputs], what they are multiplied with.
+        Integers of the same shape in [-127, 127], and FloatArray [num_outputs] of scales.
     """
     scales = np.maximum(np.abs(weights).max(axis=0) / _LARGEST_WEIGHT, _SMALLEST * _SMALLEST).astype(np.float32)
     return np.rint(weights / scales).astype(np.int8), scales
 
 
 def observed_inputs(watched: Mapping[str, Observer], run: Callable[[], object]) -> dict[str, MinMax]:
-    """Run something and watch what goes into linear layers.
+    """Observe activations during a run.
 
     Args:
-        watched: Where to look, by name.
-        run: Runs them, without padding, which would count.
+        watched: Observation points by activation name.
+        run: Forward passes without padding, which would count.
 
     Returns:
-        The extremes of what was seen, under its name.
+        Observed range by activation name.
     """
     lowest: dict[str, Tensor] = {}
     highest: dict[str, Tensor] = {}

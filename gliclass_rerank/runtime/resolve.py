@@ -1,6 +1,6 @@
-"""Resolution of the runtime: backend, device, precision, batch budget and threads, decided in one place.
+"""Runtime resolution: backend, device, precision, batch budget and threads, decided in one place.
 
-Only what the caller left open is filled in; whether an installed backend can load the model is found out when it does.
+Only open settings are resolved; loading finds out whether an installed backend supports the model.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _DTYPES: Final = {"float32": torch.float32, "float16": torch.float16, "bfloat16"
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedRuntime:
-    """Where and how a model runs.
+    """Resolved runtime of a model.
 
     Attributes:
-        backend: What runs the transformer layers.
-        device: Where the model runs.
+        backend: Runtime of the transformer layers.
+        device: Device of the model.
         dtype: Precision of the layers: `float32`, `float16`, `bfloat16` or `int8`. The head always runs in float32.
-        batch_tokens: Tokens of one forward pass, padding included.
-        threads: CPU threads of all forward passes together; None for torch's own number in each calling thread.
-        reason: Why this backend and precision, in one sentence.
+        batch_tokens: Budget of a forward pass in tokens, padding included.
+        threads: CPU threads of all forward passes together; None for torch's default in each calling thread.
+        reason: Reason for this backend and precision, in one sentence.
     """
 
     backend: Backend
@@ -46,7 +46,7 @@ class ResolvedRuntime:
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """Precision of the backbone in torch; float32 where the layers run elsewhere."""
+        """Precision of the backbone in torch; float32 if the layers run elsewhere."""
         return _DTYPES[self.dtype] if self.backend == "torch" else torch.float32
 
 
@@ -59,24 +59,23 @@ def resolve_runtime(
     batch_tokens: int | None = None,
     threads: int | None = None,
 ) -> ResolvedRuntime:
-    """Fill in what the caller left open.
+    """Resolve the settings that the caller left open.
 
     Args:
-        config: The checkpoint's.
-        backend: None is torch. `"auto"` is the quickest on this machine of those that were measured to keep the order
-            (docs/speed.md): bfloat16 where the processor has it, in openvino, if it is installed and can run the
-            checkpoint, or in torch for a BERT; else torch. With a `dtype` it is the quickest one that has it.
-        device: A torch device; None takes cuda, else mps, else cpu. Exported models run on the CPU.
-        dtype: None takes bfloat16 on a cuda device that has it, else float32.
-        batch_tokens: Tokens of one forward pass; None takes 2,048 on the CPU and 65,536 elsewhere.
-        threads: CPU threads of all forward passes together; None leaves the number to torch.
+        config: Config of the checkpoint.
+        backend: None for torch. `"auto"` prefers bfloat16 on OpenVINO, then bfloat16 torch for a BERT, where the
+            processor supports it; else torch. With a `dtype` it is the fastest backend that has it.
+        device: Torch device; None for cuda, else mps, else cpu. Exported models run on the CPU.
+        dtype: None for bfloat16 on a cuda device that supports it, else float32.
+        batch_tokens: Budget of a forward pass in tokens; None for 2,048 on the CPU and 65,536 elsewhere.
+        threads: CPU threads of all forward passes together; None for torch's default.
 
     Returns:
-        The runtime.
+        The resolved runtime.
 
     Raises:
-        ConfigError: A backend, device or precision that is unknown, not there or does not fit the others, a budget or a
-            number of threads below 1, or threads for an accelerator.
+        ConfigError: A backend, device or precision is unknown, unavailable or incompatible with the others, a budget or
+            thread count is below 1, or threads were set for an accelerator.
     """
     if backend is not None and backend not in _BACKENDS:
         raise ConfigError(f"`backend` must be one of {listed(_BACKENDS)}, got {shown(backend)}")
@@ -102,7 +101,7 @@ def resolve_runtime(
 def _quickest(
     config: ModelConfig, device: str | torch.device | None, dtype: str | torch.dtype | None
 ) -> tuple[Backend, str | torch.dtype | None, str]:
-    """Backend and precision that `"auto"` stands for, and why."""
+    """Backend and precision for `"auto"`, and the reason."""
     wanted = None if dtype is None else dtype_name(dtype)
     if resolve_device(device).type != "cpu":
         return "torch", dtype, "exported models run on the CPU only"
@@ -113,37 +112,30 @@ def _quickest(
         return "onnx" if only_onnx else "openvino", dtype, "the quickest one with int8"
     if wanted in {None, "bfloat16"} and _installed("openvino") and has_bfloat16():
         return "openvino", "bfloat16", "openvino is installed and the processor has bfloat16"
-    # Other backbones write their attention out, for which torch would hold more memory with each new length.
+    # Other backbones write their attention out, for which torch would hold memory per sequence length.
     if wanted is None and config.shape.model_type == "bert" and has_native_bfloat16():
         return "torch", "bfloat16", "the processor has bfloat16; openvino, which is quicker, is not installed"
     return "torch", dtype, "the processor has no bfloat16, or another precision was asked for"
 
 
 def export_refusal(config: ModelConfig) -> str | None:
-    """Why a checkpoint cannot be exported.
-
-    Args:
-        config: The checkpoint's.
-
-    Returns:
-        One sentence, or None if it can.
-    """
+    """Reason why a checkpoint cannot be exported, in one sentence; None if it can."""
     if config.is_bi_encoder:
         return f"only uni-encoders can be exported so far, got {shown(config.architecture_type)}"
     return unsupported_backbone(config.encoder_config)
 
 
 def resolve_device(device: str | torch.device | None = None) -> torch.device:
-    """The device that a model runs on.
+    """Resolve a torch device.
 
     Args:
-        device: A torch device; None takes cuda, else mps, else cpu.
+        device: None takes cuda, else mps, else cpu.
 
     Returns:
         The device.
 
     Raises:
-        ConfigError: It is unknown or not there.
+        ConfigError: The device is unknown or unavailable.
     """
     if device is None:
         if torch.cuda.is_available():
@@ -160,11 +152,7 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def has_native_bfloat16() -> bool:
-    """Whether torch multiplies in bfloat16 by instructions of the processor's own.
-
-    Returns:
-        False also where it is not known: on other processors than x86, and from an old torch.
-    """
+    """Test for native bfloat16 products in torch; False if unknown (non-x86 processors, old torch)."""
     has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not has_onednn or not hasattr(torch.cpu, "get_capabilities"):
         return False
@@ -173,7 +161,7 @@ def has_native_bfloat16() -> bool:
 
 
 def dtype_name(dtype: str | torch.dtype) -> str:
-    """The name of a precision, such as `float32`, whether it is given as text or as torch's object."""
+    """Name of a precision given as text or as a torch dtype, such as `float32`."""
     return str(dtype).removeprefix("torch.")
 
 
@@ -218,4 +206,4 @@ def _exported_dtype(backend: Literal["onnx", "openvino"], dtype: str | torch.dty
 
 
 def _installed(runtime: str) -> bool:
-    return all(find_spec(package) is not None for package in (runtime, "onnx"))  # the second one writes exports
+    return all(find_spec(package) is not None for package in (runtime, "onnx"))  # onnx writes the exports

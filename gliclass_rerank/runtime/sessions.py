@@ -1,7 +1,4 @@
-"""Runs ONNX graphs on a CPU runtime: arrays in, arrays out.
-
-A session has its own threads; nothing is set for the whole process.
-"""
+"""ONNX sessions on a CPU runtime: arrays in, arrays out; no process-wide setting changes."""
 
 from __future__ import annotations
 
@@ -32,20 +29,20 @@ PRECISIONS: Final[Mapping[Runtime, tuple[Precision, ...]]] = {
 
 
 class Session(Protocol):
-    """A loaded graph; safe to call from several threads."""
+    """Loaded graph; thread-safe."""
 
     def run(self, inputs: Mapping[str, Array]) -> list[FloatArray]:
-        """Compute the graph's outputs, in its order.
+        """Compute the graph's outputs.
 
         Args:
-            inputs: Array by name of the input.
+            inputs: Array by input name.
 
         Returns:
-            One array an output; the caller's own.
+            One array per output, owned by the caller.
 
         Raises:
-            OutOfMemoryError: The memory did not suffice; smaller inputs may fit.
-            BackendError: The runtime failed in another way, or cannot be used in a forked process.
+            OutOfMemoryError: Memory was exhausted; smaller inputs may fit.
+            BackendError: Any other failure, or the process was forked.
         """
         ...
 
@@ -54,10 +51,10 @@ def open_session(path: Path, runtime: Runtime, precision: Precision, threads: in
     """Load a graph.
 
     Args:
-        path: The ONNX file.
-        runtime: What runs it.
-        precision: What it computes in. Integers are in the file, and onnxruntime computes the rest in float32; openvino
-            takes bfloat16 for the rest where the processor has it.
+        path: ONNX file.
+        runtime: Graph runtime.
+        precision: Precision of the layers. For int8, ONNX Runtime computes the remainder in float32, OpenVINO in
+            bfloat16 if the processor supports it.
         threads: CPU threads, shared by all callers.
 
     Returns:
@@ -65,7 +62,7 @@ def open_session(path: Path, runtime: Runtime, precision: Precision, threads: in
 
     Raises:
         BackendError: The file cannot be loaded.
-        ConfigError: The processor has no bfloat16.
+        ConfigError: The processor does not support bfloat16.
         MissingDependencyError: The runtime is not installed.
     """
     if runtime == "onnx":
@@ -73,7 +70,7 @@ def open_session(path: Path, runtime: Runtime, precision: Precision, threads: in
     native = has_bfloat16()
     if precision == "bfloat16" and not native:
         raise ConfigError("`dtype` is 'bfloat16', which this processor does not have")
-    # Not left to openvino, which takes bfloat16 for float32 wherever the processor has it, and says nothing.
+    # Set explicitly: OpenVINO silently replaces float32 by bfloat16 where the processor supports it.
     hint = "bf16" if precision != "float32" and native else "f32"
     settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     return OpenVinoSession(path, partial(compiled_model, path, hint, settings))
@@ -81,14 +78,7 @@ def open_session(path: Path, runtime: Runtime, precision: Precision, threads: in
 
 @cache
 def has_bfloat16() -> bool:
-    """ScoringRequest openvino what the processor can.
-
-    Returns:
-        Whether it computes in bfloat16.
-
-    Raises:
-        MissingDependencyError: openvino is not installed.
-    """
+    """Ask OpenVINO for the processor's bfloat16 support; `MissingDependencyError` without OpenVINO."""
     openvino = require_openvino()
     with as_backend_error("openvino could not be asked what the processor can"):
         return "BF16" in openvino.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
@@ -111,9 +101,9 @@ def _onnx_session(path: Path, threads: int) -> Any:  # Any: onnxruntime has no t
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = threads
         settings.inter_op_num_threads = 1
-        settings.log_severity_level = 4  # none below a fatal one; errors are raised
-        # A thread that waits would otherwise keep its core busy, which others on the machine pay for.
+        settings.log_severity_level = 4  # log nothing below a fatal error; errors are raised
+        # Waiting threads would otherwise spin on their core.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Adding up and normalising as one takes onnxruntime six times as long as one after the other.
+        # The fused add-and-normalise is six times slower than the two operators.
         settings.add_session_config_entry("optimization.disable_specified_optimizers", "SkipLayerNormFusion")
         return ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])

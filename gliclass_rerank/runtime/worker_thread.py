@@ -1,8 +1,7 @@
-"""Forward passes in a thread of their own, with as many CPU threads as one instance may have.
+"""Dedicated worker thread with its own torch thread count.
 
-torch keeps its number for each thread that calls it, but what sets it for one also decides what threads get that have
-not called torch yet (docs/decisions/0018-threads.md). So nothing is set around a call: there is one thread that never
-does anything else, and it is set up once.
+Setting torch's count in one thread also changes the default of threads yet to call torch
+(docs/decisions/0018-threads.md). So it is set once, in a thread that does nothing else.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ _this_thread = threading.local()
 
 
 class WorkerThread:
-    """Runs a network's forward passes one after another, in the order in which callers asked for them.
+    """Network whose forward passes run one at a time in a dedicated thread, in calling order.
 
     Args:
-        network: What runs them; on the CPU.
-        threads: How many CPU threads they use, however many callers there are.
+        network: Network on the CPU.
+        threads: CPU threads, regardless of the number of callers.
 
     Raises:
-        ConfigError: A torch that has one number for the whole process.
+        ConfigError: This torch build has a single process-wide count.
     """
 
     def __init__(self, network: Network, threads: int) -> None:
@@ -43,22 +42,22 @@ class WorkerThread:
         self._worker = Workers(1, "gliclass-rerank")
         if (found := self._run(torch.get_num_threads)) != threads:
             raise ConfigError(
-                f"`threads` is {threads}, but this torch has one number for the whole process, {found}: "
+                f"`threads` is {threads}, but this torch build has one count for the whole process, {found}: "
                 "set it with `torch.set_num_threads`"
             )
 
     def window_logits(self, windows: Sequence[Window]) -> list[list[float]]:
-        """Score windows; see `Network.window_logits`."""
+        """Score windows in one padded forward pass."""
         return self._run(self._network.window_logits, windows)
 
     def block_logits(
         self, blocks: Blocks, groups: Sequence[Sequence[int]], cached: Mapping[int, NDArray[Any]], layer: int
     ) -> list[float]:
-        """Score the candidates of one query; see `Network.block_logits`."""
+        """Score the candidates of one query."""
         return self._run(self._network.block_logits, blocks, groups, cached, layer)
 
     def candidate_states(self, rows: Sequence[TokenIds], layer: int) -> NDArray[np.float32]:
-        """States of a uni-encoder's candidates; see `Network.candidate_states`."""
+        """Compute query-independent candidate states at a layer's input."""
         return self._run(self._network.candidate_states, rows, layer)
 
     def _run(self, function: Callable[..., _Result], *args: Any) -> _Result:  # Any: the function's
@@ -74,17 +73,17 @@ def _with_threads(threads: int, function: Callable[..., _Result], *args: Any) ->
 
 def _set_up(threads: int) -> None:
     with _SETTING_UP:
-        # Asked first, because a thread's first question takes over the process's number, and would do so after us.
+        # Read first: a thread's first read copies the process-wide count, and would undo ours later.
         everyones = torch.get_num_threads()
         torch.set_num_threads(threads)
-        # That was for this thread and for all that are yet to call torch; another thread takes back the latter.
+        # This set the count of this thread and of all yet to call torch; another thread restores the latter.
         others = threading.Thread(target=torch.set_num_threads, args=(everyones,))
         others.start()
         others.join()
 
 
 if hasattr(os, "register_at_fork"):
-    # A fork in between would leave the lock taken, and the process without its number.
+    # A fork in between would leave the lock taken and the count changed.
     os.register_at_fork(
         before=_SETTING_UP.acquire, after_in_parent=_SETTING_UP.release, after_in_child=_SETTING_UP.release
     )

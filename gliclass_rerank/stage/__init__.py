@@ -1,4 +1,4 @@
-"""Reranking step of a RAG pipeline, and the policy for everything that a pipeline can meet."""
+"""Reranking step of a RAG pipeline."""
 
 from gliclass_rerank.stage.stage import OnError, RerankStage
 

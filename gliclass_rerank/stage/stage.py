@@ -1,6 +1,6 @@
-"""Reranking step of a RAG pipeline, between retriever and LLM; framework adapters are translations of it.
+"""Reranking step of a RAG pipeline, between retriever and LLM; framework adapters only translate to it.
 
-Importing this module loads no torch: the model is loaded at the first use or in `warm_up`.
+Importing this module loads no torch: the model is loaded at first use or in `warm_up`.
 """
 
 from __future__ import annotations
@@ -48,55 +48,52 @@ if TYPE_CHECKING:
 
 OnError = Literal["raise", "keep_order"]
 
-# What a running service can meet with correct code: the model cannot be had or run, the store of examples is broken or
-# open elsewhere, or a query outgrows the window.
+# Failures of a running service with correct code: the model or store cannot be loaded or fails, or a query
+# outgrows the window.
 _FAILURES: Final = (BackendError, CheckpointError, DataError, MissingDependencyError, WindowOverflowError)
 
 
 @dataclass(frozen=True)
 class StageSettings(RerankerSettings):
-    """Settings of a `RerankStage`: those of the reranker that it loads, and its policy."""
+    """Settings of a `RerankStage`: the reranker's, and the policy."""
 
     _: KW_ONLY
     reranker: Reranker | Mapping[str, Any] | None = None  # Any: the settings' values
-    """A `Reranker` to use, or its settings, in place of the settings above."""
+    """Existing `Reranker`, or its settings, in place of the settings above."""
     top_k: int | None = None
-    """How many passages to return; None for all."""
+    """Maximum number of passages to return; None for all."""
     score_threshold: float | None = None
-    """Keep only passages whose reranker's score is at least this, in [0, 1]; applied before `top_k` and regardless of
-    fusion. None keeps all."""
+    """Minimum score of the reranker, in [0, 1], before `top_k` and regardless of fusion; None for none."""
     query_prefix: str = ""
-    """Put before each query."""
+    """Prefix of each query."""
     passage_prefix: str = ""
-    """Put before each passage that is not blank."""
+    """Prefix of each passage that is not blank."""
     fusion: Fusion | None = None
-    """Combine with the retriever: `"reciprocal_rank"` of both orders, or `"weighted"` mean of both scores. None orders
-    by the reranker alone."""
+    """Fusion with the retriever: `"reciprocal_rank"` of both orders, `"weighted"` mean of both scores, or None."""
     fusion_weight: float = 0.5
-    """Share of the reranker in the fused score, in [0, 1]."""
+    """Weight of the reranker in the fused score, in [0, 1]."""
     examples: Sequence[Example | Mapping[str, Any]] | None = None  # Any: upstream's JSON-like examples
-    """Judged examples shown beside every query, in place of the store's; see `Reranker.rank`."""
+    """Judged examples shown with every query, in place of the store's."""
     on_error: OnError = "raise"
-    """`"keep_order"` returns the retriever's order, unscored and with the reason in `StageRanking.error`, when model or
-    store cannot be loaded or fail, or when the query does not fit; `"raise"` raises. Wrong arguments are raised either
-    way."""
+    """`"raise"`, or `"keep_order"`: return the retriever's order, unscored, with the reason in `StageRanking.error`, if
+    the model or store fails or the query does not fit. Wrong arguments always raise.
+    """
     keep_retrieval_score: bool = False
-    """Whether `notes` reports the retriever's score."""
+    """Report the retriever's score in `notes`."""
     report_truncation: bool = False
-    """Whether `notes` reports how many tokens were cut."""
+    """Report the number of truncated tokens in `notes`."""
 
 
 class RerankStage:
-    """Reranks what a retriever found, with a policy for everything that a pipeline can meet.
+    """Reranking step of a RAG pipeline; thread-safe.
 
-    The model is loaded once, at the first use. An instance does not change after construction (but for that) and may
-    be shared by any number of threads; copies share its model; a pickle carries the settings, not the model.
+    The model is loaded once, at first use. Copies share it; a pickle holds the settings only.
 
     Args:
-        settings: The fields of `StageSettings`, by name; the first one, `model`, by position too.
+        settings: Fields of `StageSettings` by name; the first one, `model`, also by position.
 
     Raises:
-        ConfigError: An unknown or inconsistent setting.
+        ConfigError: A setting is unknown or inconsistent.
     """
 
     @taking(StageSettings)
@@ -132,13 +129,13 @@ class RerankStage:
         return self
 
     def warm_up(self) -> None:
-        """Load the model and open the store, once, however many threads ask for it.
+        """Load the model and open the store, once across threads.
 
         Raises:
-            ConfigError: A setting that the checkpoint, the store or the machine cannot serve.
-            CheckpointError: The checkpoint cannot be loaded, unless the order is kept on errors: the next `run` will
-                try again, and say so.
-            DataError: The store cannot be opened, unless likewise.
+            ConfigError: The checkpoint, store or machine does not support a setting.
+            CheckpointError: The checkpoint cannot be loaded; under `"keep_order"` the next `run` retries and reports
+                it.
+            DataError: The store cannot be opened; likewise.
         """
         try:
             self._loaded()
@@ -147,7 +144,7 @@ class RerankStage:
                 raise
 
     def close(self) -> None:
-        """Let go of the model and the store; the next use loads them again. Given ones stay with their other users."""
+        """Release the model and the store, which the next use loads again. Objects passed in stay open."""
         with self._lock:
             if not self._is_shared:
                 self._reranker = None
@@ -162,23 +159,23 @@ class RerankStage:
         score_threshold: float | None = None,
         examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
     ) -> StageRanking:
-        """Rerank what a retriever found.
+        """Rerank retrieved passages.
 
         Args:
-            query: What is searched for; not blank.
-            passages: What the retriever found, best first; may be empty. Never changed. Blank ones are not shown to the
-                model: they come last, with a score of 0, and every threshold above 0 drops them.
-            retrieval_scores: The retriever's score of each passage, higher is better; None where there is none. Needed
-                by `"weighted"` fusion. NaN and infinity count as none.
-            top_k: As in the constructor; None for the constructor's.
-            score_threshold: As in the constructor; None for the constructor's.
-            examples: As in the constructor; None for the constructor's, an empty list for none.
+            query: Query; not blank.
+            passages: Retrieved passages, best first; may be empty. Blank ones skip the model and come last, with score
+                0.
+            retrieval_scores: The retriever's scores, higher is better; NaN and infinity count as None. Required by
+                `"weighted"` fusion.
+            top_k: Maximum number of passages; None for the constructor's.
+            score_threshold: Minimum score of the reranker; None for the constructor's.
+            examples: Judged examples; None for the constructor's, an empty list for none.
 
         Returns:
             Each passage at most once.
 
         Raises:
-            InputError: An argument of the wrong type or length, a blank query, or a retrieval score that fusion misses.
+            InputError: An argument has the wrong type or length, the query is blank, or fusion lacks a retrieval score.
             WindowOverflowError: The query leaves no room for a passage.
             CheckpointError: The checkpoint cannot be loaded.
             DataError: The store cannot be opened.
@@ -216,19 +213,7 @@ class RerankStage:
         score_threshold: float | None = None,
         examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
     ) -> StageRanking:
-        """`run`, and loading if it is due, in one of a few worker threads, so that the event loop is never blocked.
-
-        Args:
-            query: As for `run`.
-            passages: As for `run`.
-            retrieval_scores: As for `run`.
-            top_k: As for `run`.
-            score_threshold: As for `run`.
-            examples: As for `run`.
-
-        Returns:
-            As for `run`.
-        """
+        """Await `run` in a worker thread, without blocking the event loop."""
         return await in_background(
             self.run,
             query,
@@ -240,15 +225,15 @@ class RerankStage:
         )
 
     def notes(self, hit: StageHit, ranking: StageRanking) -> dict[str, float | int | str]:
-        """What a pipeline may want to keep with a passage, as JSON values under names that are the same everywhere.
+        """Metadata to keep with a passage, as JSON values under names common to all adapters.
 
         Args:
-            hit: One of the ranking's hits.
-            ranking: What `run` returned.
+            hit: Hit of the ranking.
+            ranking: Result of `run`.
 
         Returns:
-            `retrieval_score` if it is kept and there is one; `rerank_score` if the order goes by a fused score;
-            `rerank_tokens_lost` if truncation is reported and there was one; `rerank_error` if the order was kept.
+            `retrieval_score` if kept and known; `rerank_score` under fusion; `rerank_tokens_lost` if reported and above
+            0; `rerank_error` if the retriever's order was kept.
         """
         notes: dict[str, float | int | str] = {}
         if self._keep_retrieval_score and hit.retrieval_score is not None:
@@ -262,7 +247,7 @@ class RerankStage:
         return notes
 
     def _loaded(self) -> Reranker:
-        # Two lines rather than one `with`: a loaded model must not wait for the lock of a load elsewhere.
+        # Two statements instead of one `with`: a loaded model must not wait for another load.
         reranker = self._reranker
         if reranker is not None:
             return reranker
@@ -285,7 +270,7 @@ class RerankStage:
             reranker = self._loaded()
             shown = self._examples if examples is None else examples
             if shown is None:
-                # Found for the query as it was asked: behind a prefix, an equal one would not be known as equal.
+                # Looked up without the prefix, which would hide equal queries.
                 (shown,) = reranker.examples_for([query])
             ranking = reranker.rank(
                 self._query_prefix + query,
@@ -303,13 +288,13 @@ class RerankStage:
         return [StageHit(index, fused[index], scores[index], found[index], lost[index]) for index in order + blank]
 
     def _fused(self, order: Sequence[int], scores: list[float], found: Sequence[float | None]) -> list[float]:
-        """The value each passage is ordered by; blank passages, which `order` does not hold, have 0."""
+        """Sort value of each passage; 0 for blank ones, which are not in `order`."""
         if self._fusion is None:
             return scores
         if self._fusion == "reciprocal_rank":
             by_place = reciprocal_rank(order, weight=self._weight)
         else:
-            theirs = [found[index] or 0.0 for index in order]  # none is None: `run` has seen to that
+            theirs = [found[index] or 0.0 for index in order]  # none is None: checked in `run`
             values = weighted([scores[index] for index in order], theirs, self._weight)
             by_place = dict(zip(order, values, strict=True))
         return [by_place.get(index, 0.0) for index in range(len(scores))]
@@ -319,7 +304,7 @@ def _source(
     loading: Mapping[str, Any],
     reranker: Reranker | Mapping[str, Any] | None,  # Any: the settings' values
 ) -> tuple[Reranker | None, dict[str, Any]]:
-    """The reranker, if there is one already, and the arguments to load one with."""
+    """Existing reranker, if any, and the arguments to load one."""
     given = {name: value for name, value in loading.items() if value is not None}
     if reranker is None:
         return None, _loadable(given)
@@ -340,7 +325,7 @@ def _source(
 
 
 def _loadable(settings: Mapping[str, Any]) -> dict[str, Any]:  # Any: the settings' values
-    """Settings as JSON values, but for a store that is an object."""
+    """Settings as JSON values, except a store object."""
     store = checked_store(settings.get("example_store"))
     plain = json_settings({name: value for name, value in settings.items() if name != "example_store"})
     return plain if store is None else {**plain, "example_store": store}
@@ -366,5 +351,5 @@ def _retrieval_score(index: int, value: object) -> float | None:
     number = as_number(value)
     if number is None:
         raise InputError(f"`retrieval_scores[{index}]` must be a number, got {shown(value)}")
-    # A retriever that divides by zero must not stop a pipeline in which nothing reads its scores.
+    # A NaN from a retriever must not stop a pipeline that ignores its scores.
     return number if math.isfinite(number) else None

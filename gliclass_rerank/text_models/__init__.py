@@ -1,5 +1,5 @@
-"""Models that score passages (teachers) or embed them (encoders), whatever library runs them.
+"""Teachers, which score passages, and encoders, which embed texts, on any runtime.
 
-Each module knows one runtime and imports it when a model is loaded. Models are local folders; no code from them is run
-and nothing is unpickled.
+Each module imports its runtime when a model is loaded. Models are local folders; their code is never run and nothing is
+unpickled.
 """

@@ -1,4 +1,4 @@
-"""A sentence encoder as a teacher: the cosine of query and passage."""
+"""Teacher over a sentence encoder: cosine of query and passage."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from gliclass_rerank.text_models.interfaces import QueryPassages, Scored, TextEn
 
 
 class CosineTeacher:
-    """Scores passages by the cosine of their vectors with the query's.
+    """Teacher that scores passages by cosine.
 
     Args:
-        encoder: Embeds both.
+        encoder: Encoder of both.
     """
 
     is_logit: Final = False
@@ -21,14 +21,7 @@ class CosineTeacher:
         self._encoder = encoder
 
     def score(self, asks: Sequence[QueryPassages]) -> Scored:
-        """See `Teacher`; equal texts are embedded once.
-
-        Args:
-            asks: Queries with their passages.
-
-        Returns:
-            Cosines.
-        """
+        """Score passages by cosine; equal texts are embedded once."""
         query_rows: dict[str, int] = {}
         passage_rows: dict[str, int] = {}
         for query, passages in asks:

@@ -1,4 +1,4 @@
-"""This library's own checkpoints as teachers and as encoders."""
+"""GLiClass checkpoints as teachers and encoders."""
 
 from __future__ import annotations
 
@@ -32,18 +32,17 @@ from gliclass_rerank.types import TokenIds
 
 
 class GLiClassTeacher:
-    """A reranker's logits.
+    """Teacher over a reranker's logits.
 
-    Under the `joint` plan passages see each other, so that a score depends on the passages it was given with, and
-    `max_tokens` limits the window that they share.
+    Under the `joint` plan a score depends on the other passages, and `max_tokens` limits their shared window.
 
     Args:
-        model: Its folder.
-        options: How to run it.
+        model: Checkpoint folder.
+        options: Runtime options.
 
     Raises:
         CheckpointError: The checkpoint cannot be loaded.
-        ConfigError: `max_tokens` is more than its positions.
+        ConfigError: `max_tokens` exceeds its positions.
     """
 
     is_logit: Final = True
@@ -57,14 +56,7 @@ class GLiClassTeacher:
         self._pipeline = Pipeline(settings)
 
     def score(self, asks: Sequence[QueryPassages]) -> Scored:
-        """See `Teacher`.
-
-        Args:
-            asks: Queries with their passages.
-
-        Returns:
-            Logits.
-        """
+        """Score passages by logit."""
         options = self._options
         requests = [
             ScoringRequest(options.query_prefix + query, [options.passage_prefix + text for text in passages])
@@ -76,14 +68,13 @@ class GLiClassTeacher:
 
 
 class GLiClassEncoder:
-    """The backbone of a uni-encoder as a sentence encoder: the mean of its tokens' last states.
+    """Sentence encoder over a uni-encoder's backbone: the mean of its last token states.
 
-    Exactly the sentence encoder that a checkpoint was assembled from; the more training has changed the backbone, the
-    less this is worth.
+    For an untrained checkpoint this is the sentence encoder it was assembled from; training degrades it.
 
     Args:
-        model: Its folder.
-        options: How to run it.
+        model: Checkpoint folder.
+        options: Runtime options.
 
     Raises:
         CheckpointError: The checkpoint cannot be loaded.
@@ -104,15 +95,7 @@ class GLiClassEncoder:
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str], role: Role) -> Embedded:
-        """See `TextEncoder`.
-
-        Args:
-            texts: What to embed.
-            role: Queries or passages.
-
-        Returns:
-            The vectors.
-        """
+        """Embed texts."""
         prefix = self._options.prefix(role)
         sequences = [self._cut(ids) for ids in self._tokenizer.encode_sequences([prefix + text for text in texts])]
         lengths = {row: len(ids) for row, ids in enumerate(sequences)}

@@ -1,4 +1,4 @@
-"""What mining and teaching ask of a model."""
+"""Interfaces of teachers and encoders."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from gliclass_rerank.text_models.options import ModelOptions
 
 FloatArray = NDArray[np.float32]
 Role = Literal["query", "passage"]
-# A query and its passages.
+# Query and its passages.
 QueryPassages = tuple[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of several asks.
+    """Scores of several queries.
 
     Attributes:
-        scores: For each ask one score a passage, higher is better.
-        num_tokens: Tokens the model read, without padding.
+        scores: One score per passage for each query, higher is better.
+        num_tokens: Tokens read, without padding.
     """
 
     scores: list[list[float]]
@@ -38,8 +38,8 @@ class Embedded:
     """Vectors of texts.
 
     Attributes:
-        vectors: FloatArray [num_texts, embed_dim]. Of unit length, so that dot products are cosines.
-        num_tokens: Tokens the model read, without padding.
+        vectors: FloatArray [num_texts, embed_dim], of unit length.
+        num_tokens: Tokens read, without padding.
     """
 
     vectors: FloatArray
@@ -47,21 +47,21 @@ class Embedded:
 
 
 class Teacher(Protocol):
-    """Scores passages for queries."""
+    """Scorer of passages for queries."""
 
     @property
     def is_logit(self) -> bool:
-        """Whether scores are logits; otherwise they are similarities, positive for anything related."""
+        """True for logits; False for similarities, positive for anything related."""
         ...
 
     def score(self, asks: Sequence[QueryPassages]) -> Scored:
-        """Score the passages of several asks together.
+        """Score the passages of several queries together.
 
         Args:
-            asks: Each may have any number of passages, none included.
+            asks: Queries, each with any number of passages.
 
         Returns:
-            The scores, all of them finite.
+            Finite scores.
 
         Raises:
             BackendError: The forward pass failed.
@@ -70,17 +70,17 @@ class Teacher(Protocol):
 
 
 class TextEncoder(Protocol):
-    """Turns texts into vectors whose dot products say how well a passage fits a query."""
+    """Encoder of texts to vectors whose dot products measure relevance."""
 
     def encode(self, texts: Sequence[str], role: Role) -> Embedded:
         """Embed texts.
 
         Args:
             texts: Any strings; may be empty.
-            role: What the texts are; many models want different prefixes for the two.
+            role: Query or passage, which selects the prefix.
 
         Returns:
-            The vectors in the order of the texts.
+            Vectors in the order of the texts.
 
         Raises:
             BackendError: The forward pass failed.
@@ -89,26 +89,26 @@ class TextEncoder(Protocol):
 
 
 def pairs_of(asks: Sequence[QueryPassages], options: ModelOptions) -> list[tuple[str, str]]:
-    """All pairs of a query and one of its passages, ask by ask, with the model's prefixes."""
+    """All query-passage pairs, query by query, with the model's prefixes."""
     before, ahead = options.query_prefix, options.passage_prefix
     return [(before + query, ahead + passage) for query, passages in asks for passage in passages]
 
 
 def set_torch_threads(threads: int | None) -> None:
-    """Set how many threads torch uses, in the whole process; None leaves them."""
+    """Set torch's process-wide thread count; None keeps it."""
     if threads is not None:
         require("torch", extra="mining").set_num_threads(threads)
 
 
 def by_ask(values: Sequence[Any] | NDArray[Any], asks: Sequence[QueryPassages]) -> list[list[float]]:  # Any: numbers
-    """Split the scores of `pairs_of` into one list an ask.
+    """Split the scores of `pairs_of` by query.
 
     Args:
-        values: One number a pair.
-        asks: What was asked.
+        values: One number per pair.
+        asks: Queries with their passages.
 
     Returns:
-        The scores of each ask's passages.
+        Scores of each query's passages.
 
     Raises:
         BackendError: A score is not finite.
@@ -116,7 +116,7 @@ def by_ask(values: Sequence[Any] | NDArray[Any], asks: Sequence[QueryPassages]) 
     scores = [float(value) for value in values]
     broken = next((score for score in scores if not math.isfinite(score)), None)
     if broken is not None:
-        raise BackendError(f"the teacher gave {broken} as a score; its weights or its precision are at fault")
+        raise BackendError(f"the teacher gave {broken} as a score; check its weights and precision")
     results, start = [], 0
     for _, passages in asks:
         results.append(scores[start : start + len(passages)])
@@ -125,21 +125,13 @@ def by_ask(values: Sequence[Any] | NDArray[Any], asks: Sequence[QueryPassages]) 
 
 
 def in_text_order(vectors: Mapping[int, FloatArray], num_tokens: int) -> Embedded:
-    """Put vectors that were made in another order back.
-
-    Args:
-        vectors: By position of the text, FloatArray [embed_dim] each; may be empty.
-        num_tokens: Tokens read for them.
-
-    Returns:
-        The vectors in the order of the texts.
-    """
+    """Restore the order of vectors, FloatArray [embed_dim] by text position."""
     stacked = [vectors[row] for row in range(len(vectors))]
     return Embedded(np.stack(stacked) if stacked else np.zeros((0, 0), dtype=np.float32), num_tokens)
 
 
 def unit_length(vectors: FloatArray) -> FloatArray:
-    """Scale vectors to length 1; FloatArray [..., embed_dim] to the same shape. Zero vectors stay zero."""
+    """Normalise vectors FloatArray [..., embed_dim] to length 1; zero vectors stay zero."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     scaled: FloatArray = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
     return scaled

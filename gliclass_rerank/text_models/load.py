@@ -1,6 +1,6 @@
-"""From a folder to a teacher or an encoder: finds out what the folder holds and picks the runtime.
+"""Loading of teachers and encoders: detects a folder's model kind and runtime.
 
-What imports torch is imported inside the functions, because an ONNX model needs none of it.
+Torch is imported lazily, because ONNX models do without.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gliclass_rerank.text_models.onnx_models import (
 from gliclass_rerank.text_models.onnx_session import OnnxModel, onnx_file
 from gliclass_rerank.text_models.options import Kind, ModelOptions
 
-# In place of a folder: the checkpoint that comes with the package.
+# Stands for the bundled checkpoint.
 BUNDLED: Final = "bundled"
 
 
@@ -31,16 +31,16 @@ def load_teacher(model: str, options: ModelOptions) -> Teacher:
     """Load a teacher.
 
     Args:
-        model: See `model_folder`. It holds an ONNX model (`model.onnx`, `tokenizer.json`), a sentence-transformers
-            model or a GLiClass checkpoint.
-        options: How to run it. An ONNX model that is no cross-encoder needs its `kind`, and late interaction needs an
-            ONNX model.
+        model: Name for `model_folder`, of an ONNX model (`model.onnx`, `tokenizer.json`), a sentence-transformers model
+            or a GLiClass checkpoint.
+        options: Runtime options. ONNX models other than cross-encoders need `kind`; late interaction needs an ONNX
+            model.
 
     Returns:
-        The teacher. A kind of `encoder` scores by cosine.
+        The teacher; the kind `encoder` scores by cosine.
 
     Raises:
-        ConfigError: The kind cannot be found out, or the folder's runtime does not have it.
+        ConfigError: The kind cannot be detected, or the runtime does not support it.
         CheckpointError: The folder is missing or cannot be loaded.
         MissingDependencyError: The runtime is not installed.
     """
@@ -65,16 +65,16 @@ def load_encoder(model: str, options: ModelOptions) -> TextEncoder:
     """Load an encoder.
 
     Args:
-        model: See `model_folder`. It holds an ONNX model, a sentence-transformers model or a GLiClass checkpoint, of
-            which the backbone is used.
-        options: How to run it; its kind is not looked at.
+        model: Name for `model_folder`, of an ONNX model, a sentence-transformers model or a GLiClass checkpoint, whose
+            backbone is used.
+        options: Runtime options; `kind` is ignored.
 
     Returns:
         The encoder.
 
     Raises:
         CheckpointError: The folder is missing or cannot be loaded.
-        ConfigError: The checkpoint has no such backbone.
+        ConfigError: The checkpoint has no suitable backbone.
         MissingDependencyError: The runtime is not installed.
     """
     folder = model_folder(model)
@@ -90,17 +90,7 @@ def load_encoder(model: str, options: ModelOptions) -> TextEncoder:
 
 
 def model_folder(model: str | Path) -> Path:
-    """Where a model lies; nothing is asked of the network.
-
-    Args:
-        model: A folder, else the name of a bundled model, or `bundled` for the single checkpoint among them.
-
-    Returns:
-        Its folder.
-
-    Raises:
-        CheckpointError: There is no such folder.
-    """
+    """Find a model's local folder: a folder, a bundled model's name, or `bundled`; else a `CheckpointError`."""
     folder = local_folder(model) or (bundled_folder() if model == BUNDLED else None)
     if folder is None:
         raise CheckpointError(
@@ -110,7 +100,7 @@ def model_folder(model: str | Path) -> Path:
 
 
 def _is_onnx(folder: Path) -> bool:
-    # Hub repositories often carry an export beside the weights; the weights are what was trained.
+    # Hub repositories often carry an export beside the weights; the weights are authoritative.
     return onnx_file(folder) is not None and not any(folder.glob("*.safetensors"))
 
 
@@ -137,7 +127,7 @@ def _onnx_teacher(model: OnnxModel, options: ModelOptions) -> Teacher:
 
 
 def _kind(folder: Path) -> Kind:
-    """What a folder without an ONNX model holds."""
+    """Kind of a folder without an ONNX model."""
     from gliclass_rerank.model.config import MODEL_TYPE
 
     config = _json(folder, "config.json")

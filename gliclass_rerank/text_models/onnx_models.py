@@ -1,4 +1,4 @@
-"""Teachers and encoders that are ONNX transformers."""
+"""ONNX teachers and encoders."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from gliclass_rerank.text_models.onnx_session import OnnxModel
 from gliclass_rerank.text_models.options import ModelOptions, Pooling
 
 _STATES_RANK: Final = 3  # [num_rows, seq_len, hidden]
-# Below every cosine, so that padding is never the best match.
+# Below every cosine, so that padding never matches best.
 _NO_MATCH: Final = -2.0
 
 
 def logits_output(model: OnnxModel) -> str | None:
-    """The output that holds one logit a row, or None if this is no cross-encoder."""
+    """Name of a cross-encoder's output of one logit per row; None for other models."""
     return next(
         (name for name, shape in model.output_shapes.items() if len(shape) == _STATES_RANK - 1 and shape[-1] == 1), None
     )
@@ -44,14 +44,14 @@ def _states_output(model: OnnxModel) -> str:
 
 
 class OnnxCrossEncoder:
-    """Reads a query and a passage together; one logit a pair.
+    """ONNX cross-encoder, one logit per query-passage pair.
 
     Args:
-        model: The network.
-        options: Its prefixes.
+        model: ONNX model.
+        options: Prefixes.
 
     Raises:
-        CheckpointError: The model has no output of one logit a row.
+        CheckpointError: The model has no output of one logit per row.
     """
 
     is_logit: Final = True
@@ -65,14 +65,7 @@ class OnnxCrossEncoder:
         self._model, self._output, self._options = model, output, options
 
     def score(self, asks: Sequence[QueryPassages]) -> Scored:
-        """See `Teacher`.
-
-        Args:
-            asks: Queries with their passages.
-
-        Returns:
-            Logits.
-        """
+        """Score passages by logit."""
         pairs = pairs_of(asks, self._options)
         logits = np.zeros(len(pairs), dtype=np.float32)
         num_tokens = 0
@@ -83,14 +76,14 @@ class OnnxCrossEncoder:
 
 
 class OnnxLateInteraction:
-    """ColBERT's MaxSim over last hidden states: each query token takes its best cosine among the passage's tokens.
+    """ColBERT's MaxSim over last hidden states.
 
     Args:
-        model: The network.
-        options: Its prefixes.
+        model: ONNX model.
+        options: Prefixes.
 
     Raises:
-        CheckpointError: The model gives no token states.
+        CheckpointError: The model has no token states.
     """
 
     is_logit: Final = False
@@ -99,16 +92,9 @@ class OnnxLateInteraction:
         self._model, self._output, self._options = model, _states_output(model), options
 
     def score(self, asks: Sequence[QueryPassages]) -> Scored:
-        """See `Teacher`; equal passages are encoded once, and no more than one batch of states is kept.
-
-        Args:
-            asks: Queries with their passages.
-
-        Returns:
-            Sums of cosines, one summand a query token.
-        """
+        """Score passages by the sum of best cosines; equal passages are encoded once, one batch at a time."""
         queries, num_tokens = self._query_states([query for query, _ in asks])
-        readers: dict[str, list[tuple[int, int]]] = {}  # which asks want a passage, and where
+        readers: dict[str, list[tuple[int, int]]] = {}  # queries and positions by passage
         for ask, (_, passages) in enumerate(asks):
             for index, passage in enumerate(passages):
                 readers.setdefault(passage, []).append((ask, index))
@@ -135,14 +121,14 @@ class OnnxLateInteraction:
 
 
 class OnnxTextEncoder:
-    """A sentence encoder: one vector a text, pooled from last hidden states.
+    """ONNX sentence encoder, pooled from last hidden states.
 
     Args:
-        model: The network.
-        options: Its prefixes and pooling.
+        model: ONNX model.
+        options: Prefixes and pooling.
 
     Raises:
-        CheckpointError: The model gives no token states, or its folder asks for an unknown pooling.
+        CheckpointError: The model has no token states, or its folder asks for an unknown pooling.
     """
 
     def __init__(self, model: OnnxModel, options: ModelOptions) -> None:
@@ -150,15 +136,7 @@ class OnnxTextEncoder:
         self._pooling = options.pooling or _folder_pooling(model)
 
     def encode(self, texts: Sequence[str], role: Role) -> Embedded:
-        """See `TextEncoder`.
-
-        Args:
-            texts: What to embed.
-            role: Queries or passages.
-
-        Returns:
-            The vectors.
-        """
+        """Embed texts."""
         prefix = self._options.prefix(role)
         vectors: dict[int, FloatArray] = {}
         num_tokens = 0

@@ -1,4 +1,4 @@
-"""Runs an ONNX transformer with `onnxruntime` on the CPU: texts or pairs in, batches of raw output out."""
+"""ONNX Runtime session on the CPU: texts or pairs in, batches of raw output out."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _MODEL_FILES: Final = ("model.onnx", "onnx/model.onnx")
 
 @dataclass(frozen=True)
 class Batch:
-    """One forward pass.
+    """Output of one forward pass.
 
     Attributes:
         rows: Positions of its texts in the input.
-        output: FloatArray [num_rows, ...]. What the model gave.
-        mask: BoolArray [num_rows, seq_len]. True marks a real token, or one that fills a text.
+        output: FloatArray [num_rows, ...]. Raw output.
+        mask: BoolArray [num_rows, seq_len]. True on tokens and filling.
     """
 
     rows: list[int]
@@ -41,14 +41,14 @@ class Batch:
 
 
 class OnnxModel:
-    """A transformer exported to ONNX with its `tokenizer.json`.
+    """ONNX transformer with its `tokenizer.json`.
 
     Args:
-        folder: Holds `model.onnx` (or `onnx/model.onnx`) and `tokenizer.json`.
-        options: How to run it.
+        folder: Folder with `model.onnx` (or `onnx/model.onnx`) and `tokenizer.json`.
+        options: Runtime options.
 
     Raises:
-        CheckpointError: A file is missing or broken, or the model wants other inputs than token ids, mask and types.
+        CheckpointError: A file is missing or damaged, or the inputs are not token ids, mask and types.
         MissingDependencyError: `onnxruntime` is not installed.
     """
 
@@ -66,7 +66,7 @@ class OnnxModel:
 
     @property
     def output_shapes(self) -> dict[str, list[int | str | None]]:
-        """Shape of each output; axes without a fixed size are names or None."""
+        """Shape of each output; dynamic axes are names or None."""
         return {node.name: list(node.shape) for node in self._opened.get().get_outputs()}
 
     def run(
@@ -75,12 +75,12 @@ class OnnxModel:
         """Run texts or pairs in batches of similar length.
 
         Args:
-            texts: Texts, or pairs of a query and a passage; the longer part is cut first.
-            output: Which output to return.
-            filled_to: Shorter texts get `[MASK]` tokens, to which no token attends, up to this length.
+            texts: Texts, or query-passage pairs whose longer part is truncated first.
+            output: Name of the output.
+            filled_to: Minimum length, reached with unattended `[MASK]` tokens.
 
         Yields:
-            The batches, longest texts first; every text is in one of them.
+            Batches, longest texts first.
 
         Raises:
             BackendError: The forward pass failed.
@@ -115,16 +115,16 @@ class OnnxModel:
 
 
 def onnx_file(folder: Path) -> Path | None:
-    """The ONNX model of a folder, or None."""
+    """ONNX model of a folder, or None."""
     return next((folder / name for name in _MODEL_FILES if (folder / name).is_file()), None)
 
 
 def _session(path: Path, threads: int | None) -> Any:  # Any: onnxruntime has no types
     ort = require_onnxruntime(extra="mining")
     settings = ort.SessionOptions()
-    settings.intra_op_num_threads = threads or 0  # 0: one a core
+    settings.intra_op_num_threads = threads or 0  # 0: one per core
     settings.inter_op_num_threads = 1
-    # A thread that waits would otherwise keep its core busy, which others on the machine pay for.
+    # Waiting threads would otherwise spin on their core.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
@@ -139,9 +139,9 @@ def _tokenizer(path: Path, options: ModelOptions) -> Tokenizer:
         raise CheckpointError(f"`{path}` is not a tokenizer: {error}") from error
     tokenizer.no_padding()
     tokenizer.enable_truncation(options.max_tokens)
-    # A special token that is written out in a passage is text, not an instruction to the model ...
+    # A special token spelled out in a passage is text ...
     tokenizer.encode_special_tokens = True
-    # ... but one in a prefix is meant: a plain added token is always recognised.
+    # ... but one in a prefix is intended: a plain added token is always recognised.
     for prefix in (options.query_prefix.strip(), options.passage_prefix.strip()):
         if prefix and tokenizer.token_to_id(prefix) is not None:
             tokenizer.add_tokens([AddedToken(prefix, special=False, normalized=False)])

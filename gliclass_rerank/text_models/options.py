@@ -1,4 +1,4 @@
-"""How a model is loaded and run; the same settings for every kind and runtime."""
+"""Runtime options of teachers and encoders, common to all kinds and runtimes."""
 
 from __future__ import annotations
 
@@ -20,23 +20,21 @@ _DTYPES: Final = get_args(Dtype)
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """Settings of a teacher or an encoder.
+    """Settings of a teacher or encoder.
 
     Attributes:
-        kind: What the model is; None finds out from its folder, where that is possible.
-        max_tokens: Longest sequence (a query with a passage, or a text alone); what is longer is cut.
-        batch_tokens: Tokens of one forward pass, padding included; None for 2,048 on a CPU, else 65,536.
-        threads: Threads of one forward pass; None leaves it to the runtime. For models that torch runs, this is a
-            setting of the whole process.
-        device: A torch device; None for the best there is. ONNX models run on the CPU.
-        query_prefix: Written before every query, as the model was trained. A prefix that is the name of a token of
-            the vocabulary (as ColBERT's `[unused0]`) becomes that token.
-        passage_prefix: Written before every passage.
-        pooling: How an ONNX encoder makes a vector of its tokens; None reads the folder's `1_Pooling/config.json` and
-            takes the mean if there is none.
-        dtype: Of the weights and states of a sentence encoder that torch runs; None for float32.
-        query_tokens: Late interaction fills shorter queries up to so many tokens with `[MASK]`, which nothing attends
-            to and which look for passage tokens of their own; 0 fills none.
+        kind: Kind of model; None detects it if possible.
+        max_tokens: Longest sequence (query with passage, or text alone); longer ones are truncated.
+        batch_tokens: Tokens per forward pass, padding included; None for 2,048 on a CPU, else 65,536.
+        threads: Threads per forward pass; None for the runtime's default. Process-wide for torch models.
+        device: Torch device; None for the best available. ONNX models run on the CPU.
+        query_prefix: Prefix of every query, as in training. The name of a vocabulary token (such as ColBERT's
+            `[unused0]`) becomes that token.
+        passage_prefix: Prefix of every passage.
+        pooling: Pooling of an ONNX encoder; None reads `1_Pooling/config.json`, else takes the mean.
+        dtype: Precision of a torch sentence encoder; None for float32.
+        query_tokens: Minimum query length under late interaction, reached with unattended `[MASK]` tokens that match
+            passage tokens too; 0 for none.
     """
 
     kind: Kind | None = None
@@ -66,17 +64,17 @@ class ModelOptions:
 
     @property
     def batch_budget(self) -> int:
-        """Tokens of one forward pass."""
+        """Tokens per forward pass."""
         if self.batch_tokens is not None:
             return self.batch_tokens
         return default_batch_tokens(on_cpu=self.device in {None, "cpu"})
 
     def prefix(self, role: str) -> str:
-        """What is written before a text of this role."""
+        """Prefix of texts of this role."""
         return self.query_prefix if role == "query" else self.passage_prefix
 
     def described(self) -> Mapping[str, Any]:
-        """The settings that scores depend on, as JSON values."""
+        """Settings that affect scores, as JSON values."""
         fields = asdict(self)
         del fields["threads"]
         return fields

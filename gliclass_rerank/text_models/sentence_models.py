@@ -1,7 +1,7 @@
-"""Teachers and encoders that `sentence-transformers` runs: cross-encoders and sentence encoders, from local folders.
+"""Teachers and encoders on `sentence-transformers`: cross-encoders and sentence encoders from local folders.
 
-Only safetensors weights are read, no remote code is run, and the modules of a folder must be the library's own: a
-module name in a folder is otherwise an import of the folder's choice.
+Only safetensors weights are read, no remote code is run, and modules must be the library's own: a module name in a
+folder is otherwise an arbitrary import.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _LIBRARY: Final = "sentence_transformers"
 
 
 class SentenceCrossEncoder:
-    """A `CrossEncoder` with one output; its activation is left out, so that scores are logits.
+    """`CrossEncoder` with one output, without its activation: scores are logits.
 
     Args:
-        folder: The model.
-        options: How to run it.
+        folder: Model folder.
+        options: Runtime options.
 
     Raises:
         CheckpointError: The folder cannot be loaded, or the model has several outputs.
@@ -57,14 +57,7 @@ class SentenceCrossEncoder:
         self._model.max_seq_length = min(options.max_tokens, self._model.max_seq_length or options.max_tokens)
 
     def score(self, asks: Sequence[QueryPassages]) -> Scored:
-        """See `Teacher`.
-
-        Args:
-            asks: Queries with their passages.
-
-        Returns:
-            Logits.
-        """
+        """Score passages by logit."""
         options = self._options
         pairs = pairs_of(asks, options)
         lengths = _lengths(self._model, [list(part) for part in zip(*pairs, strict=True)]) if pairs else {}
@@ -79,11 +72,11 @@ class SentenceCrossEncoder:
 
 
 class SentenceEncoder:
-    """A `SentenceTransformer`. Its own prompts are used unless a prefix is given.
+    """`SentenceTransformer` encoder, with its own prompts unless a prefix is given.
 
     Args:
-        folder: The model.
-        options: How to run it.
+        folder: Model folder.
+        options: Runtime options.
 
     Raises:
         CheckpointError: The folder cannot be loaded.
@@ -98,15 +91,7 @@ class SentenceEncoder:
         self._model.max_seq_length = min(options.max_tokens, self._model.max_seq_length or options.max_tokens)
 
     def encode(self, texts: Sequence[str], role: Role) -> Embedded:
-        """See `TextEncoder`.
-
-        Args:
-            texts: What to embed.
-            role: Queries or passages.
-
-        Returns:
-            The vectors.
-        """
+        """Embed texts."""
         if not texts:
             return in_text_order({}, 0)
         encode = self._model.encode_query if role == "query" else self._model.encode_document
@@ -145,14 +130,14 @@ def _check_modules(folder: Path) -> None:
     try:
         names = [str(module["type"]) for module in json.loads(path.read_text(encoding="utf-8"))]
     except (ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"`{path}` is no list of modules: {shown(error)}") from error
+        raise CheckpointError(f"`{path}` is not a list of modules: {shown(error)}") from error
     foreign = [name for name in names if not name.startswith(f"{_LIBRARY}.")]
     if foreign:
         raise CheckpointError(f"`{path}` names modules that are not {_LIBRARY}'s own: {listed(foreign)}")
 
 
 def _lengths(model: Any, columns: Sequence[list[str]]) -> dict[int, int]:  # Any: see _load
-    """Tokens of each row, cut as the model cuts it."""
+    """Number of tokens per row after truncation."""
     ids = model.tokenizer(*columns, truncation=True, max_length=model.max_seq_length)["input_ids"]
     return {row: len(row_ids) for row, row_ids in enumerate(ids)}
 

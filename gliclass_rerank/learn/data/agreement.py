@@ -1,7 +1,7 @@
-"""How good teachers are where people have judged, and how much they agree with each other.
+"""Quality of teachers on judged records, and agreement between teachers.
 
-nDCG@10 has linear gains, like every nDCG of this library; the ideal ranking is made of the record's own passages, and
-passages that nobody has judged count 0. Kendall's tau-b corrects for ties. Both are averages over records.
+nDCG@10 has linear gains; the ideal ranking uses the record's own passages, unjudged ones count 0. Kendall's tau-b
+corrects for ties. Both are means over records.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _CUTOFF: Final = 10
 
 @dataclass(frozen=True)
 class Agreement:
-    """Figures of the teachers of a file.
+    """Metrics of the teachers in a file.
 
     Attributes:
         ndcg_at_10: By teacher; only those that scored a record with a relevant passage.
-        tau: By pair of teachers, names in alphabetical order; only pairs that scored a record in common.
-        num_judged: By teacher, over how many records `ndcg_at_10` is averaged.
-        num_compared: By pair, over how many records `tau` is averaged.
+        tau: By pair of teachers, in alphabetical order; only pairs with a common record.
+        num_judged: Records behind each `ndcg_at_10`.
+        num_compared: Records behind each `tau`.
     """
 
     ndcg_at_10: Mapping[str, float] = field(default_factory=dict)
@@ -37,14 +37,7 @@ class Agreement:
 
 
 def compare_teachers(records: Iterable[RankingRecord]) -> Agreement:
-    """Measure all teachers of some records.
-
-    Args:
-        records: Read once. Records of a single passage say nothing and are passed over.
-
-    Returns:
-        The figures.
-    """
+    """Measure all teachers of some records; records of a single passage are ignored."""
     quality: dict[str, list[float]] = {}
     agreement: dict[tuple[str, str], list[float]] = {}
     for record in records:
@@ -66,15 +59,7 @@ def compare_teachers(records: Iterable[RankingRecord]) -> Agreement:
 
 
 def ndcg_at_10(scores: Sequence[float], grades: Sequence[float | None]) -> float:
-    """nDCG@10 of one record.
-
-    Args:
-        scores: One a passage; ties by position.
-        grades: One a passage, at least one above 0; None and negative ones count 0.
-
-    Returns:
-        The figure, in [0, 1].
-    """
+    """nDCG@10 of one record, in [0, 1]; ties by position, None and negative grades count 0, at least one is above 0."""
     gains = [max(grade or 0.0, 0.0) for grade in grades]
     order = sorted(range(len(scores)), key=lambda index: (-scores[index], index))
     return _discounted([gains[index] for index in order]) / _discounted(sorted(gains, reverse=True))
@@ -85,15 +70,7 @@ def _discounted(gains: Sequence[float]) -> float:
 
 
 def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Kendall's tau-b of two lists of scores.
-
-    Args:
-        first: Scores of one teacher.
-        second: Scores of another, of the same passages.
-
-    Returns:
-        Between -1 and 1; None if one of them scores all passages alike.
-    """
+    """Kendall's tau-b of two teachers' scores, in [-1, 1]; None if one of them scores all passages alike."""
     rows, columns = np.triu_indices(len(first), k=1)
     signs = [np.sign(values[rows] - values[columns]) for values in (np.asarray(first), np.asarray(second))]
     untied = math.sqrt(float(np.count_nonzero(signs[0])) * float(np.count_nonzero(signs[1])))

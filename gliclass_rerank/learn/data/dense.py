@@ -1,6 +1,6 @@
-"""Dense retrieval: cosines of the query's vector with every passage's, exact and without an index.
+"""Dense retrieval by exact cosine search.
 
-Encoding the pool is the long part, so that it is done in shards, each a file that a resumed run finds again.
+Encoding the pool takes longest, so it is stored in shards that a resumed run reuses.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from gliclass_rerank.learn.data.progress import Progress, silent
 from gliclass_rerank.text_models.interfaces import FloatArray, TextEncoder
 
 _SHARD_PASSAGES: Final = 1024
-# Cosines of so many queries with the whole pool are held at once.
+# Queries scored against the whole pool at once.
 _BLOCK_QUERIES: Final = 16
 
 
 class DenseRetriever:
-    """Searches a pool by cosine.
+    """Cosine search in a pool.
 
     Args:
-        texts: The pool; not empty.
-        encoder: Embeds passages and queries.
-        cache: Folder for the passages' vectors; made if it does not exist. It must belong to this pool and encoder.
-        progress: Told how many passages are encoded.
+        texts: Pool; not empty.
+        encoder: Encoder of passages and queries.
+        cache: Folder for the passages' vectors, of this pool and encoder; created if missing.
+        progress: Progress of passages encoded.
 
     Raises:
         BackendError: The encoder failed.
@@ -45,27 +45,11 @@ class DenseRetriever:
         self._vectors: FloatArray = np.concatenate(shards)
 
     def retrieve(self, queries: Sequence[str], depth: int) -> list[list[int]]:
-        """See `Retriever`; ties by position in the pool.
-
-        Args:
-            queries: What is searched for.
-            depth: How many passages to return at most.
-
-        Returns:
-            Positions of the passages with the highest cosines.
-        """
+        """Find the passages with the highest cosines, ties by position in the pool."""
         return nearest(self._encoder.encode(queries, "query").vectors, self._vectors, depth)
 
     def similarities(self, query: str, indices: Sequence[int]) -> list[float]:
-        """Cosines of a query with some passages.
-
-        Args:
-            query: What is searched for.
-            indices: Positions in the pool.
-
-        Returns:
-            One cosine a position.
-        """
+        """Cosines of a query with passages at some positions."""
         (vector,) = self._encoder.encode([query], "query").vectors
         return [float(cosine) for cosine in self._vectors[list(indices)] @ vector]
 
@@ -76,10 +60,10 @@ def nearest(queries: FloatArray, passages: FloatArray, depth: int) -> list[list[
     Args:
         queries: FloatArray [num_queries, embed_dim].
         passages: FloatArray [num_passages, embed_dim]; at least one.
-        depth: How many passages to return at most.
+        depth: Maximum number of results per query.
 
     Returns:
-        For each query positions of the passages with the highest products, ties by position.
+        Positions of the passages with the highest products per query, ties by position.
     """
     rankings = []
     for start in range(0, len(queries), _BLOCK_QUERIES):

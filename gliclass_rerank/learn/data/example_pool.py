@@ -1,4 +1,4 @@
-"""The records that can be an example: those about which something is known, each text once."""
+"""Pool of records that can serve as examples: informative ones, each text once."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from gliclass_rerank.learn.training.sources import RecordFile
 
 
 class ExamplePool:
-    """Records by row, from 0; of equal texts the first record.
+    """Records by row, from 0; of equal texts (up to case and white space) the first.
 
-    Texts that differ in case and white space only are equal: a search then finds a text's own record at most once,
-    and never shows the same example twice. Texts are kept as digests, so a file may be larger than memory.
+    A text's own record is thus found at most once, and no example repeats. Texts are kept as digests, so a file may
+    exceed
+    memory.
 
     Args:
-        records: Where the records lie.
-        unjudged: How passages without a grade are counted.
+        records: Records.
+        unjudged: Treatment of ungraded passages.
 
     Raises:
         DataError: Nothing is known about any record.
@@ -46,9 +47,9 @@ class ExamplePool:
         return self._records[self._positions[row]]
 
     def texts(self, start: int, end: int) -> list[str]:
-        """The texts of a range of rows."""
+        """Texts of a range of rows."""
         return [self[row].text for row in range(start, min(end, len(self)))]
 
     def row_of(self, text: str) -> int | None:
-        """The row of a text; None if it is no example's."""
+        """Row of a text, or None."""
         return self._rows.get(text_digest(text))

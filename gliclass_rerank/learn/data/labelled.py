@@ -1,4 +1,4 @@
-"""Files of labelled records of either kind, with every field that their lines have."""
+"""Labelled records of either kind, with all fields of their lines."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from gliclass_rerank.learn.training.sources import RecordFile
 
 @dataclass(frozen=True)
 class Labelled:
-    """One line.
+    """Labelled line.
 
     Attributes:
-        record: What training reads.
-        fields: All that the line holds.
+        record: Training record.
+        fields: All fields of the line.
     """
 
     record: RankingRecord | ClassificationRecord
@@ -35,18 +35,11 @@ class Labelled:
 
     @property
     def text(self) -> str:
-        """The query, or the text to classify: by which similar records are found."""
+        """Query, or text to classify, by which similar records are found."""
         return self.record.query if isinstance(self.record, RankingRecord) else self.record.text
 
     def with_examples(self, examples: Sequence[Mapping[str, Any]]) -> JsonLine:  # Any: JSON
-        """The line with other examples.
-
-        Args:
-            examples: In the order in which they are shown.
-
-        Returns:
-            A line that needs no list of labels beside it.
-        """
+        """Replace the line's examples; the result needs no list of labels beside it."""
         fields: dict[str, Any] = {**self.fields, "examples": [dict(example) for example in examples]}
         if isinstance(self.record, ClassificationRecord):
             fields["all_labels"] = [*self.record.all_labels]
@@ -55,31 +48,21 @@ class Labelled:
 
 @dataclass(frozen=True)
 class JsonLine:
-    """A line to write.
+    """Line to write.
 
     Attributes:
-        fields: What it shall hold.
+        fields: JSON object.
     """
 
     fields: Mapping[str, Any]  # Any: JSON
 
     def to_line(self) -> str:
-        """The line without its end."""
+        """Serialise without a line end."""
         return json.dumps(self.fields, ensure_ascii=False)
 
 
 def find_kind(path: Path) -> Kind:
-    """Find out what the records of a file are, from its first line.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The kind.
-
-    Raises:
-        DataError: The file is empty, cannot be read, or holds something else.
-    """
+    """Detect the kind of a file's records from its first line; a `DataError` if it is neither."""
     for record in read_jsonl(path):
         if "query" in record.fields:
             return "ranking"
@@ -90,16 +73,15 @@ def find_kind(path: Path) -> Kind:
 
 
 def labelled_parser(path: Path, kind: Kind, labels: Sequence[str] | None = None) -> Callable[[Record], Labelled]:
-    """Make the function that reads a line.
+    """Build the parser of a file's lines.
 
     Args:
-        path: The file.
-        kind: What it holds.
-        labels: All labels, for classification records that do not list theirs; None reads `labels.json` beside the
-            file.
+        path: Data file.
+        kind: Kind of records.
+        labels: All labels, for classification records without them; None reads `labels.json` beside the file.
 
     Returns:
-        The function; it raises a `DataError` that names file and line.
+        Parser that raises a `DataError` with file and line.
 
     Raises:
         DataError: `labels.json` is malformed.
@@ -111,17 +93,8 @@ def labelled_parser(path: Path, kind: Kind, labels: Sequence[str] | None = None)
 
 
 def open_labelled(path: Path, kind: Kind, labels: Sequence[str] | None = None) -> RecordFile[Labelled]:
-    """Check a file and open it.
+    """Validate and open a file; arguments as for `labelled_parser`.
 
-    Args:
-        path: A file that exists.
-        kind: What it holds.
-        labels: As for `labelled_parser`.
-
-    Returns:
-        Its records by position.
-
-    Raises:
-        DataError: A line is malformed, or there is none.
+    Raises a `DataError` if a line is malformed or there is none.
     """
     return RecordFile(path, labelled_parser(path, kind, labels))

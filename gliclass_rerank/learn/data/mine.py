@@ -1,7 +1,7 @@
-"""Hard-negative mining: from collections and questions to a file of records.
+"""Hard-negative mining, from collections and questions to a file of records.
 
-Queries come in one fixed random order and are worked off in chunks. What a chunk yields depends on nothing before it,
-so that a run that was killed repeats its last chunk and ends with the same file.
+Queries have a fixed random order and are processed in independent chunks, so a killed run repeats its last chunk and
+ends with the same file.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from gliclass_rerank.learn.data.sampling import Sampling
 from gliclass_rerank.learn.data.selection import Dropped, Judge, Selector, TeacherJudge
 from gliclass_rerank.text_models.interfaces import Teacher, TextEncoder
 
-# Small enough that little is lost to a kill, large enough that a teacher's batches are filled.
+# Small enough to lose little to a kill, large enough to fill a teacher's batches.
 _CHUNK_QUERIES: Final = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mining:
-    """What is mined, and how.
+    """Settings of a mining run.
 
     Attributes:
         sources: Queries and passages.
-        sampling: How negatives are drawn.
-        false_negatives: What is no negative.
-        max_words: Passages are cut after so many words; None never cuts.
-        titles: Whether a passage starts with its title.
-        max_queries: A random sample of so many queries is taken from each source; None takes all.
-        bm25: Whether BM25 finds candidates.
-        language: Of stemmer and stop words, a two-letter code.
-        models: What else decides the result, as JSON values: the encoder and the teacher, in the caller's words. A
-            run can be resumed only with the same.
+        sampling: Sampling of negatives.
+        false_negatives: Detection of false negatives.
+        max_words: Maximum words per passage; None for no limit.
+        titles: Prepend titles to passages.
+        max_queries: Random sample size per source; None for all.
+        bm25: Find candidates by BM25.
+        language: Two-letter code of stemmer and stop words.
+        models: Other settings that affect the result, as JSON values: encoder and teacher. A resumed run must have the
+            same.
     """
 
     sources: Sources
@@ -64,20 +64,20 @@ class Mining:
 
 @dataclass
 class MiningReport:
-    """What a run gave.
+    """Statistics of a mining run.
 
     Attributes:
         num_queries: Records in the file.
-        num_judged: Those of them with a relevant passage.
-        num_empty: Queries that found no passage and have no record; counted in this run only.
-        num_short: Records with fewer negatives than were asked for.
+        num_judged: Records with a relevant passage.
+        num_empty: Queries without a passage or record; this run only.
+        num_short: Records with too few negatives.
         num_positives: Relevant passages.
-        num_judged_negatives: Passages judged not relevant.
-        num_mined: Passages that nobody has judged.
+        num_judged_negatives: Passages judged irrelevant.
+        num_mined: Unjudged passages.
         num_passages: Distinct passages in the pool.
-        num_repeated: Documents that were left out of the pool: their text is blank or another's.
-        num_resumed: Records that earlier runs have written.
-        dropped: Candidates taken for false negatives, in this run only.
+        num_repeated: Blank or duplicate documents, left out of the pool.
+        num_resumed: Records of earlier runs.
+        dropped: Suspected false negatives; this run only.
     """
 
     num_queries: int = 0
@@ -93,12 +93,7 @@ class MiningReport:
     dropped: Dropped = field(default_factory=Dropped)
 
     def count(self, record: RankingRecord, num_negatives: int) -> None:
-        """Add a record.
-
-        Args:
-            record: What was written.
-            num_negatives: How many negatives it should have.
-        """
+        """Count a record, given its target number of negatives."""
         positives = sum(grade is not None and grade > 0 for grade in record.grades)
         mined = sum(grade is None for grade in record.grades)
         self.num_queries += 1
@@ -120,19 +115,17 @@ def mine(
     """Find candidates for queries and write a record for each.
 
     Args:
-        target: File to write, `.jsonl`; must not exist. An unfinished run of the same name is continued.
-        mining: What to do.
-        encoder: Finds candidates by cosine too, and tells false negatives if there is no teacher.
-        teacher: Name and model of what tells false negatives; its scores are written into the records, those of
-            queries without judgments too.
-        progress: Told about passages encoded and queries done.
+        target: New `.jsonl` file. An unfinished run of the same name is resumed.
+        mining: Settings of the run.
+        encoder: Encoder that finds candidates too, and detects false negatives without a teacher.
+        teacher: Name and model that detect false negatives; the records keep its scores.
+        progress: Progress of passages encoded and queries done.
 
     Returns:
         Statistics.
 
     Raises:
-        ConfigError: Neither BM25 nor an encoder is to find candidates, or a share of scores is asked for without
-            anything that scores.
+        ConfigError: Neither BM25 nor an encoder is set, or a score share without a scorer.
         InputError: The target cannot be written, or belongs to a run with other settings.
         DataError: An input file is missing or malformed.
         BackendError: A model failed.
@@ -177,7 +170,7 @@ def mine(
 
 
 def _settings(mining: Mining, pool: Pool, queries: Sequence[Query]) -> dict[str, Any]:  # Any: JSON
-    """What a resumed run must share; sizes stand for the contents of the files."""
+    """Settings that a resumed run must share; sizes stand for the contents of files."""
     fields = asdict(mining)
     del fields["sources"]
     sources = mining.sources
@@ -209,7 +202,7 @@ def _judge(
 
 @dataclass(frozen=True)
 class _DenseJudge:
-    """The cosines that found the candidates; not kept, because they are cheap to have again."""
+    """Cosines of the retriever, too cheap to be kept."""
 
     retriever: DenseRetriever
     is_logit: bool = False
@@ -225,16 +218,16 @@ def _candidates(retrievers: Sequence[Retriever], queries: Sequence[Query], depth
 
 
 def _resume(partial: PartialFile, queries: Sequence[Query], report: MiningReport, sampling: Sampling) -> int:
-    """Count what is there already and drop the last chunk, which may be incomplete.
+    """Count existing records and drop the last chunk, which may be incomplete.
 
     Args:
-        partial: The lines so far.
-        queries: All queries in their order.
-        report: Gets the records that are kept.
-        sampling: How many negatives a record should have.
+        partial: Existing lines.
+        queries: All queries in order.
+        report: Statistics, extended by the kept records.
+        sampling: Sampling of negatives.
 
     Returns:
-        The position of the first query to work on.
+        Position of the first remaining query.
     """
     places = {query.id: place for place, query in enumerate(queries)}
     records = list(partial.records())

@@ -1,6 +1,6 @@
-"""The commands `mine` and `teach`: parse, call the library, print. `cli.py` registers them.
+"""Commands `mine` and `teach`: parse, call the library, print.
 
-Results go to stdout, progress to stderr; what imports much is imported inside, so that `--help` is quick.
+Results go to stdout, progress to stderr; heavy modules are imported inside, which keeps `--help` fast.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of a forward pass.  [default: the runtime's]")
 ]
 _Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps; not for ONNX.  [default: the best]")]
-_QUERY_PREFIX_HELP = "Written before queries, as the model wants it."
-_PASSAGE_PREFIX_HELP = "Written before passages, as the model wants it."
+_QUERY_PREFIX_HELP = "Prefix of queries, as in the model's training."
+_PASSAGE_PREFIX_HELP = "Prefix of passages, as in the model's training."
 _POOLING_HELP = "Of an ONNX encoder: mean or cls.  [default: as its folder says]"
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -46,33 +46,33 @@ def mine(
         ),
     ] = None,
     corpus: Annotated[
-        _Paths | None, typer.Option("--corpus", help="Collection of which only the passages are used. Repeatable.")
+        _Paths | None, typer.Option("--corpus", help="Collection used for its passages only. Repeatable.")
     ] = None,
     questions: Annotated[
         _Paths | None, typer.Option("--questions", help="Unjudged questions: .txt, .tsv or .jsonl. Repeatable.")
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="Of the collections given without one.")] = "train",
+    split: Annotated[str, typer.Option("--split", help="Split of collections given without one.")] = "train",
     negatives: Annotated[int, typer.Option("--negatives", min=1, help="Negatives for each query.")] = 16,
-    depth: Annotated[int, typer.Option("--depth", min=1, help="Candidates looked at for each query.")] = 100,
-    head: Annotated[int, typer.Option("--head", min=0, help="How many candidates are the head of the list.")] = 10,
+    depth: Annotated[int, typer.Option("--depth", min=1, help="Candidates considered for each query.")] = 100,
+    head: Annotated[int, typer.Option("--head", min=0, help="Length of the head of the candidate list.")] = 10,
     head_share: Annotated[
         float, typer.Option("--head-share", min=0, max=1, help="Share of the negatives drawn from the head.")
     ] = 0.4,
     max_words: Annotated[int, typer.Option("--max-words", min=0, help="Words of a passage; 0 for all.")] = 200,
     titles: Annotated[bool, typer.Option("--titles/--no-titles", help="Start passages with their title.")] = True,
     max_queries: Annotated[
-        int | None, typer.Option("--max-queries", min=1, help="A random sample of N from each source.")
+        int | None, typer.Option("--max-queries", min=1, help="Random sample of N from each source.")
     ] = None,
     bm25: Annotated[bool, typer.Option("--bm25/--no-bm25", help="Find candidates with BM25.")] = True,
-    language: Annotated[str, typer.Option("--language", help="Of stemmer and stop words.")] = "en",
+    language: Annotated[str, typer.Option("--language", help="Language of stemmer and stop words.")] = "en",
     dense: Annotated[
         str | None, typer.Option("--dense", help="Find candidates with this encoder too: a folder, or `bundled`.")
     ] = None,
     teacher: Annotated[
         str | None, typer.Option("--teacher", help="Score candidates with this model: a folder, or `bundled`.")
     ] = None,
-    kind: Annotated[str | None, typer.Option("--kind", help=f"Of the teacher: {_KIND_HELP}")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Of the teacher.  [default: the folder's]")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help=f"Kind of the teacher: {_KIND_HELP}")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the teacher.  [default: the folder's]")] = None,
     score_share: Annotated[
         float | None,
         typer.Option(
@@ -84,9 +84,9 @@ def mine(
     ] = None,
     duplicate_share: Annotated[
         float,
-        typer.Option("--duplicate-share", min=0, max=1, help="Drop candidates that share so much with a positive."),
+        typer.Option("--duplicate-share", min=0, max=1, help="Drop candidates with this overlap with a positive."),
     ] = 0.8,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides samples, draws and order.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of samples, draws and order.")] = 0,
     dense_query_prefix: Annotated[str, typer.Option("--dense-query-prefix", help=_QUERY_PREFIX_HELP)] = "",
     dense_passage_prefix: Annotated[str, typer.Option("--dense-passage-prefix", help=_PASSAGE_PREFIX_HELP)] = "",
     dense_pooling: Annotated[str | None, typer.Option("--dense-pooling", help=_POOLING_HELP)] = None,
@@ -151,9 +151,7 @@ def teach(
     records: Annotated[Path, typer.Option("--records", help="File of records, such as `mine` writes.")],
     teacher: Annotated[str, typer.Option("--teacher", help="A folder with a model, or `bundled`.")],
     kind: Annotated[str | None, typer.Option("--kind", help=_KIND_HELP)] = None,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Under which the scores are kept.  [default: the folder's]")
-    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the scores.  [default: the folder's]")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write (.jsonl).  [default: the records anew]")
     ] = None,
@@ -167,7 +165,7 @@ def teach(
     pooling: Annotated[str | None, typer.Option("--pooling", help=_POOLING_HELP)] = None,
     as_json: _Json = False,
 ) -> None:
-    """Add a teacher's scores to records; a killed run is resumed."""
+    """Add a teacher's scores to records, resuming a killed run."""
     from gliclass_rerank.learn.data.agreement import compare_teachers
     from gliclass_rerank.learn.data.progress import terminal
     from gliclass_rerank.learn.data.records import read_records

@@ -1,7 +1,7 @@
-"""Which texts of a pool are similar to others: vectors in a file, an index over them, exact similarities.
+"""Similarity search in a pool of texts: vectors in a file, an index over them, exact similarities.
 
-Both the vectors and an index that is slow to build are kept on the disk, so that a killed run finds them again. The
-index proposes; similarities are computed from the vectors, so that they do not depend on the index that was used.
+Vectors and slow-to-build indexes are kept on disk for resumed runs. Similarities are recomputed from the vectors, so
+they do not depend on the index.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gliclass_rerank.examples.index_file import read_index_file, write_index_fil
 from gliclass_rerank.examples.search import similarities
 from gliclass_rerank.learn.data.progress import Progress, silent
 
-# Texts that are encoded together: always the same ones, because vectors depend a little on what shares a batch.
+# Texts encoded together: always the same ones, because vectors depend slightly on the batch.
 _SHARD_TEXTS: Final = 256
 _CHUNK_ROWS: Final = 4096
 _NUMBER_BYTES: Final = 4
@@ -35,14 +35,14 @@ logger = logging.getLogger(__name__)
 
 
 class VectorFile:
-    """Vectors of a pool's texts in one file, a `VectorSource`. What a killed run has encoded is not encoded again.
+    """Resumable file of a pool's vectors, a `VectorSource`.
 
     Args:
-        path: The file; it must belong to this pool and encoder.
-        num_texts: Texts of the pool.
-        read: Given a first row and one past the last, returns their texts.
-        encoder: Embeds them.
-        progress: Told how many are encoded.
+        path: Vector file of this pool and encoder.
+        num_texts: Number of texts.
+        read: Function from first and past-the-last row to texts.
+        encoder: Text encoder.
+        progress: Progress of texts encoded.
 
     Raises:
         BackendError: The encoder failed.
@@ -75,7 +75,7 @@ class VectorFile:
 
     @property
     def dim(self) -> int:
-        """Numbers in a vector."""
+        """Dimension of the vectors."""
         return self._dim
 
     def __len__(self) -> int:
@@ -86,39 +86,28 @@ class VectorFile:
         return np.asarray(self._vectors[rows])
 
     def chunks(self) -> Iterator[tuple[IntArray, FloatArray]]:
-        """See `VectorSource`.
-
-        Yields:
-            Row numbers and vectors.
-        """
+        """Read all vectors: ascending row numbers and FloatArray [chunk, dim]."""
         for start in range(0, len(self), _CHUNK_ROWS):
             rows = np.arange(start, min(start + _CHUNK_ROWS, len(self)), dtype=np.int64)
             yield rows, self[rows]
 
     def sample(self, count: int) -> FloatArray:
-        """See `VectorSource`.
-
-        Args:
-            count: How many.
-
-        Returns:
-            FloatArray [count, dim].
-        """
+        """Read a deterministic random sample, FloatArray [count, dim]."""
         chosen = np.random.default_rng(0).permutation(len(self))[:count]
         return self[np.sort(chosen)]
 
 
 class NeighbourSearch:
-    """Finds similar texts.
+    """Search for similar texts.
 
     Args:
-        vectors: The pool's vectors.
-        backend: What searches, as for an `ExampleStore`.
-        path: File that keeps an index which is slow to build; it must belong to these vectors.
-        progress: Told how many vectors the index holds.
+        vectors: Vectors of the pool.
+        backend: Index backend, as for an `ExampleStore`.
+        path: File for a slow-to-build index of these vectors.
+        progress: Progress of vectors indexed.
 
     Raises:
-        ConfigError: There is no such backend.
+        ConfigError: Unknown backend.
         MissingDependencyError: Its package is not installed.
     """
 
@@ -138,10 +127,10 @@ class NeighbourSearch:
 
         Args:
             queries: FloatArray [num_queries, dim]. Of unit length.
-            k: How many for each; an approximate index may miss some.
+            k: Number of results per query; an approximate index may miss some.
 
         Returns:
-            For each query rows with their cosines, most similar first, ties by row.
+            Rows with cosines per query, most similar first, ties by row.
         """
         found = []
         for query, (_, rows) in zip(queries, self._index.search(queries, k * self._index.oversampling), strict=True):
@@ -152,7 +141,7 @@ class NeighbourSearch:
 
 
 def uses_faiss(backend: Backend, num_vectors: int) -> bool:
-    """Whether a backend searches so many vectors with FAISS: `auto` does for many, if it is installed."""
+    """Test if a backend uses FAISS for this number of vectors."""
     if backend == "auto":
         return num_vectors > FLAT_VECTORS and importlib.util.find_spec("faiss") is not None
     return backend != "numpy"
@@ -176,7 +165,7 @@ def _built(builder: IndexBuilder, vectors: VectorFile, progress: Progress, *, wi
 
 
 class _Counted:
-    """A source that says how far it is read."""
+    """Vector source with progress."""
 
     def __init__(self, source: VectorSource, advance: Callable[[int], object]) -> None:
         self._source, self._advance = source, advance
@@ -196,7 +185,7 @@ class _Counted:
 
 @contextmanager
 def _one_faiss_thread() -> Iterator[None]:
-    """FAISS does not promise the same graph from several threads, and a resumed run must find the same neighbours."""
+    """Single-threaded FAISS: several threads may build different graphs; a resumed run needs the same neighbours."""
     faiss = require("faiss", extra="rac")
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)

@@ -1,15 +1,14 @@
-"""A JSONL file that grows line by line under another name and gets its own name when it is complete.
+"""Resumable JSONL file, which grows under another name until it is complete.
 
-Beside the target lie, until then,
+Until then these lie beside the target:
 
 ```
-<target>.partial          the lines so far
-<target>.partial.json     the settings of the run: a resumed run must have the same
-<target>.partial.scratch/ whatever else the run wants to find again
+<target>.partial          lines so far
+<target>.partial.json     settings of the run, which a resumed run must share
+<target>.partial.scratch/ other files for a resumed run
 ```
 
-Lines are handed to the operating system as soon as they are written, so that a kill costs at most the line it
-interrupts; that half of a line is cut off when the file is opened again.
+Lines are flushed at once; a kill costs at most the line it interrupts, which is removed on reopening.
 """
 
 from __future__ import annotations
@@ -29,26 +28,26 @@ _SUFFIX: Final = ".jsonl"
 
 
 class Line(Protocol):
-    """What knows how it is written; a `RankingRecord` is one."""
+    """Serialisable line, such as a `RankingRecord`."""
 
     def to_line(self) -> str:
-        """One line of JSON without its end."""
+        """Serialise to one line of JSON without its end."""
         ...
 
 
 class PartialFile:
-    """The lines of a file that is not complete yet. A context manager; leaving it keeps what was written.
+    """Incomplete file; a context manager that keeps written lines.
 
     Args:
-        target: The file to be; its name ends in `.jsonl`.
-        settings: Everything that decides what the lines hold, as JSON values.
-        replacing: Whether the target may exist already.
+        target: Final `.jsonl` path.
+        settings: All settings that affect the lines, as JSON values.
+        replacing: The target may exist.
 
     Attributes:
-        scratch: Folder for other files of the run; deleted when the file is finished. Not created here.
+        scratch: Folder for other files of the run, not created here; deleted at the end.
 
     Raises:
-        InputError: The target exists, cannot be written, or an unfinished run with other settings is in its place.
+        InputError: The target exists or cannot be written, or an unfinished run has other settings.
     """
 
     def __init__(self, target: Path, settings: Mapping[str, Any], *, replacing: bool = False) -> None:
@@ -101,27 +100,15 @@ class PartialFile:
         self._handle.close()
 
     def records(self) -> Iterator[RankingRecord]:
-        """Read the lines so far.
-
-        Returns:
-            Their records.
-        """
+        """Iterate over the records so far."""
         return read_records(self._path)
 
     def keep(self, num_lines: int) -> None:
-        """Drop all lines but the first.
-
-        Args:
-            num_lines: How many to keep.
-        """
+        """Keep only the first `num_lines` lines."""
         self._cut(num_lines)
 
     def append(self, records: Sequence[Line]) -> None:
-        """Write records and hand them to the operating system.
-
-        Args:
-            records: One line each.
-        """
+        """Write one line per record and flush."""
         for record in records:
             raw = record.to_line().encode() + b"\n"
             self._handle.write(raw)
@@ -129,7 +116,7 @@ class PartialFile:
         self._handle.flush()
 
     def finish(self) -> None:
-        """Give the file its name, in one step, and delete what else there was; nothing can be written afterwards."""
+        """Rename the file to its target atomically, and delete all else; nothing can be written afterwards."""
         self._handle.flush()
         os.fsync(self._handle.fileno())
         self._handle.close()
@@ -143,11 +130,11 @@ class PartialFile:
 
 
 def check_target(target: Path, *, replacing: bool) -> None:
-    """Refuse a file that could not be written, before hours are spent on what it should hold.
+    """Check that a file can be written, before long work.
 
     Args:
-        target: The file to be.
-        replacing: Whether it may exist already.
+        target: Final path.
+        replacing: The target may exist.
 
     Raises:
         InputError: Another suffix, a missing or read-only folder, or an existing file that must not be replaced.
@@ -161,7 +148,7 @@ def check_target(target: Path, *, replacing: bool) -> None:
 
 
 def _line_ends(handle: BinaryIO) -> list[int]:
-    """Where each complete line ends; half a line at the end is not counted."""
+    """Ends of the complete lines."""
     handle.seek(0)
     ends, position = [], 0
     for raw in handle:

@@ -1,4 +1,4 @@
-"""The passages that candidates are found in: the joined corpora of several collections, each text once."""
+"""Passage pool: the joined corpora of several collections, each text once."""
 
 from __future__ import annotations
 
@@ -20,14 +20,12 @@ _WORD: Final = re.compile(r"\S+")
 
 @dataclass(frozen=True)
 class Pool:
-    """Distinct passages.
-
-    Two passages are the same if `text_identity` says so after cutting.
+    """Distinct passages by `text_identity` after truncation.
 
     Attributes:
-        texts: The passages.
-        ids: For each passage `<collection>/<document id>`, of the first document with this text.
-        index_of: Position of every document's text in `texts`; documents without words are absent.
+        texts: Passages.
+        ids: `<collection>/<document id>` of the first document with each text.
+        index_of: Position in `texts` by document; documents without words are absent.
         num_documents: Documents read.
     """
 
@@ -41,16 +39,16 @@ def load_pool(folders: Sequence[Path], *, max_words: int | None, titles: bool = 
     """Read the corpora of collections in the `rerank/` format.
 
     Args:
-        folders: Collections; each holds a `corpus.jsonl`, perhaps gzipped.
-        max_words: Passages are cut after so many words, the title's among them; None never cuts.
-        titles: Whether a passage starts with its title.
+        folders: Collections with a `corpus.jsonl`, perhaps gzipped.
+        max_words: Maximum words per passage, title included; None for no limit.
+        titles: Prepend titles.
 
     Returns:
         The pool, passages in file order.
 
     Raises:
-        InputError: Two folders have the same name, which their documents' ids start with.
-        DataError: A file is missing or malformed, an id occurs twice, or there is no passage at all.
+        InputError: Two folders share a name, the prefix of their documents' ids.
+        DataError: A file is missing or malformed, an id repeats, or there is no passage.
     """
     texts: list[str] = []
     ids: list[str] = []
@@ -80,15 +78,7 @@ def load_pool(folders: Sequence[Path], *, max_words: int | None, titles: bool = 
 
 
 def cut_words(text: str, max_words: int | None) -> str:
-    """Cut a text after a number of words; its spacing and line ends stay as they are.
-
-    Args:
-        text: Any string.
-        max_words: How many words to keep; None for all.
-
-    Returns:
-        The beginning of the text.
-    """
+    """Truncate a text to `max_words` words (None for all), keeping its spacing and line ends."""
     if max_words is None:
         return text
     last = next(islice(_WORD.finditer(text), max_words - 1, None), None)
@@ -96,16 +86,16 @@ def cut_words(text: str, max_words: int | None) -> str:
 
 
 def named(folders: Sequence[Path]) -> dict[str, Path]:
-    """Collections by name, the name of their folder.
+    """Collections by folder name.
 
     Args:
-        folders: Folders, each once or more often.
+        folders: Folders, possibly repeated.
 
     Returns:
         The folders in order.
 
     Raises:
-        InputError: Different folders of the same name.
+        InputError: Different folders share a name.
         DataError: A folder does not exist.
     """
     collections: dict[str, Path] = {}
@@ -121,18 +111,7 @@ def named(folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def required(folder: Path, name: str) -> Path:
-    """The file of a collection, plain or gzipped.
-
-    Args:
-        folder: The collection.
-        name: The file's plain name.
-
-    Returns:
-        Where it is.
-
-    Raises:
-        DataError: There is no such file.
-    """
+    """Find a collection's file, plain or gzipped; a `DataError` if it is missing."""
     path = existing(folder / name)
     if path is None:
         raise DataError(f"{folder / name}: no such file, plain or .gz")

@@ -1,4 +1,4 @@
-"""How long work reports how far it is: a function from a stage to a counter that is advanced."""
+"""Progress callbacks of long work."""
 
 from __future__ import annotations
 
@@ -13,48 +13,30 @@ Advance = Callable[[int], object]
 
 
 class Progress(Protocol):
-    """Opens a stage of the work."""
+    """Factory of progress stages."""
 
     def __call__(self, stage: str, total: int, done: int = 0) -> AbstractContextManager[Advance]:
         """Open a stage.
 
         Args:
-            stage: What is counted, such as `pairs`.
-            total: How many there are.
-            done: How many of them an earlier run has done.
+            stage: Unit of counting, such as `pairs`.
+            total: Total number.
+            done: Number done by an earlier run.
 
         Returns:
-            A context whose value is called with the number of items that were finished since the last call.
+            Context whose value takes the number of items finished since the last call.
         """
         ...
 
 
 @contextmanager
 def silent(stage: str, total: int, done: int = 0) -> Iterator[Advance]:  # noqa: ARG001 # the protocol's signature
-    """Report nothing.
-
-    Args:
-        stage: As in `Progress`.
-        total: As in `Progress`.
-        done: As in `Progress`.
-
-    Yields:
-        A function that does nothing.
-    """
+    """Report nothing."""
     yield lambda count: count
 
 
 @contextmanager
 def terminal(stage: str, total: int, done: int = 0) -> Iterator[Advance]:
-    """Show a bar with the time left on stderr; nothing where that is not a terminal.
-
-    Args:
-        stage: As in `Progress`.
-        total: As in `Progress`.
-        done: As in `Progress`.
-
-    Yields:
-        A function that advances the bar.
-    """
+    """Show a progress bar on stderr, if it is a terminal."""
     with tqdm(total=total, initial=done, unit=f" {stage}", file=sys.stderr, disable=None, leave=False) as bar:
         yield bar.update

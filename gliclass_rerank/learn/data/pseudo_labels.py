@@ -1,4 +1,4 @@
-"""Weak supervision: a model labels texts, and what it is sure of becomes training data or examples of a store."""
+"""Pseudo-labelling: confident predictions become training data or stored examples."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _DECIMALS: Final = 6
 
 @dataclass(frozen=True, kw_only=True)
 class PseudoLabelling:
-    """Which labels are believed.
+    """Selection of confident labels.
 
     Attributes:
-        threshold: The least score of a label, in [0, 1].
-        per_label: So many texts of each label are kept, those with the highest scores; None keeps all.
-        multi_label: Whether any number of labels may apply, else exactly one does.
-        prompt: Task description, glued to the text.
-        seed: Draws which false labels the examples of a store show.
+        threshold: Minimum score of a label, in [0, 1].
+        per_label: Maximum texts per label, highest scores first; None for all.
+        multi_label: Any number of labels may apply; else exactly one does.
+        prompt: Task description, prepended to the text.
+        seed: Seed of the false labels shown by stored examples.
     """
 
     threshold: float = 0.5
@@ -56,12 +56,12 @@ class PseudoLabelling:
 
 @dataclass(frozen=True)
 class PseudoLabelled:
-    """A text that the model has labelled.
+    """Pseudo-labelled text.
 
     Attributes:
         index: Position of the text.
-        labels: What the model says applies, at least one.
-        score: The least score of these labels.
+        labels: Predicted labels, at least one.
+        score: Lowest score of these labels.
     """
 
     index: int
@@ -71,18 +71,18 @@ class PseudoLabelled:
 
 @dataclass
 class PseudoLabelReport:
-    """What became of a file of texts.
+    """Statistics of a pseudo-labelled file.
 
     Attributes:
         num_texts: Texts in the file.
-        num_repeated: Those of them that an earlier text equals, whatever the case and white space; left out.
+        num_repeated: Duplicates up to case and white space; left out.
         num_confident: Texts with a label above the threshold.
-        num_kept: Those of them that are written.
-        per_label: By label, in how many of the written texts it applies.
-        mean_score: Mean of the written texts' scores.
-        num_stored: Examples that were added to the store.
-        num_updated: Examples that an earlier run had added, and whose labels were replaced.
-        num_judged: Texts that the store has under another id, judged by somebody; left as they are.
+        num_kept: Texts written.
+        per_label: Texts written by label.
+        mean_score: Mean score of the texts written.
+        num_stored: Examples added to the store.
+        num_updated: Examples of an earlier run with replaced labels.
+        num_judged: Texts already in the store under another id, left unchanged.
     """
 
     num_texts: int = 0
@@ -104,20 +104,20 @@ def pseudo_label(
     *,
     on_labelled: Callable[[int], object] | None = None,
 ) -> list[PseudoLabelled]:
-    """Have a model label texts, and choose what is believed.
+    """Label texts with a model and select confident ones.
 
     Args:
-        texts: Read once, a few at a time; equal ones are not told apart from others.
+        texts: Texts, read lazily; duplicates are kept.
         labels: All labels, at least one.
-        classifier: Scores them.
-        settings: What is believed; None for the defaults.
-        on_labelled: Called with the number of texts that were scored since the last call.
+        classifier: Classifier.
+        settings: Selection; None for the defaults.
+        on_labelled: Callback with the number of texts scored since the last call.
 
     Returns:
-        The texts that are kept, ascending by index.
+        Selected texts, ascending by index.
 
     Raises:
-        InputError: Labels that are no list of different strings.
+        InputError: `labels` is not a list of distinct strings.
         BackendError: The forward pass failed.
     """
     settings = PseudoLabelling() if settings is None else settings
@@ -135,26 +135,27 @@ def write_pseudo_labels(
     store: ExampleStore | None = None,
     progress: Progress = silent,
 ) -> PseudoLabelReport:
-    """Label a file of texts and write classification records, which training reads.
+    """Label a file of texts and write classification records for training, all or nothing.
 
-    Nothing is written unless all texts could be labelled. A store's new examples are named after their texts, so that
-    doing it again replaces their labels. A text that the store has under another id stays as it was judged.
+    New examples of a store are named after their texts, so a repeated run replaces their labels. Texts stored under
+    another
+    id keep their judgements.
 
     Args:
-        target: File to write, `.jsonl`; must not exist.
-        source: Texts, see `read_texts`.
+        target: New `.jsonl` file.
+        source: File for `read_texts`.
         labels: All labels, at least one.
-        classifier: Scores them.
-        settings: What is believed; None for the defaults.
-        store: What is written is added here, too; their metadata have `source`, `model` and `score`.
-        progress: Told how many texts are labelled.
+        classifier: Classifier.
+        settings: Selection; None for the defaults.
+        store: Store to extend, with metadata `source`, `model` and `score`; None for none.
+        progress: Progress of texts labelled.
 
     Returns:
-        What was done.
+        Statistics.
 
     Raises:
-        InputError: The target cannot be written, or labels that are no list of different strings.
-        DataError: The source is missing or malformed, or nothing is believed.
+        InputError: The target cannot be written, or `labels` is not a list of distinct strings.
+        DataError: The source is missing or malformed, or no text is confident.
         BackendError: The forward pass failed.
     """
     settings = PseudoLabelling() if settings is None else settings
@@ -209,7 +210,7 @@ def _believed(
 
 
 def _balanced(believed: list[PseudoLabelled], per_label: int | None) -> list[PseudoLabelled]:
-    """The surest texts of each label; one with several labels counts for each, and is kept if any has room."""
+    """Most confident texts of each label; a multi-label text counts for each, and is kept if any has room."""
     if per_label is None:
         return believed
     counts: dict[str, int] = {}
@@ -232,7 +233,7 @@ def _checked_labels(labels: object) -> tuple[str, ...]:
 
 
 def _distinct(source: Path) -> Iterator[str]:
-    """The texts of a file, each once: a text that comes a hundred times must not fill a label's share."""
+    """Distinct texts of a file: duplicates must not fill a label's share."""
     seen: set[bytes] = set()
     for text in read_texts(source):
         key = text_digest(text)
@@ -242,7 +243,7 @@ def _distinct(source: Path) -> Iterator[str]:
 
 
 def _chosen(source: Path, kept: Sequence[PseudoLabelled]) -> list[str]:
-    """The texts that are kept, read again: the whole file need not fit in memory."""
+    """Selected texts, read again to save memory."""
     wanted = {one.index for one in kept}
     return [text for index, text in enumerate(_distinct(source)) if index in wanted]
 
@@ -250,7 +251,7 @@ def _chosen(source: Path, kept: Sequence[PseudoLabelled]) -> list[str]:
 def _add_to(
     store: ExampleStore, records: Sequence[ClassificationRecord], kept: Sequence[PseudoLabelled], model: str, seed: int
 ) -> tuple[int, int]:
-    """Put records into a store, but for texts judged there; how many were added, and how many updated."""
+    """Add records to a store, except texts judged there; returns the numbers added and updated."""
     ids = [_pseudo_id(record.text) for record in records]
     judged = {name for stored in store if (name := _pseudo_id(stored.example.text)) != stored.id}
     examples = [

@@ -1,7 +1,7 @@
-"""Queries to find candidates for: judged ones of collections, and files of questions that nobody has judged.
+"""Queries for mining: judged ones of collections, and files of unjudged questions.
 
-A file of questions is `.txt` (one a line), `.tsv` (the first column) or `.jsonl` (`query`, else `text`), perhaps
-gzipped. Queries that are the same by `text_identity` are one query with the judgments of all.
+A file of questions is `.txt` (one per line), `.tsv` (first column) or `.jsonl` (`query`, else `text`), perhaps gzipped.
+Queries with the same `text_identity` are merged.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _QUESTION_SUFFIXES: Final = (".jsonl", ".tsv", ".txt")
 
 @dataclass(frozen=True)
 class Query:
-    """A query and what is known about it.
+    """Query with its judgments.
 
     Attributes:
         id: `<collection>/<query id>`, or `<file>/<line>`.
-        text: What is searched for.
-        grades: Grade by position in the pool; empty if nobody has judged the query.
+        text: Query.
+        grades: Grade by position in the pool; empty if unjudged.
     """
 
     id: str
@@ -45,11 +45,11 @@ class Query:
 
 @dataclass(frozen=True)
 class Judged:
-    """A collection with judgments.
+    """Judged collection.
 
     Attributes:
-        folder: In the `rerank/` format.
-        split: Names its judgments (`qrels.<split>.tsv`).
+        folder: Folder in the `rerank/` format.
+        split: Split of its judgments (`qrels.<split>.tsv`).
     """
 
     folder: Path
@@ -61,12 +61,12 @@ class Judged:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where queries and passages come from.
+    """Sources of queries and passages.
 
     Attributes:
-        collections: Their judged queries and their passages are taken.
-        corpora: Folders in the same format of which only the passages are taken.
-        questions: Files of questions without judgments.
+        collections: Collections with judged queries and passages.
+        corpora: Folders in the same format, used for passages only.
+        questions: Files of unjudged questions.
     """
 
     collections: tuple[Judged, ...] = ()
@@ -87,17 +87,16 @@ def load_queries(sources: Sources, pool: Pool, *, limit: int | None, seed: int) 
     """Read the queries of all sources.
 
     Args:
-        sources: Where they come from.
-        pool: The passages that judgments refer to.
-        limit: Take a random sample of so many from each source; None takes all.
-        seed: Decides the samples and the order.
+        sources: Sources of queries.
+        pool: Passages of the judgments.
+        limit: Random sample size per source; None for all.
+        seed: Seed of samples and order.
 
     Returns:
-        The queries, shuffled, so that any beginning of the list is a fair sample of it. Queries of collections
-        without a relevant passage in the pool are left out.
+        Shuffled queries, without those of collections that have no relevant passage in the pool.
 
     Raises:
-        InputError: Two sources of the same name.
+        InputError: Two sources share a name.
         DataError: A file is missing or malformed, or no query is left.
     """
     rng = np.random.default_rng(seed)
@@ -146,7 +145,7 @@ def _judged_queries(name: str, source: Judged, pool: Pool) -> Iterator[Query]:
 def _judgments(name: str, path: Path, pool: Pool) -> dict[str, dict[int, int]]:
     judged: dict[str, dict[int, int]] = {}
     for query_id, doc_id, grade in read_judgments(path):
-        # Judged documents may be missing from a corpus: TREC's judgments cover more than one set of candidates.
+        # Judged documents may be missing from a corpus: TREC's judgments cover several candidate sets.
         index = pool.index_of.get(f"{name}/{doc_id}")
         if index is not None:
             grades = judged.setdefault(query_id, {})

@@ -1,6 +1,6 @@
-"""The commands `rac-data` and `pseudo-label`: parse, call the library, print. `cli.py` registers them.
+"""Commands `rac-data` and `pseudo-label`: parse, call the library, print.
 
-Results go to stdout, progress to stderr; what imports much is imported inside, so that `--help` is quick.
+Results go to stdout, progress to stderr; heavy modules are imported inside, which keeps `--help` fast.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from gliclass_rerank.learn.data.statistics import RacStatistics
     from gliclass_rerank.learn.training.config import Kind, Unjudged
 
-_Encoder = Annotated[str, typer.Option("--encoder", help="Finds similar texts: a folder, or `bundled`.")]
+_Encoder = Annotated[str, typer.Option("--encoder", help="Encoder of texts: a folder, or `bundled`.")]
 _MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="Longest text for the encoder; the rest is cut.")]
 _Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps.  [default: the best one]")]
-_Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides every random choice.")]
+_Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -40,19 +40,19 @@ def rac_data(
     kind: Annotated[
         str | None, typer.Option("--kind", help="ranking or classification.  [default: what the first line shows]")
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="Which file of a folder.")] = "train",
+    split: Annotated[str, typer.Option("--split", help="File of a folder.")] = "train",
     labels: Annotated[
         Path | None, typer.Option("--labels", help="JSON list of all labels.  [default: labels.json beside the data]")
     ] = None,
     records: Annotated[
         int | None, typer.Option("--records", min=1, help="Write a random sample of N records.  [default: all]")
     ] = None,
-    neighbours: Annotated[int, typer.Option("--neighbours", min=1, help="Most similar records looked at.")] = 3,
+    neighbours: Annotated[int, typer.Option("--neighbours", min=1, help="Most similar records considered.")] = 3,
     min_similarity: Annotated[
-        float, typer.Option("--min-similarity", min=-1, max=1, help="Least cosine of a neighbour.")
+        float, typer.Option("--min-similarity", min=-1, max=1, help="Minimum cosine of a neighbour.")
     ] = 0.5,
-    min_examples: Annotated[int, typer.Option("--min-examples", min=0, help="Examples of a record at least.")] = 1,
-    max_examples: Annotated[int, typer.Option("--max-examples", min=1, help="Examples of a record at most.")] = 3,
+    min_examples: Annotated[int, typer.Option("--min-examples", min=0, help="Minimum examples of a record.")] = 1,
+    max_examples: Annotated[int, typer.Option("--max-examples", min=1, help="Maximum examples of a record.")] = 3,
     random_share: Annotated[
         float, typer.Option("--random-share", min=0, max=1, help="Share of examples replaced by random records.")
     ] = 0.3,
@@ -72,7 +72,7 @@ def rac_data(
         str, typer.Option("--unjudged", help="ignore, or negative: passages without a grade are shown as false.")
     ] = "ignore",
     encoder: _Encoder = "bundled",
-    prefix: Annotated[str, typer.Option("--prefix", help="Written before every text, as the encoder wants it.")] = "",
+    prefix: Annotated[str, typer.Option("--prefix", help="Prefix of every text, as in the encoder's training.")] = "",
     max_tokens: _MaxTokens = 256,
     batch_tokens: Annotated[
         int | None, typer.Option("--batch-tokens", min=1, help="Tokens of a forward pass.  [default: 2048 on a CPU]")
@@ -83,11 +83,11 @@ def rac_data(
     ] = "auto",
     seed: _Seed = 0,
     statistics: Annotated[
-        Path | None, typer.Option("--statistics", help="Write what was made here, as one JSON object.")
+        Path | None, typer.Option("--statistics", help="Write statistics here, as one JSON object.")
     ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Put similar records into each record, as judged examples."""
+    """Add similar records to each record, as judged examples."""
     from gliclass_rerank.examples.encoders import LocalEncoder
     from gliclass_rerank.learn.data.partial import check_target
     from gliclass_rerank.learn.data.progress import terminal
@@ -131,16 +131,17 @@ def pseudo_label(
     out: Annotated[Path, typer.Option("--out", help="File of classification records to write (.jsonl).")],
     label: Annotated[list[str] | None, typer.Option("--label", help="A label. Repeatable.")] = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="JSON list of labels.")] = None,
-    threshold: Annotated[float, typer.Option("--threshold", min=0, max=1, help="Least score of a label.")] = 0.5,
+    threshold: Annotated[float, typer.Option("--threshold", min=0, max=1, help="Minimum score of a label.")] = 0.5,
     per_label: Annotated[
-        int | None, typer.Option("--per-label", min=1, help="Keep the N surest texts of each label.  [default: all]")
+        int | None,
+        typer.Option("--per-label", min=1, help="Keep the N most confident texts of each label.  [default: all]"),
     ] = None,
     multi_label: Annotated[
         bool, typer.Option("--multi-label", help="Any number of labels may apply, not one.")
     ] = False,
-    prompt: Annotated[str, typer.Option("--prompt", help="Task description, glued to the text.")] = "",
+    prompt: Annotated[str, typer.Option("--prompt", help="Task description, prepended to the text.")] = "",
     store: Annotated[
-        Path | None, typer.Option("--store", help="Add the texts to this example store, too; made if it is missing.")
+        Path | None, typer.Option("--store", help="Add the texts to this example store too; created if missing.")
     ] = None,
     model: Annotated[str | None, typer.Option("--model", help="Folder or hub name.  [default: bundled]")] = None,
     revision: Annotated[str | None, typer.Option("--revision", help="Revision of a hub checkpoint.")] = None,
@@ -150,7 +151,7 @@ def pseudo_label(
     seed: _Seed = 0,
     as_json: _Json = False,
 ) -> None:
-    """Let a model label texts, and keep what it is sure of."""
+    """Label texts with a model, and keep confident ones."""
     from gliclass_rerank.classifier import ZeroShotClassifier
     from gliclass_rerank.examples import ExampleStore, LocalEncoder
     from gliclass_rerank.learn.data.partial import check_target
@@ -166,7 +167,7 @@ def pseudo_label(
         raise InputError("`--label` or `--labels` must name the labels, got neither")
     check_target(out, replacing=False)
     classifier = ZeroShotClassifier(model, device=device, revision=revision)
-    # Opened first: a store that cannot be must not cost the time of labelling.
+    # Opened first: an unusable store must not cost the time of labelling.
     opened = (
         nullcontext()
         if store is None

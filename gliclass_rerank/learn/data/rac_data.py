@@ -1,7 +1,7 @@
-"""Training data for models that are shown examples: records with similar records in them.
+"""Training data with judged examples: records with similar records in them.
 
-What a record gets depends on the seed, its position in the file and its neighbours, on nothing that came before it; so
-a run that was killed repeats its last chunk and ends with the same file, byte for byte.
+A record's examples depend on seed, position and neighbours alone, so a killed run repeats its last chunk and ends with
+the same file, byte for byte.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ from gliclass_rerank.learn.training.sources import data_file
 from gliclass_rerank.types import Example
 
 _CHUNK_RECORDS: Final = 64
-# Draws for a random example before the neighbour is left in its place: in a tiny pool all may be taken.
+# Draws for a random example before the neighbour is kept: a tiny pool may be exhausted.
 _MAX_DRAWS: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class RacData:
-    """What is made of which records.
+    """Settings of a run.
 
     Attributes:
         source: Labelled records: a file of either kind, or a folder with `<split>.jsonl`.
-        kind: What they are; None finds out from the first line.
-        split: Which file of a folder.
-        pool: Records that examples are taken from, as for `source`; None takes the source's own. A dev set wants the
-            training set here, as at inference.
-        labels: All labels, for classification records that do not list theirs; None reads `labels.json` beside.
-        num_records: A random sample of so many records is written; None writes all.
-        max_neighbours: How many of the most similar records are looked at.
-        min_similarity: The least cosine of a neighbour, in [-1, 1].
-        min_examples: The number of examples is drawn between this
-        max_examples: and this; a record with fewer neighbours gets all it has.
-        random_share: Each example is replaced by a random record with this probability.
-        drop_false_share: An example that has true labels loses its false ones with this probability.
-        max_true: Relevant passages (or labels that apply) of an example; None for 1 passage, or all labels.
-        max_false: Irrelevant passages (or labels that do not apply) of an example; None for 1 passage, or 3 labels.
-        unjudged: As in a source of training.
-        backend: What searches, as for an `ExampleStore`.
-        seed: Decides every random choice.
+        kind: Kind of records; None detects it.
+        split: File of a folder.
+        pool: Records to take examples from; None for the source's own. For a dev set use the training set, as at
+            inference.
+        labels: All labels, for classification records without them; None reads `labels.json` beside.
+        num_records: Random sample size; None for all.
+        max_neighbours: Number of most similar records considered.
+        min_similarity: Minimum cosine of a neighbour, in [-1, 1].
+        min_examples: Lower limit of the random number of examples.
+        max_examples: Upper limit; a record with fewer neighbours gets all of them.
+        random_share: Probability of replacing an example by a random record.
+        drop_false_share: Probability of hiding the false labels of an example with true ones.
+        max_true: Relevant passages or true labels per example; None for 1 passage, or all labels.
+        max_false: Irrelevant passages or false labels per example; None for 1 passage, or 3 labels.
+        unjudged: Treatment of ungraded passages, as in training.
+        backend: Index backend, as for an `ExampleStore`.
+        seed: Seed of every random choice.
     """
 
     source: Path
@@ -103,22 +103,22 @@ def make_rac_data(
 ) -> RacStatistics:
     """Write records with examples in them.
 
-    Every line has all fields of the record it was made of, in the order of the source; `examples` are replaced. A
-    record without neighbours is written without examples, so that training keeps seeing such.
+    Lines keep their order and fields except `examples`. Records without neighbours have none, so that training sees
+    such.
 
     Args:
-        target: File to write, `.jsonl`; must not exist. An unfinished run of the same name is continued.
-        settings: What to do.
-        encoder: Finds similar texts; None for the bundled model's backbone.
-        progress: Told about texts encoded, vectors indexed and records written.
+        target: New `.jsonl` file. An unfinished run of the same name is resumed.
+        settings: Settings of the run.
+        encoder: Text encoder; None for the bundled model's backbone.
+        progress: Progress of texts encoded, vectors indexed and records written.
 
     Returns:
-        What is in the file.
+        Statistics of the file.
 
     Raises:
         InputError: The target cannot be written, or belongs to a run with other settings.
-        DataError: A file is missing or malformed; found before anything is encoded.
-        ConfigError: There is no such backend.
+        DataError: A file is missing or malformed; raised before encoding.
+        ConfigError: Unknown backend.
         BackendError: The encoder failed.
         MissingDependencyError: The backend's package is not installed.
     """
@@ -132,7 +132,7 @@ def make_rac_data(
     )
     positions = _sampled(len(records), settings)
     encoder = LocalEncoder() if encoder is None else encoder
-    # What a resumed run must share; sizes stand for the contents of the files.
+    # Settings that a resumed run must share; sizes stand for the contents of files.
     recorded = {
         **asdict(settings),
         "source": str(path),
@@ -174,7 +174,7 @@ def _sampled(num_records: int, settings: RacData) -> list[int]:
 
 
 class _Maker:
-    """Chooses examples for chunks of records."""
+    """Selector of examples for chunks of records."""
 
     def __init__(
         self,
@@ -188,15 +188,7 @@ class _Maker:
         self._encoder = encoder
 
     def examples(self, positions: Sequence[int], texts: Sequence[str]) -> list[list[dict[str, Any]]]:  # Any: JSON
-        """Examples for some records, as JSON values.
-
-        Args:
-            positions: Where the records lie in their file; decides the draws.
-            texts: Their texts.
-
-        Returns:
-            For each record its examples, in the order shown.
-        """
+        """Select examples, as JSON values in prompt order, for records at some positions, which seed the draws."""
         own = [self._pool.row_of(text) for text in texts]
         queries = self._query_vectors(texts, own)
         # One more, because a text of the pool finds itself.
@@ -207,7 +199,7 @@ class _Maker:
         ]
 
     def _query_vectors(self, texts: Sequence[str], own: Sequence[int | None]) -> FloatArray:
-        """Vectors of texts; those that are in the pool are encoded already."""
+        """Vectors of texts; those of the pool are already encoded."""
         vectors = np.zeros((len(texts), self._vectors.dim), dtype=np.float32)
         known = [place for place, row in enumerate(own) if row is not None]
         vectors[known] = self._vectors[np.array([own[place] for place in known], dtype=np.int64)]
@@ -226,7 +218,7 @@ class _Maker:
         neighbours = [row for row, value in found if row != own and value >= settings.min_similarity]
         neighbours = neighbours[: settings.max_neighbours]
         num_wanted = int(rng.integers(settings.min_examples, settings.max_examples + 1))
-        # Most similar first, as a store finds them.
+        # Most similar first, as from a store.
         chosen = [neighbours[place] for place in sorted(rng.permutation(len(neighbours))[:num_wanted].tolist())]
         taken = {own, *chosen}
         for neighbour in chosen:
@@ -236,7 +228,7 @@ class _Maker:
                 taken.add(row)
             example = self._example(row, rng)
             if not (example.true_labels or example.false_labels):
-                continue  # `max_true` or `max_false` of 0 leaves nothing of it
+                continue  # nothing is left under a `max_true` or `max_false` of 0
             (similarity,) = similarities(self._vectors[np.array([row])], query)
             yield {
                 **example.to_dict(),

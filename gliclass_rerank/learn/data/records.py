@@ -1,12 +1,12 @@
-"""Records of ranking data: a query, passages, what is known about each; one JSON object a line.
+"""Ranking records of data preparation: a query, passages and their judgments; one JSON object per line.
 
 ```
-{"query": str, "passages": [str], "grades": [number or null],      null: nobody has judged it
+{"query": str, "passages": [str], "grades": [number or null],      null: unjudged
  "teacher_scores": {"<teacher>": [number]},                        optional; any scale, higher is better
  "query_id": str, "passage_ids": [str]}                            optional
 ```
 
-Lists are parallel to `passages`. Fields that are not listed here are carried along unchanged.
+Lists are parallel to `passages`. Other fields are carried along unchanged.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from gliclass_rerank.checks import named
 from gliclass_rerank.errors import DataError, shown
 from gliclass_rerank.learn.evaluation.files import Record, read_jsonl
 
-# float32 carries about seven digits, and nothing downstream reads more than these.
+# float32 carries about seven digits; nothing reads more than these.
 _SCORE_DECIMALS: Final = 5
 _FIELDS: Final = frozenset({"query", "passages", "grades", "teacher_scores", "query_id", "passage_ids"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankingRecord:
-    """One query with its candidates.
+    """Query with its candidates.
 
     Attributes:
-        query: What is searched for; not blank.
-        passages: The candidates; may be empty.
-        grades: For each passage its grade (relevant above 0), or None where nobody has judged it.
-        teacher_scores: By teacher, one score a passage.
-        query_id: Where the query comes from, if known.
-        passage_ids: Where the passages come from, if known.
+        query: Query; not blank.
+        passages: Candidates; may be empty.
+        grades: Grade per passage (relevant above 0), or None if unjudged.
+        teacher_scores: One score per passage by teacher.
+        query_id: Origin of the query, if known.
+        passage_ids: Origins of the passages, if known.
         extra: Other fields of the line.
     """
 
@@ -51,24 +51,16 @@ class RankingRecord:
 
     @property
     def has_positive(self) -> bool:
-        """Whether any passage is judged relevant."""
+        """True if a passage is judged relevant."""
         return any(grade is not None and grade > 0 for grade in self.grades)
 
     def with_scores(self, teacher: str, scores: Sequence[float]) -> RankingRecord:
-        """Add a teacher's scores, or replace them; a new record.
-
-        Args:
-            teacher: The teacher's name.
-            scores: One a passage; rounded to five decimals.
-
-        Returns:
-            The record with these scores.
-        """
+        """Copy with a teacher's scores, one per passage, added or replaced, rounded to five decimals."""
         rounded = tuple(round(score, _SCORE_DECIMALS) for score in scores)
         return replace(self, teacher_scores={**self.teacher_scores, teacher: rounded})
 
     def to_line(self) -> str:
-        """The record as a line of JSON without its end; absent fields are left out."""
+        """Serialise to one line of JSON without its end; absent fields are omitted."""
         known: dict[str, Any] = {  # Any: JSON
             "query_id": self.query_id,
             "query": self.query,
@@ -82,32 +74,12 @@ class RankingRecord:
 
 
 def read_records(path: Path) -> Iterator[RankingRecord]:
-    """Read a file of records.
-
-    Args:
-        path: JSONL, gzipped if the name ends in `.gz`.
-
-    Returns:
-        The records in file order, read as they are asked for.
-
-    Raises:
-        DataError: The file cannot be read or a line is not such a record; file and line are named.
-    """
+    """Read a JSONL file of records lazily, gzipped if its name ends in `.gz`; a `DataError` names file and line."""
     return map(parse_record, read_jsonl(path))
 
 
 def parse_record(line: Record) -> RankingRecord:
-    """Check one line.
-
-    Args:
-        line: A JSON object and its place.
-
-    Returns:
-        The record.
-
-    Raises:
-        DataError: A field is missing, malformed or of another length than `passages`.
-    """
+    """Validate one line; a missing, malformed or wrongly sized field is a `DataError`."""
     query = checked_unicode(line.place, line.string("query"))
     if not query.strip():
         raise DataError(f"{line.place}: `query` must not be blank, got {shown(query)}")
@@ -136,18 +108,7 @@ def parse_record(line: Record) -> RankingRecord:
 
 
 def checked_unicode(place: str, text: str) -> str:
-    """Refuse text that no tokenizer takes: JSON may hold half of a surrogate pair.
-
-    Args:
-        place: File and line, for the message.
-        text: Any string.
-
-    Returns:
-        The text, unchanged.
-
-    Raises:
-        DataError: The text is not valid Unicode.
-    """
+    """Return valid Unicode; a lone surrogate, which JSON can spell but no tokenizer reads, is a `DataError`."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -1,4 +1,4 @@
-"""Finding candidates: the seam between mining and what searches the pool, and BM25."""
+"""Candidate retrieval: the interface of mining, and BM25."""
 
 from __future__ import annotations
 
@@ -11,25 +11,17 @@ import numpy as np
 from gliclass_rerank._imports import require
 from gliclass_rerank.errors import ConfigError, shown
 
-# Anserini's, the usual first stage: passages differ little in length, so that length should count little.
+# Anserini's first-stage defaults: passages differ little in length, so length counts little.
 _K1: Final = 0.9
 _B: Final = 0.4
 _STOPWORD_LANGUAGES: Final = frozenset({"da", "de", "en", "es", "fr", "it", "nl", "no", "pt", "ru", "sv", "tr"})
 
 
 class Retriever(Protocol):
-    """Searches a pool."""
+    """Search in a pool."""
 
     def retrieve(self, queries: Sequence[str], depth: int) -> list[list[int]]:
-        """Find the best passages for each query.
-
-        Args:
-            queries: What is searched for.
-            depth: How many passages to return at most.
-
-        Returns:
-            For each query positions in the pool, best first; only passages with something in common with it.
-        """
+        """Find up to `depth` pool positions per query, best first, only of passages with something in common."""
         ...
 
 
@@ -37,11 +29,11 @@ class Bm25Retriever:
     """BM25 over stemmed words without stop words.
 
     Args:
-        texts: The pool.
-        language: Two-letter code; decides the stemmer and the stop words.
+        texts: Pool.
+        language: Two-letter code of stemmer and stop words.
 
     Raises:
-        ConfigError: An unknown language.
+        ConfigError: Unknown language.
         MissingDependencyError: `bm25s` or `PyStemmer` is not installed.
     """
 
@@ -58,15 +50,7 @@ class Bm25Retriever:
         self._size = len(texts)
 
     def retrieve(self, queries: Sequence[str], depth: int) -> list[list[int]]:
-        """See `Retriever`; ties by position in the pool.
-
-        Args:
-            queries: What is searched for.
-            depth: How many passages to return at most.
-
-        Returns:
-            Positions of passages that share a word with the query, best first.
-        """
+        """Find passages that share a word with each query, best first, ties by position in the pool."""
         if not queries:
             return []
         found, scores = self._index.retrieve(
@@ -83,14 +67,6 @@ class Bm25Retriever:
 
 
 def interleaved(rankings: Sequence[Sequence[int]], depth: int) -> list[int]:
-    """Merge rankings by taking turns, each passage once.
-
-    Args:
-        rankings: Positions, best first.
-        depth: How many to return at most.
-
-    Returns:
-        The merged ranking.
-    """
+    """Interleave rankings, each passage once, up to `depth`."""
     turns = chain.from_iterable(zip_longest(*rankings))
     return list(dict.fromkeys(index for index in turns if index is not None))[:depth]

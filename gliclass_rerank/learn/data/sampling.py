@@ -1,6 +1,6 @@
-"""Which candidates become negatives: some from the head of the list, the rest from further down.
+"""Sampling of negatives: some from the head of the candidate list, the rest from further down.
 
-The head teaches fine distinctions and holds most of the false negatives; the middle is safe and too easy alone.
+The head teaches fine distinctions and holds most false negatives; the middle is safe but too easy alone.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from gliclass_rerank.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How negatives are drawn.
+    """Settings of negative sampling.
 
     Attributes:
-        num_negatives: How many a query gets, if its candidates suffice.
-        depth: How far down the candidate list reaches.
-        head_size: How many candidates are the head.
-        head_share: Share of the negatives that comes from the head, in [0, 1].
-        seed: Decides the draw, together with the query's id.
+        num_negatives: Negatives per query, if there are enough candidates.
+        depth: Length of the candidate list.
+        head_size: Length of its head.
+        head_share: Share of the negatives from the head, in [0, 1].
+        seed: Seed of the draw, together with the query's id.
     """
 
     num_negatives: int = 16
@@ -42,20 +42,15 @@ class Sampling:
             raise ConfigError(f"`head_share` must be between 0 and 1, got {self.head_share}")
 
     def generator(self, query_id: str) -> np.random.Generator:
-        """Random numbers that depend on the seed and the query alone, not on what was mined before it."""
+        """Random generator that depends on seed and query alone."""
         return np.random.default_rng([self.seed, zlib.crc32(query_id.encode())])
 
     def draws(self, candidates: Sequence[int], num_wanted: int, rng: np.random.Generator) -> list[int]:
-        """Put candidates into the order in which they are drawn.
+        """Shuffle candidates (best first) into drawing order.
 
-        Args:
-            candidates: Best first.
-            num_wanted: How many will be taken, unless some are refused; then the draw goes on.
-            rng: Decides the order.
-
-        Returns:
-            All candidates: first the head's share of `num_wanted`, then the rest from below the head, then what
-            replaces refused ones: from below the head as long as there is any.
+        First the head's share of `num_wanted`, then the rest from below the head, then replacements of refused ones,
+        from below
+        the head while there are any.
         """
         head = [candidates[i] for i in rng.permutation(min(self.head_size, len(candidates)))]
         below = candidates[self.head_size :]

@@ -1,7 +1,6 @@
-"""From a query's candidates to its record: relevant passages, judged negatives, and mined ones that pass the filter.
+"""Selection of a record's passages: relevant ones, judged negatives, and mined negatives that pass the filter.
 
-Candidates are drawn in rounds, because the scores of a teacher are too dear to ask for more of them than are needed:
-what a round lost to the filter, the next one draws again.
+Candidates are drawn in rounds, because teacher scores are expensive: each round replaces what the last one lost.
 """
 
 from __future__ import annotations
@@ -17,43 +16,36 @@ from gliclass_rerank.learn.data.records import RankingRecord
 from gliclass_rerank.learn.data.sampling import Sampling
 from gliclass_rerank.text_models.interfaces import Teacher
 
-# Half of a query's negatives at most are judged ones, so that no query is without mined ones.
+# At most half of a query's negatives are judged ones, so that every query has mined ones.
 _JUDGED_SHARE: Final = 0.5
 
 
 class Judge(Protocol):
-    """Scores passages of the pool, to tell false negatives."""
+    """Scorer of pool passages, to detect false negatives."""
 
     @property
     def is_logit(self) -> bool:
-        """Whether scores are logits."""
+        """True if scores are logits."""
         ...
 
     @property
     def teacher(self) -> str | None:
-        """Under which name the scores are worth keeping in the record; None if they are not."""
+        """Name under which the record keeps the scores; None to drop them."""
         ...
 
     def score(self, asks: Sequence[tuple[str, Sequence[int]]]) -> list[list[float]]:
-        """Score some passages for some queries.
-
-        Args:
-            asks: Queries with positions in the pool.
-
-        Returns:
-            For each ask one score a position.
-        """
+        """Score passages at pool positions for some queries, one score per position."""
         ...
 
 
 @dataclass(frozen=True)
 class TeacherJudge:
-    """A teacher, whose scores are kept.
+    """Teacher as judge, whose scores are kept.
 
     Attributes:
-        teacher: Its name.
-        model: Scores texts.
-        pool: Where the texts are.
+        teacher: Name of the teacher.
+        model: Teacher.
+        pool: Passages.
     """
 
     teacher: str
@@ -62,22 +54,22 @@ class TeacherJudge:
 
     @property
     def is_logit(self) -> bool:
-        """Whether the teacher gives logits."""
+        """True if the teacher gives logits."""
         return self.model.is_logit
 
     def score(self, asks: Sequence[tuple[str, Sequence[int]]]) -> list[list[float]]:
-        """See `Judge`."""
+        """Score passages at pool positions for some queries."""
         texts = self.pool.texts
         return self.model.score([(query, [texts[index] for index in indices]) for query, indices in asks]).scores
 
 
 @dataclass
 class Dropped:
-    """Candidates that were taken for false negatives.
+    """Counts of suspected false negatives.
 
     Attributes:
         duplicates: Near-duplicates of a relevant passage.
-        scored_high: Those that scored nearly like a relevant passage.
+        scored_high: Candidates that scored nearly like a relevant passage.
     """
 
     duplicates: int = 0
@@ -86,7 +78,7 @@ class Dropped:
 
 @dataclass
 class _Draw:
-    """One query's state: what is chosen, and what may still be drawn."""
+    """Sampling state of one query."""
 
     query: Query
     known: list[int]  # relevant passages, then judged negatives
@@ -99,16 +91,16 @@ class _Draw:
 
 
 class Selector:
-    """Chooses the passages of records.
+    """Selector of records' passages.
 
     Args:
-        pool: The passages.
-        sampling: How negatives are drawn.
-        false_negatives: What is no negative.
-        judge: Scores candidates; None if no score is looked at.
+        pool: Passages.
+        sampling: Sampling of negatives.
+        false_negatives: Detection of false negatives.
+        judge: Scorer of candidates; None ignores scores.
 
     Attributes:
-        dropped: Counts of what was refused so far.
+        dropped: Counts of refused candidates.
     """
 
     def __init__(
@@ -121,15 +113,15 @@ class Selector:
         self.dropped = Dropped()
 
     def select(self, queries: Sequence[Query], candidates: Sequence[Sequence[int]]) -> list[RankingRecord | None]:
-        """Choose the passages of several queries.
+        """Select the passages of several queries.
 
         Args:
-            queries: What was searched for.
-            candidates: For each query positions in the pool, best first.
+            queries: Queries.
+            candidates: Pool positions per query, best first.
 
         Returns:
-            For each query its record: relevant passages first, then judged negatives, then mined ones in the order
-            of the candidates; None for a query without any passage.
+            Record per query: relevant passages, judged negatives, mined ones in candidate order; None without any
+                passage.
         """
         draws = [self._begin(query, found) for query, found in zip(queries, candidates, strict=True)]
         self._score(draws, [draw.known for draw in draws])
@@ -163,7 +155,7 @@ class Selector:
         )
 
     def _next(self, draw: _Draw) -> list[int]:
-        """Draw as many candidates as are missing, leaving out near-duplicates of relevant passages."""
+        """Draw the missing number of candidates, skipping near-duplicates of relevant passages."""
         drawn: list[int] = []
         while draw.pending and len(drawn) < draw.num_wanted - len(draw.accepted):
             index = draw.pending.pop(0)

@@ -1,4 +1,4 @@
-"""What is in a file of records with examples."""
+"""Statistics of records with examples."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from gliclass_rerank.learn.training.examples import judgement
 
 @dataclass
 class RacStatistics:
-    """Counts over a file that `make_rac_data` wrote.
+    """Counts over a file of `make_rac_data`.
 
     Attributes:
         num_records: Records.
-        num_with: Records by their number of examples, from none on.
+        num_with: Records by number of examples, from 0.
         num_examples: Examples.
-        num_random: Those of them that are random records.
+        num_random: Random ones among them.
         num_true_labels: Labels or passages shown as true.
         num_false_labels: Labels or passages shown as false.
         num_without_false: Examples that show nothing false.
-        num_agreeing: Similar examples that share a true label or a relevant passage with their record, and thereby
-            give part of the answer away; what makes examples useful if it holds at inference too.
+        num_agreeing: Similar examples that share a true label or relevant passage with their record, which makes
+            examples useful if it holds at inference too.
         mean_similarity: Mean cosine of similar examples; 0 without any.
         mean_random_similarity: Mean cosine of random examples; 0 without any.
     """
@@ -42,18 +42,7 @@ class RacStatistics:
 
 
 def count_examples(path: Path, kind: Kind | None = None) -> RacStatistics:
-    """Count what a file holds.
-
-    Args:
-        path: A file that `make_rac_data` wrote.
-        kind: What its records are; None finds out.
-
-    Returns:
-        The counts.
-
-    Raises:
-        DataError: The file cannot be read, or is of another format.
-    """
+    """Count the examples of a file; `kind` None detects its records, and an invalid file is a `DataError`."""
     statistics = RacStatistics()
     similarities: dict[bool, list[float]] = {True: [], False: []}
     parse = labelled_parser(path, kind or find_kind(path))

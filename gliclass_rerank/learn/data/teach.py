@@ -1,8 +1,7 @@
-"""Teacher scoring: adds the scores of one teacher to a file of records.
+"""Teacher scoring: adds one teacher's scores to a file of records.
 
-Records are scored in chunks that always hold the same records, and a chunk is written in one go: with int8 models the
-score of a passage depends a little on what shares its batch, so only equal batches give equal scores. A run that was
-killed therefore repeats its last chunk and ends with the same file, byte for byte.
+Chunks are fixed and written at once, because int8 scores depend slightly on the batch. A killed run repeats its last
+chunk and ends with the same file, byte for byte.
 """
 
 from __future__ import annotations
@@ -20,21 +19,21 @@ from gliclass_rerank.learn.data.progress import Progress, silent
 from gliclass_rerank.learn.data.records import RankingRecord, read_records
 from gliclass_rerank.text_models.interfaces import Teacher
 
-# As in mining: little is lost to a kill, and batches of similar length are filled.
+# As in mining: little is lost to a kill, and batches are filled.
 _CHUNK_RECORDS: Final = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Teaching:
-    """What is scored, and by whom.
+    """Settings of a scoring run.
 
     Attributes:
         source: File of records.
-        teacher: Name under which the scores are written.
-        target: File to write; None writes the source anew. A file that exists otherwise is refused.
-        overwrite: Whether scores of the same name are replaced.
-        model: What else decides the scores, as JSON values: the model and its options, in the caller's words. A run
-            can be resumed only with the same.
+        teacher: Name of the scores.
+        target: New file; None replaces the source.
+        overwrite: Replace scores of the same name.
+        model: Other settings that affect the scores, as JSON values: model and options. A resumed run must have the
+            same.
     """
 
     source: Path
@@ -49,24 +48,24 @@ class Teaching:
 
     @property
     def output(self) -> Path:
-        """The file that is written."""
+        """Target file."""
         return self.source if self.target is None else self.target
 
     @property
     def is_in_place(self) -> bool:
-        """Whether the source is replaced."""
+        """True if the source is replaced."""
         return self.output.resolve() == self.source.resolve()
 
 
 @dataclass(frozen=True)
 class TeachingReport:
-    """What a run did. Speeds are over the time spent in the teacher, tokenising included.
+    """Statistics of a scoring run. Speeds cover the teacher alone, tokenising included.
 
     Attributes:
         num_records: Records in the file.
-        num_resumed: Those of them that earlier runs have scored.
-        num_pairs: Pairs of a query and a passage scored in this run.
-        num_tokens: Tokens the teacher read in this run, without padding.
+        num_resumed: Records scored by earlier runs.
+        num_pairs: Query-passage pairs scored in this run.
+        num_tokens: Tokens read in this run, without padding.
         seconds: Time spent in the teacher.
     """
 
@@ -78,32 +77,30 @@ class TeachingReport:
 
     @property
     def pairs_per_second(self) -> float:
-        """Pairs a second; 0 if nothing was left to score."""
+        """Pairs per second; 0 if nothing was left to score."""
         return self.num_pairs / self.seconds if self.num_pairs else 0.0
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens a second; 0 if nothing was left to score."""
+        """Tokens per second; 0 if nothing was left to score."""
         return self.num_tokens / self.seconds if self.num_pairs else 0.0
 
 
 def teach(teaching: Teaching, teacher: Teacher, *, progress: Progress = silent) -> TeachingReport:
-    """Score every passage of every record.
-
-    The output appears when it is complete; an unfinished run is continued.
+    """Score every passage of every record, resuming an unfinished run; the output appears when complete.
 
     Args:
-        teaching: What to do.
-        teacher: Scores the passages.
-        progress: Told how many pairs are scored.
+        teaching: Settings of the run.
+        teacher: Teacher.
+        progress: Progress of pairs scored.
 
     Returns:
-        What was done, and how fast.
+        Statistics.
 
     Raises:
-        InputError: The records have scores of this name already, the output cannot be written, or an unfinished run
-            with other settings is in its place.
-        DataError: The source cannot be read or a line of it is malformed; found before anything is scored.
+        InputError: The records have scores of this name, the output cannot be written, or an unfinished run has other
+            settings.
+        DataError: The source is unreadable or malformed; raised before scoring.
         BackendError: The teacher failed.
     """
     check_target(teaching.output, replacing=teaching.is_in_place)
@@ -134,26 +131,18 @@ def teach(teaching: Teaching, teacher: Teacher, *, progress: Progress = silent) 
         num_resumed=done,
         num_pairs=sum(sizes[done:]),
         num_tokens=num_tokens,
-        seconds=max(seconds, 1e-9),  # a coarse clock may see no time pass
+        seconds=max(seconds, 1e-9),  # a coarse clock may not advance
     )
 
 
 def check_source(teaching: Teaching) -> None:
-    """Find out whether `teach` could start, before a teacher is loaded.
-
-    Args:
-        teaching: What to do.
-
-    Raises:
-        InputError: As for `teach`.
-        DataError: As for `teach`.
-    """
+    """Check that `teach` can start, before a teacher is loaded; errors as for `teach`."""
     check_target(teaching.output, replacing=teaching.is_in_place)
     _survey(teaching)
 
 
 def _survey(teaching: Teaching) -> list[int]:
-    """Read the whole source once, so that line 90,000 is not found wanting after a day; passages of each record."""
+    """Validate the whole source in advance, and count each record's passages."""
     sizes = [len(record.passages) for record in _new_records(teaching)]
     if not sizes:
         raise DataError(f"{teaching.source}: there are no records to score")
@@ -171,7 +160,7 @@ def _new_records(teaching: Teaching) -> Iterator[RankingRecord]:
 
 
 def _settings(teaching: Teaching, sizes: list[int]) -> dict[str, Any]:  # Any: JSON
-    """What a resumed run must share; the source's size stands for its contents."""
+    """Settings that a resumed run must share; the source's size stands for its contents."""
     return {
         "source": str(teaching.source),
         "source_bytes": teaching.source.stat().st_size,

@@ -1,4 +1,4 @@
-"""Texts that nobody has labelled."""
+"""Unlabelled texts."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def read_texts(path: Path) -> Iterator[str]:
     """Read the texts of a file.
 
     Args:
-        path: `.txt` with a text a line, or `.jsonl` with a `text` a line; perhaps gzipped (`.gz`).
+        path: `.txt` with one text per line, or `.jsonl` with `text`; perhaps gzipped (`.gz`).
 
     Yields:
-        The texts in file order; blank lines of a `.txt` are skipped.
+        Texts in file order; blank lines of a `.txt` are skipped.
 
     Raises:
-        DataError: Another kind of file, one that cannot be read, or a malformed line; it is named.
+        DataError: The file is of another kind, unreadable or malformed.
     """
     suffix = Path(path.name.removesuffix(GZIP_SUFFIX)).suffix
     if suffix == ".txt":

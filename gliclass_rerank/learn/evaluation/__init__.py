@@ -1,1 +1,1 @@
-"""Collections in the folder format, ranking quality, and TREC run files; knows no model."""
+"""Evaluation: collections, ranking quality, and TREC run files, independent of any model."""

@@ -1,11 +1,9 @@
-"""A checkpoint as the cross-encoder that `mteb` and `beir` ask for pairs.
+"""Rerankers as cross-encoders for `mteb` and `beir`.
 
-Both hand over (query, passage) pairs, with title and text joined already, and want one number for each. The pairs of a
-query are put together again, so that it is read once and sees the passages it would see in `Reranker.rank`, and no
-others. The number is the logit: sigmoids round to 1.0, and what ties is then ordered by document id.
+Both pass (query, passage) pairs, title and text joined, and want a number each. Pairs are regrouped by query, so that
+passages see the same companions as in `Reranker.rank`. The number is the logit: sigmoids round to 1.0 and tie.
 
-Importing this module imports neither package; `MtebReranker` needs mteb, `BeirReranker` is called by beir and needs
-nothing.
+Neither package is imported with this module; only `MtebReranker` needs mteb.
 """
 
 from __future__ import annotations
@@ -27,10 +25,10 @@ from gliclass_rerank.files.digests import folder_digest
 from gliclass_rerank.reranker import Reranker
 from gliclass_rerank.settings import RerankerSettings, taking
 
-# Bounds what is tokenised ahead of the model; far more than fills a forward pass on any device.
+# Bounds the texts tokenised ahead of the model; far more than a forward pass holds.
 _PAIRS_AT_ONCE: Final = 8192
 
-# Settings of a `Reranker` that change its logits by more than rounding.
+# `Reranker` settings that change logits by more than rounding.
 _SCORING: Final = (
     "backend",
     "dtype",
@@ -46,7 +44,7 @@ _SCORING: Final = (
     "allow_same_text",
 )
 
-# A local checkpoint's revision is as long as a git commit's.
+# Length of a local checkpoint's revision, as of a git commit.
 _COMMIT_DIGITS: Final = 40
 
 
@@ -70,21 +68,20 @@ def pair_logits(
     max_query_chars: int | None = None,
     show_progress_bar: bool = False,
 ) -> list[float]:
-    """Score pairs, as one ranking for each distinct query.
+    """Score pairs, with one ranking per distinct query.
 
     Args:
-        reranker: Scores them.
-        queries: Query of each pair, in any order; equal ones need not stand together. Not blank.
+        reranker: Reranker.
+        queries: Query of each pair, in any order; not blank.
         passages: Passage of each pair; may be blank.
-        max_query_chars: Longer queries are cut to this; None cuts none.
-        show_progress_bar: Whether to show one on stderr, if that is a terminal.
+        max_query_chars: Longer queries are cut to this; None for no limit.
+        show_progress_bar: Show progress on stderr, if it is a terminal.
 
     Returns:
-        One logit a pair, in the order given. Equal pairs have equal logits; logits of different queries are comparable
-        as far as the checkpoint's are.
+        One logit per pair; equal pairs have equal logits.
 
     Raises:
-        InputError: Not strings, a blank query, or lists of different lengths; raised before anything is scored.
+        InputError: Not strings, a blank query, or different lengths; raised before scoring.
         WindowOverflowError: A query leaves no room for a passage; see `max_query_chars`.
         BackendError: The forward pass failed.
     """
@@ -106,13 +103,13 @@ def pair_logits(
 
 
 class BeirReranker:
-    """What `beir.reranking.Rerank` takes as its model.
+    """Model for `beir.reranking.Rerank`.
 
     Args:
         settings: The fields of `PairSettings`, by name; the first one, `model`, by position too.
 
     Raises:
-        ConfigError: A setting that is out of range, or settings beside a `Reranker`.
+        ConfigError: A setting is out of range, or settings were given beside a `Reranker`.
         CheckpointError: The checkpoint cannot be loaded.
     """
 
@@ -126,20 +123,20 @@ class BeirReranker:
         sentences: Sequence[Sequence[str]],
         batch_size: int | None = None,  # noqa: ARG002 # batches are made by tokens: `batch_tokens`
         show_progress_bar: bool = True,
-        **_: Any,  # of sentence-transformers' `predict`, whose place this takes
+        **_: Any,  # of sentence-transformers' `predict`, which this replaces
     ) -> list[float]:
         """Score pairs.
 
         Args:
-            sentences: (query, passage) pairs in any order; never changed. Passages may be empty, queries not.
-            batch_size: Not used: forward passes hold as many tokens as the reranker's `batch_tokens` says.
-            show_progress_bar: Whether to show one on stderr, if that is a terminal.
+            sentences: (query, passage) pairs in any order. Passages may be empty, queries not.
+            batch_size: Ignored; `batch_tokens` applies.
+            show_progress_bar: Show progress on stderr, if it is a terminal.
 
         Returns:
-            One logit a pair, in the order given.
+            One logit per pair.
 
         Raises:
-            InputError: Something else than pairs of strings, or a blank query.
+            InputError: Not pairs of strings, or a blank query.
             WindowOverflowError: A query leaves no room for a passage.
             BackendError: The forward pass failed.
         """
@@ -154,20 +151,20 @@ class BeirReranker:
 
 
 class MtebReranker:
-    """What `mteb.evaluate` takes as its model, for reranking tasks: mteb's `CrossEncoderProtocol`.
+    """Model for `mteb.evaluate` on reranking tasks: mteb's `CrossEncoderProtocol`.
 
-    mteb files its results by name, revision and settings, and does not run what it finds there. So a local checkpoint's
-    revision is a digest of its files, and two of them never share results, whatever their folders are called.
+    mteb caches results by name, revision and settings. A local checkpoint's revision is therefore a digest of its
+    files.
 
     Args:
         settings: The fields of `PairSettings`, by name; the first one, `model`, by position too. Of a hub model pin a
             commit by `revision`: mteb takes an equal revision for equal weights.
 
     Attributes:
-        mteb_model_meta: mteb's description of the model; mteb sets it when it loads one by its own registry.
+        mteb_model_meta: mteb's description of the model; set by mteb's own registry.
 
     Raises:
-        ConfigError: A setting that is out of range, or settings beside a `Reranker`.
+        ConfigError: A setting is out of range, or settings were given beside a `Reranker`.
         CheckpointError: The checkpoint cannot be loaded.
         MissingDependencyError: mteb is not installed.
     """
@@ -192,12 +189,12 @@ class MtebReranker:
         """Score pairs.
 
         Args:
-            inputs1: Batches with the pairs' queries under `text`, where mteb has put an instruction behind them.
-            inputs2: Batches with the pairs' passages under `text`, where mteb has put the title before them.
-            show_progress_bar: Whether to show one on stderr, if that is a terminal.
+            inputs1: Batches with queries under `text`, instructions included.
+            inputs2: Batches with passages under `text`, titles included.
+            show_progress_bar: Show progress on stderr, if it is a terminal.
 
         Returns:
-            FloatArray [num_candidates]. One logit a pair, in the order given.
+            FloatArray [num_candidates]. One logit per pair.
 
         Raises:
             InputError: Batches without texts, inputs of different lengths, or a blank query.
@@ -230,7 +227,7 @@ def _limit(max_query_chars: int | None) -> int | None:
 
 
 def _by_query(queries: Sequence[str]) -> dict[str, list[int]]:
-    """Indices of each query's pairs, both in the order given."""
+    """Indices of each query's pairs."""
     groups: dict[str, list[int]] = {}
     for index, query in enumerate(queries):
         if not query.strip():
@@ -244,7 +241,7 @@ def _cut(query: str, max_chars: int | None) -> str:
 
 
 def _chunks(groups: Mapping[str, list[int]]) -> Iterator[dict[str, list[int]]]:
-    """Whole queries, as many as make up `_PAIRS_AT_ONCE` pairs."""
+    """Chunks of whole queries with about `_PAIRS_AT_ONCE` pairs."""
     chunk: dict[str, list[int]] = {}
     num_pairs = 0
     for query, members in groups.items():
@@ -277,7 +274,7 @@ def _texts(name: str, batches: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _description(reranker: Reranker, max_query_chars: int | None) -> dict[str, Any]:
-    """Fields of mteb's `ModelMeta`; name, revision and settings are where mteb looks for earlier results."""
+    """Fields of mteb's `ModelMeta`; name, revision and settings identify cached results."""
     settings = reranker.settings
     scoring: dict[str, Any] = {name: settings[name] for name in _SCORING if name in settings}
     if max_query_chars is not None:
@@ -295,5 +292,5 @@ def _description(reranker: Reranker, max_query_chars: int | None) -> dict[str, A
 
 
 def _two_part(name: str) -> str:
-    """A name as mteb wants it, with an organization."""
+    """Model name with an organization, as mteb requires."""
     return name if "/" in name else f"gliclass-rerank/{name}"

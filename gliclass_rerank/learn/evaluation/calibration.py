@@ -1,4 +1,4 @@
-"""How far scores are probabilities, and the straight line that makes them more so."""
+"""Calibration of scores: expected calibration error and Platt scaling."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ _TOLERANCE: Final = 1e-10
 
 
 def expected_calibration_error(scores: Sequence[float], outcomes: Sequence[bool], *, num_bins: int = 15) -> float:
-    """The gap between what scores say and what happens (Guo et al., arXiv 1706.04599).
+    """Expected calibration error (Guo et al., arXiv 1706.04599), in [0, 1]; 0 is best.
 
     Args:
         scores: In [0, 1], at least one.
-        outcomes: For each score, whether it came true.
-        num_bins: Bins of equal width.
+        outcomes: True outcome of each score.
+        num_bins: Number of bins of equal width.
 
     Returns:
-        The gap between mean score and share of true outcomes, averaged over the bins by their size; in [0, 1], 0 is
-        best.
+        Gap between mean score and share of true outcomes, averaged over the bins by size.
     """
     values, truths = np.asarray(scores, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
     bins = np.minimum((values * num_bins).astype(np.int64), num_bins - 1)
@@ -34,14 +33,13 @@ def expected_calibration_error(scores: Sequence[float], outcomes: Sequence[bool]
 
 
 def fit_calibration(logits: Sequence[float], outcomes: Sequence[bool]) -> tuple[float, float]:
-    """Fit a logistic regression of outcomes on logits (Platt scaling, with Platt's smoothed targets).
+    """Fit Platt scaling, a logistic regression of outcomes on logits with smoothed targets.
 
-    Newton's method with halved steps on a convex loss, after Lin, Lin and Weng (2007): the same data give the same
-    numbers.
+    Deterministic: Newton's method with halved steps on a convex loss (Lin, Lin and Weng, 2007).
 
     Args:
-        logits: One a pair.
-        outcomes: For each logit, whether the pair is relevant; both must occur.
+        logits: One per pair.
+        outcomes: Relevance of each pair; both values must occur.
 
     Returns:
         Slope (above 0) and intercept.
@@ -54,9 +52,9 @@ def fit_calibration(logits: Sequence[float], outcomes: Sequence[bool]) -> tuple[
     negatives = len(truths) - positives
     if not positives or not negatives:
         raise DataError(f"calibration needs relevant and irrelevant passages, got {positives} and {negatives}")
-    # Smoothed targets keep the slope finite where the two classes do not overlap.
+    # Smoothed targets keep the slope finite for separable classes.
     targets = np.where(truths, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    # In standard units, so that one tolerance fits any scale of logits.
+    # Standardised, so that one tolerance fits any scale.
     centre, spread = float(values.mean()), float(values.std()) or 1.0
     inputs = np.stack([(values - centre) / spread, np.ones_like(values)], axis=1)
     line = np.array([0.0, math.log((positives + 1) / (negatives + 1))])

@@ -1,4 +1,4 @@
-"""Read a reranking collection: queries, judgments, candidates and the passages they name.
+"""Reranking collections: queries, judgments, candidates and their passages.
 
 ```
 <folder>/queries.jsonl              {"id", "text"}
@@ -8,8 +8,8 @@
          bm25_top100.<split>.jsonl  the same, for collections without a list of their own
 ```
 
-Each file may be gzipped (`.gz`). Candidates come from `candidates.jsonl` if it holds any query that the split
-judges positively, else from BM25. Only documents that some candidate list names are kept in memory.
+Each file may be gzipped (`.gz`). Candidates come from `candidates.jsonl` if it holds a query with a positive judgment
+in the split, else from BM25. Only candidate documents are kept in memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gliclass_rerank.errors import DataError, InputError, listed, shown
 from gliclass_rerank.learn.evaluation.files import GZIP_SUFFIX, Record, existing, read_jsonl, read_tsv
 from gliclass_rerank.learn.evaluation.passages import passage_text
 
-# Beyond it gains are no numbers any more.
+# Gains overflow beyond it.
 _MAX_GRADE: Final = 10**6
 
 Qrels = Mapping[str, Mapping[str, int]]
@@ -35,14 +35,14 @@ Candidates = Mapping[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Collection:
-    """Queries that have a positive judgment and candidates, in file order.
+    """Queries with a positive judgment and candidates, in file order.
 
     Attributes:
         name: Name of the folder.
-        queries: Text of each query.
-        passages: Text of each candidate: title, space, text.
-        qrels: Grade of each judged document of each query; judged documents need not be candidates.
-        candidates: First-stage documents of each query, best first.
+        queries: Text by query.
+        passages: Text by candidate: title, space, text.
+        qrels: Grade by query and judged document; judged documents need not be candidates.
+        candidates: First-stage documents by query, best first.
     """
 
     name: str
@@ -53,12 +53,12 @@ class Collection:
 
     @property
     def num_candidates(self) -> int:
-        """Candidates of all queries together."""
+        """Total number of candidates."""
         return sum(map(len, self.candidates.values()))
 
 
 def has_positive(grades: Mapping[str, int]) -> bool:
-    """Whether any document is judged relevant (grade 1 or more)."""
+    """Test for a relevant document (grade 1 or more)."""
     return any(grade > 0 for grade in grades.values())
 
 
@@ -73,19 +73,19 @@ def load_collection(
     """Read one split of a collection.
 
     Args:
-        folder: The collection.
-        split: Names the default files of judgments and BM25 candidates.
+        folder: Collection folder.
+        split: Split, which names the default files.
         qrels: Other judgments: a file of the folder, else a path.
         candidates: Other candidates: a file of the folder, else a path.
-        limit: Keep the first so many of the queries that would be kept without it.
+        limit: Maximum number of queries, the first ones.
 
     Returns:
-        The collection. Queries without a positive judgment or without candidates are left out.
+        The collection, without queries that lack a positive judgment or candidates.
 
     Raises:
         InputError: `limit` is below 1.
-        DataError: A file is missing or malformed, the split does not exist, a candidate is not in the corpus,
-            or no query is left.
+        DataError: A file is missing or malformed, the split does not exist, a candidate is not in the corpus, or no
+            query is left.
     """
     if limit is not None and limit < 1:
         raise InputError(f"`limit` must be at least 1, got {limit}")
@@ -109,47 +109,20 @@ def load_collection(
 
 
 def spread(count: int, limit: int | None) -> list[int]:
-    """Choose positions evenly, because files are often sorted by label or topic.
-
-    Args:
-        count: How many there are.
-        limit: How many to choose at most; None for all.
-
-    Returns:
-        Positions, ascending.
-    """
+    """Choose at most `limit` of `count` positions, evenly spaced, because files are often sorted by label or topic."""
     kept = count if limit is None else min(limit, count)
     return [index * count // kept for index in range(kept)]
 
 
 def folder_and_split(text: str, split: str) -> tuple[Path, str]:
-    """Read `DIR` or `DIR:SPLIT`.
-
-    Args:
-        text: The folder of a collection, perhaps with a split.
-        split: The split where none is given.
-
-    Returns:
-        Folder and split.
-    """
+    """Parse `DIR` or `DIR:SPLIT`; `split` is the default."""
     folder, _, own_split = text.rpartition(":")
     # A colon may belong to the folder's name, or to a drive letter.
     return (Path(text), split) if not folder or Path(text).is_dir() else (Path(folder), own_split)
 
 
 def qrels_file(folder: Path, split: str) -> Path:
-    """The judgments of a split, plain or gzipped.
-
-    Args:
-        folder: The collection.
-        split: Name of the split.
-
-    Returns:
-        Where they are.
-
-    Raises:
-        DataError: There is no such split; those there are get named.
-    """
+    """Find the judgments of a split, plain or gzipped; a `DataError` lists the existing splits."""
     path = existing(folder / f"qrels.{split}.tsv")
     if path is None:
         names = (entry.name.removesuffix(GZIP_SUFFIX) for entry in folder.glob("qrels.*.tsv*"))
@@ -162,7 +135,7 @@ def read_judgments(path: Path) -> Iterator[tuple[str, str, int]]:
     """Read a file of judgments.
 
     Args:
-        path: The file, as `qrels_file` finds it.
+        path: Result of `qrels_file`.
 
     Yields:
         Query id, document id and grade.

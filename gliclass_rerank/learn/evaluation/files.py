@@ -1,8 +1,7 @@
-"""Lines of plain and gzipped text, JSONL and TSV files.
+"""Readers of plain and gzipped text, JSONL and TSV files.
 
-A file that cannot be read is a `DataError`; so is a malformed line, and then the message starts with
-`file:line`. Lines end with a line feed and are decoded one by one, so that the number is right whatever is
-wrong with the line.
+An unreadable file or malformed line is a `DataError`, which starts with `file:line`. Lines end with a line feed and are
+decoded one by one, so that line numbers are always right.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ _MAX_DIGITS: Final = 300
 
 @dataclass(frozen=True)
 class Record:
-    """The JSON object on one line of a JSONL file.
+    """JSON object on one line of a JSONL file.
 
     Attributes:
-        place: File and line, as messages name it.
+        place: File and line, for messages.
         line: Line number, from 1.
-        fields: The object. Values are whatever the file holds.
+        fields: Unchecked object.
     """
 
     place: str
@@ -43,13 +42,13 @@ class Record:
 
         Args:
             key: Name of the field.
-            default: Returned when the field is absent or null.
+            default: Value of an absent or null field.
 
         Returns:
-            The string, unchanged.
+            The string.
 
         Raises:
-            DataError: The field is not a string, or it is absent and there is no default.
+            DataError: The field is not a string, or absent without a default.
         """
         value = self.fields.get(key)
         if value is None and default is not None:
@@ -59,17 +58,7 @@ class Record:
         return value
 
     def strings(self, key: str) -> tuple[str, ...]:
-        """Return the list of strings at `key`.
-
-        Args:
-            key: Name of the field.
-
-        Returns:
-            The strings in file order.
-
-        Raises:
-            DataError: The field is absent or not a list of strings.
-        """
+        """Return the list of strings at `key`; a `DataError` if it is absent or of another type."""
         values = self.fields.get(key)
         if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
             raise DataError(f"{self.place}: `{key}` must be a list of strings, got {shown(values)}")
@@ -81,12 +70,12 @@ def existing(path: Path) -> Path | None:
     zipped = Path(f"{path}{GZIP_SUFFIX}")
     try:
         return next((candidate for candidate in (path, zipped) if candidate.is_file()), None)
-    except (OSError, ValueError):  # a name that is too long, or has a null byte
+    except (OSError, ValueError):  # name too long, or with a null byte
         return None
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Read the lines of a text file that are not blank.
+    """Read the non-blank lines of a text file.
 
     Args:
         path: UTF-8 text, gzipped if the name ends in `.gz`. A byte order mark is dropped.
@@ -128,11 +117,11 @@ def read_jsonl(path: Path) -> Iterator[Record]:
 
 
 def read_tsv(path: Path, num_columns: int) -> Iterator[tuple[str, list[str]]]:
-    """Read a TSV file without a header; blank lines are skipped, nothing is quoted.
+    """Read a TSV file without header or quoting; blank lines are skipped.
 
     Args:
         path: File with one row per line.
-        num_columns: Columns that every row must have.
+        num_columns: Required number of columns.
 
     Yields:
         The row's place (`file:line`) and its cells.
@@ -148,17 +137,7 @@ def read_tsv(path: Path, num_columns: int) -> Iterator[tuple[str, list[str]]]:
 
 
 def read_json(path: Path) -> Any:  # JSON
-    """Read a file that holds one JSON value.
-
-    Args:
-        path: UTF-8 text.
-
-    Returns:
-        The value.
-
-    Raises:
-        DataError: The file cannot be read, or is no JSON.
-    """
+    """Read a file that holds one JSON value; a `DataError` if it is unreadable or not JSON."""
     try:
         with _open(path) as handle:
             raw = handle.read(MAX_LINE_BYTES + 1)
@@ -170,17 +149,17 @@ def read_json(path: Path) -> Any:  # JSON
 
 
 def parsed_json(text: str, place: str) -> Any:  # JSON
-    """Parse JSON of unknown origin: no number is beyond a float, and nothing is nested deeper than `MAX_NESTING`.
+    """Parse untrusted JSON: numbers must fit a float, nesting `MAX_NESTING`.
 
     Args:
-        text: What to parse.
+        text: Text to parse.
         place: File and line, for the message.
 
     Returns:
         The value.
 
     Raises:
-        DataError: It is no JSON, or is out of these bounds.
+        DataError: The text is not JSON, or out of bounds.
     """
     try:
         value = json.loads(text, parse_int=_bounded_int)
@@ -190,7 +169,7 @@ def parsed_json(text: str, place: str) -> Any:  # JSON
         raise DataError(f"{place}: JSON may be nested {MAX_NESTING} deep, this is deeper") from None
     except ValueError as error:
         raise DataError(f"{place}: {error}") from None
-    # Counting brackets is quick, and mostly enough.
+    # Counting brackets is fast and mostly enough.
     if text.count("[") + text.count("{") > MAX_NESTING and nesting(value) > MAX_NESTING:
         raise DataError(f"{place}: JSON may be nested {MAX_NESTING} deep, this is deeper")
     return value
@@ -220,7 +199,7 @@ def _open(path: Path) -> BinaryIO:
         found = path.stat()
     except ValueError as error:  # a null byte
         raise DataError(f"{named(path)}: cannot be read: {cause(error)}") from error
-    # Looked at before it is opened: opening a FIFO waits for whoever writes to it.
+    # Checked before opening: opening a FIFO blocks.
     if not stat.S_ISREG(found.st_mode):
         what = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
         raise DataError(f"{named(path)}: cannot be read: it is {what}")

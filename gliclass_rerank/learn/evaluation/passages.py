@@ -1,7 +1,6 @@
-"""Passages of a file: what the command line ranks, and what a collection's corpus holds.
+"""Passages of a file or corpus.
 
-A passage's text is its title, a space and its text, as users of cross-encoders join them; without a title it
-is the text alone.
+A passage's text is its title, a space and its text, as is usual for cross-encoders, or the text alone.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from gliclass_rerank.learn.evaluation.files import GZIP_SUFFIX, Record, read_jso
 
 @dataclass(frozen=True)
 class Passage:
-    """A passage and where it came from.
+    """Passage and its origin.
 
     Attributes:
         line: Line of the file, from 1.
-        text: What is ranked.
+        text: Text to rank.
     """
 
     line: int
@@ -28,17 +27,7 @@ class Passage:
 
 
 def passage_text(record: Record) -> str:
-    """Join a record's `title` (if it has one) and `text`.
-
-    Args:
-        record: A line of a corpus or of a passage file.
-
-    Returns:
-        The text to rank. Empty if the record's is.
-
-    Raises:
-        DataError: A field is not a string, or there is no `text`.
-    """
+    """Join a record's `title`, if any, and `text`; a `DataError` if `text` is absent or a field is not a string."""
     title, text = record.string("title", default=""), record.string("text")
     return f"{title} {text}".strip() if title else text
 
@@ -47,14 +36,13 @@ def load_passages(path: Path) -> tuple[Passage, ...]:
     """Read the passages of a file.
 
     Args:
-        path: `.txt` with one passage per line, or `.jsonl` with a `text` (and perhaps a `title`) per line;
-            either may be gzipped (`.gz`).
+        path: `.txt` with one passage per line, or `.jsonl` with `text` (and perhaps `title`); may be gzipped (`.gz`).
 
     Returns:
         The passages in file order; blank lines are skipped.
 
     Raises:
-        DataError: Another kind of file, a file that cannot be read, or a malformed line.
+        DataError: The file is of another kind, unreadable or malformed.
     """
     suffix = Path(path.name.removesuffix(GZIP_SUFFIX)).suffix
     if suffix == ".txt":

@@ -1,8 +1,7 @@
-"""Ranking quality, and the loop that reranks a collection.
+"""Ranking quality, and reranking of a collection.
 
-Measured with `ir_measures` (extra `eval`): nDCG@10 with linear gains, as trec_eval's `ndcg_cut_10`, and
-MRR@10, where a passage of grade 1 or more counts. Both are averages over the queries that have such a passage
-among their judgments; the ideal ranking is made of all judgments, not only of the candidates.
+Measured with `ir_measures` (extra `eval`): nDCG@10 with linear gains, as trec_eval's `ndcg_cut_10`, and MRR@10 with
+grades from 1. Both are means over queries with a positive judgment; the ideal ranking uses all judgments.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Rank = Callable[[str, Sequence[str]], Sequence[int]]
 
 @dataclass(frozen=True)
 class Quality:
-    """Figures of one run.
+    """Metrics of one run.
 
     Attributes:
         ndcg_at_10: nDCG@10, in [0, 1].
@@ -33,21 +32,21 @@ class Quality:
     mrr_at_10: float
 
     def to_dict(self) -> dict[str, float]:
-        """Return the figures under their usual names."""
+        """Convert to a mapping by the metrics' usual names."""
         return {"ndcg@10": self.ndcg_at_10, "mrr@10": self.mrr_at_10}
 
 
 @dataclass(frozen=True)
 class Report:
-    """What reranking a collection gave.
+    """Result of reranking a collection.
 
     Attributes:
-        first_stage: Figures of the candidate lists as they came.
-        reranked: Figures after reranking.
-        num_queries: Queries ranked, all of them with a positive judgment.
-        num_passages: Passages ranked, summed over the queries.
-        passages_per_second: Over the time spent ranking alone; the first ranking warms up inside it.
-        run: Documents of each query, reranked, best first.
+        first_stage: Metrics of the candidate lists.
+        reranked: Metrics after reranking.
+        num_queries: Queries ranked, all with a positive judgment.
+        num_passages: Passages ranked, over all queries.
+        passages_per_second: Speed of ranking alone, the first call's warm-up included.
+        run: Reranked documents by query, best first.
     """
 
     first_stage: Quality
@@ -62,12 +61,11 @@ def evaluate_run(qrels: Qrels, run: Run) -> Quality:
     """Measure a run.
 
     Args:
-        qrels: Grade of each judged document of each query.
-        run: Documents of each query, best first. A query without any scores 0; one without a positive
-            judgment is not looked at.
+        qrels: Grade by query and judged document.
+        run: Documents by query, best first. A query without any scores 0; one without a positive judgment is ignored.
 
     Returns:
-        Averages over the queries with a positive judgment.
+        Means over the queries with a positive judgment.
 
     Raises:
         DataError: No query has a positive judgment.
@@ -77,14 +75,7 @@ def evaluate_run(qrels: Qrels, run: Run) -> Quality:
 
 
 def mean_quality(qualities: Sequence[Quality]) -> Quality:
-    """Average figures, such as those of a run's queries.
-
-    Args:
-        qualities: At least one.
-
-    Returns:
-        The means.
-    """
+    """Average metrics, at least one."""
     return Quality(
         ndcg_at_10=math.fsum(quality.ndcg_at_10 for quality in qualities) / len(qualities),
         mrr_at_10=math.fsum(quality.mrr_at_10 for quality in qualities) / len(qualities),
@@ -92,14 +83,14 @@ def mean_quality(qualities: Sequence[Quality]) -> Quality:
 
 
 def evaluate_queries(qrels: Qrels, run: Run) -> dict[str, Quality]:
-    """Measure a run query by query; for paired tests.
+    """Measure a run query by query, for paired tests.
 
     Args:
-        qrels: As for `evaluate_run`.
-        run: As for `evaluate_run`.
+        qrels: Grade by query and judged document.
+        run: Documents by query, best first.
 
     Returns:
-        Figures of each query with a positive judgment, in the order of `qrels`.
+        Metrics of each query with a positive judgment, in the order of `qrels`.
 
     Raises:
         DataError: No query has a positive judgment.
@@ -114,7 +105,7 @@ def evaluate_queries(qrels: Qrels, run: Run) -> dict[str, Quality]:
     figures: dict[str, dict[object, float]] = {query_id: {} for query_id in judged}
     for metric in ir_measures.iter_calc([ndcg, mrr], judged, rows):
         figures[metric.query_id][metric.measure] = float(metric.value)
-    # A query without a ranking is not reported, and has found nothing.
+    # A query without a ranking is not reported and scores 0.
     return {
         query_id: Quality(ndcg_at_10=values.get(ndcg, 0.0), mrr_at_10=values.get(mrr, 0.0))
         for query_id, values in figures.items()
@@ -128,15 +119,15 @@ def rerank_collection(
 
     Args:
         collection: Queries with their candidates.
-        rank: Given a query and passages, returns the index of every passage, best first.
-        on_ranked: Called after each query with its number of passages; for a progress bar.
+        rank: Function from a query and passages to the index of every passage, best first.
+        on_ranked: Callback after each query with its number of passages.
 
     Returns:
-        Figures, speed and the run.
+        Metrics, speed and the run.
 
     Raises:
-        InputError: `rank` returned something else than each index once.
-        MissingDependencyError: `ir_measures` is not installed; raised before anything is ranked.
+        InputError: `rank` did not return each index once.
+        MissingDependencyError: `ir_measures` is not installed; raised before ranking.
     """
     first_stage = evaluate_run(collection.qrels, collection.candidates)
     run: dict[str, tuple[str, ...]] = {}
@@ -156,7 +147,7 @@ def rerank_collection(
         reranked=evaluate_run(collection.qrels, run),
         num_queries=len(run),
         num_passages=num_passages,
-        passages_per_second=num_passages / max(seconds, 1e-9),  # a coarse clock may see no time pass
+        passages_per_second=num_passages / max(seconds, 1e-9),  # a coarse clock may not advance
         run=run,
     )
 

@@ -1,8 +1,7 @@
-"""Runs: for each query its passages, best first; and their file format.
+"""TREC run files.
 
-TREC tools sort by score and ignore both the order of lines and the rank column, with ties in an order of
-their own. So a run's scores are made from its ranks: whole numbers, exact in the single precision such tools
-compute in, and no two equal within a query.
+TREC tools sort by score, ignore line order and rank column, and break ties their own way. Scores are therefore made
+from ranks: distinct integers, exact in single precision.
 """
 
 from __future__ import annotations
@@ -18,26 +17,12 @@ Run = Mapping[str, Sequence[str]]
 
 
 def scored(doc_ids: Sequence[str]) -> Iterator[tuple[str, int]]:
-    """Give each document of a ranking a score.
-
-    Args:
-        doc_ids: Documents, best first.
-
-    Yields:
-        Document and score: the number of documents for the first, 1 for the last.
-    """
+    """Pair each document of a ranking with a score, from the number of documents down to 1."""
     yield from zip(doc_ids, range(len(doc_ids), 0, -1), strict=True)
 
 
 def check_run_path(path: Path) -> None:
-    """Refuse a path that `write_run` could not write to, before hours are spent on what it should hold.
-
-    Args:
-        path: Where the run will be written.
-
-    Raises:
-        InputError: The folder does not exist or is not writable, or the path is a folder.
-    """
+    """Check that `write_run` can write to a path; an `InputError` if the folder is missing or not writable."""
     if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
         raise InputError(f"the folder of a run file must exist and be writable, got {shown(str(path))}")
     if path.is_dir():
@@ -45,16 +30,16 @@ def check_run_path(path: Path) -> None:
 
 
 def write_run(path: Path, run: Run, *, tag: str = "gliclass-rerank") -> None:
-    """Write a TREC run file (`query Q0 document rank score tag`); it appears whole or not at all.
+    """Write a TREC run file (`query Q0 document rank score tag`) atomically.
 
     Args:
-        path: The file; replaced if it exists.
-        run: Documents of each query, best first.
+        path: Target, replaced if it exists.
+        run: Documents by query, best first.
         tag: Name of the run, without whitespace.
 
     Raises:
         InputError: The folder does not exist or is not writable, or the path is a folder.
-        DataError: An id or the tag is empty or holds whitespace, which the format cannot express.
+        DataError: An id or the tag is empty or contains whitespace.
     """
     check_run_path(path)
     with atomic_file(path) as staging, staging.open("w", encoding="utf-8", newline="\n") as handle:

@@ -1,4 +1,4 @@
-"""Training: ranking and classification, from JSONL files to a checkpoint. Described in docs/training.md.
+"""Training for ranking and classification, from JSONL files to a checkpoint; see docs/training.md.
 
 Importing this package loads nothing heavy: names are resolved on first use.
 """

@@ -1,6 +1,6 @@
-"""Random changes of texts; each takes a generator and returns a new text.
+"""Random augmentation of texts, driven by a generator.
 
-The word lists are English. Words are runs between white space, so languages written without it are left as they are.
+Word lists are English, and words are separated by white space; languages without it stay unchanged.
 """
 
 from __future__ import annotations
@@ -25,16 +25,7 @@ _SHORTEST_CUT: Final = 1 / 3
 
 
 def changed_query(query: str, settings: AugmentConfig, rng: np.random.Generator) -> str:
-    """Vary a query.
-
-    Args:
-        query: The query.
-        settings: How likely each change is.
-        rng: Decides; the same number of draws is made whatever is changed.
-
-    Returns:
-        The changed query; never blank.
-    """
+    """Augment a query, which never becomes blank; the number of draws is constant."""
     lower, stop, question = rng.random(3)
     if stop < settings.drop_stop_words:
         query = _without(query, STOP_WORDS)
@@ -44,32 +35,14 @@ def changed_query(query: str, settings: AugmentConfig, rng: np.random.Generator)
 
 
 def changed_text(text: str, settings: AugmentConfig, rng: np.random.Generator) -> str:
-    """Vary a text to classify: lower case, a cut.
-
-    Args:
-        text: The text.
-        settings: How likely each change is.
-        rng: Decides.
-
-    Returns:
-        The changed text.
-    """
+    """Augment a text to classify: lower case, a cut."""
     lower = rng.random()
     text = cut_passage(text, settings, rng)
     return text.lower() if lower < settings.lower_case else text
 
 
 def cut_passage(passage: str, settings: AugmentConfig, rng: np.random.Generator) -> str:
-    """Perhaps keep only a run of a passage's words, at least a third of them.
-
-    Args:
-        passage: The passage.
-        settings: How likely a cut is.
-        rng: Decides; always three draws.
-
-    Returns:
-        The passage or a part of it, white space normalised if cut.
-    """
+    """Cut a passage to a random run of at least a third of its words, with some probability; always three draws."""
     chance, share, place = rng.random(3)
     words = passage.split()
     if chance >= settings.cut_passages or len(words) < 2:
@@ -80,7 +53,7 @@ def cut_passage(passage: str, settings: AugmentConfig, rng: np.random.Generator)
 
 
 def shortened(passage: str, max_words: int | None) -> str:
-    """The first `max_words` words of a passage; the passage itself if it has no more."""
+    """First `max_words` words of a passage."""
     if max_words is None:
         return passage
     words = passage.split(maxsplit=max_words)

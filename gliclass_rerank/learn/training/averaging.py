@@ -1,4 +1,4 @@
-"""Averages of checkpoints' weights: of several from one run, or of two as an interpolation."""
+"""Averaging and interpolation of checkpoints' weights."""
 
 from __future__ import annotations
 
@@ -19,19 +19,16 @@ def average(
     weights: Sequence[float] | None = None,
     weights_dtype: torch.dtype | None = None,
 ) -> None:
-    """Write a checkpoint whose weights are the mean of others'.
-
-    Averaging checkpoints along a run, or of runs from one start, often ranks better than any of them (Wortsman et al.,
-    arXiv 2203.05482).
+    """Write the weighted mean of checkpoints (Wortsman et al., arXiv 2203.05482).
 
     Args:
-        folders: Checkpoints of one config and tokenizer, at least one.
-        target: Where the result goes; must not exist.
-        weights: Weight of each, of any sum above 0; None weighs all the same.
-        weights_dtype: Precision of the written file; None is float32.
+        folders: Checkpoints with the same config and tokenizer, at least one.
+        target: New folder.
+        weights: Weights with a sum above 0; None for equal ones.
+        weights_dtype: Precision of the file; None for float32.
 
     Raises:
-        ConfigError: No folder, or weights that do not fit.
+        ConfigError: No folder, or weights that do not match.
         CheckpointError: A checkpoint cannot be loaded or differs from the first, or the target exists.
     """
     if not folders:
@@ -48,7 +45,7 @@ def average(
             sums[name] += share * tensor.double()
     with torch.no_grad():
         for name, tensor in result.model.state_dict().items():
-            tensor.copy_(sums[name])  # of the same kind: buffers of whole numbers are equal in all
+            tensor.copy_(sums[name])  # integer buffers, equal in all checkpoints
     save_checkpoint(result, target, weights_dtype=weights_dtype)
 
 
@@ -60,18 +57,18 @@ def interpolate(
     share: float,
     weights_dtype: torch.dtype | None = None,
 ) -> None:
-    """Write a checkpoint between two others: `share` of the first, the rest of the second.
+    """Write an interpolation of two checkpoints.
 
     Args:
-        first: A checkpoint, such as the trained one.
-        second: A checkpoint, such as the one it started from.
-        target: Where the result goes; must not exist.
-        share: Between 0 (the second) and 1 (the first).
-        weights_dtype: Precision of the written file; None is float32.
+        first: Checkpoint, such as the trained one.
+        second: Checkpoint, such as the one it started from.
+        target: New folder.
+        share: Weight of the first, in [0, 1].
+        weights_dtype: Precision of the file; None for float32.
 
     Raises:
         ConfigError: A share outside [0, 1].
-        CheckpointError: As for `average`.
+        CheckpointError: A checkpoint cannot be loaded, they differ in config, or the target exists.
     """
     if not 0 <= share <= 1:
         raise ConfigError(f"`share` must be between 0 and 1, got {share}")
@@ -90,7 +87,7 @@ def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
 
 
 def _check_alike(first: Checkpoint, other: Checkpoint) -> None:
-    # The plan and where it starts are part of the config: weights of another plan mean something else.
+    # The config includes plan and query start: weights of another plan are incompatible.
     if first.config != other.config:
         raise CheckpointError(f"`{first.name}` and `{other.name}` have different configs, so their mean is no model")
     if first.layout.tokenizer.source != other.layout.tokenizer.source:

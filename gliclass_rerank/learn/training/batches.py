@@ -1,4 +1,4 @@
-"""Items as tensors: sequences of similar length together, padded to few shapes."""
+"""Collation of training items: groups of similar length, padded to few shapes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from gliclass_rerank.types import Blocks, Window
 
 @dataclass(frozen=True)
 class Batch:
-    """Items that go through the model together, as tensors.
+    """Items of one forward pass, as tensors.
 
     Attributes:
-        inputs: What the model reads.
-        items: The items; exactly one if the inputs are blocks.
-        orders: For each item, the positions of its candidates in the order of its logits.
+        inputs: Model input.
+        items: Items; exactly one for blocks.
+        orders: Candidate positions in the order of each item's logits.
         num_padded: Tokens with padding.
     """
 
@@ -39,13 +39,13 @@ class Batch:
         return sum(item.num_tokens for item in self.items)
 
     def rows(self, output: Tensor) -> tuple[Tensor, ...]:
-        """Pick what belongs to each item's candidates out of what the model returned for `inputs`.
+        """Select each item's rows from the model output for `inputs`.
 
         Args:
             output: [num_windows, max_passages, ...] or [num_candidates, ...].
 
         Returns:
-            One tensor an item, [num_candidates, ...] in the order of `orders`.
+            One tensor per item, [num_candidates, ...] in the order of `orders`.
         """
         if isinstance(self.inputs, WindowBatch) and output.shape[:2] == self.inputs.marker_mask.shape:
             output = output[self.inputs.marker_mask]
@@ -53,15 +53,15 @@ class Batch:
 
 
 class ItemCollator:
-    """Makes tensors of items: sequences of similar length together, shapes rounded.
+    """Collator of training items with bucketed shapes.
 
     Args:
-        config: The model's config.
-        device: Where tensors go.
-        multiple: Sequences that run together have a multiple of so many tokens in all, padding included.
-        group_tokens: Tokens of sequences that run together, at most; a longer one is alone.
-        group_cost: What running one group more costs, in tokens.
-        row_multiple: Where several sequences run together, each has a multiple of so many tokens, padding included.
+        config: Config of the model.
+        device: Device of the tensors.
+        multiple: Divisor of a group's total tokens, padding included.
+        group_tokens: Maximum tokens per group; a longer sequence is alone.
+        group_cost: Overhead of a group, in tokens.
+        row_multiple: Divisor of each row's tokens in groups of several, padding included.
     """
 
     def __init__(
@@ -78,17 +78,11 @@ class ItemCollator:
         self._group_tokens, self._group_cost = group_tokens, group_cost
 
     def __call__(self, items: Sequence[Item]) -> list[Batch]:
-        """Collate items.
+        """Collate items to batches.
 
-        Blocks run item by item. Items of one window each share forward passes, because a short one alone would spend
-        more on the gradients of the weights than on itself. An item of several windows runs alone: its loss needs them
-        all.
-
-        Args:
-            items: The items, at least one.
-
-        Returns:
-            Batches that hold each item once.
+        Blocks run item by item. Single-window items share forward passes, because weight gradients would dominate a
+        short one.
+        An item of several windows runs alone: its loss needs them all.
         """
         batches, single = [], []
         for item in items:
@@ -144,7 +138,7 @@ def _window(request: Window | Blocks) -> Window:
 
 
 def rounded_width(num_rows: int, seq_len: int, multiple: int, row_multiple: int = 1) -> int:
-    """The least width of at least `seq_len` with which the rows have a multiple of `multiple` tokens in all.
+    """Smallest width from `seq_len` on that makes the rows' total a multiple of `multiple`.
 
     Several rows are rounded up to a multiple of `row_multiple` first.
     """
@@ -157,16 +151,14 @@ def rounded_width(num_rows: int, seq_len: int, multiple: int, row_multiple: int 
 def group_by_length(
     lengths: Sequence[int], multiple: int, max_tokens: int, group_cost: int, *, row_multiple: int = 1
 ) -> list[list[int]]:
-    """Group sequences so that padding and the cost of groups together are least.
-
-    Exact, by dynamic programming over the sequences in order of length.
+    """Group sequences to minimise padding and group overhead, by dynamic programming over sorted lengths.
 
     Args:
         lengths: Tokens of each sequence, at least one.
-        multiple: A group's tokens are rounded up to a multiple of this.
-        max_tokens: Tokens of a group at most, unless it is a single sequence.
-        group_cost: What one group more costs, in tokens.
-        row_multiple: As for `rounded_width`.
+        multiple: Divisor of a group's total tokens.
+        max_tokens: Maximum tokens per group, except for a single sequence.
+        group_cost: Overhead of a group, in tokens.
+        row_multiple: Divisor of each row's tokens in groups of several.
 
     Returns:
         Positions of the sequences, longest first, each once.
@@ -179,7 +171,7 @@ def group_by_length(
             tokens = (end - start) * rounded_width(end - start, lengths[order[start]], multiple, row_multiple)
             if tokens > max_tokens and end - start > 1:
                 if (end - start) * lengths[order[start]] > max_tokens:
-                    break  # a longer group is longer still
+                    break  # longer groups only grow
                 continue
             costs.append((best[start] + tokens + group_cost, start))
         cost, cut = min(costs)
@@ -193,5 +185,5 @@ def group_by_length(
 
 
 def targets_of(values: Sequence[float], order: Sequence[int], device: torch.device) -> Tensor:
-    """Known values of a question's candidates in the order of an item's logits; FloatTensor [num_candidates]."""
+    """Targets of a question's candidates in the order of an item's logits; FloatTensor [num_candidates]."""
     return torch.tensor([values[index] for index in order], dtype=torch.float32, device=device)

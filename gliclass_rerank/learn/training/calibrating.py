@@ -1,4 +1,4 @@
-"""Makes a checkpoint's scores mean something: fits slope and intercept on judged passages."""
+"""Calibration of a checkpoint's scores on judged passages."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Pairs = list[tuple[float, bool]]
 
 @dataclass(frozen=True)
 class CalibrationReport:
-    """What a calibration gave.
+    """Result of a calibration.
 
     Attributes:
-        slope: Of the logit; above 0.
-        intercept: Added to it.
-        num_queries: Queries it was fitted on.
+        slope: Factor of the logit; above 0.
+        intercept: Offset of the logit.
+        num_queries: Queries fitted on.
         num_pairs: Their candidates.
-        error_before: Expected calibration error of the logits' sigmoids, in [0, 1].
-        error_after: The same with calibration, of queries that it was not fitted on: the mean of two folds.
+        error_before: Expected calibration error of uncalibrated scores, in [0, 1].
+        error_after: Expected calibration error by two-fold cross-validation.
     """
 
     slope: float
@@ -52,21 +52,19 @@ def calibrate(
     weights_dtype: torch.dtype | None = None,
     on_ranked: Callable[[int], object] | None = None,
 ) -> CalibrationReport:
-    """Fit a calibration on judged passages and write the checkpoint, or the cascade, with it.
+    """Fit a calibration and write the checkpoint or cascade with it.
 
-    A passage without judgment counts as irrelevant, so the scores are probabilities of what the judgments call
-    relevant, among candidates like these.
+    Unjudged passages count as irrelevant, so scores are probabilities of a relevant judgment among such candidates.
 
     Args:
-        model: The checkpoint; a calibration that it has is replaced.
-        collections: Queries with candidates and judgments, at least two queries in all; not those that will be
-            reported on.
-        target: Folder to write; must not exist.
-        weights_dtype: Precision of the written file; None is float32. A cascade's files are copied as they are.
-        on_ranked: Called after each query with its number of candidates; for a progress bar.
+        model: Checkpoint; its calibration is replaced.
+        collections: Judged collections with at least two queries, not those of final evaluation.
+        target: New folder.
+        weights_dtype: Precision of the file; None for float32. A cascade's files are copied.
+        on_ranked: Callback after each query with its number of candidates.
 
     Returns:
-        The calibration and how well it does.
+        The calibration and its errors.
 
     Raises:
         CheckpointError: `target` exists, or the model cannot be loaded.
@@ -115,7 +113,7 @@ def _judged_logits(
 
 
 def _crossed_error(queries: Sequence[Pairs]) -> float:
-    """Each half of the queries measured with the other half's calibration."""
+    """Two-fold cross-validated calibration error."""
     halves = [list(chain.from_iterable(queries[start::2])) for start in (0, 1)]
     errors = [_error(measured, *_fit(fitted)) for fitted, measured in (halves, halves[::-1])]
     return sum(errors) / len(errors)

@@ -1,4 +1,4 @@
-"""The commands `train`, `average`, `calibrate` and `cascade`: parse, call the library, print."""
+"""Commands `train`, `average`, `calibrate` and `cascade`: parse, call the library, print."""
 
 from __future__ import annotations
 
@@ -24,13 +24,11 @@ _Dtype = Annotated[
 def train(
     config: Annotated[Path, typer.Argument(help="YAML file; see docs/training.md.")],
     minutes: Annotated[
-        float | None, typer.Option("--minutes", help="Stop after so many minutes; the same command goes on.")
+        float | None, typer.Option("--minutes", help="Stop after N minutes; the same command resumes.")
     ] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Throw away the run in the output folder and start anew.")
-    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run in the output folder and start over.")] = False,
 ) -> None:
-    """Train a model; a run that was stopped or killed goes on where it was."""
+    """Train a model, resuming a run that was stopped or killed."""
     from gliclass_rerank.learn.training.config import TrainConfig
     from gliclass_rerank.learn.training.trainer import train as run
 
@@ -52,7 +50,7 @@ def average(
     target: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
     checkpoints: Annotated[list[Path], typer.Argument(help="Checkpoint folders of one config.")],
     weights: Annotated[
-        list[float] | None, typer.Option("--weight", help="One for each checkpoint, in order.  [default: all the same]")
+        list[float] | None, typer.Option("--weight", help="Weight of each checkpoint, in order.  [default: equal]")
     ] = None,
     dtype: _Dtype = "float32",
 ) -> None:
@@ -72,11 +70,11 @@ def calibrate(
         list[str],
         typer.Option("--data", metavar="DIR[:SPLIT]", help="Judged collection, such as a dev set. Repeatable."),
     ],
-    split: Annotated[str, typer.Option("--split", help="Of the collections given without one.")] = "dev",
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="The first N queries of each only.")] = None,
+    split: Annotated[str, typer.Option("--split", help="Split of collections given without one.")] = "dev",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="First N queries of each only.")] = None,
     dtype: _Dtype = "float32",
 ) -> None:
-    """Make a checkpoint's scores probabilities, as judged passages say."""
+    """Calibrate a checkpoint's scores to probabilities on judged passages."""
     import torch
     from tqdm import tqdm
 
@@ -97,32 +95,30 @@ def calibrate(
 
 def cascade(
     target: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
-    first: Annotated[str, typer.Option("--first", help="Scores every passage: a folder, or a bundled model.")],
-    second: Annotated[str, typer.Option("--second", help="Looks again at the best ones: likewise.")],
-    rerank_depth: Annotated[int, typer.Option("--refined", min=1, help="How many it looks at.")] = 20,
+    first: Annotated[str, typer.Option("--first", help="Model for every passage: a folder or bundled model.")],
+    second: Annotated[str, typer.Option("--second", help="Model for the best passages: likewise.")],
+    rerank_depth: Annotated[int, typer.Option("--refined", min=1, help="Passages for the second model.")] = 20,
     first_weight: Annotated[
-        float, typer.Option("--first-share", min=0, max=1, help="Of the first one in the logits of those.")
+        float, typer.Option("--first-share", min=0, max=1, help="Weight of the first model in their logits.")
     ] = 0.5,
     first_weight_with_examples: Annotated[
         float | None,
-        typer.Option("--first-share-with-examples", min=0, max=1, help="The same where examples are shown."),
+        typer.Option("--first-share-with-examples", min=0, max=1, help="Weight of the first model with examples."),
     ] = None,
     first_passage_tokens: Annotated[
-        int | None, typer.Option("--first-passage-tokens", min=1, help="The first one reads no more of a passage.")
+        int | None, typer.Option("--first-passage-tokens", min=1, help="Passage limit of the first model.")
     ] = None,
-    first_reads_examples: Annotated[
-        bool, typer.Option(help="Whether the first one is shown judged examples too.")
-    ] = True,
+    first_reads_examples: Annotated[bool, typer.Option(help="Show judged examples to the first model too.")] = True,
     max_query_tokens: Annotated[
-        int | None, typer.Option("--max-query-tokens", min=1, help="Longer queries are left to the first one.")
+        int | None, typer.Option("--max-query-tokens", min=1, help="Longer queries are left to the first model.")
     ] = None,
 ) -> None:
-    """Join two checkpoints: the second looks again at what the first puts on top."""
+    """Join two checkpoints to a cascade: the second rescores the first one's best passages."""
     from gliclass_rerank.cascade import CascadeConfig, save_cascade
     from gliclass_rerank.checkpoint.location import bundled_folder, locate
 
     folders = {"first": locate(first), "second": locate(second)}
-    # What is bundled is named and not copied.
+    # Bundled models are named, not copied.
     parts = {part: folder for part, folder in folders.items() if folder.parent != bundled_folder().parent}
     names = {part: part if part in parts else folder.name for part, folder in folders.items()}
     config = CascadeConfig(
@@ -140,7 +136,7 @@ def cascade(
 
 
 class _Display:
-    """A progress bar on a terminal, else a line now and then; on stderr."""
+    """Progress bar on a terminal, else occasional lines; on stderr."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
@@ -149,7 +145,7 @@ class _Display:
     def __enter__(self) -> _Display:
         from tqdm import tqdm
 
-        # The time left is ours, because a resumed bar does not start at 0 and evaluations take time too.
+        # Our own estimate: a resumed bar does not start at 0, and evaluations take time too.
         bar_format = "{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} steps{postfix}"
         self._bar = tqdm(total=0, file=sys.stderr, disable=not self._is_terminal, leave=False, bar_format=bar_format)
         return self
@@ -158,7 +154,7 @@ class _Display:
         self._bar.close()
 
     def show(self, report: Report) -> None:
-        """Take notice of a step or an evaluation."""
+        """Display a step or an evaluation."""
         pace = f"{report.tokens_per_second:.0f} tokens/s ({report.padded_tokens_per_second:.0f} with padding)"
         left = f"{_clock(report.seconds_left)} left"
         if report.figures:

@@ -1,6 +1,6 @@
-"""What a training run is asked to do: `TrainConfig`, read from YAML and checked before anything is loaded.
+"""Training config: `TrainConfig`, read from YAML and validated before anything is loaded.
 
-Paths in a file are relative to the file's folder. Every key is explained in docs/training.md.
+Paths in a file are relative to its folder. docs/training.md explains every key.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FIGURES: Mapping[Kind, tuple[str, ...]] = {
     "ranking": ("ndcg@10", "mrr@10"),
     "classification": ("macro_f1", "accuracy"),
 }
-"""What is measured on each kind of dev set; the first one counts where no other is selected."""
+"""Metrics of each kind of dev set; the first one is the default for selection."""
 
 
 def _check_share(name: str, value: float) -> None:
@@ -47,14 +47,14 @@ def _check_at_least(name: str, value: float, least: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class StartConfig:
-    """The checkpoint that training starts from, and what is changed in it first.
+    """Start checkpoint and its changes.
 
     Attributes:
-        model: A folder or hub name; None for the bundled model.
+        model: Folder or hub name; None for the bundled model.
         revision: Branch, tag or commit of a hub model.
-        attention_plan: Train under this plan; None keeps the checkpoint's.
+        attention_plan: Plan to train under; None keeps the checkpoint's.
         query_attention_start: First layer in which passages see the query; None keeps the checkpoint's.
-        logit_scale: What normalised features' cosines are multiplied by; None keeps the checkpoint's.
+        logit_scale: Factor of normalised features' cosines; None keeps the checkpoint's.
     """
 
     model: str | None = None
@@ -66,17 +66,16 @@ class StartConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """One term of a source's loss.
+    """Loss term of a source.
 
     Attributes:
-        name: Which loss; see `gliclass_rerank.learn.training.losses`.
+        name: Name of the loss, see `gliclass_rerank.learn.training.losses`.
         weight: Factor of the term.
-        temperature: Logits (`contrastive`: cosines) are divided by it first.
-        teachers: Names of teachers whose scores are the target; none takes the grades. Scores of several teachers are
-            standardised within each list and averaged.
-        teacher_temperature: The teachers' scores are divided by it.
+        temperature: Divisor of the logits (`contrastive`: cosines).
+        teachers: Teachers whose scores are the target, standardised per list and averaged; empty for the grades.
+        teacher_temperature: Divisor of the teachers' scores.
         gamma: Exponent of `focal`.
-        alpha: Weight of the positives in `focal`; None weighs both sides 1.
+        alpha: Weight of the positives in `focal`; None for unweighted.
     """
 
     name: LossName
@@ -100,17 +99,16 @@ class LossConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """How a source's records vary from one reading to the next; numbers are probabilities unless said.
+    """Random augmentation of a source's records; numbers are probabilities unless noted.
 
     Attributes:
-        lower_case: The query or text is put in lower case.
-        drop_question_words: The query loses its English question words.
-        drop_stop_words: The query loses its English stop words, question words included.
-        cut_passages: Each passage (and a text to classify) is cut to a random run of its words, a third of them or
-            more.
-        max_examples: A number of examples is drawn between 0 and this; None shows all that the record has.
-        random_examples: Each drawn example comes from another record of the source instead.
-        drop_false_labels: Each example that has true labels shows no false ones.
+        lower_case: Lower-case the query or text.
+        drop_question_words: Drop the query's English question words.
+        drop_stop_words: Drop the query's English stop words, question words included.
+        cut_passages: Cut each passage (or text to classify) to a random run of at least a third of its words.
+        max_examples: Upper limit of a random number of examples; None shows all.
+        random_examples: Replace each drawn example by another record of the source.
+        drop_false_labels: Hide the false labels of examples that have true ones.
     """
 
     lower_case: float = 0.0
@@ -134,25 +132,24 @@ class AugmentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
-    """One set of training data.
+    """Source of training data.
 
     Attributes:
-        path: A JSONL file, perhaps gzipped; for classification also a folder with `<split>.jsonl` and `labels.json`.
-        kind: What its records are.
-        split: Which file of a folder.
-        weight: Share of the training items, relative to the other sources'.
-        max_candidates: Passages or labels of one item at most.
-        min_candidates: Their number is drawn between this and `max_candidates`; None always takes the most.
-        max_positives: Positives of one item at most; None takes all there is room for.
-        unjudged: Passages without a grade are left out of losses that look at grades, or count as negatives (mined
-            candidates are unjudged) in records that have a positive.
-        random_negatives: Passages of other records added to each item as negatives; they count as candidates.
-        max_passage_words: Passages are cut to this many words.
-        prompt: Task description, glued to the text.
-        labels: Every label, for classification records that do not list theirs; None reads `labels.json` beside.
-        shots: Few-shot training: so many records of each label, chosen by the seed; None takes all records.
-        augment: Random changes.
-        losses: Terms of the loss; none takes `listwise` for ranking and `bce` for classification.
+        path: JSONL file, perhaps gzipped; for classification also a folder with `<split>.jsonl` and `labels.json`.
+        kind: Kind of records.
+        split: File of a folder.
+        weight: Relative share of the training items.
+        max_candidates: Maximum passages or labels per item.
+        min_candidates: Lower limit of their random number; None always takes the maximum.
+        max_positives: Maximum positives per item; None for all that fit.
+        unjudged: Ignore ungraded passages in grade losses, or count them as negatives in records with a positive.
+        random_negatives: Random passages of other records added per item; they count as candidates.
+        max_passage_words: Maximum words per passage.
+        prompt: Task description, prepended to the text.
+        labels: All labels, for classification records without them; None reads `labels.json` beside.
+        shots: Number of records per label in few-shot training, chosen by the seed; None for all.
+        augment: Random augmentation.
+        losses: Loss terms; empty for `listwise` (ranking) or `bce` (classification).
     """
 
     path: Path
@@ -202,23 +199,23 @@ class SourceConfig:
 
     @property
     def teachers(self) -> frozenset[str]:
-        """Teachers that every record must have scores of."""
+        """Teachers that must have scored every record."""
         return frozenset(name for loss in self.losses for name in loss.teachers)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DevConfig:
-    """One set that the model is measured on during training.
+    """Dev set measured during training.
 
     Attributes:
-        path: A JSONL file, perhaps gzipped; or a folder: a collection for ranking (as `evaluate --data` reads it), one
-            with `<split>.jsonl` and `labels.json` for classification.
-        kind: What it holds.
-        split: Which part of a folder.
-        name: Its name in reports; None takes the file's or folder's.
-        limit: Use so many records, spread evenly over a file; of a collection the first so many queries.
-        prompt: Task description, glued to the text.
-        labels: As in a source.
+        path: JSONL file, perhaps gzipped; or a folder: a collection for ranking, or one with `<split>.jsonl` and
+            `labels.json` for classification.
+        kind: Kind of records.
+        split: Split of a folder.
+        name: Name in reports; None for the file's or folder's.
+        limit: Number of records, spread evenly over a file, or the first queries of a collection.
+        prompt: Task description, prepended to the text.
+        labels: All labels; None reads `labels.json` beside.
     """
 
     path: Path
@@ -235,50 +232,49 @@ class DevConfig:
 
     @property
     def title(self) -> str:
-        """The name in reports."""
+        """Name in reports."""
         return self.path.name.removesuffix(".gz").removesuffix(".jsonl") if self.name is None else self.name
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """A training run.
+    """Training run.
 
     Attributes:
-        output: Folder of the run; made if it does not exist.
-        sources: What is learned from, at least one.
-        dev: What is measured; may be empty.
-        start: What training starts from.
-        seed: Decides every random choice.
+        output: Folder of the run; created if missing.
+        sources: Training data, at least one source.
+        dev: Dev sets; may be empty.
+        start: Start checkpoint.
+        seed: Seed of every random choice.
         steps: Optimizer steps; give these or `epochs`.
-        epochs: Passes; one has as many items as all sources have records.
-        queries_per_step: Items whose gradients are added up for a step.
+        epochs: Passes over as many items as all sources have records.
+        queries_per_step: Items per step.
         encoder_learning_rate: Peak rate of the backbone.
         head_learning_rate: Peak rate of everything else.
-        gate_learning_rate: Peak rate of the head's single numbers: scales, intercepts, and the bias that lets passages
-            see the query. They have far to go in few steps, which a rate for matrices does not allow. None takes the
-            head's.
-        warmup_share: Share of the steps in which the rates rise from 0.
-        schedule: What the rates do after that; `linear` and `cosine` fall to 0.
+        gate_learning_rate: Peak rate of the head's scalars (scales, intercepts, key bias), which need larger steps than
+            matrices; None for the head's.
+        warmup_share: Share of the steps with rising rates.
+        schedule: Schedule after warm-up; `linear` and `cosine` fall to 0.
         weight_decay: Decay of matrices; biases, norms and scalars have none.
-        max_gradient_norm: Longer gradients are shortened to this; None leaves them.
-        freeze_embeddings: Embeddings stay as they are.
-        frozen_layers: The lowest so many layers stay as they are, and the embeddings with them.
-        dropout: Probability in the backbone's dropout modules; 0 switches dropout off.
+        max_gradient_norm: Limit of gradient clipping; None for none.
+        freeze_embeddings: Freeze the embeddings.
+        frozen_layers: Number of lowest layers to freeze, embeddings included.
+        dropout: Dropout probability of the backbone; 0 switches it off.
         precision: `bfloat16` runs the backbone's matrices in half precision; weights stay float32.
-        device: A torch device; None takes the best.
-        threads: Torch's threads during the run, of each process; None leaves them, or takes 1 with several processes.
-        processes: Processes that share the items of each step, on a CPU.
-        packed: Whether sequences of several items run after each other without padding; None does so where it can.
-        max_window_tokens: Longest sequence; None takes what inference takes.
-        max_example_tokens: Tokens of an item's examples at most; None takes what inference takes.
-        padding_multiple: Candidates that run together have a multiple of so many tokens, padding included; None takes
-            64 in bfloat16, where every new shape costs time and memory, and 1 in float32, where none does.
-        eval_every: Measure after every so many steps, and at the start and the end; None only there.
-        select: What chooses `best` and stops early, as `<dev name>.<figure>`; None averages nDCG@10 and macro-F1 over
+        device: Torch device; None for the best available.
+        threads: Torch threads per process; None for torch's default, or 1 with several processes.
+        processes: CPU processes that share each step's items.
+        packed: Concatenate sequences of several items without padding; None where possible.
+        max_window_tokens: Longest sequence; None for inference's.
+        max_example_tokens: Token budget of an item's examples; None for inference's.
+        padding_multiple: Divisor of a group's tokens, padding included; None for 64 in bfloat16, where new shapes cost
+            time and memory, and 1 in float32.
+        eval_every: Steps between evaluations, besides start and end; None for only those.
+        select: Metric for `best` and early stopping, as `<dev name>.<figure>`; None averages nDCG@10 and macro-F1 over
             all dev sets.
-        patience: Stop after so many evaluations without a new best; None never stops early.
-        checkpoint_every: Keep the run's state after every so many steps.
-        keep_checkpoints: States kept, the newest ones.
+        patience: Evaluations without a new best before stopping early; None never stops early.
+        checkpoint_every: Steps between saved states.
+        keep_checkpoints: Number of states kept.
         plot: Draw the curves as a PNG; needs matplotlib.
     """
 
@@ -357,31 +353,21 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:  # Any: YAML or JSON
-        """Read plain values; `to_dict` writes them back.
-
-        Args:
-            values: One entry a key; not changed.
-
-        Returns:
-            The checked config.
-
-        Raises:
-            ConfigError: An unknown or missing key, a wrong type or a value out of range.
-        """
+        """Read plain values, as written by `to_dict`; an invalid key, type or value is a `ConfigError`."""
         return read_settings(cls, values)
 
     @classmethod
     def read(cls, path: Path | str) -> TrainConfig:
-        """Read a YAML file; relative paths in it start at its folder.
+        """Read a YAML file; relative paths start at its folder.
 
         Args:
-            path: The file.
+            path: YAML file.
 
         Returns:
-            The checked config.
+            Validated config.
 
         Raises:
-            ConfigError: Not readable, not YAML, or as for `from_dict`.
+            ConfigError: The file is unreadable, not YAML, or invalid.
             MissingDependencyError: PyYAML is not installed.
         """
         yaml = require("yaml", extra="train")
@@ -397,12 +383,12 @@ class TrainConfig:
         return config.relative_to(path.parent.resolve())
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
-        """All keys as JSON values, defaults written out."""
+        """Convert to JSON values, defaults included."""
         values: dict[str, Any] = plain(self)
         return values
 
     def relative_to(self, folder: Path) -> TrainConfig:
-        """A copy whose relative paths start at a folder; a start model that is no folder there stays a hub name."""
+        """Copy with relative paths resolved against a folder; other start models stay hub names."""
         model = self.start.model
         if model is not None and (folder / Path(model).expanduser()).is_dir():
             model = str(folder / Path(model).expanduser())
@@ -416,5 +402,5 @@ class TrainConfig:
 
 
 def default_settings() -> dict[str, Any]:  # Any: JSON
-    """The keys of a run that have a default, with it, as `TrainConfig.to_dict` writes them."""
+    """Optional keys of a run with their defaults, as from `TrainConfig.to_dict`."""
     return {field.name: plain(field.default) for field in fields(TrainConfig) if field.default is not MISSING}

@@ -1,4 +1,4 @@
-"""What a run wrote down: two CSV files, and a picture of them."""
+"""Training journals (CSV) and their plot."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 from gliclass_rerank._imports import require
 from gliclass_rerank.files.atomic_write import atomic_file
 
-# Steps averaged into one point of the loss curve's smooth line.
+# Steps averaged per point of the smoothed loss curve.
 _SMOOTHED_SHARE = 0.05
 
 
 class Journal:
-    """A CSV file that grows row by row, one row a step; rows are on disk as soon as they are added.
+    """CSV file with one row per step, flushed to disk at once.
 
     Args:
-        path: The file.
-        columns: Names of the columns; the first one is `step`.
-        after: Keep the rows of steps up to this one: what a killed run wrote beyond its last state is written again.
+        path: CSV file.
+        columns: Column names; the first one is `step`.
+        after: Last step to keep; rows of a killed run beyond its last state are rewritten.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], *, after: int) -> None:
@@ -34,7 +34,7 @@ class Journal:
             staging.write_text(text.getvalue(), encoding="utf-8")
 
     def add(self, row: Mapping[str, float]) -> None:
-        """Append a row with a value for each column."""
+        """Append a row."""
         with self._path.open("a", encoding="utf-8", newline="") as handle:
             csv.DictWriter(handle, self._columns, lineterminator="\n").writerow(_formatted(row))
 
@@ -44,14 +44,7 @@ class Journal:
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """Read a journal; a last line that a kill cut short is left out.
-
-    Args:
-        path: The file; need not exist.
-
-    Returns:
-        One mapping a row.
-    """
+    """Read a journal, which may be missing; a truncated last line is dropped."""
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as handle:
@@ -71,17 +64,17 @@ def _formatted(row: Mapping[str, float]) -> dict[str, str]:
 
 
 def draw(path: Path, train: Sequence[Mapping[str, float]], dev: Sequence[Mapping[str, float]]) -> None:
-    """Draw loss and dev figures over the steps.
+    """Draw loss and dev metrics over the steps.
 
     Args:
-        path: The PNG; replaced if it exists.
+        path: PNG, replaced if it exists.
         train: Rows with `step` and `loss`.
-        dev: Rows with `step` and one figure a column; may be empty.
+        dev: Rows with `step` and one column per metric; may be empty.
 
     Raises:
         MissingDependencyError: Matplotlib is not installed.
     """
-    # The figure class alone: pyplot would keep state in the process.
+    # The figure class alone: pyplot keeps process-wide state.
     figure = require("matplotlib.figure", extra="train").Figure(figsize=(9, 7 if dev else 3.8), layout="constrained")
     loss, *others = figure.subplots(2 if dev else 1, 1, sharex=True, squeeze=False)[:, 0]
     steps, losses = [row["step"] for row in train], [row["loss"] for row in train]

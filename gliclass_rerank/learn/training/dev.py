@@ -1,4 +1,4 @@
-"""Measures the model while it is trained, with the very scores that `Reranker` and `ZeroShotClassifier` would give."""
+"""Evaluation during training, with the scores of `Reranker` and `ZeroShotClassifier`."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from gliclass_rerank.runtime.export import build_executor
 from gliclass_rerank.runtime.resolve import resolve_runtime
 from gliclass_rerank.types import Example
 
-# Examples of a record, by its query and passages: a collection, which is what is measured, has none.
+# Examples of a record by query and passages, which a collection cannot hold.
 Shown = Mapping[tuple[str, tuple[str, ...]], tuple[Example, ...]]
 
 
 class LiveScorer:
-    """Scores with a model that is being trained, in float32 and evaluation mode.
+    """Scorer over a model in training, in float32 and evaluation mode.
 
     Args:
-        model: The model; left as it was after each call.
-        planner: Writes token ids.
-        plan: The attention plan; None for bi-encoders.
+        model: Model; its mode is restored after each call.
+        planner: Planner of token ids.
+        plan: Attention plan; None for bi-encoders.
     """
 
     def __init__(self, model: ScoringHead, planner: Planner[Any], plan: AttentionPlan | None) -> None:
@@ -40,7 +40,7 @@ class LiveScorer:
         self._executor = build_executor(model, runtime, plan=plan)
 
     def logits(self, request: ScoringRequest, *, truncate_side: TruncateSide) -> list[float]:
-        """Score one request's candidates, in its order."""
+        """Score a request's candidates."""
         plan = self._planner.plan(request, truncate_side=truncate_side)
         was_training = self._model.training
         self._model.eval()
@@ -51,27 +51,27 @@ class LiveScorer:
         return logits
 
     def order(self, query: str, passages: Sequence[str], examples: tuple[Example, ...] = ()) -> list[int]:
-        """Index of every passage, best first, ties by index."""
-        # Equal passages are scored once, as `Reranker` does it.
+        """Rank passages: every index, best first, ties by index."""
+        # Equal passages are scored once, as in `Reranker`.
         positions = {passage: position for position, passage in enumerate(dict.fromkeys(passages))}
         request = ScoringRequest(query, list(positions), examples=examples)
         logits = self.logits(request, truncate_side="candidates")
         return sorted(range(len(passages)), key=lambda index: (-logits[positions[passages[index]]], index))
 
     def label_logits(self, record: ClassificationRecord, prompt: str) -> list[float]:
-        """One logit for each of a record's labels."""
+        """Score a record's labels."""
         request = ScoringRequest(record.text, record.all_labels, prompt=prompt, examples=record.examples)
         return self.logits(request, truncate_side="text")
 
 
 class DevSets:
-    """The dev sets of a run, loaded.
+    """Loaded dev sets of a run.
 
     Args:
-        configs: What to load.
+        configs: Dev set configs.
 
     Raises:
-        DataError: A file is missing or malformed, or holds nothing that can be measured.
+        DataError: A file is missing or malformed, or has nothing to measure.
         MissingDependencyError: `ir_measures` is needed and not installed.
     """
 
@@ -88,14 +88,7 @@ class DevSets:
                 self._classifications.append((config, chosen))
 
     def measure(self, scorer: LiveScorer) -> dict[str, float]:
-        """Measure every set.
-
-        Args:
-            scorer: The model.
-
-        Returns:
-            Figures in [0, 1] under names such as `medquad.ndcg@10`.
-        """
+        """Measure every set: metrics in [0, 1] under names such as `medquad.ndcg@10`."""
         figures: dict[str, float] = {}
         for config, collection, shown in self._rankings:
 
@@ -112,21 +105,15 @@ class DevSets:
 
 
 def columns(configs: Sequence[DevConfig]) -> list[str]:
-    """Names of all figures that `DevSets.measure` returns."""
+    """Names of all metrics from `DevSets.measure`."""
     ordered = sorted(configs, key=lambda config: config.kind != "ranking")
     return [f"{config.title}.{figure}" for config in ordered for figure in FIGURES[config.kind]]
 
 
 def selected(configs: Sequence[DevConfig], select: str | None, figures: Mapping[str, float]) -> float:
-    """The one number that decides which checkpoint is best.
+    """Selection metric of a checkpoint, in [0, 1]; more is better.
 
-    Args:
-        configs: The dev sets, at least one.
-        select: Name of a figure; None averages the first figure of every set.
-        figures: What was measured.
-
-    Returns:
-        A number in [0, 1], more is better.
+    `select` names a metric; None averages the first metric of every set.
     """
     if select is not None:
         return figures[select]
@@ -139,20 +126,18 @@ def classification_figures(
 ) -> tuple[float, float]:
     """Macro-F1 and accuracy.
 
-    Where every record has exactly one label the best-scored label is predicted, else every label whose score is at
-    least 0.5.
+    If every record has exactly one label, the best-scored one is predicted, else all with a score from 0.5.
 
     Args:
         records: At least one.
-        logits: For each record, one logit for each of its `all_labels`.
+        logits: One per label of `all_labels` for each record.
 
     Returns:
-        F1 averaged over the labels that are true or predicted anywhere, and the share of records whose predicted labels
-        are exactly the true ones.
+        F1 averaged over true or predicted labels, and the share of exactly right records.
     """
     is_single = all(len(record.labels) == 1 for record in records)
     true_positives: dict[str, int] = {}
-    mentions: dict[str, int] = {}  # how often a label is true plus how often it is predicted
+    mentions: dict[str, int] = {}  # true count plus predicted count by label
     exact = 0
     for record, row in zip(records, logits, strict=True):
         if is_single:
@@ -177,7 +162,7 @@ def _collection(config: DevConfig) -> tuple[Collection, Shown]:
 
 
 def _as_collection(name: str, records: Records[RankingRecord], limit: int | None) -> tuple[Collection, Shown]:
-    """Judged lists as a collection; records without a positive are left out, as `evaluate` does."""
+    """Judged lists as a collection, without records that lack a positive."""
     queries, passages, qrels, candidates = {}, {}, {}, {}
     shown: dict[tuple[str, tuple[str, ...]], tuple[Example, ...]] = {}
     for number in spread(len(records), limit):

@@ -1,4 +1,4 @@
-"""A labelled record as an example for another one: what of it is shown."""
+"""Conversion of labelled records to judged examples of other records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gliclass_rerank.types import Example
 
 _Value = TypeVar("_Value")
 
-# A passage is long, so one of each sort says what was wanted; labels are short, and all that apply belong together.
+# Passages are long, so one of each sort suffices; labels are short, and all that apply belong together.
 PASSAGES_SHOWN: Final = 1
 FALSE_LABELS_SHOWN: Final = 3
 
@@ -27,17 +27,17 @@ def example_of(
     max_false: int | None = None,
     unjudged: Unjudged = "ignore",
 ) -> Example:
-    """Make an example of a record: a query with some of its passages, or a text with its labels.
+    """Make an example of a record: a query with some passages, or a text with labels.
 
     Args:
-        record: The record; its own examples are not looked at.
-        rng: Draws what is shown where there is more.
-        max_true: How many relevant passages, or labels that apply; None for 1 passage, or all labels.
-        max_false: How many irrelevant passages, or labels that do not apply; None for 1 passage, or 3 labels.
-        unjudged: Passages without a grade are left out, or taken for irrelevant where another one is relevant.
+        record: Record; its own examples are ignored.
+        rng: Generator of the selection.
+        max_true: Maximum relevant passages or true labels; None for 1 passage, or all labels.
+        max_false: Maximum irrelevant passages or false labels; None for 1 passage, or 3 labels.
+        unjudged: Ignore ungraded passages, or count them as irrelevant beside a relevant one.
 
     Returns:
-        The example; it has no labels at all if nothing is known about the record.
+        The example, without labels if nothing is known about the record.
     """
     true, false = judgement(record, unjudged)
     if isinstance(record, RankingRecord):
@@ -54,16 +54,7 @@ def example_of(
 def judgement(
     record: RankingRecord | ClassificationRecord, unjudged: Unjudged = "ignore"
 ) -> tuple[list[str], list[str]]:
-    """What is known to apply to a record and what not, each passage or label once.
-
-    Args:
-        record: The record.
-        unjudged: As for `example_of`.
-
-    Returns:
-        Relevant passages or labels, and irrelevant ones, in the record's order. A passage that comes twice is relevant
-        if either is.
-    """
+    """Relevant and irrelevant passages or labels of a record, each once; relevant wins among duplicates."""
     if isinstance(record, ClassificationRecord):
         return list(record.labels), [label for label in record.all_labels if label not in record.labels]
     graded = list(zip(record.passages, record.grades, strict=True))
@@ -78,6 +69,6 @@ def judgement(
 
 
 def drawn(values: Sequence[_Value], count: int, rng: np.random.Generator) -> list[_Value]:
-    """A random choice without repetition, in random order; all values if there are no more than `count`."""
+    """Random sample without replacement, in random order; all values if there are at most `count`."""
     chosen = rng.permutation(len(values))[: max(0, count)]
     return [values[place] for place in chosen.tolist()]

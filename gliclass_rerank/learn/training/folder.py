@@ -1,14 +1,14 @@
-"""The folder of a run: what lies where, and how it survives a kill at any moment.
+"""Crash-safe folder of a run.
 
 ```
-<output>/run.json                   the config, and the size of every data file
-         states/step-000100/        what a resumed run needs: model/ (a checkpoint), optimizer.safetensors, state.json
-         best/ last/                checkpoints: the best one on the dev sets, and the newest one
-         train.csv dev.csv          one row a step, one row an evaluation
+<output>/run.json                   config, and the size of every data file
+         states/step-000100/        resumable state: model/ (a checkpoint), optimizer.safetensors, state.json
+         best/ last/                best checkpoint on the dev sets, and newest checkpoint
+         train.csv dev.csv          one row per step, one row per evaluation
          curves.png
 ```
 
-Whatever is written appears whole or not at all: it is written beside its place and renamed. Nothing is pickled.
+All writes are atomic. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ from gliclass_rerank.checkpoint.loading import Checkpoint, load_checkpoint, save
 from gliclass_rerank.errors import CheckpointError, ConfigError, listed
 from gliclass_rerank.learn.training.config import TrainConfig, default_settings
 
-# What may change between two parts of a run: none of these decides what is learned, rounding aside.
+# Settings that may change between parts of a run: they do not affect the result, rounding aside.
 _FREE_KEYS: Final = frozenset(
     {"output", "device", "threads", "processes", "checkpoint_every", "keep_checkpoints", "plot"}
 )
 _STATE: Final = re.compile(r"step-(\d+)")
-# What `--fresh` throws away; what makes the folder a run's goes last, so that a kill leaves a run.
+# Removed by `--fresh`; the file that marks a run goes last, so that a kill leaves a run.
 _OURS: Final = ("states", "best", "last", "train.csv", "dev.csv", "curves.png", "run.json")
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is; everything else follows from the config and this.
+    """Progress of a run.
 
     Attributes:
         step: Optimizer steps done.
         num_tokens: Tokens trained on, without padding.
-        num_padded: The same with padding.
-        seconds: Time spent on steps, evaluations and saving not included.
-        best_figure: The best value of what `select` names, or None before the first evaluation.
-        best_step: The step at which it was measured.
+        num_padded: Tokens trained on, with padding.
+        seconds: Time spent on steps, without evaluations and saving.
+        best_figure: Best value of the selection metric; None before the first evaluation.
+        best_step: Step of the best value.
         evaluations_since_best: Evaluations after that.
-        stopped_early: Whether patience has run out.
+        stopped_early: Patience has run out.
     """
 
     step: int = 0
@@ -67,12 +67,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Saved:
-    """A state read back.
+    """Restored state.
 
     Attributes:
-        progress: How far it was.
+        progress: Progress of the run.
         checkpoint: Model and tokenizer.
-        optimizer: The optimizer's tensors.
+        optimizer: Tensors of the optimizer.
     """
 
     progress: Progress
@@ -81,10 +81,10 @@ class Saved:
 
 
 class RunFolder:
-    """A run's files.
+    """Files of a run.
 
     Args:
-        path: The folder; need not exist.
+        path: Folder; may be missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -92,14 +92,14 @@ class RunFolder:
         self._states = path / "states"
 
     def holds(self, config: TrainConfig, data_sizes: Mapping[str, int]) -> bool:
-        """Whether this very run has begun here.
+        """Test if this run has begun here; False if the folder is free.
 
         Args:
-            config: The run's config.
+            config: Config of the run.
             data_sizes: Bytes of each data file.
 
         Returns:
-            True if it has, False if the folder is free.
+            True for this run.
 
         Raises:
             ConfigError: The folder holds another run, or something else.
@@ -108,20 +108,20 @@ class RunFolder:
             self._check_free()
             return False
         known = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        # A key that an older version did not know had the effect of its default.
+        # A key unknown to an older version had its default's effect.
         self._check_same({**default_settings(), **known["config"]}, config.to_dict(), "config differs in")
         self._check_same(known["data_bytes"], data_sizes, "data differs: not the size they were")
         return True
 
     def begin(self, config: TrainConfig, data_sizes: Mapping[str, int]) -> None:
-        """Make the folder this run's; what another run left in it is thrown away.
+        """Claim the folder for this run, deleting another run's files.
 
         Args:
-            config: The run's config.
+            config: Config of the run.
             data_sizes: Bytes of each data file.
 
         Raises:
-            ConfigError: The folder holds something that is no run.
+            ConfigError: The folder holds something other than a run.
         """
         if (self.path / "run.json").is_file():
             for name in _OURS:
@@ -134,7 +134,7 @@ class RunFolder:
         self.write_text("run.json", json.dumps(run, indent=2) + "\n")
 
     def _check_free(self) -> None:
-        # Names that start with a dot are what a killed process was about to write.
+        # Names with a leading dot are unfinished writes of a killed process.
         if self.path.exists() and any(not entry.name.startswith(".") for entry in self.path.iterdir()):
             raise ConfigError(
                 f"`{self.path}` is not empty and holds no training run; `output` needs a folder of its own"
@@ -150,32 +150,27 @@ class RunFolder:
             )
 
     def tidy(self) -> None:
-        """Finish or undo what a killed process left half-done."""
+        """Complete or undo the interrupted writes of a killed process."""
         for folder in (self.path, self._states):
             for entry in folder.glob(".*"):
                 name, _, kind = entry.name[1:].rpartition(".")
                 if kind == "old" and not (folder / name).exists():
                     os.replace(entry, folder / name)
-                elif kind == "old" or kind.startswith("new"):  # what was staged for `x.new` is called `x.new-...`
+                elif kind == "old" or kind.startswith("new"):  # staging names of `x.new` are `x.new-...`
                     _remove(entry)
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a small file, whole or not at all."""
+        """Write a small file atomically."""
         staging = self.path / f".{name}.new"
         staging.write_text(text, encoding="utf-8")
         os.replace(staging, self.path / name)
 
     def save_model(self, name: str, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint folder, such as `best`, in place of the one that has this name.
-
-        Args:
-            name: Name of the folder.
-            checkpoint: What to write.
-        """
+        """Write a checkpoint folder, such as `best`, replacing the old one."""
         target, new, old = self.path / name, self.path / f".{name}.new", self.path / f".{name}.old"
         _remove(new)
         save_checkpoint(checkpoint, new)
-        # A folder cannot replace another one in one go; a kill between the two is mended by the next start.
+        # A folder cannot be replaced atomically; the next start repairs a kill in between.
         _remove(old)
         if target.exists():
             os.replace(target, old)
@@ -185,18 +180,11 @@ class RunFolder:
     def save_state(
         self, progress: Progress, checkpoint: Checkpoint, optimizer: Mapping[str, torch.Tensor], *, keep: int
     ) -> None:
-        """Keep what a resumed run needs, and forget the oldest states.
-
-        Args:
-            progress: How far the run is.
-            checkpoint: Model and tokenizer.
-            optimizer: The optimizer's tensors.
-            keep: States to keep, this one included.
-        """
+        """Save a resumable state, keeping the newest `keep` states."""
         self._states.mkdir(exist_ok=True)
         target = self._states / f"step-{progress.step:06d}"
         if target.exists():
-            return  # written by this run before it was killed: the same bytes
+            return  # the same state, written before a kill
         staging = Path(tempfile.mkdtemp(dir=self._states, prefix=f".{target.name}-", suffix=".new"))
         save_checkpoint(checkpoint, staging / "model")
         tensors = {name: tensor.cpu().contiguous() for name, tensor in optimizer.items()}
@@ -208,14 +196,7 @@ class RunFolder:
             _remove(old)
 
     def load_state(self) -> Saved | None:
-        """Read the newest state.
-
-        Returns:
-            The state, or None if there is none.
-
-        Raises:
-            CheckpointError: It cannot be read.
-        """
+        """Read the newest state, or None; a `CheckpointError` if it is unreadable."""
         states = self._all_states()
         if not states:
             return None

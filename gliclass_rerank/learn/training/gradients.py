@@ -25,16 +25,16 @@ from gliclass_rerank.pipeline import build_planner, resolve_plan
 from gliclass_rerank.prompt.planner import Planner
 from gliclass_rerank.settings import ModelSettings, default_batch_tokens
 
-# Tokens that run together, packed: enough for the matrices, and few enough for memory (about 15 KiB a token and layer).
+# Packed tokens per pass: enough for the matrices, few enough for memory (about 15 KiB per token and layer).
 _PACKED_TOKENS = 6144
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a process did for a step.
+    """Result of a process for a step.
 
     Attributes:
-        loss: Its items' share of the step's loss.
+        loss: Share of the step's loss.
         num_tokens: Tokens without padding.
         num_padded: Tokens with padding.
     """
@@ -48,15 +48,15 @@ class Part:
 
 
 class Gradients:
-    """Computes them, for this process's share of each step's items.
+    """Gradient computation for this process's share of each step's items.
 
     Args:
-        config: The run's.
-        checkpoint: What is trained, already on its device, frozen and with its dropout set.
-        share: Which process this is, from 0.
+        config: Config of the run.
+        checkpoint: Trained checkpoint, on its device, frozen and with its dropout set.
+        share: Number of this process, from 0.
 
     Raises:
-        ConfigError: The config asks for packing, and the model cannot be packed.
+        ConfigError: The config asks for packing, which the model does not support.
     """
 
     def __init__(self, config: TrainConfig, checkpoint: Checkpoint, share: int = 0) -> None:
@@ -72,9 +72,9 @@ class Gradients:
         self._collate = _collator(config, checkpoint, is_packed=self._is_packed)
 
     def prepare(self, step: int) -> list[list[Batch]]:
-        """This process's items of a step as tensors: lists of what runs through the network together."""
+        """Collate this process's items of a step, in lists that run together."""
         count = self._config.queries_per_step
-        # Every process plans all of them, because how they are shared depends on all lengths.
+        # Every process plans all items, because the split depends on all lengths.
         items = [self.stream[position] for position in range(step * count, (step + 1) * count)]
         mine = shares([item.num_tokens for item in items], self._config.processes)[self._share]
         batches = self._collate([items[index] for index in mine])
@@ -84,7 +84,7 @@ class Gradients:
         return [[batches[index] for index in chunk] for chunk in chunks]
 
     def add(self, chunks: Sequence[Sequence[Batch]], step: int) -> Part:
-        """Add the gradients of what `prepare` gave for a step to the parameters' own."""
+        """Add the gradients of prepared batches to the parameters'."""
         config, model = self._config, self._model
         total = torch.zeros((), device=model.logit_scale.device)
         for number, chunk in enumerate(chunks):
@@ -99,7 +99,7 @@ class Gradients:
         )
 
     def _loss(self, chunk: Sequence[Batch]) -> Tensor:
-        """The sum over the items of what runs together."""
+        """Sum of the losses of batches that run together."""
         items = [(item, order) for batch in chunk for item, order in zip(batch.items, batch.orders, strict=True)]
         terms = [self._config.sources[item.source].losses for item, _ in items]
         with_vectors = any(term.name == "contrastive" for losses in terms for term in losses)
@@ -117,15 +117,7 @@ class Gradients:
 
 
 def shares(sizes: Sequence[int], count: int) -> list[list[int]]:
-    """Split items among processes so that each has about as much to do.
-
-    Args:
-        sizes: Tokens of each item, at least `count` items.
-        count: Processes.
-
-    Returns:
-        For each process the positions of its items, ascending, at least one.
-    """
+    """Split at least `count` items of given token sizes evenly among `count` processes, each with one item or more."""
     found: list[list[int]] = [[] for _ in range(count)]
     loads = [0] * count
     for index in sorted(range(len(sizes)), key=lambda index: (-sizes[index], index)):
@@ -144,11 +136,11 @@ def _is_packed(config: TrainConfig, checkpoint: Checkpoint, plan: str | None) ->
 
 def _collator(config: TrainConfig, checkpoint: Checkpoint, *, is_packed: bool) -> ItemCollator:
     device = checkpoint.model.logit_scale.device
-    # A CPU works best on what fits its cache; a GPU wants to be filled.
+    # A CPU works best within its cache; a GPU needs large batches.
     is_cpu = device.type == "cpu"
     group_tokens = default_batch_tokens(on_cpu=is_cpu)
     if is_packed:
-        # Groups are for attention alone here, so that one more costs little.
+        # Groups only affect attention here, so one more costs little.
         return ItemCollator(
             checkpoint.config,
             device,
@@ -161,12 +153,12 @@ def _collator(config: TrainConfig, checkpoint: Checkpoint, *, is_packed: bool) -
     multiple = config.padding_multiple
     if multiple is None:
         multiple = 64 if is_half else 1
-    # The cost of a group is what was fastest when 24 passages of 8 to 250 tokens were trained on: 16 to 64 in float32,
-    # 128 where the tokens themselves cost less.
+    # Group cost with the fastest training on 24 passages of 8 to 250 tokens: 16 to 64 in float32,
+    # 128 where tokens themselves cost less.
     group_cost = (128 if is_half else 32) if is_cpu else 4096
     return ItemCollator(checkpoint.config, device, multiple=multiple, group_tokens=group_tokens, group_cost=group_cost)
 
 
 def _dropout_seed(seed: int, step: int, batch: int) -> int:
-    """A seed for one forward pass, so that no random state has to be kept."""
+    """Seed of one forward pass, which makes a stored random state unnecessary."""
     return int(np.random.SeedSequence([seed, 3, step, batch]).generate_state(1, np.uint64)[0]) >> 1

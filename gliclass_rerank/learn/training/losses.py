@@ -1,10 +1,9 @@
 """Losses of one query's candidates, as pure functions of tensors.
 
 All but `contrastive` take `logits` (FloatTensor [num_candidates], unbounded), `targets` (FloatTensor [num_candidates];
-grades, labels or a teacher's scores) and `mask` (BoolTensor [num_candidates], True where the target is known). A
-candidate whose target is unknown is left out: it is neither a positive nor a negative. Where nothing can be learned
-(no known target, no positive, a single candidate in a loss that compares) the loss is 0 with zero gradients, so that a
-training step never depends on the luck of a draw.
+grades, labels or teacher scores) and `mask` (BoolTensor [num_candidates], True on known targets), and return
+FloatTensor []. Candidates with unknown targets are ignored. Without anything to learn (no known target, no positive, a
+single candidate in a comparison) the loss is 0 with zero gradients.
 """
 
 from __future__ import annotations
@@ -15,15 +14,9 @@ from torch.nn import functional
 
 
 def listwise_softmax(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Cross-entropy between the softmax of the logits and the normalised grades (Bruch et al., ICTIR 2019).
+    """Cross-entropy between softmax of the logits and normalised grades (Bruch et al., ICTIR 2019).
 
-    Args:
-        logits: FloatTensor [num_candidates].
-        targets: FloatTensor [num_candidates]. Grades; negative ones count as 0.
-        mask: BoolTensor [num_candidates]. True where the grade is known.
-
-    Returns:
-        FloatTensor []; 0 without a positive grade.
+    Negative grades count as 0; the loss is 0 without a positive one.
     """
     logits, gains = logits[mask], targets[mask].clamp(min=0)
     total = gains.sum()
@@ -33,33 +26,24 @@ def listwise_softmax(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
 
 
 def binary_cross_entropy(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Mean binary cross-entropy: each candidate is a question of its own.
-
-    Args:
-        logits: FloatTensor [num_candidates].
-        targets: FloatTensor [num_candidates]. Probabilities in [0, 1].
-        mask: BoolTensor [num_candidates]. True where the target is known.
-
-    Returns:
-        FloatTensor []; 0 if no target is known.
-    """
+    """Mean binary cross-entropy per candidate; targets are probabilities in [0, 1]."""
     if not mask.any():
         return _nothing(logits)
     return functional.binary_cross_entropy_with_logits(logits[mask], targets[mask])
 
 
 def focal(logits: Tensor, targets: Tensor, mask: Tensor, *, gamma: float = 2.0, alpha: float | None = None) -> Tensor:
-    """Focal binary cross-entropy: what is right already counts little (Lin et al., arXiv 1708.02002).
+    """Focal binary cross-entropy, which down-weights easy candidates (Lin et al., arXiv 1708.02002).
 
     Args:
         logits: FloatTensor [num_candidates].
         targets: FloatTensor [num_candidates]. Probabilities in [0, 1].
-        mask: BoolTensor [num_candidates]. True where the target is known.
+        mask: BoolTensor [num_candidates]. True on known targets.
         gamma: Exponent of (1 - probability of the truth), at least 0; 0 is plain cross-entropy.
-        alpha: Weight of the positives in [0, 1], the negatives have 1 - alpha; None weighs both 1.
+        alpha: Weight of the positives in [0, 1], negatives have 1 - alpha; None for unweighted.
 
     Returns:
-        FloatTensor []: the mean over known targets; 0 if there is none.
+        FloatTensor []: mean over known targets; 0 if there is none.
     """
     if not mask.any():
         return _nothing(logits)
@@ -74,31 +58,16 @@ def focal(logits: Tensor, targets: Tensor, mask: Tensor, *, gamma: float = 2.0, 
 
 
 def mean_squared_error(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared distance to the targets.
-
-    Args:
-        logits: FloatTensor [num_candidates].
-        targets: FloatTensor [num_candidates]. Any range.
-        mask: BoolTensor [num_candidates]. True where the target is known.
-
-    Returns:
-        FloatTensor []; 0 if no target is known.
-    """
+    """Mean squared error against targets of any range."""
     if not mask.any():
         return _nothing(logits)
     return functional.mse_loss(logits[mask], targets[mask])
 
 
 def margin_mse(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared error of the margins between candidates (Hofstätter et al., arXiv 2010.02666), over all pairs.
+    """Mean squared error of all pairwise margins (Hofstätter et al., arXiv 2010.02666).
 
-    Args:
-        logits: FloatTensor [num_candidates].
-        targets: FloatTensor [num_candidates]. A teacher's scores; only their differences matter.
-        mask: BoolTensor [num_candidates]. True where the target is known.
-
-    Returns:
-        FloatTensor []; 0 with fewer than two known targets.
+    Targets are a teacher's scores, of which only differences matter; 0 with fewer than two.
     """
     gap = (logits - targets)[mask]
     if len(gap) < 2:
@@ -108,16 +77,7 @@ def margin_mse(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
 
 
 def ranknet(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Mean logistic loss of the pairs whose targets differ (Burges et al., ICML 2005).
-
-    Args:
-        logits: FloatTensor [num_candidates].
-        targets: FloatTensor [num_candidates]. Grades or scores; only their order matters.
-        mask: BoolTensor [num_candidates]. True where the target is known.
-
-    Returns:
-        FloatTensor []; 0 if no two known targets differ.
-    """
+    """Mean logistic loss of the pairs whose targets differ (Burges et al., ICML 2005); only their order matters."""
     logits, targets = logits[mask], targets[mask]
     better, worse = (targets[:, None] > targets[None, :]).nonzero(as_tuple=True)
     if len(better) == 0:
@@ -128,14 +88,7 @@ def ranknet(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
 def listwise_kl(logits: Tensor, targets: Tensor, mask: Tensor, *, temperature: float = 1.0) -> Tensor:
     """Kullback-Leibler divergence from the softmax of a teacher's scores to that of the logits.
 
-    Args:
-        logits: FloatTensor [num_candidates].
-        targets: FloatTensor [num_candidates]. The teacher's scores.
-        mask: BoolTensor [num_candidates]. True where the score is known.
-        temperature: The teacher's scores are divided by it, above 0; small ones make it sure of its best candidate.
-
-    Returns:
-        FloatTensor []; 0 with fewer than two known scores.
+    The scores are divided by `temperature`, above 0; small values sharpen the teacher. 0 with fewer than two scores.
     """
     logits, targets = logits[mask], targets[mask]
     if len(logits) < 2:
@@ -145,15 +98,16 @@ def listwise_kl(logits: Tensor, targets: Tensor, mask: Tensor, *, temperature: f
 
 
 def contrastive(anchors: Tensor, positives: Tensor, *, temperature: float = 1.0) -> Tensor:
-    """Each anchor should be closest to its own positive, by cosine (InfoNCE, van den Oord et al., arXiv 1807.03748).
+    """InfoNCE by cosine: each anchor should be closest to its own positive (van den Oord et al., arXiv 1807.03748).
 
-    With queries and their positives of one batch these are in-batch negatives. With a text's candidate vectors on both
-    sides it pushes them apart, which is upstream's contrastive term.
+    With queries and positives of one batch these are in-batch negatives; with a text's candidate vectors on both sides
+    it
+    is upstream's contrastive term, which pushes them apart.
 
     Args:
         anchors: FloatTensor [num_rows, hidden].
-        positives: FloatTensor [num_rows, hidden]. Row by row what belongs to the anchors.
-        temperature: Cosines are divided by it, above 0.
+        positives: FloatTensor [num_rows, hidden], row by row for the anchors.
+        temperature: Divisor of the cosines, above 0.
 
     Returns:
         FloatTensor []; 0 with fewer than two rows.
@@ -165,5 +119,5 @@ def contrastive(anchors: Tensor, positives: Tensor, *, temperature: float = 1.0)
 
 
 def _nothing(values: Tensor) -> Tensor:
-    """A zero that still has a (zero) gradient."""
+    """Zero with a zero gradient."""
     return 0.0 * values.sum()

@@ -1,8 +1,7 @@
-"""Which record stands at position i of the training stream: a pure function of the seed and i.
+"""Mixture of sources: the record at stream position i, a pure function of the seed and i.
 
-Positions come in rounds. Each round holds every source in proportion to its weight, in a random order; a source's
-records are read in a random order too, a new one for each pass. So every record of a source is seen once before any is
-seen twice, and resuming at a position needs nothing but the position.
+Each round holds every source in proportion to its weight, shuffled; a source's records are reshuffled for each pass.
+Every record is thus seen once before any repeats, and resuming needs only the position.
 """
 
 from __future__ import annotations
@@ -12,29 +11,29 @@ from functools import lru_cache
 
 import numpy as np
 
-# Positions in a round; a source with less than half a share of one position gets one all the same.
+# Positions per round; a source with less than half a position gets one.
 _ROUND = 1000
 
 
 class Mixture:
-    """Chooses source and record for each position.
+    """Choice of source and record by position.
 
     Args:
-        sizes: Records of each source, at least one each.
+        sizes: Records of each source, at least one.
         weights: Weight of each source, above 0.
-        seed: Decides all orders.
+        seed: Seed of all orders.
     """
 
     def __init__(self, sizes: Sequence[int], weights: Sequence[float], seed: int) -> None:
         self._sizes, self._seed = sizes, seed
         self._slots = np.repeat(np.arange(len(sizes)), _apportioned(weights))
         self._in_round = np.bincount(self._slots, minlength=len(sizes))
-        # Caches of pure functions; two passes, because neighbouring positions may lie on both sides of a border.
+        # Caches of pure functions; two passes, because neighbouring positions may straddle a border.
         self._round = lru_cache(maxsize=2)(self._round_of)
         self._pass = lru_cache(maxsize=2 * len(sizes))(self._pass_of)
 
     def at(self, position: int) -> tuple[int, int]:
-        """Source and record, each from 0, at a position of at least 0."""
+        """Source and record, each from 0, at a position from 0."""
         number, offset = divmod(position, len(self._slots))
         order, ranks = self._round(number)
         source = int(order[offset])
@@ -43,7 +42,7 @@ class Mixture:
         return source, int(self._pass(source, round_trip)[index])
 
     def _round_of(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """The sources of a round in order, and for each position how often its source came before."""
+        """Sources of a round in order, and each position's earlier occurrences of its source."""
         order = np.random.default_rng([self._seed, 0, number]).permutation(self._slots)
         ranks = np.empty_like(order)
         for source in range(len(self._sizes)):
@@ -56,7 +55,7 @@ class Mixture:
 
 
 def _apportioned(weights: Sequence[float]) -> list[int]:
-    """Positions of each source in a round, by largest remainder; a single source needs a round of one."""
+    """Positions per source in a round, by largest remainder; a single source needs a round of one."""
     if len(weights) == 1:
         return [1]
     shares = [weight / sum(weights) * _ROUND for weight in weights]

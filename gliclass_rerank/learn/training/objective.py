@@ -1,4 +1,4 @@
-"""From an item's logits to its loss: which targets, which terms, which weights."""
+"""Training objective of an item: targets, loss terms and weights."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 def item_loss(
     logits: Tensor, vectors: Tensor | None, question: Question, order: Sequence[int], terms: Sequence[LossConfig]
 ) -> Tensor:
-    """Add up the terms of an item's loss.
+    """Sum an item's loss terms.
 
     Args:
         logits: FloatTensor [num_candidates].
-        vectors: FloatTensor [num_candidates, hidden]. The candidates' projected vectors, for the contrastive term.
-        question: What is known about the candidates.
-        order: For each logit, its candidate's position in the question.
-        terms: The source's losses.
+        vectors: FloatTensor [num_candidates, hidden]. Projected candidate vectors, for the contrastive term.
+        question: Targets of the candidates.
+        order: Candidate position in the question for each logit.
+        terms: Loss terms of the source.
 
     Returns:
         FloatTensor [].
@@ -60,13 +60,13 @@ def _function(term: LossConfig) -> _Loss:
         "mse": mean_squared_error,
         "margin_mse": margin_mse,
         "ranknet": ranknet,
-        "kl": listwise_kl,  # the temperature is in the targets already
+        "kl": listwise_kl,  # the targets include the temperature
     }
     return functions[term.name]
 
 
 def _targets(question: Question, order: Sequence[int], term: LossConfig, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Targets and where they are known; probabilities for the losses that ask yes or no."""
+    """Targets and mask of known ones; probabilities for binary losses."""
     wants_probabilities = term.name in ("bce", "focal")
     if not term.teachers:
         targets = targets_of(question.grades, order, device)
@@ -83,6 +83,6 @@ def _targets(question: Question, order: Sequence[int], term: LossConfig, device:
 
 
 def _standardised(scores: Tensor) -> Tensor:
-    """Mean 0 and deviation 1 in each row; a row of equal scores becomes zeros."""
+    """Standardise each row; a row of equal scores becomes zeros."""
     centred = scores - scores.mean(dim=1, keepdim=True)
     return centred / centred.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-6)

@@ -1,4 +1,4 @@
-"""What is trained, how fast: frozen parts, parameter groups, the learning rate's course."""
+"""Freezing, parameter groups, learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from gliclass_rerank.model.head import ScoringHead
 
 
 def freeze(model: ScoringHead, *, embeddings: bool, layers: int) -> None:
-    """Take parts of the backbones out of training.
+    """Freeze parts of the backbones, in place.
 
     Args:
-        model: Changed in place: frozen parameters need no gradient, and none is computed for them.
-        embeddings: Whether everything below the first layer stays as it is.
-        layers: The lowest so many layers stay as they are, and what is below them.
+        model: Model.
+        embeddings: Freeze everything below the first layer.
+        layers: Number of lowest layers to freeze, with everything below.
 
     Raises:
-        ConfigError: There are not so many layers.
+        ConfigError: The backbone has fewer layers.
     """
     for encoder in model.encoders:
         stack = _layers(encoder)
@@ -38,16 +38,16 @@ def freeze(model: ScoringHead, *, embeddings: bool, layers: int) -> None:
             layer.requires_grad_(False)
     for name, parameter in model.named_parameters():
         if ".pooler." in f".{name}":
-            parameter.requires_grad_(False)  # no forward pass reads it
+            parameter.requires_grad_(False)  # unused in the forward pass
 
 
 def _layers(encoder: nn.Module) -> nn.ModuleList | None:
-    """The stack of transformer layers, whatever the family calls it: the outermost list of modules."""
+    """Stack of transformer layers in any family: the outermost list of modules."""
     return next((module for module in encoder.modules() if isinstance(module, nn.ModuleList)), None)
 
 
 def _embeddings(encoder: nn.Module) -> nn.Module:
-    """The embedding module with its positions and norm, or the bare table where the family has no such module."""
+    """Embedding module with positions and norm, or the bare table in families without one."""
     module = getattr(encoder, "embeddings", None)
     if not isinstance(module, nn.Module):
         module = encoder.get_input_embeddings()  # type: ignore[operator] # a transformers model behind nn.Module
@@ -56,12 +56,7 @@ def _embeddings(encoder: nn.Module) -> nn.Module:
 
 
 def set_dropout(model: nn.Module, probability: float) -> None:
-    """Give every dropout module one probability; at 0 the model stays in evaluation mode, which costs nothing.
-
-    Args:
-        model: Changed in place.
-        probability: In [0, 1].
-    """
+    """Set every dropout module's probability in [0, 1], in place; 0 keeps evaluation mode, which is free."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = probability
@@ -69,14 +64,14 @@ def set_dropout(model: nn.Module, probability: float) -> None:
 
 
 def build_optimizer(model: ScoringHead, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over what is trained: encoder, head and its gates, with and without decay.
+    """Build AdamW over encoder, head and gates, with and without decay.
 
     Args:
-        model: Frozen already.
+        model: Frozen model.
         config: Rates and decay.
 
     Returns:
-        The optimizer; each group has its `peak`, and the rate 0 until `set_rates` is called.
+        Optimizer whose groups have a `peak`, and the rate 0 until `set_rates` is called.
 
     Raises:
         ConfigError: Everything is frozen.
@@ -91,7 +86,7 @@ def build_optimizer(model: ScoringHead, config: TrainConfig) -> torch.optim.Adam
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            # Norms and most biases have one axis; a scalar may be dressed as a matrix.
+            # Norms and most biases have one axis; a scalar may be shaped as a matrix.
             decays = parameter.ndim > 1 and parameter.numel() > 1 and not name.endswith("bias")
             is_gate = parameter.numel() == 1 or name == "query_key_bias"
             part = "encoder" if id(parameter) in of_encoder else "gate" if is_gate else "head"
@@ -120,16 +115,16 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 
 def rate_factor(step: int, num_steps: int, *, warmup_share: float, schedule: ScheduleName) -> float:
-    """The share of the peak learning rate that a step gets: a function of the step alone, so nothing is to be kept.
+    """Factor of the peak learning rate at a step, in (0, 1].
 
     Args:
-        step: The step, from 0.
+        step: Step, from 0.
         num_steps: Steps of the whole run.
-        warmup_share: Share of the steps in which the rate rises.
-        schedule: What comes after.
+        warmup_share: Share of the steps with a rising rate.
+        schedule: Schedule after warm-up.
 
     Returns:
-        A number above 0 and at most 1.
+        The factor.
     """
     warmup = round(num_steps * warmup_share)
     if step < warmup:
@@ -141,22 +136,14 @@ def rate_factor(step: int, num_steps: int, *, warmup_share: float, schedule: Sch
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float | None) -> float:
-    """Shorten the gradient of all parameters together.
-
-    Args:
-        optimizer: Its parameters' gradients are changed.
-        max_norm: The greatest length; None leaves the gradient as it is.
-
-    Returns:
-        The length before.
-    """
+    """Clip the gradient of all parameters together to `max_norm` (None for no limit), and return its norm before."""
     parameters = list(chain.from_iterable(group["params"] for group in optimizer.param_groups))
     limit = math.inf if max_norm is None else max_norm
     return float(torch.nn.utils.clip_grad_norm_(parameters, limit))
 
 
 def named_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimizer's tensors by parameter name, such as `scorer.weight/exp_avg`."""
+    """Tensors of the optimizer by parameter name, such as `scorer.weight/exp_avg`."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     return {
         f"{names[id(parameter)]}/{key}": tensor
@@ -166,13 +153,7 @@ def named_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str,
 
 
 def restore_state(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Put back what `named_state` took.
-
-    Args:
-        model: The model whose parameters the optimizer has.
-        optimizer: Changed in place.
-        tensors: Its tensors, on any device.
-    """
+    """Restore the optimizer, in place, from the tensors of `named_state`, on any device."""
     parameters = dict(model.named_parameters())
     for path, tensor in tensors.items():
         name, _, key = path.rpartition("/")

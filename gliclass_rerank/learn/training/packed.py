@@ -1,4 +1,4 @@
-"""Runs several queries with their candidates through a BERT at once, for training on a CPU."""
+"""Packed forward pass of several queries through a BERT, for training on a CPU."""
 
 from __future__ import annotations
 
@@ -21,16 +21,7 @@ from gliclass_rerank.model.head import ScoringHead
 
 
 def unpackable_reason(model: ScoringHead, *, plan: str | None, dropout: float) -> str | None:
-    """Why a model cannot be trained packed.
-
-    Args:
-        model: The model, on the device where it is trained.
-        plan: Its attention plan.
-        dropout: Probability of dropout in training.
-
-    Returns:
-        One sentence, or None if it can.
-    """
+    """Reason why a model cannot be trained packed, in one sentence; None if it can."""
     if not isinstance(model, GLiClass) or not isinstance(model.encoder_model, Bert):
         return "packed training needs a uni-encoder with a BERT backbone"
     if plan != "shared_query":
@@ -48,22 +39,22 @@ def unpackable_reason(model: ScoringHead, *, plan: str | None, dropout: float) -
 def run_packed(
     model: GLiClass, batches: Sequence[Batch], precision: Precision, *, with_vectors: bool
 ) -> list[ItemOutput]:
-    """Run batches of blocks through the model together, keeping what gradients need.
+    """Run batches of blocks through the model together, with gradients.
 
     Args:
-        model: A model that `unpackable_reason` has nothing against.
-        batches: The batches, at least one.
-        precision: Of the backbone's activations and products; weights and the head are float32 either way.
-        with_vectors: Whether the candidates' projected vectors are wanted too.
+        model: Model without an `unpackable_reason`.
+        batches: Batches, at least one.
+        precision: Precision of the backbone's activations and products; weights and head are float32.
+        with_vectors: Return the candidates' projected vectors too.
 
     Returns:
-        As `run`, batch after batch.
+        Outputs of `run`, batch after batch.
     """
     blocks = [batch.inputs for batch in batches if isinstance(batch.inputs, BlockBatch)]
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     packing = Packing.of(blocks, candidate_start=model.config.candidate_position_start, dtype=dtype)
     states = encode(model, packing, dtype).to(model.logit_scale.dtype)
-    # All parts at once: the gradient of a slice would be as large as the whole, one by one.
+    # All parts at once: gradients of separate slices would each be as large as the whole.
     sizes = [span.stop - span.start for span in packing.spans]
     parts = iter(torch.split(states[: packing.num_used], sizes))
     found = []
@@ -74,7 +65,7 @@ def run_packed(
 
 
 def encode(model: GLiClass, packing: Packing, dtype: torch.dtype) -> Tensor:
-    """The backbone's last states, FloatTensor [num_tokens, hidden] of the given precision."""
+    """Last states of the backbone, FloatTensor [num_tokens, hidden], in the given precision."""
     backbone, config = model.encoder_model, model.config
     assert isinstance(backbone, Bert), "see `unpackable_reason`"
     embedded: Tensor = backbone.embeddings(packing.ids[None], positions=packing.positions[None])
@@ -88,7 +79,7 @@ def encode(model: GLiClass, packing: Packing, dtype: torch.dtype) -> Tensor:
 
 
 class _Encoded(LayerRunner):
-    """Hands out states that are there already: first the query's, then group after group."""
+    """Layer runner over precomputed states: first the query's, then group after group."""
 
     # Any: a runner's other arguments, which decide nothing any more
     def __init__(self, states: Sequence[Tensor]) -> None:
@@ -111,4 +102,4 @@ class _Encoded(LayerRunner):
         return (next(self._states)[:, :width],)
 
     def encode_windows(self, *_: Any, **__: Any) -> tuple[Tensor, ...]:
-        raise AssertionError("only blocks are packed")
+        raise AssertionError("only blocks can be packed")

@@ -1,8 +1,7 @@
-"""Attention over a packing, forwards and backwards, from plain matrix products.
+"""Attention over a packing, forward and backward, in plain matrix products.
 
-Torch's fused kernel for the CPU takes several times as long backwards in bfloat16 as these products do, and with a
-bias it leaves its fast path in float32 too. Weights are kept from the way forward: to compute them again would cost
-more than to read them.
+Several times faster than the backward pass of torch's fused CPU kernel in bfloat16, which also leaves its fast path in
+float32 with a bias. Attention weights are kept: reading them is cheaper than recomputing.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from gliclass_rerank.learn.training.packing import Packing, Span
 
 @dataclass(frozen=True)
 class Kept:
-    """What the way back needs of a span.
+    """Tensors of a span for the backward pass.
 
     Attributes:
         query: FloatTensor [num_rows * num_heads, seen, head_dim].
-        key: FloatTensor [num_rows * num_heads, num_keys, head_dim]; those of the shared query come first.
-        value: Likewise.
+        key: FloatTensor [num_rows * num_heads, num_keys, head_dim]; the shared query's come first.
+        value: FloatTensor [num_rows * num_heads, num_keys, head_dim].
         weights: FloatTensor [num_rows * num_heads, seen, num_keys].
     """
 
@@ -35,16 +34,16 @@ class Kept:
 
 
 def attend(projected: Tensor, packing: Packing, key_bias: Tensor | None, *, shares: bool) -> tuple[Tensor, list[Kept]]:
-    """Let every query attend to itself, and its candidates each to itself and, perhaps, the query.
+    """Let queries attend to themselves, and candidates each to itself and, perhaps, the query.
 
     Args:
         projected: FloatTensor [num_tokens, 3, num_heads, head_dim]. Queries, keys and values.
-        packing: Where sequences lie.
-        key_bias: FloatTensor [num_heads], added to the scores of the shared query's tokens; None for no bias.
-        shares: Whether candidates see the query.
+        packing: Layout of the sequences.
+        key_bias: FloatTensor [num_heads], added to scores on the shared query's tokens; None for none.
+        shares: Candidates see the query.
 
     Returns:
-        FloatTensor [num_tokens, num_heads, head_dim], and what `attend_backward` needs, span by span.
+        FloatTensor [num_tokens, num_heads, head_dim], and the tensors for `attend_backward`, span by span.
     """
     context, kept = torch.empty_like(projected[:, 0]), []
     context[packing.num_used :] = 0
@@ -60,14 +59,13 @@ def attend_backward(
     """Gradients of `attend`.
 
     Args:
-        gradient: FloatTensor [num_tokens, num_heads, head_dim]. Of its output.
-        packing: The same.
-        kept: What it returned.
-        shares: The same.
+        gradient: FloatTensor [num_tokens, num_heads, head_dim]. Gradient of the output.
+        packing: Layout of the sequences.
+        kept: Tensors from `attend`.
+        shares: Candidates see the query.
 
     Returns:
-        The gradient of `projected`, and that of `key_bias` (FloatTensor [num_heads], float32; None if nothing is
-        shared).
+        Gradients of `projected` and `key_bias` (FloatTensor [num_heads], float32; None if nothing is shared).
     """
     num_tokens, num_heads, head_dim = gradient.shape
     of_projected = gradient.new_empty(num_tokens, 3, num_heads, head_dim)
@@ -111,7 +109,7 @@ def _attend(projected: Tensor, span: Span, shared: Span | None, key_bias: Tensor
 
 
 def _bias(span: Span, shared: Span | None, key_bias: Tensor | None, like: Tensor) -> Tensor | None:
-    """What is added to the scores: FloatTensor [num_rows * num_heads, 1, num_keys], or None for nothing."""
+    """Additive scores, FloatTensor [num_rows * num_heads, 1, num_keys], or None."""
     if span.mask is None and (shared is None or (key_bias is None and shared.mask is None)):
         return None
     num_keys = span.seen + (0 if shared is None else shared.seen)
@@ -129,11 +127,11 @@ def _bias(span: Span, shared: Span | None, key_bias: Tensor | None, like: Tensor
 def _attend_backward(
     gradient: Tensor, span: Span, kept: Kept, of_projected: Tensor, of_shared: Tensor | None
 ) -> Tensor:
-    """Write a span's own gradients, add what the shared query gets; the scores' are returned."""
+    """Write a span's own gradients, add the shared query's, and return the scores'."""
     _, num_heads, head_dim = gradient.shape
     rows, seen, num_keys = span.num_rows, span.seen, kept.key.shape[1]
     scale = 1 / math.sqrt(head_dim)
-    # Zeros, not the next sequence's, in what attention sees beyond its own.
+    # Zeros, not the next sequence's, where attention sees beyond its own.
     given = functional.pad(span.rows(gradient).transpose(1, 2), (0, 0, 0, seen - span.width))
     given = given.reshape(rows * num_heads, seen, head_dim)
     of_weights = torch.bmm(given, kept.value.transpose(1, 2))

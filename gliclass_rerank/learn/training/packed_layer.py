@@ -1,8 +1,7 @@
-"""One BERT layer over a packing, its gradients written out.
+"""BERT layer over a packing, with handwritten gradients.
 
-Written out because that saves what automatic ones would spend: casts between float32 and bfloat16 around every
-product, three products where queries, keys and values are one, sums over tokens where a product with ones will do.
-Whatever the precision, norms have float32 weights and statistics.
+They avoid autograd's casts between float32 and bfloat16, separate query, key and value products, and slow sums over
+tokens. Norms have float32 weights and statistics in any precision.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from gliclass_rerank.learn.training.packing import Packing
 
 
 class LayerWeights(NamedTuple):
-    """A layer's weights, in the precision of its products; those of norms in float32.
+    """Weights of a layer, in the precision of its products; norms in float32.
 
     Attributes:
-        projection: Queries', keys' and values' matrices below each other, FloatTensor [3 * hidden, hidden].
+        projection: Stacked query, key and value matrices, FloatTensor [3 * hidden, hidden].
         projection_bias: FloatTensor [3 * hidden].
         output: FloatTensor [hidden, hidden].
         output_bias: FloatTensor [hidden].
@@ -50,7 +49,7 @@ class LayerWeights(NamedTuple):
 
     @classmethod
     def of(cls, layer: Any, dtype: torch.dtype) -> LayerWeights:  # Any: a layer of `Bert`, whose parts have no types
-        """Read a layer of `Bert`; gradients find the way back to its parameters."""
+        """Read a layer of `Bert`, differentiably."""
         inner, after = layer.attention.self, layer.attention.output
         parts = (inner.query, inner.key, inner.value)
         return cls(
@@ -67,12 +66,12 @@ class LayerWeights(NamedTuple):
 
     @property
     def first(self) -> tuple[Tensor, Tensor]:
-        """The first norm's weight and bias."""
+        """Weight and bias of the first norm."""
         return self.first_norm, self.first_norm_bias
 
     @property
     def second(self) -> tuple[Tensor, Tensor]:
-        """The second norm's weight and bias."""
+        """Weight and bias of the second norm."""
         return self.second_norm, self.second_norm_bias
 
 
@@ -81,12 +80,12 @@ def _linear(module: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:  # Any: s
 
 
 class LayerSettings(NamedTuple):
-    """What is no tensor.
+    """Non-tensor settings of a layer.
 
     Attributes:
         num_heads: Attention heads.
-        epsilon: Of the norms.
-        shares: Whether candidates see the query.
+        epsilon: Epsilon of the norms.
+        shares: Candidates see the query.
     """
 
     num_heads: int
@@ -101,10 +100,10 @@ def run_layer(
 
     Args:
         states: FloatTensor [num_tokens, hidden].
-        weights: The layer's.
-        key_bias: FloatTensor [num_heads], float32; see `attend`.
-        packing: Where sequences lie.
-        settings: The rest.
+        weights: Weights of the layer.
+        key_bias: FloatTensor [num_heads], float32; None for none.
+        packing: Layout of the sequences.
+        settings: Other settings.
 
     Returns:
         FloatTensor [num_tokens, hidden].
@@ -175,7 +174,7 @@ def _norm_backward(
     of_states: Tensor = torch.ops.aten.native_layer_norm_backward(
         gradient, states, (states.shape[-1],), *statistics, weight, bias, (True, False, False)
     )[0]
-    # Not torch's own sums over tokens, which are done in bfloat16 and lose a fifth of the weight's gradient.
+    # Torch's own sums over tokens run in bfloat16 and lose a fifth of the weight's gradient.
     mean, scale = (part.flatten() for part in statistics)
     of_bias, shifted = torch.cat([ones, (mean * scale).to(states.dtype)[None]]) @ gradient
     scaled = scale.to(states.dtype)[None] @ (gradient * states)

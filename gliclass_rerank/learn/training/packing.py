@@ -1,8 +1,8 @@
-"""Sequences of several queries and their candidates after each other, as one long run of tokens.
+"""Packing: sequences of several queries and their candidates, concatenated to one run of tokens.
 
-Whatever works token by token (embeddings, matrices, norms) then works on all of them at once; only attention has to
-know where a sequence begins. It sees few widths, because every new shape costs a kernel to be made: a sequence alone
-is not padded for that, but seen with the beginning of the next one, masked. Short ones are padded and go together.
+Token-wise operations run on all at once; only attention needs boundaries. It uses few widths, because every new shape
+costs a kernel: a single sequence is not padded but sees, masked, the beginning of the next; short ones are padded
+together.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ ROW_MULTIPLE: Final = 16
 
 @dataclass(frozen=True)
 class Span:
-    """Sequences of one width in a packing, which attend to themselves and perhaps to a query.
+    """Sequences of one width, which attend to themselves and perhaps to a query.
 
     Attributes:
-        start: Their first token.
-        num_rows: How many sequences.
+        start: First token.
+        num_rows: Number of sequences.
         width: Tokens of each in the packing.
-        seen: Tokens of each that attention works on: `width` and, of a single sequence, what follows it.
-        mask: What is added to the scores of these as keys, FloatTensor [num_rows, 1, 1, seen] of 0 and minus infinity;
-            None where all are real.
+        seen: Tokens of each in attention: `width`, plus following ones of a single sequence.
+        mask: Additive key mask, FloatTensor [num_rows, 1, 1, seen] of 0 and minus infinity; None without padding.
     """
 
     start: int
@@ -42,28 +41,27 @@ class Span:
 
     @property
     def stop(self) -> int:
-        """The token after the last one."""
+        """Token after the last one."""
         return self.start + self.num_rows * self.width
 
     def windows(self, tokens: Tensor) -> Tensor:
-        """What attention sees of [num_tokens, ...]: [num_rows, seen, ...], for reading only."""
+        """Read-only attention view of [num_tokens, ...]: [num_rows, seen, ...]."""
         stop = self.start + self.num_rows * self.seen
         return tokens[self.start : stop].view(self.num_rows, self.seen, *tokens.shape[1:])
 
     def rows(self, tokens: Tensor) -> Tensor:
-        """Their tokens out of [num_tokens, ...]: [num_rows, width, ...]."""
+        """Tokens of the sequences from [num_tokens, ...]: [num_rows, width, ...]."""
         return tokens[self.start : self.stop].view(self.num_rows, self.width, *tokens.shape[1:])
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Token ids of several queries and their candidates.
+    """Packed token ids of several queries and their candidates.
 
     Attributes:
         ids: LongTensor [num_tokens].
         positions: LongTensor [num_tokens].
-        items: For each query the place of its own tokens and of its groups of candidates; all in order, without gaps.
-            A few tokens follow that belong to nobody.
+        items: Spans of each query and its candidate groups, in order, without gaps; a few unused tokens follow.
     """
 
     ids: Tensor
@@ -72,15 +70,15 @@ class Packing:
 
     @classmethod
     def of(cls, batches: Sequence[BlockBatch], *, candidate_start: int, dtype: torch.dtype) -> Packing:
-        """Pack queries with their candidates.
+        """Pack queries with their candidates, in order.
 
         Args:
-            batches: A query each, at least one.
+            batches: One query each, at least one.
             candidate_start: Position of each candidate's first token.
-            dtype: Of the masks.
+            dtype: Type of the masks.
 
         Returns:
-            The packing, queries and groups in the given order.
+            The packing.
         """
         ids, positions, items, start = [], [], [], 0
         for batch in batches:
@@ -90,11 +88,11 @@ class Packing:
                 start = spans[-1].stop
                 first = candidate_start if number else 0
                 places = torch.arange(first, first + rows.ids.shape[1], device=rows.ids.device)
-                # Padding may lie beyond the last position there is; nobody reads it.
+                # Padding may lie beyond the last position; nobody reads it.
                 positions.append(places.masked_fill(~rows.mask, 0).flatten())
                 ids.append(rows.ids.flatten())
             items.append((spans[0], tuple(spans[1:])))
-        # Room for what the last sequence sees.
+        # Room for the last sequence's view.
         tail = (0, -start % ROW_MULTIPLE + ROW_MULTIPLE)
         return cls(functional.pad(torch.cat(ids), tail), functional.pad(torch.cat(positions), tail), tuple(items))
 
@@ -105,20 +103,12 @@ class Packing:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """All of them, in order."""
+        """All spans, in order."""
         return tuple(span for query, groups in self.items for span in (query, *groups))
 
 
 def packed_chunks(sizes: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Which queries go through the network together.
-
-    Args:
-        sizes: Tokens of each query with its candidates.
-        max_tokens: Of a chunk, unless it is a single query.
-
-    Returns:
-        Their positions, in order, in as few chunks as the limit asks for, of similar size.
-    """
+    """Split queries, in order, into the fewest chunks of similar size under `max_tokens`; a longer query is alone."""
     share = sum(sizes) / max(1, math.ceil(sum(sizes) / max_tokens))
     chunks: list[list[int]] = []
     filled = 0

@@ -1,4 +1,4 @@
-"""Runs the model for training: backbone in half precision where asked, head in float32 always."""
+"""Training forward pass: backbone in half precision on request, head in float32."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from gliclass_rerank.model.backbones.interface import LayerRunner
 from gliclass_rerank.model.head import ScoringHead
 
 ItemOutput = tuple[Tensor, Tensor | None]
-"""An item's logits, FloatTensor [num_candidates], and its candidates' vectors, FloatTensor [num_candidates, hidden]."""
+"""An item's logits, FloatTensor [num_candidates], and candidate vectors, FloatTensor [num_candidates, hidden]."""
 
 
 def run(model: ScoringHead, batch: Batch, precision: Precision, *, with_vectors: bool) -> list[ItemOutput]:
-    """Run a batch through the model, keeping what gradients need.
+    """Run a batch through the model, with gradients.
 
     Args:
-        model: The model.
-        batch: The batch.
-        precision: Of the backbone's matrices; weights are float32 either way.
-        with_vectors: Whether the candidates' projected vectors are wanted too.
+        model: Model.
+        batch: Collated items.
+        precision: Precision of the backbone's matrices; weights are float32.
+        with_vectors: Return the candidates' projected vectors too.
 
     Returns:
-        For each item its logits, FloatTensor [num_candidates] in the batch's order, and its candidates' vectors,
-        FloatTensor [num_candidates, hidden] or None.
+        Logits of each item, FloatTensor [num_candidates] in the batch's order, and candidate vectors, FloatTensor
+        [num_candidates, hidden] or None.
     """
     with ExitStack() as stack:
         if precision == "bfloat16":
@@ -42,16 +42,16 @@ def run(model: ScoringHead, batch: Batch, precision: Precision, *, with_vectors:
 def outputs_of(
     model: ScoringHead, batch: Batch, *, with_vectors: bool, runner: LayerRunner | None = None
 ) -> list[ItemOutput]:
-    """Run a batch through the model as it is set.
+    """Run a batch through the model in its current precision.
 
     Args:
-        model: The model.
-        batch: The batch.
-        with_vectors: As for `run`.
-        runner: Runs the backbone's layers; None for torch.
+        model: Model.
+        batch: Collated items.
+        with_vectors: Return the candidates' projected vectors too.
+        runner: Layer runner; None for torch.
 
     Returns:
-        As `run`.
+        Outputs of each item, as from `run`.
     """
     options = {} if runner is None else {"runner": runner}
     with ExitStack() as stack:
@@ -59,13 +59,13 @@ def outputs_of(
         logits = batch.rows(batch.inputs.scored_by(model, **options))
     if not with_vectors:
         return [(row, None) for row in logits]
-    # Blocks give candidates group by group, windows all at once.
+    # Blocks return candidates group by group, windows all at once.
     return list(zip(logits, batch.rows(torch.cat(caught)), strict=True))
 
 
 @contextmanager
 def _half_precision(model: ScoringHead, device: str) -> Iterator[None]:
-    """Autocast for the backbone alone: logits rounded to half precision would blur close candidates."""
+    """Autocast for the backbone alone: logits in half precision would blur close candidates."""
     encoders = {id(encoder) for encoder in model.encoders}
     head = [module for module in model.children() if id(module) not in encoders]
     with ExitStack() as stack:
@@ -98,7 +98,7 @@ def _in_float32(module: nn.Module, device: str) -> Iterator[None]:
 
 @contextmanager
 def _outputs(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect what a module returns, call by call."""
+    """Collect a module's outputs."""
     caught: list[Tensor] = []
     handle = module.register_forward_hook(lambda _module, _inputs, output: caught.append(output))
     try:
@@ -108,10 +108,10 @@ def _outputs(module: nn.Module) -> Iterator[list[Tensor]]:
 
 
 class _AttentionInFloat32(TorchFunctionMode):
-    """Attention of a CPU in float32, in this thread and block only.
+    """Torch function mode for CPU attention in float32, in this thread and block only.
 
-    Torch's fused kernel for the CPU takes five times as long backwards in bfloat16 as in float32 (torch 2.13, 20 rows
-    of 100 tokens, 12 heads of 32: 100 to 145 ms against 15 to 26), more than bfloat16 saves everywhere else.
+    Torch's fused CPU kernel is five times slower backward in bfloat16 than in float32 (torch 2.13), which outweighs all
+    other savings.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # torch's protocol

@@ -1,6 +1,6 @@
-"""From a record to one question to the model: which candidates, in which order, changed how.
+"""Sampling of training questions from records: candidates, order and augmentation.
 
-Everything random is drawn from the generator that is passed in, so a question is a function of its record and seed.
+A question is a function of its record and generator.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from gliclass_rerank.types import Example
 
 @dataclass(frozen=True)
 class Question:
-    """A text with candidates and what is known about them.
+    """Text with candidates and their targets.
 
     Attributes:
         text: Query or text.
-        candidates: Passages or labels, in the order shown.
-        grades: One a candidate; NaN where there is none.
-        teacher_scores: By teacher, one score a candidate; NaN where there is none.
-        examples: Judged examples, in the order shown.
-        place: Where the record lies, for messages.
+        candidates: Passages or labels, in prompt order.
+        grades: One per candidate; NaN if unknown.
+        teacher_scores: One score per candidate by teacher; NaN if unknown.
+        examples: Judged examples, in prompt order.
+        place: Place of the record, for messages.
     """
 
     text: str
@@ -43,13 +43,13 @@ class Question:
 def ask_about(
     records: Records[RankingRecord | ClassificationRecord], index: int, source: SourceConfig, rng: np.random.Generator
 ) -> Question:
-    """Draw a question about a record.
+    """Sample a question about a record.
 
     Args:
-        records: The source's records; others than the one asked about serve as random negatives and examples.
-        index: Which record.
-        source: How candidates are chosen and texts changed.
-        rng: Decides.
+        records: Records of the source; others serve as random negatives and examples.
+        index: Index of the record.
+        source: Sampling and augmentation settings.
+        rng: Generator.
 
     Returns:
         The question, with at least one candidate.
@@ -73,7 +73,7 @@ def _about_passages(
     grades: Sequence[float] = record.grades
     if source.unjudged == "negative" and positives:
         grades = [0.0 if math.isnan(grade) else grade for grade in grades]
-    # At least one place for a negative, if there is any: positives alone teach nothing.
+    # At least one place for a negative, if any: positives alone teach nothing.
     most = room if not others and not source.random_negatives else max(1, room - 1)
     if source.max_positives is not None:
         most = min(most, source.max_positives)
@@ -126,7 +126,7 @@ def _room(source: SourceConfig, rng: np.random.Generator) -> int:
 
 
 def _without_repetitions(record: RankingRecord) -> list[int]:
-    """Positions of the passages that differ; of equal ones the best-graded: a copy of a positive is no negative."""
+    """Positions of distinct passages, the best-graded of duplicates: a copy of a positive is not a negative."""
     best: dict[str, int] = {}
     for index, passage in enumerate(record.passages):
         known = best.get(passage)
@@ -145,7 +145,7 @@ def _foreign_passages(
     count: int,
     rng: np.random.Generator,
 ) -> list[str]:
-    """Passages of other queries; fewer than asked for where the draws hit passages that are there already."""
+    """Random passages of other queries; fewer than `count` if draws repeat existing ones."""
     found: list[str] = []
     taken = {record.query, *record.passages}
     for _ in range(count):
@@ -175,7 +175,7 @@ def _shown(
             elif place < len(record.examples):
                 chosen.append(record.examples[place])
     return tuple(
-        # With nothing else to show, the example would say nothing.
+        # Without anything else to show, the example would be empty.
         Example(example.text, example.true_labels)
         if rng.random() < settings.drop_false_labels and example.true_labels
         else example

@@ -1,6 +1,6 @@
-"""What one line of training data says, checked field by field; the formats are described in docs/training.md.
+"""Training records, parsed and checked field by field; docs/training.md describes the formats.
 
-A message names the file and the line. Keys that are not listed here are ignored, so that a file may carry notes.
+Messages name file and line. Unknown keys are ignored.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from gliclass_rerank.learn.evaluation.files import Record, read_json
 from gliclass_rerank.types import Example
 
 UNKNOWN = math.nan
-"""The grade of a candidate that nobody judged."""
+"""Grade of an unjudged candidate."""
 
 
 @dataclass(frozen=True)
 class RankingRecord:
-    """A query with passages.
+    """Query with passages.
 
     Attributes:
         place: File and line.
-        query: What is searched for; not blank.
+        query: Query; not blank.
         passages: At least one.
-        grades: One a passage, positive from above 0; `UNKNOWN` where there is none.
-        teacher_scores: By teacher's name, one score a passage.
-        examples: Judged examples to show beside the query.
+        grades: One per passage, positive above 0; `UNKNOWN` if unjudged.
+        teacher_scores: One score per passage by teacher.
+        examples: Judged examples to show with the query.
     """
 
     place: str
@@ -43,14 +43,14 @@ class RankingRecord:
 
 @dataclass(frozen=True)
 class ClassificationRecord:
-    """A text with labels.
+    """Text with labels.
 
     Attributes:
         place: File and line.
-        text: What is classified; not blank.
-        labels: What applies; may be empty.
-        all_labels: What could apply, `labels` among it; at least one.
-        examples: Judged examples to show beside the text.
+        text: Text to classify; not blank.
+        labels: True labels; may be empty.
+        all_labels: All labels, at least one.
+        examples: Judged examples to show with the text.
     """
 
     place: str
@@ -61,17 +61,7 @@ class ClassificationRecord:
 
 
 def ranking_record(record: Record) -> RankingRecord:
-    """Read one line: passages with grades or teacher scores, or positives and negatives.
-
-    Args:
-        record: The line.
-
-    Returns:
-        What it says.
-
-    Raises:
-        DataError: A field is missing, of the wrong type, or does not fit another one.
-    """
+    """Parse a line: passages with grades or teacher scores, or positives and negatives; a `DataError` if invalid."""
     query, examples = _text(record, "query"), _examples(record)
     if "passages" in record.fields:
         if short := {"positives", "negatives"} & record.fields.keys():
@@ -93,17 +83,17 @@ def ranking_record(record: Record) -> RankingRecord:
 
 
 def classification_record(record: Record, known_labels: Sequence[str] | None = None) -> ClassificationRecord:
-    """Read one line: a text, the labels that apply, and perhaps all labels.
+    """Parse a line: a text, its labels, and perhaps all labels.
 
     Args:
-        record: The line.
+        record: Parsed line.
         known_labels: All labels, for lines that do not list them.
 
     Returns:
-        What it says.
+        The record.
 
     Raises:
-        DataError: A field is missing or of the wrong type, or a label is not one of all labels.
+        DataError: A field is missing or of the wrong type, or a label is unknown.
     """
     text, labels = _text(record, "text"), _texts(record, "labels")
     if record.fields.get("all_labels") is not None:
@@ -132,7 +122,7 @@ def _texts(record: Record, key: str) -> tuple[str, ...]:
 
 def _valid(record: Record, key: str, text: str) -> str:
     try:
-        return checked_text(f"`{key}`", text)  # JSON can spell half of a surrogate pair
+        return checked_text(f"`{key}`", text)  # JSON can spell a lone surrogate
     except InputError as error:
         raise DataError(f"{record.place}: {error}") from None
 
@@ -204,33 +194,13 @@ def _numbers(
 
 
 def known_labels(path: Path) -> tuple[str, ...] | None:
-    """Read the `labels.json` beside a data file: a JSON list of labels; None if there is none.
-
-    Args:
-        path: The data file.
-
-    Returns:
-        The labels in file order.
-
-    Raises:
-        DataError: The file is not a list of different strings.
-    """
+    """Read the `labels.json` beside a data file, or None; a `DataError` unless it is a list of distinct strings."""
     file = path.parent / "labels.json"
     return read_labels(file) if file.is_file() else None
 
 
 def read_labels(file: Path) -> tuple[str, ...]:
-    """Read a JSON list of labels.
-
-    Args:
-        file: The file.
-
-    Returns:
-        The labels in file order.
-
-    Raises:
-        DataError: The file cannot be read or is not a list of different strings.
-    """
+    """Read a JSON list of distinct labels; anything else is a `DataError`."""
     labels = read_json(file)
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise DataError(f"{named(file)}: must be a JSON list of labels, got {shown(labels)}")

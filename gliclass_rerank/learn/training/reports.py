@@ -1,4 +1,4 @@
-"""What a run says about itself while it runs, and how fast it is."""
+"""Progress reports and speed of a run."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Report:
-    """How a run is doing, after a step or an evaluation.
+    """State of a run after a step or an evaluation.
 
     Attributes:
         step: Steps done.
-        num_steps: Steps in all.
+        num_steps: Total steps.
         loss: Loss of the last step; NaN before the first one.
-        tokens_per_second: Tokens trained on in a second since this process took over, without padding.
-        padded_tokens_per_second: The same with padding.
-        seconds_left: Estimate for the rest of the run, evaluations included; infinite before the first step.
-        figures: What an evaluation measured; empty after a step.
+        tokens_per_second: Training speed of this process, without padding.
+        padded_tokens_per_second: Training speed with padding.
+        seconds_left: Estimate of the remaining time, evaluations included; infinite before the first step.
+        figures: Metrics of an evaluation; empty after a step.
     """
 
     step: int
@@ -31,7 +31,7 @@ class Report:
 
 
 class Pace:
-    """How fast this process is."""
+    """Speed of this process."""
 
     def __init__(self) -> None:
         self.num_tokens = self.num_padded = self._steps = self._evaluations = 0
@@ -50,11 +50,11 @@ class Pace:
         self._evaluation_seconds += seconds
 
     def rate(self, count: int) -> float:
-        """So many of something in a second of steps."""
+        """Convert a count to a rate per second of steps."""
         return count / self._step_seconds if self._step_seconds else 0.0
 
     def seconds_left(self, steps: int, evaluations: int) -> float:
-        """Estimate for what is left to do; infinite before the first step."""
+        """Estimate the remaining time; infinite before the first step."""
         if not self._steps:
             return math.inf
         per_evaluation = self._evaluation_seconds / max(1, self._evaluations)

@@ -1,7 +1,6 @@
-"""From plain values, as YAML and JSON give them, to frozen dataclasses, strictly.
+"""Strict conversion of YAML and JSON values to frozen dataclasses.
 
-Unknown keys, missing keys and wrong types are refused in one sentence that names the key by its path, such as
-`sources[0].losses[1].gamma`.
+Unknown keys, missing keys and wrong types are reported by path, such as `sources[0].losses[1].gamma`.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ def read_settings(kind: type[Settings], values: object, *, at: str = "") -> Sett
     """Build a dataclass from a mapping.
 
     Args:
-        kind: A dataclass whose fields are scalars, paths, literals, tuples or dataclasses of the same sort.
-        values: A mapping with one entry a field; fields with a default may be absent.
-        at: Path of `values` in the whole, for messages.
+        kind: Dataclass with fields of scalars, paths, literals, tuples or such dataclasses.
+        values: Mapping by field; fields with a default may be absent.
+        at: Path of `values`, for messages.
 
     Returns:
-        The dataclass; its own checks have run.
+        Validated dataclass.
 
     Raises:
-        ConfigError: An unknown or missing key, a value of the wrong type, or one that the dataclass refuses.
+        ConfigError: A key is unknown or missing, or a value has the wrong type or is refused.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{_named(at)} must be a mapping of settings, got {shown(values)}")
@@ -55,7 +54,7 @@ def read_settings(kind: type[Settings], values: object, *, at: str = "") -> Sett
 
 
 def plain(value: object) -> Any:  # Any: JSON
-    """The reverse of `read_settings`: only mappings, lists and scalars; defaults are written out."""
+    """Convert a dataclass to mappings, lists and scalars, defaults included; inverse of `read_settings`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, tuple):

@@ -1,7 +1,6 @@
-"""Weights and gradients in memory that several processes share.
+"""Shared memory of weights and gradients between processes.
 
-An unnamed file, handed to the other processes as an open descriptor: nothing is left behind by a process that is
-killed, and nobody else can open it.
+An unnamed file, passed as an open descriptor: a killed process leaves nothing behind, and nobody else can open it.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from torch import Tensor, nn
 
 
 class SharedMemory:
-    """Room for all parameters, and for the gradients of each process but the first.
+    """Shared memory of all parameters, and of each further process's gradients.
 
     Args:
-        file: Descriptor of a file of `size` bytes, which stays open as long as this lives.
-        parameters: A model's parameters, float32; the same in every process.
-        count: Processes.
+        file: Descriptor of a file of `size` bytes, open as long as this lives.
+        parameters: Float32 parameters of a model, the same in every process.
+        count: Number of processes.
     """
 
     def __init__(self, file: int, parameters: Sequence[nn.Parameter], count: int) -> None:
@@ -36,22 +35,15 @@ class SharedMemory:
 
     @staticmethod
     def size(parameters: Sequence[nn.Parameter], count: int) -> int:
-        """Bytes it takes."""
+        """Required bytes."""
         trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
         return 4 * (sum(parameter.numel() for parameter in parameters) + (count - 1) * trained)
 
 
 def shared_file(size: int) -> int:
-    """Make an unnamed file, in memory where the system has such files.
-
-    Args:
-        size: Its bytes.
-
-    Returns:
-        Its descriptor, for the caller to close.
-    """
+    """Create an unnamed file of `size` bytes, in memory if supported; the caller closes the descriptor."""
     if sys.platform == "linux":
-        # Not a file in /dev/shm, which is small in containers: whoever writes beyond its end is killed.
+        # Not in /dev/shm, which is small in containers: writing beyond its end kills the process.
         file = os.memfd_create("gliclass-rerank-training")
     else:
         with tempfile.TemporaryFile() as named:

@@ -1,7 +1,6 @@
-"""The records of one source: checked once from end to end, then read where they lie.
+"""Records of a source: validated once, then read lazily.
 
-Of a plain file only the place of each line is kept in memory; a gzipped file has no places to jump to, so its lines are
-kept.
+A plain file is indexed by line offset; a gzipped file is not seekable, so its lines are kept in memory.
 """
 
 from __future__ import annotations
@@ -39,14 +38,14 @@ class Records(Protocol[Parsed_co]):
 
 
 class RecordFile(Generic[Parsed]):
-    """The records of a JSONL file by position, blank lines skipped; safe to read from several threads.
+    """Records of a JSONL file by position, blank lines skipped; thread-safe.
 
     Args:
-        path: The file; gzipped if its name ends in `.gz`.
-        parse: Reads one line.
+        path: JSONL file; gzipped if its name ends in `.gz`.
+        parse: Parser of a line.
 
     Raises:
-        DataError: The file cannot be read, a line is malformed, or there is none.
+        DataError: The file is unreadable, a line is malformed, or there is none.
     """
 
     def __init__(self, path: Path, parse: Callable[[Record], Parsed]) -> None:
@@ -93,17 +92,17 @@ def _line_starts(path: Path) -> array[int]:
 
 
 def load_source(config: SourceConfig, seed: int) -> Records[RankingRecord | ClassificationRecord]:
-    """Check a source's file and open it.
+    """Validate and open a source's file.
 
     Args:
-        config: Where it lies and what it holds.
-        seed: Chooses the records of few-shot training.
+        config: Source config.
+        seed: Seed of few-shot selection.
 
     Returns:
-        Its records, at least one.
+        Records, at least one.
 
     Raises:
-        DataError: The file is missing or malformed, or a teacher that a loss names did not score every record.
+        DataError: The file is missing or malformed, or a required teacher did not score every record.
     """
     if config.kind == "ranking":
         ranking = open_ranking(config.path, config.teachers)
@@ -114,17 +113,17 @@ def load_source(config: SourceConfig, seed: int) -> Records[RankingRecord | Clas
 
 
 def open_ranking(path: Path, teachers: frozenset[str] = frozenset()) -> Records[RankingRecord]:
-    """Check and open a file of ranking records.
+    """Validate and open ranking records.
 
     Args:
-        path: The file; `.gz` may be left out.
+        path: JSONL file; `.gz` may be omitted.
         teachers: Teachers that must have scored every record.
 
     Returns:
-        Its records.
+        Records.
 
     Raises:
-        DataError: As for `load_source`.
+        DataError: The file is missing or malformed, or scores are missing.
     """
 
     def parse(record: Record) -> RankingRecord:
@@ -140,7 +139,7 @@ def open_ranking(path: Path, teachers: frozenset[str] = frozenset()) -> Records[
 
 
 def _check_comparable(config: SourceConfig, records: Records[RankingRecord]) -> None:
-    """Refuse a source whose grades can teach nothing, such as mined candidates that are all unjudged."""
+    """Refuse a source whose grades teach nothing, such as all-unjudged mined candidates."""
     if config.unjudged == "negative" or config.random_negatives or all(loss.teachers for loss in config.losses):
         return
     for index in range(len(records)):
@@ -153,35 +152,14 @@ def _check_comparable(config: SourceConfig, records: Records[RankingRecord]) -> 
 
 
 def open_classification(config: SourceConfig | DevConfig) -> Records[ClassificationRecord]:
-    """Check and open classification records: a file, or `<split>.jsonl` of a folder.
-
-    Args:
-        config: Where they lie.
-
-    Returns:
-        The records.
-
-    Raises:
-        DataError: As for `load_source`.
-    """
+    """Validate and open classification records, a file or a folder's `<split>.jsonl`; a `DataError` if invalid."""
     path = data_file(config.path, config.split)
     labels = known_labels(path) if config.labels is None else config.labels
     return RecordFile(path, lambda record: classification_record(record, labels))
 
 
 def data_file(path: Path, split: str) -> Path:
-    """Find the file that a path and a split mean.
-
-    Args:
-        path: A file, of which `.gz` may be left out, or a folder with `<split>.jsonl`.
-        split: Which file of a folder.
-
-    Returns:
-        The file.
-
-    Raises:
-        DataError: There is none.
-    """
+    """Find the file of a path and split; `.gz` may be omitted. A `DataError` if it is missing."""
     return _existing(path / f"{split}.jsonl" if path.is_dir() else path)
 
 
@@ -193,7 +171,7 @@ def _existing(path: Path) -> Path:
 
 
 class _Chosen(Generic[Parsed]):
-    """Some records of a file."""
+    """Subset of a file's records."""
 
     def __init__(self, records: Records[Parsed], positions: list[int]) -> None:
         self._records, self._positions = records, positions
@@ -206,7 +184,7 @@ class _Chosen(Generic[Parsed]):
 
 
 def _few(records: Records[ClassificationRecord], shots: int, seed: int) -> Records[ClassificationRecord]:
-    """A seeded choice of so many records of each label; a record with several labels counts for each of them."""
+    """Seeded choice of `shots` records per label; a record counts for each of its labels."""
     wanted: dict[str, int] = {}
     chosen = []
     for position in np.random.default_rng([seed, len(records)]).permutation(len(records)).tolist():
@@ -219,7 +197,7 @@ def _few(records: Records[ClassificationRecord], shots: int, seed: int) -> Recor
 
 
 def data_files(config: TrainConfig) -> dict[str, int]:
-    """Size in bytes of each data file of a run, so that a resumed run notices that one has changed."""
+    """Bytes of each data file, by which a resumed run detects changes."""
     sizes: dict[str, int] = {}
     parts: list[SourceConfig | DevConfig] = [*config.sources, *config.dev]
     for number, part in enumerate(parts):

@@ -1,4 +1,4 @@
-"""The checkpoint that training starts from."""
+"""Start checkpoint of a training run."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from gliclass_rerank.learn.training.config import StartConfig
 
 
 def load_start(start: StartConfig) -> Checkpoint:
-    """Load the start checkpoint and change in it what the config asks for.
+    """Load the start checkpoint and apply the config's changes.
 
     Args:
-        start: Which one, and the changes.
+        start: Start config.
 
     Returns:
-        The checkpoint; its config says what it is now.
+        The checkpoint with an updated config.
 
     Raises:
         CheckpointError: It cannot be loaded.
-        ConfigError: A change has no meaning for it.
+        ConfigError: A change does not apply to it.
     """
     checkpoint = load_checkpoint(start.model, revision=start.revision)
     changes = {
         key: value for key in ("attention_plan", "query_attention_start") if (value := getattr(start, key)) is not None
     }
     if changes and checkpoint.config.is_bi_encoder:
-        raise ConfigError(f"a bi-encoder has no attention plan, so `{min(changes)}` has no meaning for it")
+        raise ConfigError(f"a bi-encoder has no attention plan, so `{min(changes)}` does not apply")
     config = replace(checkpoint.config, **changes)
     checkpoint.model.config = config
     if start.logit_scale is not None:

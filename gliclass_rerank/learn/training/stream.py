@@ -1,7 +1,7 @@
-"""The training stream: item i is a pure function of the seed and i.
+"""Training stream: item i is a pure function of the seed and i.
 
-Nothing is kept from one item to the next, so a run that resumes at position i reads exactly what an uninterrupted one
-would have read. Token ids come from the library's own planners: training sees the prompts that inference writes.
+A run resumed at position i reads exactly the items of an uninterrupted one. Token ids come from the library's planners:
+training and inference share prompts.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ logger = logging.getLogger(__name__)
 
 Prepared = TypeVar("Prepared")
 
-# Draws per item before a source is given up: a query that fills its window is passed over.
+# Draws per item before a source is abandoned: a query that fills its window is skipped.
 _MAX_DRAWS = 20
-# What is prepared ahead of what is trained on.
+# Positions prepared ahead.
 _AHEAD = 2
 
 
 @dataclass(frozen=True)
 class Item:
-    """One query with its candidates, planned.
+    """Planned query with its candidates.
 
     Attributes:
-        question: The texts and what is known about them.
-        plan: Their token ids.
-        source: Which source it is from.
+        question: Texts and targets.
+        plan: Token plan.
+        source: Index of the source.
     """
 
     question: Question
@@ -55,12 +55,12 @@ class Item:
 
 
 class Stream:
-    """Items by position, from 0 without end; safe to share between threads.
+    """Endless items by position, from 0; thread-safe.
 
     Args:
-        sources: Each source's settings and records.
-        planner: Writes token ids.
-        seed: Decides every random choice.
+        sources: Settings and records of each source.
+        planner: Planner of token ids.
+        seed: Seed of every random choice.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Stream:
 
     @property
     def num_records(self) -> int:
-        """Records of all sources together."""
+        """Records of all sources."""
         return sum(len(records) for _, records in self._sources)
 
     def __getitem__(self, position: int) -> Item:
@@ -107,14 +107,14 @@ class Stream:
 
 
 def prepared(prepare: Callable[[int], Prepared], first: int) -> Generator[Prepared, None, None]:
-    """Prepare positions from `first` on in a thread of their own, a few ahead of the one that is asked for.
+    """Prepare positions from `first` on in a thread, a few ahead.
 
     Args:
-        prepare: Called with one position after the other.
-        first: The first position.
+        prepare: Function of a position.
+        first: First position.
 
     Yields:
-        What `prepare` returned, in order, without end; closing the generator stops the thread.
+        Results in order, without end; closing the generator stops the thread.
     """
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="training-data")
     try:

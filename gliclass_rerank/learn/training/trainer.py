@@ -1,12 +1,10 @@
-"""The training loop.
+"""Training loop.
 
-An own loop, not transformers' `Trainer`, because (tried with transformers 5.23) a `Trainer` that is killed while it
-saves leaves a checkpoint it cannot resume from; it seeds the generators of the whole process; after a run in one
-precision no other one can be trained in the same process; and it cannot save tied weights of a plain module. Optimizer,
-schedule, data, evaluation, saving and reports would all have been replaced, which leaves the forty lines of `_step`.
+transformers' `Trainer` (5.23) is unsuitable: killed while saving, it leaves a checkpoint that it cannot resume from; it
+seeds process-wide generators, allows one precision per process, and cannot save tied weights of a plain module.
 
-A run is a function of its config: what a step does depends on its number and the weights alone. So a state holds
-weights, the optimizer's moments and a few numbers, and a resumed run ends with the weights of an uninterrupted one.
+A step depends only on its number and the weights. A state is weights, optimizer moments and a few numbers, and a
+resumed run ends with the weights of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -50,12 +48,12 @@ _TRAIN_COLUMNS: Final = ("step", "loss", "gradient_norm", "rate_factor", "tokens
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run, or this part of it, ended.
+    """Outcome of a run, or of this part of it.
 
     Attributes:
-        progress: How far it is.
-        num_steps: Steps in all.
-        is_finished: Whether nothing is left to do: all steps are done, or patience ran out.
+        progress: Progress of the run.
+        num_steps: Total steps.
+        is_finished: All steps are done, or patience ran out.
     """
 
     progress: Progress
@@ -70,23 +68,23 @@ def train(
     fresh: bool = False,
     on_report: Callable[[Report], object] | None = None,
 ) -> Outcome:
-    """Train, or go on with a run that was stopped or killed.
+    """Train, or resume a run that was stopped or killed.
 
     Args:
-        config: What to do. A run of the same config in its `output` is resumed.
-        minutes: Stop after about so many minutes, at the end of a step; calling again goes on.
-        fresh: Throw away a run that is there and start anew.
-        on_report: Called after every step and evaluation.
+        config: Config of the run. A run of the same config in its `output` is resumed.
+        minutes: Approximate time limit, applied at the end of a step; None for none.
+        fresh: Delete an existing run and start over.
+        on_report: Callback after every step and evaluation.
 
     Returns:
-        How it ended. `output/last` holds the newest checkpoint, `output/best` the best one on the dev sets.
+        Outcome. `output/last` holds the newest checkpoint, `output/best` the best one on the dev sets.
 
     Raises:
-        ConfigError: The config does not fit the model, or `output` holds something else than this run.
+        ConfigError: The config does not fit the model, or `output` holds something else.
         DataError: A data file is missing or malformed.
         CheckpointError: The start checkpoint or the run's state cannot be loaded.
         BackendError: The loss is no longer a number.
-        MissingDependencyError: A package that the config asks for is not installed.
+        MissingDependencyError: A required package is not installed.
     """
     if minutes is not None and not minutes > 0:
         raise ConfigError(f"`minutes` must be above 0, got {minutes}")
@@ -98,7 +96,7 @@ def train(
 
 @contextmanager
 def _own_settings(threads: int | None) -> Iterator[None]:
-    """Threads and random state for the run alone; the process gets its own back."""
+    """Threads and random state of the run; the process's are restored."""
     before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)
@@ -131,12 +129,12 @@ class _Run:
         self.scorer = LiveScorer(self.model, self.gradients.planner, self.gradients.plan)
         self.num_steps = _num_steps(config, self.gradients.stream.num_records)
         self.pace = Pace()
-        # Only now, because a config that does not work shall neither take a folder nor empty one.
+        # Late, because an invalid config must neither claim nor empty a folder.
         if goes_on:
             self.folder.tidy()
         else:
             self.folder.begin(config, data_sizes)
-        # A run that was killed before its first state starts all over, the evaluation at step 0 included.
+        # A run killed before its first state starts over, with the evaluation at step 0.
         written = -1 if saved is None else self.progress.step
         self.train_journal = Journal(config.output / "train.csv", _TRAIN_COLUMNS, after=written)
         self.dev_journal = Journal(config.output / "dev.csv", ("step", "selected", *columns(config.dev)), after=written)
@@ -197,7 +195,7 @@ class _Run:
         self._report(part.loss, {})
 
     def _update(self, step_loss: float, factor: float) -> float:
-        """Change the weights; the gradient's length is returned, and checked with the loss before."""
+        """Update the weights and return the gradient norm, after checking it and the loss."""
         norm = clip_gradients(self.optimizer, self.config.max_gradient_norm)
         if not (math.isfinite(step_loss) and math.isfinite(norm)):
             raise BackendError(

@@ -1,7 +1,6 @@
-"""A process beside the one that trains; `Workers` starts it and talks to it, a line each way and step.
+"""Worker process of a training run, controlled by `Workers` over pipes.
 
-Its first line of input is its job, every other one the number of a step; it answers with what it did. It ends with its
-input.
+The first input line is its job, each further one a step number, answered with the result. It exits with its input.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from gliclass_rerank.learn.training.stream import prepared
 def main() -> None:
     """Work until the input ends."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    # What libraries print shall not be taken for an answer.
+    # Library output must not be mistaken for an answer.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     line = sys.stdin.readline()
     if line:
@@ -48,7 +47,7 @@ def _work(job: Mapping[str, Any], steps: TextIO, answers: TextIO) -> None:  # An
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     own = memory.gradients[share - 1]
     for parameter, gradient in zip(trained, own, strict=True):
-        parameter.grad = gradient  # backward passes add to what is there, in place
+        parameter.grad = gradient  # backward passes accumulate in place
     gradients = Gradients(config, checkpoint, share)
     with closing(prepared(gradients.prepare, job["step"])) as batches:
         for step in map(int, steps):

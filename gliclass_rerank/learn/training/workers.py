@@ -1,4 +1,4 @@
-"""Other processes that compute gradients of their share of each step's items."""
+"""Worker processes that compute gradients of their share of each step's items."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ _SECONDS_TO_END = 5.0
 
 
 class Workers:
-    """All processes of a run but this one; a context manager that ends them.
+    """Worker processes of a run; a context manager that ends them.
 
-    They are commands of their own, not forks: threads of OpenMP do not survive a fork. When this process dies, they
-    read the end of their input and stop.
+    They are separate commands, because OpenMP threads do not survive a fork. When this process dies, their input ends
+    and
+    they stop.
 
     Args:
-        config: The run's.
-        model: Frozen already. Its weights are what the others work with.
-        step: The first step that they will be asked for.
+        config: Config of the run.
+        model: Frozen model, whose weights they use.
+        step: First step.
 
     Raises:
-        ConfigError: Several processes are asked for where they cannot be.
+        ConfigError: Several processes are not supported here.
     """
 
     def __init__(self, config: TrainConfig, model: nn.Module, step: int) -> None:
@@ -70,7 +71,7 @@ class Workers:
             _end(process)
 
     def start(self, step: int) -> None:
-        """Hand over the weights and let all begin with a step."""
+        """Publish the weights and start a step."""
         if self._processes:
             shared = zip(self._memory.weights, self._parameters, strict=True)
             trained = [(theirs, ours.detach()) for theirs, ours in shared if ours.requires_grad]
@@ -82,14 +83,7 @@ class Workers:
                 process.stdin.flush()
 
     def finish(self) -> list[Part]:
-        """Wait for all, and add their gradients to this process's own.
-
-        Returns:
-            What each of them did.
-
-        Raises:
-            BackendError: One has ended.
-        """
+        """Wait for all and add their gradients to this process's; a `BackendError` if one has ended."""
         parts = []
         for process, gradients in zip(self._processes, self._gradients(), strict=True):
             assert process.stdout is not None, "a pipe"

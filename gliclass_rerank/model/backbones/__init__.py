@@ -1,1 +1,1 @@
-"""The `shared_query` plan: a query encoded once, candidates encoded beside each other, never seeing one another."""
+"""Backbones under the `shared_query` plan: the query encoded once, candidates encoded independently of each other."""

@@ -1,4 +1,4 @@
-"""Attention written out, where `scaled_dot_product_attention` does not serve."""
+"""Explicit attention for cases that `scaled_dot_product_attention` does not cover."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _STEP: Final = 32
 
 
 def attend_beside(query: Tensor, shared: KeyValue, own: KeyValue, mask: Tensor | None) -> Tensor:
-    """Attend to [shared keys; own keys], all rows' products with the shared ones at once: for many short rows.
+    """Attend to [shared keys; own keys] without copying the shared ones per row; faster for many short rows.
 
-    The same as `scaled_dot_product_attention` over shared keys and values put before each row's own ones. That copies
-    them for every row, which takes most of the time where a row has fewer tokens than a copied key has numbers; here
-    the scores, which that never writes down, are the cost.
+    Equal to `scaled_dot_product_attention` over concatenated keys and values, whose copies dominate when rows are
+    shorter
+    than `head_dim`. The cost here is the materialised score matrix.
 
     Args:
         query: FloatTensor [num_rows, num_heads, num_queries, head_dim].
         shared: Keys and values of all rows, FloatTensor [1, num_heads, num_shared, head_dim] each.
         own: Keys and values of each row, FloatTensor [num_rows, num_heads, num_own, head_dim] each.
-        mask: Broadcasts to [num_rows, num_heads, num_queries, num_shared + num_own]: True where a key may be seen, or
-            numbers that are added to the scores; None for nothing.
+        mask: Broadcasts to [num_rows, num_heads, num_queries, num_shared + num_own]: True on visible keys, or additive;
+            None for no mask.
 
     Returns:
         FloatTensor [num_rows, num_heads, num_queries, head_dim].
@@ -45,15 +45,9 @@ def attend_beside(query: Tensor, shared: KeyValue, own: KeyValue, mask: Tensor |
 
 
 def masked(scores: Tensor, mask: Tensor | None) -> Tensor:
-    """Apply a mask, as `attend_beside` takes it, to attention scores.
+    """Apply a boolean or additive mask to scores [num_rows, num_heads, num_queries, num_keys].
 
-    Args:
-        scores: FloatTensor [num_rows, num_heads, num_queries, num_keys].
-        mask: Broadcasts to them.
-
-    Returns:
-        Scores that are very low where a key may not be seen. They are finite: padding may see nothing at all, and
-        not-a-number would spread to whom it is hidden from.
+    Hidden scores become very low but stay finite: a padding row may see nothing, and its NaN would spread.
     """
     if mask is None:
         return scores

@@ -1,8 +1,7 @@
-"""BERT: the network as a plain module with the names of transformers' `BertModel`, and its blocks.
+"""BERT as a plain module with the parameter names of transformers' `BertModel`, and its block runner.
 
-Written out because the bundled model is one: transformers' modelling code costs more time to import than torch
-(docs/decisions/0018-threads.md), and nothing else of it is needed. Layers of the same names lie in the same places, so
-checkpoints load as they are and block runners and exports find what they look for.
+Our own code because transformers' modelling code takes longer to import than torch (docs/decisions/0018-threads.md).
+Same-named layers keep their places, so checkpoints, block runners and exports work unchanged.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ ACTIVATIONS: Final[Mapping[str, Callable[[], nn.Module]]] = {
 
 @dataclass(kw_only=True)
 class BertConfig:
-    """What a checkpoint says about its BERT, with transformers' defaults; named as there."""
+    """BERT settings, with transformers' names and defaults."""
 
     model_type: str = "bert"
     vocab_size: int = 30522
@@ -45,18 +44,18 @@ class BertConfig:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> BertConfig | None:  # Any: JSON
-        """Read a checked config; None if it is for transformers: another architecture, or a rare activation."""
+        """Read a checked config; None for another architecture or a rare activation, which transformers handles."""
         if values["model_type"] != "bert" or values.get("hidden_act", cls.hidden_act) not in ACTIVATIONS:
             return None
         return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
 
 
 class BertStates(NamedTuple):
-    """What `Bert` returns.
+    """Output of `Bert`.
 
     Attributes:
         last_hidden_state: FloatTensor [num_rows, seq_len, hidden].
-        hidden_states: The embedding output and every layer's output.
+        hidden_states: Embedding output and every layer's output.
     """
 
     last_hidden_state: Tensor
@@ -64,23 +63,23 @@ class BertStates(NamedTuple):
 
 
 class Bert(nn.Module):
-    """The network; its pooler's weights are kept for checkpoints that have them, and never used.
+    """BERT network; pooler weights are kept for checkpoints that have them, and unused.
 
     Args:
-        config: Its sizes.
+        config: Network sizes.
     """
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.config = config
         self.embeddings = _Embeddings(config)
-        # Likewise: what has `layer`, and what has `dense`.
+        # Containers of transformers' naming: `layer`, and `dense`.
         self.encoder, self.pooler = nn.Module(), nn.Module()
         self.encoder.layer = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
         self.pooler.dense = nn.Linear(config.hidden_size, config.hidden_size)
 
     def get_input_embeddings(self) -> nn.Module:
-        """The table of word embeddings."""
+        """Word embedding table."""
         return self.embeddings.word_embeddings
 
     def forward(
@@ -95,15 +94,15 @@ class Bert(nn.Module):
         """Run full attention over padded rows.
 
         Args:
-            input_ids: LongTensor [num_rows, seq_len], or None with embeddings.
-            attention_mask: LongTensor [num_rows, seq_len], 1 on real tokens; or what is added to the attention scores,
-                FloatTensor that broadcasts to [num_rows, num_heads, seq_len, seq_len]; None where all may be seen.
-            inputs_embeds: FloatTensor [num_rows, seq_len, hidden]. Word embeddings in place of the ids.
-            output_hidden_states: Whether to keep every layer's output.
-            return_dict: Without effect.
+            input_ids: LongTensor [num_rows, seq_len]; None with embeddings.
+            attention_mask: LongTensor [num_rows, seq_len], 1 on tokens; or an additive FloatTensor that broadcasts to
+                [num_rows, num_heads, seq_len, seq_len]; None for no mask.
+            inputs_embeds: FloatTensor [num_rows, seq_len, hidden]. Word embeddings in place of ids.
+            output_hidden_states: Keep every layer's output.
+            return_dict: Ignored.
 
         Returns:
-            The states.
+            Hidden states.
         """
         states = self.embeddings(input_ids, words=inputs_embeds)
         if attention_mask is not None and attention_mask.dim() == 2:
@@ -138,7 +137,7 @@ class _Embeddings(nn.Module):
         states: Tensor = self.word_embeddings(ids) if words is None else words
         if segment is not None:
             states = states + segment
-        # One segment of BERT's own, the first. Summed in transformers' order, which the last bits depend on.
+        # BERT's first segment only, summed in transformers' order, which affects the last bits.
         table = self.position_embeddings
         placed = table.weight[start : start + states.shape[1]] if positions is None else table(positions)
         normed: Tensor = self.dropout(self.LayerNorm(states + self.token_type_embeddings.weight[0] + placed))
@@ -165,7 +164,7 @@ class _SelfAttention(nn.Module):
 
 
 class _Output(nn.Module):
-    """Projection, residual, normalisation."""
+    """Projection, residual and normalisation."""
 
     def __init__(self, config: BertConfig, width: int) -> None:
         super().__init__()
@@ -177,7 +176,7 @@ class _Output(nn.Module):
 class _Layer(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        # Names of nothing but transformers' making: what has `self` and `output`, and what has `dense`.
+        # Containers of transformers' naming: `self` and `output`, and `dense`.
         self.attention, self.intermediate = nn.Module(), nn.Module()
         self.attention.self = _SelfAttention(config)
         self.attention.output = _Output(config, config.hidden_size)
@@ -191,13 +190,13 @@ class _Layer(nn.Module):
 
 
 class BertBlocks(BlockRunner):
-    """Takes a `Bert` apart: absolute positions, plain attention."""
+    """Block runner of a `Bert`: absolute positions, plain attention."""
 
-    positions_are_absolute = True  # candidates restart at 0, so that layers below the query's start do not depend on it
+    positions_are_absolute = True  # candidates restart at 0, so layers below the query's start are query-independent
 
     @staticmethod
     def layers_of(backbone: Any) -> Any:  # Any: see `BlockRunner`
-        """The transformer layers, in order."""
+        """Transformer layers, in order."""
         return backbone.encoder.layer
 
     def embed_words(self, words: Tensor) -> Tensor:
@@ -220,7 +219,7 @@ class BertBlocks(BlockRunner):
 
     @staticmethod
     def finish(layer: Any, states: Tensor, context: Tensor) -> Tensor:
-        """Output projection, residual, feed-forward."""
+        """Output projection, residual and feed-forward."""
         output, inner, last = layer.attention.output, layer.intermediate, layer.output
         attended = output.LayerNorm(output.dropout(output.dense(context)) + states)
         wide = inner.intermediate_act_fn(inner.dense(attended))

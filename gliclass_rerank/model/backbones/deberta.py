@@ -1,8 +1,8 @@
 """DeBERTa-v2/v3 in blocks: disentangled attention over restarted positions.
 
-Scores are content-content plus content-position plus position-content (He et al., arXiv 2006.03654); distances are
-bucketed on a log scale. A candidate's distances to the query are those of "query, this candidate"; where a checkpoint
-adds absolute positions to its input besides (or only those), they restart at 0.
+Scores are content-content plus content-position plus position-content (He et al., arXiv 2006.03654), with log-bucketed
+distances. A candidate's distances to the query are those of "query, this candidate"; absolute positions, in checkpoints
+that add them, restart at 0.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from gliclass_rerank.model.backbones.runner import BlockRunner, Sight, stock_emb
 
 
 class DebertaBlocks(BlockRunner):
-    """Takes `transformers.DebertaV2Model` apart."""
+    """Block runner of `transformers.DebertaV2Model`."""
 
-    # Absolute positions, where there are any, are part of the embedding output.
+    # Absolute positions, if any, are part of the embedding output.
     positions_are_absolute = False
     scores_are_products = False  # distances add to them
 
@@ -33,7 +33,7 @@ class DebertaBlocks(BlockRunner):
 
     @staticmethod
     def layers_of(backbone: Any) -> Any:  # Any: modules of a transformers model, untyped there
-        """The transformer layers, in order."""
+        """Transformer layers, in order."""
         return backbone.encoder.layer
 
     def project(self, layer: Any, states: Tensor, positions: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002 - positions enter in `attend`
@@ -50,16 +50,16 @@ class DebertaBlocks(BlockRunner):
         return query, key, value
 
     def finish(self, layer: Any, states: Tensor, context: Tensor) -> Tensor:
-        """Output projection, residual, feed-forward."""
+        """Output projection, residual and feed-forward."""
         attended = layer.attention.output(context, states)
         finished: Tensor = layer.output(layer.intermediate(attended), attended)
         return finished
 
     @property
-    def no_query(self) -> QueryMemory:  # computed again, because weights may have changed
-        """The memory of rows that see no query, with projected position embeddings of each layer.
+    def no_query(self) -> QueryMemory:  # not cached, because weights may change
+        """Memory of rows without a query, with each layer's projected position embeddings.
 
-        They are keys for c2p and queries for p2c, empty where unused.
+        These are keys for c2p and queries for p2c, empty where unused.
         """
         encoder: Any = self.backbone.encoder  # Any: a module of transformers, untyped there
         nobody, relative = super().no_query, encoder.get_rel_embedding()
@@ -68,7 +68,7 @@ class DebertaBlocks(BlockRunner):
         return replace(nobody, tables=[_position_table(layer.attention.self, relative) for layer in self.layers])
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, sight: Sight) -> Tensor:
-        """Disentangled attention; see `BlockRunner.attend`."""
+        """Disentangled attention."""
         attention = self.layers[0].attention.self
         scale = score_divisor(attention)
         scores = query @ (key.transpose(-1, -2) / scale)
@@ -84,18 +84,18 @@ class DebertaBlocks(BlockRunner):
 
 
 def has_convolution(encoder_config: Mapping[str, Any]) -> bool:  # Any: JSON
-    """Whether a DeBERTa has a convolution beside its first layer, which nothing here takes apart."""
+    """Test for a convolution beside the first layer, which block execution does not support."""
     return bool(encoder_config.get("conv_kernel_size", 0) > 0)
 
 
 def score_divisor(attention: Any) -> float:  # Any: an untyped transformers module
-    """What attention scores are divided by."""
+    """Divisor of the attention scores."""
     terms = 1 + ("c2p" in attention.pos_att_type) + ("p2c" in attention.pos_att_type)
     return math.sqrt(attention.attention_head_size * terms)
 
 
 def table_index(attention: Any, distance: Tensor) -> Tensor:  # Any: an untyped transformers module
-    """Row of the position tables for each distance, LongTensor of the same shape."""
+    """Position table row of each distance, LongTensor of the same shape."""
     if attention.position_buckets > 0:
         distance = _log_buckets(distance, attention.position_buckets, attention.max_relative_positions)
     span: int = attention.pos_ebd_size
@@ -126,10 +126,10 @@ def _gather(scores: Tensor, index: Tensor) -> Tensor:
 
 
 def _log_buckets(distance: Tensor, buckets: int, max_position: int) -> Tensor:
-    """Distances below half the buckets as they are, larger ones on a log scale; LongTensor of the same shape."""
+    """Distances below half the buckets unchanged, larger ones on a log scale; LongTensor of the same shape."""
     middle = buckets // 2
     size = distance.abs().clamp(min=middle).float()
-    # In float32 and in this order, as transformers does it: at a bucket's border the last bit decides.
+    # In float32 and in transformers' order: at a bucket's border the last bit decides.
     scaled = torch.log(size / middle) / torch.log(torch.tensor((max_position - 1) / middle)) * (middle - 1)
     far = torch.ceil(scaled) + middle
     return torch.where(distance.abs() <= middle, distance, (far * distance.sign()).long())

@@ -1,4 +1,4 @@
-"""What a network asks of whatever runs its backbone's layers: torch in blocks, or another runtime."""
+"""Interface between a network and the runtime of its backbone's layers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ KeyValue = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class QueryMemory:
-    """What candidates need of an encoded query.
+    """Encoded query, as candidates see it.
 
     Attributes:
-        layers: FloatTensor [1, query_len, hidden] each: the states asked for, see `LayerRunner.encode_query`.
-        keys_values: For each layer its keys and values, FloatTensor [1, num_heads, query_len, head_dim] each, or None
-            where candidates do not see the query.
+        layers: Requested states, FloatTensor [1, query_len, hidden] each.
+        keys_values: Keys and values per layer, FloatTensor [1, num_heads, query_len, head_dim] each; None where
+            candidates do not see the query.
         num_tokens: Length of the query's sequence.
-        tables: Per-layer tensors that depend on weights only, made once per forward pass; may be empty.
+        tables: Weight-dependent tensors per layer, made once per forward pass; may be empty.
     """
 
     layers: tuple[Tensor, ...]
@@ -32,7 +32,7 @@ class QueryMemory:
 
 
 class LayerRunner(Protocol):
-    """Runs a backbone under both attention plans."""
+    """Runner of a backbone's layers under both attention plans."""
 
     def encode_query(
         self, ids: Tensor, *, start: int, segment: Tensor | None = None, all_layers: bool = False
@@ -41,9 +41,9 @@ class LayerRunner(Protocol):
 
         Args:
             ids: LongTensor [1, query_len]. No padding.
-            start: First layer in which candidates will see the query.
-            segment: FloatTensor [hidden], added to the word embeddings; None for nothing.
-            all_layers: Keep the embedding output and every layer's output instead of the last layer's only.
+            start: First layer in which candidates see the query.
+            segment: FloatTensor [hidden], added to the word embeddings; None for none.
+            all_layers: Keep embedding output and every layer's output, not only the last layer's.
 
         Returns:
             The query's states, and its keys and values from layer `start` on.
@@ -65,28 +65,26 @@ class LayerRunner(Protocol):
         """Encode candidates, each against itself and the query.
 
         Args:
-            rows: One candidate a row.
-            memory: The encoded query.
-            key_bias: FloatTensor [num_layers, num_heads], added to the attention scores of the query's tokens; None for
-                no bias.
-            segment: As in `encode_query`.
-            start: Position of each candidate's first token where positions are absolute; elsewhere it follows the
-                query's last one.
-            all_layers: As in `encode_query`.
-            read_tokens: How many of each candidate's first tokens will be read from the last layer; None for all. The
-                others still give keys and values there, but their output is never computed: a seventh of a
+            rows: One candidate per row.
+            memory: Encoded query.
+            key_bias: FloatTensor [num_layers, num_heads], added to attention scores on query tokens; None for none.
+            segment: FloatTensor [hidden], added to the word embeddings; None for none.
+            start: Position of each candidate's first token, if positions are absolute; relative ones follow the
+                query's.
+            all_layers: Keep embedding output and every layer's output, not only the last layer's.
+            read_tokens: Leading tokens whose last-layer output is computed; None for all. Saves a seventh of a
                 six-layer network's work.
-            cached: What `BlockRunner.encode_below` gave for these candidates: embeddings and lower layers are left out.
-                Not together with `all_layers`.
+            cached: Result of `BlockRunner.encode_below` for these candidates, which skips embeddings and lower layers;
+                excludes `all_layers`.
 
         Returns:
-            FloatTensor [num_rows, seq_len, hidden] each: the states asked for; the last layer's hold the first
-            `read_tokens` tokens only, if that layer is computed.
+            Requested states, FloatTensor [num_rows, seq_len, hidden] each; the last layer's have `read_tokens` tokens
+            only.
         """
         ...
 
     def encode_windows(
         self, tokens: TokenRows, *, embeddings: Tensor | None = None, all_layers: bool = False
     ) -> tuple[Tensor, ...]:
-        """Run full attention over padded rows; see `run_backbone`."""
+        """Run full attention over padded rows; arguments as for `run_backbone`."""
         ...

@@ -1,7 +1,7 @@
-"""ModernBERT in blocks (Ettin, mmBERT): rotary positions, local attention in two layers of three.
+"""ModernBERT in blocks (Ettin, mmBERT): rotary positions, local attention in two of three layers.
 
-A candidate's positions follow the query's. Local layers keep their window over those positions, as if the sequence were
-"query, this candidate": what the pretrained weights know from pairs.
+A candidate's positions follow the query's, and local windows span them, as in the pretrained sequence "query,
+candidate".
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gliclass_rerank.model.backbones.runner import BlockRunner, stock_embeddings
 
 
 class ModernBertBlocks(BlockRunner):
-    """Takes `transformers.ModernBertModel` apart."""
+    """Block runner of `transformers.ModernBertModel`."""
 
     positions_are_absolute = False  # rotary ones are relative
 
@@ -30,14 +30,14 @@ class ModernBertBlocks(BlockRunner):
 
     @staticmethod
     def layers_of(backbone: Any) -> Any:  # Any: modules of a transformers model, untyped there
-        """The transformer layers, in order."""
+        """Transformer layers, in order."""
         return backbone.layers
 
     def project(self, layer: Any, states: Tensor, positions: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of a layer; queries and keys rotated by their position."""
+        """Rotated queries and keys, and values, of a layer."""
         heads = (-1, layer.attn.head_dim)
         normed, width = layer.attn_norm(states), states.shape[-1]
-        # One fused matrix holds all three; only the rows that are read need queries.
+        # One fused matrix holds all three; only rows that are read need queries.
         weight, bias = layer.attn.Wqkv.weight, layer.attn.Wqkv.bias
         query: Tensor = functional.linear(normed[:, :rows], weight[:width], None if bias is None else bias[:width])
         both: Tensor = functional.linear(normed, weight[width:], None if bias is None else bias[width:])
@@ -48,14 +48,14 @@ class ModernBertBlocks(BlockRunner):
         return query, _rotate(key.transpose(1, 2), cos, sin), value.transpose(1, 2)
 
     def finish(self, layer: Any, states: Tensor, context: Tensor) -> Tensor:
-        """Output projection, residual, feed-forward."""
+        """Output projection, residual and feed-forward."""
         states = states + layer.attn.Wo(context)
         finished: Tensor = states + layer.mlp(layer.mlp_norm(states))
         return finished
 
 
 def _rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    # In float32 as transformers does it, so that half precision agrees with the joint plan.
+    # In float32 as in transformers, so that half precision agrees with the joint plan.
     first, second = states.chunk(2, dim=-1)
     turned = torch.cat([-second, first], dim=-1)
     return (states.float() * cos[:, None] + turned.float() * sin[:, None]).to(states.dtype)

@@ -1,4 +1,4 @@
-"""Which backbones can run in blocks, and why another one cannot."""
+"""Registry of the backbones that can run in blocks."""
 
 from __future__ import annotations
 
@@ -21,13 +21,9 @@ _RUNNERS: Final[Mapping[str, type[BlockRunner]]] = {
 
 
 def unsupported_reason(encoder_config: Mapping[str, Any]) -> str | None:
-    """Why a backbone cannot run the `shared_query` plan.
+    """Reason why a backbone cannot run the `shared_query` plan, in one sentence; None if it can.
 
-    Args:
-        encoder_config: The backbone's config, with `model_type`.
-
-    Returns:
-        One sentence, or None if it can.
+    `encoder_config` is the backbone's config, with `model_type`.
     """
     model_type = encoder_config["model_type"]
     if model_type not in _RUNNERS:
@@ -38,5 +34,5 @@ def unsupported_reason(encoder_config: Mapping[str, Any]) -> str | None:
 
 
 def block_runner(model_type: str, backbone: nn.Module) -> BlockRunner:
-    """The runner for a backbone that `unsupported_reason` accepts."""
+    """Block runner of a backbone that `unsupported_reason` accepts."""
     return _RUNNERS[model_type](backbone)

@@ -1,12 +1,9 @@
 """Block attention over a stock backbone: the query first, then candidates against the query's keys and values.
 
-Each layer is taken apart into `project` (queries, keys, values), `attend` and `finish` (output, residual,
-feed-forward), so that a candidate's attention can run over [query keys; own keys]. A candidate never sees another one,
-and its positions restart, so its states do not depend on order, batch or companions (Set-Encoder, arXiv 2404.06912,
-shows that this costs no quality when trained so). Below `start` candidates do not see the query either: those states
-could be computed before any query is known.
-
-One subclass per backbone family lives beside this module.
+Each layer is split into `project` (queries, keys, values), `attend` and `finish` (output, residual, feed-forward).
+Candidates never see each other and their positions restart, so their states do not depend on order, batch or companions
+(compare Set-Encoder, arXiv 2404.06912). Below layer `start` they do not see the query either: those states can be
+precomputed.
 """
 
 from __future__ import annotations
@@ -26,21 +23,20 @@ from gliclass_rerank.model.backbones.interface import KeyValue, LayerRunner, Que
 from gliclass_rerank.model.batch import LayerStates, TokenRows
 from gliclass_rerank.model.full_attention import run_backbone
 
-# Up to this many tokens a row `attend_beside` is quicker on a CPU, whatever the query's length; from 32 on it is not.
+# `attend_beside` is faster on a CPU up to this many tokens per row, for any query length; not from 32 on.
 _SHORT_ROW: Final = 16
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What the tokens of rows see in one layer.
+    """Attention view of a layer's rows.
 
     Attributes:
-        shared: The query's keys and values, FloatTensor [1, num_heads, query_len, head_dim] each; None if not seen.
-        query_positions: LongTensor [num_queries]. Positions of the tokens that look.
-        key_positions: LongTensor [num_keys]. Of the keys: the query's, if they are seen, and the row's own.
-        mask: Broadcasts to the scores' shape: True where a key may be seen, or numbers that are added to the scores;
-            None for everything.
-        table: Tensors that depend on the layer's weights only, see `QueryMemory`.
+        shared: The query's keys and values, FloatTensor [1, num_heads, query_len, head_dim] each; None if hidden.
+        query_positions: LongTensor [num_queries]. Positions of the attending tokens.
+        key_positions: LongTensor [num_keys]. Positions of the query's keys, if visible, and the row's own.
+        mask: Broadcasts to the scores: True on visible keys, or additive; None for no mask.
+        table: The layer's weight-dependent tensors, from `QueryMemory.tables`.
     """
 
     shared: KeyValue | None
@@ -51,24 +47,24 @@ class Sight:
 
 
 class BlockRunner(LayerRunner, ABC):
-    """Takes one backbone family apart; holds no weights of its own.
+    """Block runner of one backbone family; has no weights of its own.
 
     Args:
-        backbone: A backbone made by `build_backbone`.
+        backbone: Backbone made by `build_backbone`.
 
     Attributes:
-        layers: The transformer layers, in order.
-        num_layers: How many there are.
-        embed: Embedding output FloatTensor [num_rows, seq_len, hidden] of ids, LongTensor [num_rows, seq_len], of a
-            segment, FloatTensor [hidden] that is added to the word embeddings or None, and of the first token's
-            position, above 0 only where positions are absolute. Padding needs no mask, because it is never attended to.
-        final_norm: Runs after the last layer.
-        reach: For each layer how far to either side it sees; None for everything.
+        layers: Transformer layers, in order.
+        num_layers: Number of layers.
+        embed: Function from ids, LongTensor [num_rows, seq_len], a segment vector, FloatTensor [hidden] or None, and
+            the first token's position (0 unless positions are absolute) to embedding output, FloatTensor [num_rows,
+            seq_len, hidden].
+        final_norm: Norm after the last layer.
+        reach: Attention window of each layer to either side; None for unlimited.
     """
 
-    # Whether candidates restart at position 0 or go on after the query.
+    # Candidates restart at position 0 instead of following the query.
     positions_are_absolute: ClassVar[bool]
-    # Whether attention scores are products of queries and keys alone, once `project` has made those.
+    # Attention scores are products of projected queries and keys alone.
     scores_are_products: ClassVar[bool] = True
 
     def __init__(self, backbone: nn.Module) -> None:
@@ -82,10 +78,10 @@ class BlockRunner(LayerRunner, ABC):
     @staticmethod
     @abstractmethod
     def layers_of(backbone: Any) -> Any:  # Any: modules of a transformers model, untyped there
-        """The transformer layers, in order."""
+        """Transformer layers, in order."""
 
     def embed_words(self, words: Tensor) -> Tensor:
-        """Embedding output of given word embeddings, FloatTensor [num_rows, seq_len, hidden] to the same shape."""
+        """Embedding output of given word embeddings, FloatTensor [num_rows, seq_len, hidden]."""
         module: Any = self.backbone.embeddings  # Any: a module of transformers, untyped there
         states: Tensor = module(inputs_embeds=words)
         return states
@@ -96,7 +92,7 @@ class BlockRunner(LayerRunner, ABC):
 
     @abstractmethod
     def finish(self, layer: Any, states: Tensor, context: Tensor) -> Tensor:
-        """From attention output [num_rows, seq_len, hidden] to the layer's output."""
+        """Layer output from attention output, [num_rows, seq_len, hidden] each."""
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, sight: Sight) -> Tensor:
         """Attention output of a backbone whose scores are more than products.
@@ -114,13 +110,13 @@ class BlockRunner(LayerRunner, ABC):
 
     @cached_property
     def no_query(self) -> QueryMemory:
-        """The memory of rows that see no query."""
+        """Memory of rows without a query."""
         return QueryMemory((), (None,) * self.num_layers, 0, ((),) * self.num_layers)
 
     def encode_query(
         self, ids: Tensor, *, start: int, segment: Tensor | None = None, all_layers: bool = False
     ) -> QueryMemory:
-        """Encode a query on its own; see `LayerRunner.encode_query`."""
+        """Encode a query on its own."""
         nobody, keys_values = self.no_query, list[KeyValue]()
         states = self._run(self.embed(ids, segment), None, nobody, range(self.num_layers), keys_values=keys_values)
         states[-1] = self.final_norm(states[-1])
@@ -139,7 +135,7 @@ class BlockRunner(LayerRunner, ABC):
         read_tokens: int | None = None,
         cached: LayerStates | None = None,
     ) -> tuple[Tensor, ...]:
-        """Encode candidates, each against itself and the query; see `LayerRunner.encode_candidates`."""
+        """Encode candidates, each against itself and the query."""
         if cached is None:
             first, states = 0, self.embed(rows.ids, segment, start)
         else:
@@ -157,16 +153,16 @@ class BlockRunner(LayerRunner, ABC):
         return tuple(found if all_layers else found[-1:])
 
     def encode_below(self, rows: TokenRows, *, layer: int, segment: Tensor | None = None, start: int = 0) -> Tensor:
-        """Run candidates through the layers below one, in which they do not see the query.
+        """Run candidates through the query-independent layers below `layer`.
 
         Args:
-            rows: One candidate a row.
-            layer: Where to stop; at most the first layer in which candidates see the query.
-            segment: As for `encode_candidates`.
-            start: As for `encode_candidates`.
+            rows: One candidate per row.
+            layer: End of the run, at most the first layer in which candidates see the query.
+            segment: FloatTensor [hidden], added to the word embeddings; None for none.
+            start: Position of each candidate's first token, if positions are absolute.
 
         Returns:
-            FloatTensor [num_rows, seq_len, hidden]. The input of `layer`, whatever the query.
+            Input of `layer`, FloatTensor [num_rows, seq_len, hidden].
         """
         states, mask = self.embed(rows.ids, segment, start), rows.mask if rows.is_padded else None
         return self._run(states, mask, self.no_query, range(layer))[-1]
@@ -182,9 +178,9 @@ class BlockRunner(LayerRunner, ABC):
         read_tokens: int | None = None,
         keys_values: list[KeyValue] | None = None,
     ) -> list[Tensor]:
-        """The input of the first of the layers and the output of each, for rows that see the query and themselves.
+        """Input of the first layer and output of each, for rows that see the query and themselves.
 
-        The rows' own keys and values are appended to `keys_values`, if it is given.
+        The rows' own keys and values are appended to `keys_values`, if given.
         """
         found, num_tokens = [states], states.shape[1]
         is_short = self.scores_are_products and num_tokens <= _SHORT_ROW and states.device.type == "cpu"
@@ -217,7 +213,7 @@ class BlockRunner(LayerRunner, ABC):
         key_bias: Tensor | None,
         read_tokens: int | None,
     ) -> list[tuple[int, Sight]]:
-        """What is seen in each of the layers; in the last one of all only the tokens that are read look."""
+        """Attention view of each layer; in the network's last one only the tokens to be read attend."""
         num_tokens, shared_tokens, device = states.shape[1], memory.num_tokens, states.device
         offset = 0 if self.positions_are_absolute else shared_tokens
         own = torch.arange(offset, offset + num_tokens, device=device)
@@ -243,12 +239,12 @@ class BlockRunner(LayerRunner, ABC):
     def encode_windows(
         self, tokens: TokenRows, *, embeddings: Tensor | None = None, all_layers: bool = False
     ) -> tuple[Tensor, ...]:
-        """Run full attention over padded rows; see `run_backbone`."""
+        """Run full attention over padded rows."""
         return run_backbone(self.backbone, tokens, embeddings=embeddings, all_layers=all_layers)
 
 
 def stock_embeddings(backbone: Any) -> Callable[..., Tensor]:  # Any: a model of transformers, untyped there
-    """The embeddings of a stock backbone, called as `BlockRunner.embed`."""
+    """Embeddings of a stock backbone, with the signature of `BlockRunner.embed`."""
 
     def embed(ids: Tensor, segment: Tensor | None = None, start: int = 0) -> Tensor:
         assert start == 0, "positions are relative"

@@ -1,1 +1,1 @@
-"""Transformer layers as ONNX graphs: what each backbone computes, and how the graphs are put together."""
+"""ONNX graphs of transformer layers: the computation of each backbone, and graph assembly."""

@@ -1,4 +1,4 @@
-"""BERT's layers as graphs: positions are in the embeddings, norms come last."""
+"""BERT layers as graphs: positions are in the embeddings; post-norm."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STATES: Final = "states"
 
 
 class BertLayers(LayerWriter):
-    """Writes the layers of a `Bert`."""
+    """Graph writer for the layers of a `Bert`."""
 
     def __init__(self, graph: GraphWriter, backbone: nn.Module) -> None:
         super().__init__(graph, backbone)
@@ -24,30 +24,30 @@ class BertLayers(LayerWriter):
 
     @staticmethod
     def unsupported(encoder_config: Mapping[str, Any]) -> str | None:  # Any: JSON
-        """Why the layers of such a backbone cannot be written."""
+        """Reason why a backbone's layers cannot be written; None if they can."""
         return unsupported_activation(encoder_config.get("hidden_act", "gelu"))
 
     @staticmethod
     def weights(backbone: nn.Module) -> Mapping[str, nn.Module]:
-        """All but the embeddings."""
+        """All modules but the embeddings."""
         return {"encoder": backbone.encoder}  # type: ignore[dict-item]
 
     @staticmethod
     def watched(backbone: nn.Module) -> Mapping[str, Observer]:
-        """Where what goes into each linear layer can be seen."""
+        """Observation points of the linear layers' inputs."""
         return watched_layers(backbone, lambda attention: attention.value)
 
     def projections(self, layer: int) -> tuple[Any, Any, Any]:
-        """The linear layers of queries, keys and values."""
+        """Query, key and value projections."""
         attention = self.layers[layer].attention.self
         return attention.query, attention.key, attention.value
 
     def score_scale(self, layer: int) -> float:  # noqa: ARG002 - for layers that add up several scores
-        """What scores are multiplied with."""
+        """Scale of the attention scores."""
         return 1 / math.sqrt(self.graph.head_width)
 
     def queries(self, layer: int, read: str, *, first: int | None = None) -> str:
-        """Queries of a layer; the scale of the scores goes into the weights, once."""
+        """Queries of a layer; the score scale is folded into the weights."""
         query, *_ = projections = self.projections(layer)
         queries = self.graph.linear(
             site(layer, _STATES),
@@ -71,7 +71,7 @@ class BertLayers(LayerWriter):
         return self.graph.heads(keys), self.graph.heads(values)
 
     def finish(self, layer: int, states: str, context: str) -> str:
-        """Output projection, residual, feed-forward."""
+        """Output projection, residual and feed-forward."""
         graph, module = self.graph, self.layers[layer]
         output = module.attention.output
         attended = self.linear(layer, CONTEXT, context, output.dense)
@@ -84,18 +84,18 @@ class BertLayers(LayerWriter):
 
 
 def watched_layers(backbone: nn.Module, values: Callable[[Any], nn.Module]) -> Mapping[str, Observer]:
-    """Where what goes into the linear layers of a BERT's kind can be seen.
+    """Observation points of the linear layers of BERT-like backbones.
 
-    What attention gives is a weighted mean of values, so their extremes bound it, for any text. What calibration saw
-    of it does not: a text whose attention lies on few tokens goes beyond what most show.
+    Attention output is a weighted mean of values, so the values' range bounds it for any text. Its own range on the
+    calibration texts does not: attention concentrated on few tokens exceeds it.
 
     Args:
-        backbone: The backbone.
-        values: From a layer's attention module, what makes its values: it reads the layer's whole input, and nothing
-            else, where queries may be made of a part and keys of positions besides.
+        backbone: Backbone.
+        values: Function from an attention module to its value projection, which reads the layer's whole input and
+            nothing else.
 
     Returns:
-        What is watched, by site.
+        Observation points by activation name.
     """
     seen = {}
     for layer, module in enumerate(_layers(backbone)):

@@ -1,8 +1,8 @@
-"""Writes a backbone's transformer layers as ONNX graphs: the query's, and the passages' against the query.
+"""ONNX graphs of a backbone's layers: the query's, and the passages' against the query.
 
-The graphs hold the layers alone. Embeddings go in and states come out; what is before and behind (word tables,
-segments, pooling, scorers) stays in torch, costs next to nothing there, and so every head runs on every backend. They
-are written out by hand, because a tracer would need a package more and would fix what depends on lengths.
+Graphs map embeddings to states. Word tables, segments, pooling and scorers stay in torch, where they cost next to
+nothing, so every head runs on every backend. Graphs are written by hand: a tracer would add a dependency and freeze
+length-dependent constants.
 """
 
 from __future__ import annotations
@@ -25,23 +25,22 @@ def key_name(layer: int) -> str:
 
 
 def value_name(layer: int) -> str:
-    """Name of the query's values in a layer, of the same shape."""
+    """Name of the query's values in a layer, [1, num_heads, query_len, head_dim]."""
     return f"value_{layer}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerPlan:
-    """What the graphs compute, beside the weights.
+    """Settings of the graphs beside the weights.
 
     Attributes:
         start: First layer in which passages see the query.
-        all_layers: Whether every layer's states are an output, else the last one's.
-        read_tokens: How many of a passage's first tokens the last layer is finished for; None for all.
-        key_bias: FloatTensor [num_layers, num_heads], added to a passage's attention scores of the query's tokens; None
-            for no bias.
-        inputs: What goes into the linear layers, by the sites of `LayerWriter.watched`: those named compute with 8-bit
-            integers, the others in float32. None for none.
-        cached_layer: The layer whose input is known of some passages, at most `start`; None if of none.
+        all_layers: Output every layer's states, not only the last one's.
+        read_tokens: Leading tokens of a passage that the last layer computes; None for all.
+        key_bias: FloatTensor [num_layers, num_heads], added to passages' attention scores on query tokens; None for
+            none.
+        inputs: Observed ranges by activation name; these run in int8, others in float32. None for no int8.
+        cached_layer: Layer whose input is cached for some passages, at most `start`; None if no passage is cached.
     """
 
     start: int
@@ -53,29 +52,29 @@ class LayerPlan:
 
 
 def window_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: onnx has no types
-    """The graph that encodes whole sequences: passages that see no query.
+    """Graph of full attention over whole sequences.
 
     Args:
-        backbone: A backbone made by `build_backbone`.
-        plan: What to compute; only `all_layers` and `inputs` are looked at.
+        backbone: Backbone made by `build_backbone`.
+        plan: Settings; only `all_layers` and `inputs` are used.
 
     Returns:
-        An ONNX model as that of `passage_graph`, without keys and values.
+        ONNX model like `passage_graph`'s, without keys and values.
     """
     alone = replace(plan, start=num_layers(backbone), read_tokens=None, key_bias=None)
     return passage_graph(backbone, alone)
 
 
 def query_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see window_graph
-    """The graph that encodes a query.
+    """Graph of the query encoder.
 
     Args:
-        backbone: A backbone made by `build_backbone`.
-        plan: What to compute.
+        backbone: Backbone made by `build_backbone`.
+        plan: Settings.
 
     Returns:
-        An ONNX model with the inputs of `passage_graph` (of one row, and nothing but 0 in `padding`), to the keys and
-        values from layer `start` on, and the layers' states.
+        ONNX model from the inputs of `passage_graph` (one row, no padding) to keys and values from layer `start` on,
+        and layer states.
     """
     graph = _graph(backbone, plan)
     layers = layer_writer(backbone)(graph, backbone)
@@ -97,32 +96,31 @@ def query_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see window
 
 
 def passage_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see window_graph
-    """The graph that encodes passages against a query's memory.
+    """Graph of the passage encoder against a query's memory.
 
     Args:
-        backbone: A backbone made by `build_backbone`.
-        plan: What to compute.
+        backbone: Backbone made by `build_backbone`.
+        plan: Settings.
 
     Returns:
-        An ONNX model from `states`, FloatArray [1, all_tokens, hidden], the embeddings of all rows after each other,
-        without padding, and any filling after them (without the first axis onnxruntime would not use integers);
-        `packed_at` and `padded_at`, where each token of the padded rows is among these and the other way round;
-        `padding`, FloatArray [rows, 1, 1, tokens], 0 on real tokens and a large negative number on padding; what
-        `position_inputs` gives; and the query's keys and values, to the layers' states, FloatArray
-        [rows, tokens, hidden], of which the last may hold fewer tokens.
+        ONNX model to layer states, FloatArray [rows, tokens, hidden] (the last may have fewer tokens). Inputs:
+        `states`, FloatArray [1, all_tokens, hidden], packed embeddings and filling (ONNX Runtime needs the first axis
+        for int8); `packed_at` and `padded_at`, each padded token's packed position and the reverse; `padding`,
+        FloatArray [rows, 1, 1, tokens], 0 on tokens and a large negative number on padding; `position_inputs`; and the
+        query's keys and values.
     """
     return _passages(backbone, plan, lowest=0)
 
 
 def known_graph(backbone: nn.Module, plan: LayerPlan) -> Any:  # Any: see window_graph
-    """The graph that goes on with passages whose states are known.
+    """Graph of the passage encoder from cached states on.
 
     Args:
-        backbone: A backbone made by `build_backbone`.
-        plan: What to compute; not `all_layers`.
+        backbone: Backbone made by `build_backbone`.
+        plan: Settings, without `all_layers`.
 
     Returns:
-        An ONNX model as that of `passage_graph`, of which `states` are the input of layer `cached_layer`.
+        ONNX model like `passage_graph`'s, whose `states` are the input of layer `cached_layer`.
     """
     assert plan.cached_layer is not None, "nothing is known"
     return _passages(backbone, plan, lowest=plan.cached_layer)

@@ -1,4 +1,4 @@
-"""What a backbone's type must say about its layers, so that graphs can be made of them."""
+"""Interface for writing a backbone's layers as graphs."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from gliclass_rerank.runtime.graphs.writer import ACTIVATIONS, GraphWriter
 from gliclass_rerank.runtime.quantisation import Observer
 from gliclass_rerank.runtime.sessions import Array
 
-# What goes into a layer's linear layers, beside what queries, keys and values are made from.
+# Activations of a layer beside the input of its query, key and value projections.
 CONTEXT: Final = "context"
 ATTENDED: Final = "attended"
 INNER: Final = "inner"
 
 
 class LayerWriter(ABC):
-    """Writes the layers of one type of backbone into a graph.
+    """Graph writer for the layers of one type of backbone.
 
     Args:
-        graph: Where to; the inputs that hold positions are declared there at once.
-        backbone: A backbone made by `build_backbone`.
+        graph: Graph under construction; position inputs are declared at once.
+        backbone: Backbone made by `build_backbone`.
     """
 
     def __init__(self, graph: GraphWriter, backbone: nn.Module) -> None:
@@ -34,50 +34,50 @@ class LayerWriter(ABC):
     @staticmethod
     @abstractmethod
     def unsupported(encoder_config: Mapping[str, Any]) -> str | None:  # Any: JSON
-        """Why the layers of such a backbone cannot be written, in one sentence, or None if they can."""
+        """Reason why a backbone's layers cannot be written, in one sentence; None if they can."""
 
     @staticmethod
     @abstractmethod
     def weights(backbone: nn.Module) -> Mapping[str, nn.Module]:
-        """The modules whose weights the graphs are made from, by name."""
+        """Modules whose weights enter the graphs, by name."""
 
     @staticmethod
     @abstractmethod
     def watched(backbone: nn.Module) -> Mapping[str, Observer]:
-        """Where what goes into each linear layer can be seen, by site."""
+        """Observation points of the linear layers' inputs, by activation name."""
 
     @staticmethod
     def position_inputs(backbone: nn.Module, tokens: int, query_tokens: int) -> dict[str, Array]:  # noqa: ARG004
-        """Inputs that depend on positions alone.
+        """Graph inputs that depend on positions alone.
 
-        Computed in torch, by the code that torch runs: another runtime's logarithm or cosine may differ in the last
-        bit, on which the bucket of a distance depends, and in half precision it could not count to 300.
+        Computed by torch: the last bit of another runtime's logarithm or cosine can change a distance bucket, and half
+        precision cannot count to 300.
 
         Args:
-            backbone: The backbone.
-            tokens: Tokens of a row.
-            query_tokens: Tokens of the query that rows follow; 0 for rows that follow none.
+            backbone: Backbone.
+            tokens: Tokens per row.
+            query_tokens: Tokens of the query before the rows; 0 for none.
 
         Returns:
-            Array by name of the input.
+            Array by input name.
         """
         return {}
 
     def read(self, layer: int, states: str) -> str:  # noqa: ARG002
-        """What queries, keys and values of a layer are made from."""
+        """Input of the query, key and value projections."""
         return states
 
     @abstractmethod
     def queries(self, layer: int, read: str, *, first: int | None = None) -> str:
-        """Queries of a layer, [rows, num_heads, tokens, head_width], times what scores are multiplied with.
+        """Queries of a layer, [rows, num_heads, tokens, head_width], with the score scale applied.
 
         Args:
-            layer: The layer.
-            read: What `read` gave.
-            first: How many of each row's first tokens `read` holds; None for all, packed.
+            layer: Layer number.
+            read: Result of `read`.
+            first: Leading tokens per row in `read`; None for all, packed.
 
         Returns:
-            The queries.
+            Name of the queries.
         """
 
     @abstractmethod
@@ -85,16 +85,16 @@ class LayerWriter(ABC):
         """Keys and values of a layer, of the same shape."""
 
     def mask(self, layer: int, mask: str | None, *, sees_all: bool, first: int | None = None) -> str | None:  # noqa: ARG002
-        """What is added to a layer's scores.
+        """Additive attention mask of a layer.
 
         Args:
-            layer: The layer.
-            mask: What is added on all layers; None for nothing.
-            sees_all: Whether the keys begin where positions do, with the query's if there is one; else with the row's.
-            first: As for `queries`.
+            layer: Layer number.
+            mask: Mask of all layers; None for none.
+            sees_all: Keys start at position 0, with the query's if any; else at the row's start.
+            first: Leading tokens per row; None for all.
 
         Returns:
-            The mask.
+            Name of the mask.
         """
         return mask
 
@@ -103,47 +103,41 @@ class LayerWriter(ABC):
         return self.graph.context(self.graph.across(queries, keys), values, mask)
 
     def linear(self, layer: int, name: str, states: str, module: Any) -> str:  # Any: torch's, its bias optional
-        """A linear layer that alone reads its input, whose site has this name."""
+        """Linear layer with an input of its own, named by its activation."""
         return self.graph.linear(site(layer, name), states, module.weight, module.bias)
 
     @abstractmethod
     def finish(self, layer: int, states: str, context: str) -> str:
-        """From attention output to the layer's output."""
+        """Layer output from attention output."""
 
     def close(self, states: str) -> str:
-        """What the backbone does after its last layer, to [rows, tokens, hidden]."""
+        """Final step of the backbone after its last layer, to [rows, tokens, hidden]."""
         return states
 
 
 def unsupported_activation(name: str) -> str | None:
-    """Why an activation cannot be written, in one sentence, or None if it can."""
+    """Reason why an activation cannot be written, in one sentence; None if it can."""
     if name in ACTIVATIONS:
         return None
     return f"only the activations {listed(ACTIVATIONS)} can be exported, this backbone has {name!r}"
 
 
 def site(layer: int, name: str) -> str:
-    """Name of what goes into linear layers."""
+    """Name of an activation."""
     return f"{layer}.{name}"
 
 
 def float_activations(backbone: nn.Module) -> frozenset[str]:
-    """The sites that stay in float where the others compute with 8-bit integers.
+    """Names of the activations that stay in float under int8.
 
-    In the lower half of the layers what the second feed-forward matrix reads becomes far larger than any text shows
-    that the integers are fitted to. Of the bundled models' error in int8 that makes three tenths and more than a half.
-
-    Args:
-        backbone: A backbone made by `build_backbone`.
-
-    Returns:
-        Their names.
+    In the lower half of the layers, inputs of the second feed-forward matrix far exceed the calibrated range on some
+    texts. They cause 0.3 to over 0.5 of the bundled models' int8 error.
     """
     return frozenset(site(layer, INNER) for layer in range(num_layers(backbone) // 2))
 
 
 def num_layers(backbone: nn.Module) -> int:
-    """How many transformer layers a backbone has."""
+    """Number of transformer layers."""
     config: Any = backbone.config  # Any: a config of transformers, untyped there
     count: int = config.num_hidden_layers
     return count

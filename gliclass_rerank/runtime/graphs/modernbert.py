@@ -1,4 +1,4 @@
-"""ModernBERT's layers as graphs: rotary positions, local attention in most layers, norms come first."""
+"""ModernBERT layers as graphs: rotary positions, local attention in most layers, pre-norm."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gliclass_rerank.runtime.quantisation import Observer
 from gliclass_rerank.runtime.sessions import Array
 
 _NORMED: Final = "normed"
-# FloatArray [1, 1, tokens, keys]: 0 on keys within a local layer's reach, `UNSEEN` on the others.
+# FloatArray [1, 1, tokens, keys]: 0 within a local layer's window, `UNSEEN` outside.
 _REACH: Final = "reach"
 
 
 class ModernBertLayers(LayerWriter):
-    """Writes the layers of `transformers.ModernBertModel`."""
+    """Graph writer for the layers of `transformers.ModernBertModel`."""
 
     def __init__(self, graph: GraphWriter, backbone: nn.Module) -> None:
         super().__init__(graph, backbone)
@@ -35,20 +35,20 @@ class ModernBertLayers(LayerWriter):
 
     @staticmethod
     def unsupported(encoder_config: Mapping[str, Any]) -> str | None:  # Any: JSON
-        """Why the layers of such a backbone cannot be written."""
+        """Reason why a backbone's layers cannot be written; None if they can."""
         return unsupported_activation(encoder_config.get("hidden_activation", "gelu"))
 
     @staticmethod
     def weights(backbone: nn.Module) -> Mapping[str, nn.Module]:
-        """All but the embeddings."""
+        """All modules but the embeddings."""
         return {"layers": backbone.layers, "final_norm": backbone.final_norm}  # type: ignore[dict-item]
 
     @staticmethod
     def watched(backbone: nn.Module) -> Mapping[str, Observer]:
-        """Where what goes into each linear layer can be seen."""
+        """Observation points of the linear layers' inputs."""
         seen = {}
         for layer, module in enumerate(backbone.layers):  # type: ignore[arg-type]
-            # In blocks nothing calls the module of queries, keys and values as a whole.
+            # Block execution never calls the fused query-key-value module as a whole.
             seen[site(layer, _NORMED)] = Observer(module.attn_norm, gives=True)
             seen[site(layer, CONTEXT)] = Observer(module.attn.Wo)
             seen[site(layer, ATTENDED)] = Observer(module.mlp.Wi)
@@ -57,7 +57,7 @@ class ModernBertLayers(LayerWriter):
 
     @staticmethod
     def position_inputs(backbone: nn.Module, tokens: int, query_tokens: int) -> dict[str, Array]:
-        """Cosines and sines of each kind of layer; what local layers reach."""
+        """Rotary cosines and sines of each layer kind, and the mask of local layers."""
         keys = torch.arange(query_tokens + tokens)
         own = keys[query_tokens:]
         rotary: Any = backbone.rotary_emb  # Any: as above
@@ -74,29 +74,29 @@ class ModernBertLayers(LayerWriter):
         return inputs
 
     def read(self, layer: int, states: str) -> str:
-        """The norm before attention, which the first layer has not."""
+        """Norm before attention; the first layer has none."""
         norm = self.layers[layer].attn_norm
         return states if isinstance(norm, nn.Identity) else self.graph.normalise(states, norm)
 
     def queries(self, layer: int, read: str, *, first: int | None = None) -> str:
-        """Queries of a layer, turned by their positions."""
+        """Queries with rotary positions."""
         queries = self._projected(layer, read, 0, scale=1 / math.sqrt(self.graph.head_width))
         return self._turned(layer, self.graph.heads(queries, is_packed=first is None), first)
 
     def keys_values(self, layer: int, read: str) -> tuple[str, str]:
-        """Keys of a layer, turned by their positions, and values."""
+        """Keys with rotary positions, and values."""
         keys, values = (self.graph.heads(self._projected(layer, read, part)) for part in (1, 2))
         return self._turned(layer, keys, None), values
 
     def mask(self, layer: int, mask: str | None, *, sees_all: bool, first: int | None = None) -> str | None:
-        """In local layers also what is out of reach."""
+        """Additive mask; local layers also mask keys outside their window."""
         if not _is_local(self.layers[layer]):
             return mask
         reach = self._reach(sees_all, first)
         return reach if mask is None else self.graph.add("Add", [mask, reach])
 
     def finish(self, layer: int, states: str, context: str) -> str:
-        """Output projection, residual, gated feed-forward."""
+        """Output projection, residual and gated feed-forward."""
         graph, module = self.graph, self.layers[layer]
         attended = self.linear(layer, CONTEXT, context, module.attn.Wo)
         states = graph.add("Add", [attended, states])
@@ -108,7 +108,7 @@ class ModernBertLayers(LayerWriter):
         return graph.add("Add", [finished, states])
 
     def close(self, states: str) -> str:
-        """The final norm."""
+        """Final norm."""
         return self.graph.normalise(states, self.backbone.final_norm)
 
     def _projected(self, layer: int, read: str, part: int, scale: float = 1.0) -> str:
@@ -150,7 +150,7 @@ def _kinds(backbone: nn.Module) -> list[str]:
 
 
 def _local_layer(backbone: nn.Module) -> int | None:
-    """Number of any layer with local attention."""
+    """Number of some layer with local attention; None if all are global."""
     return next((layer for layer, module in enumerate(backbone.layers) if _is_local(module)), None)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""Which backbones' layers can be written as graphs, and why another one's cannot."""
+"""Registry of the backbones whose layers can be written as graphs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,9 @@ _WRITERS: Final[Mapping[str, type[LayerWriter]]] = {
 
 
 def unsupported_backbone(encoder_config: Mapping[str, Any]) -> str | None:  # Any: JSON
-    """Why a backbone's layers cannot be written as a graph.
+    """Reason why a backbone's layers cannot be written as a graph, in one sentence; None if they can.
 
-    Args:
-        encoder_config: The backbone's config, with `model_type`.
-
-    Returns:
-        One sentence, or None if they can.
+    `encoder_config` is the backbone's config, with `model_type`.
     """
     model_type = encoder_config["model_type"]
     if model_type not in _WRITERS:
@@ -36,6 +32,6 @@ def unsupported_backbone(encoder_config: Mapping[str, Any]) -> str | None:  # An
 
 
 def layer_writer(backbone: nn.Module) -> type[LayerWriter]:
-    """What writes the layers of a backbone that `unsupported_backbone` accepts."""
+    """Layer writer of a backbone that `unsupported_backbone` accepts."""
     config: Any = backbone.config  # Any: a config of transformers, untyped there
     return _WRITERS[config.model_type]

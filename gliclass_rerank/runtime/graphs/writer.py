@@ -1,8 +1,7 @@
-"""Writes an ONNX graph over rows of tokens: what the layers of every backbone are made of.
+"""ONNX graph writer with the operations shared by all backbones' layers.
 
-Axes are dynamic: `rows` and `tokens` of what attends to each other, padded, and `all_tokens` of all else, in one row:
-no padding, and at its end any filling, so that a runtime that prepares itself for each number of tokens can be given
-the same one again and again.
+Dynamic axes: `rows` and `tokens` of padded attention, and `all_tokens` of everything else, packed in one row without
+padding; filling at its end allows shape bucketing.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from gliclass_rerank.runtime.quantisation import InputScale, MinMax, input_scale
 
 STATES: Final = "states"
 PADDING: Final = "padding"
-# LongArray [rows, tokens]: which of `all_tokens` it is; of padding any one.
+# LongArray [rows, tokens]: packed position of each padded one; arbitrary for padding.
 PACKED_AT: Final = "packed_at"
-# LongArray [all_tokens]: which of the `rows * tokens` it is; of filling any one.
+# LongArray [all_tokens]: padded position (of `rows * tokens`) of each packed one; arbitrary for filling.
 PADDED_AT: Final = "padded_at"
-# What is added to the score of a token that may not be seen: far below any score, and within reach of half precision.
+# Added to masked scores: far below any score, representable in half precision.
 UNSEEN: Final = -1e4
-# How ONNX computes the activations that it has, by transformers' names.
+# ONNX operators of the activations, by transformers' names.
 ACTIVATIONS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
     "gelu": ("Gelu", {}),
     "gelu_new": ("Gelu", {"approximate": "tanh"}),
@@ -41,17 +40,17 @@ def layer_output(number: int) -> str:
 
 
 def array(tensor: Tensor) -> Any:  # Any: a numpy array of whatever shape
-    """A weight as a float32 array."""
+    """Convert a weight to a float32 array."""
     return tensor.detach().to("cpu").float().numpy()
 
 
 class GraphWriter:
-    """Collects nodes and weights; every method that computes returns the name of its result.
+    """Collector of nodes and weights; every computing method returns the name of its result.
 
     Args:
         width: Size of a token's state.
-        num_heads: Attention heads of a layer.
-        seen: What goes into the linear layers that compute with 8-bit integers, by site; None for none.
+        num_heads: Attention heads per layer.
+        seen: Observed ranges of the activations in int8, by name; None for none.
     """
 
     def __init__(self, width: int, num_heads: int, seen: Mapping[str, MinMax] | None) -> None:
@@ -71,7 +70,7 @@ class GraphWriter:
         self._padded_at = self.input(PADDED_AT, ["all_tokens"], "INT64")
 
     def input(self, name: str, shape: Sequence[int | str], kind: str = "FLOAT") -> str:
-        """Declare an input; `kind` as ONNX names it."""
+        """Declare an input; `kind` is an ONNX type name."""
         element = getattr(self._onnx.TensorProto, kind)
         self._inputs.append(self._onnx.helper.make_tensor_value_info(name, element, shape))
         return name
@@ -99,7 +98,7 @@ class GraphWriter:
         return self.constant(np.array(values, dtype=np.int64))
 
     def model(self) -> Any:  # Any: onnx has no types
-        """Everything added so far, as a checked ONNX model."""
+        """Build and check the ONNX model."""
         helper = self._onnx.helper
         graph = helper.make_graph(self._nodes, "layers", self._inputs, self._outputs, self._weights)
         model = helper.make_model(
@@ -121,18 +120,18 @@ class GraphWriter:
         read_by: Sequence[Tensor] = (),
         scale: float = 1.0,
     ) -> str:
-        """A linear layer.
+        """Add a linear layer.
 
         Args:
-            site: Names its input.
-            states: The input.
+            site: Activation name of the input.
+            states: Input.
             weight: FloatTensor [num_outputs, num_inputs].
             bias: FloatTensor [num_outputs]; None for none.
-            read_by: The weights of all layers that read the input; none: this one alone.
-            scale: What the outputs are multiplied with.
+            read_by: Weights of all layers that read the input; empty for this one alone.
+            scale: Factor of the outputs.
 
         Returns:
-            The outputs.
+            Name of the outputs.
         """
         weights = array(weight).T * np.float32(scale)
         if site not in self._seen:
@@ -148,7 +147,7 @@ class GraphWriter:
         return product if bias is None else self.add("Add", [product, self.constant(array(bias) * np.float32(scale))])
 
     def _quantised_input(self, states: str, chosen: InputScale) -> str:
-        """Round an input to 8 bits, once for all layers that read it."""
+        """Quantise an input to 8 bits, once for all layers that read it."""
         if states not in self._quantised:
             step = self.constant(np.array(chosen.scale, dtype=np.float32))
             zero = self.constant(np.array(chosen.zero_point, dtype=np.uint8))
@@ -158,50 +157,50 @@ class GraphWriter:
         return self._quantised[states]
 
     def normalise(self, states: str, norm: Any) -> str:  # Any: a LayerNorm of torch, its bias optional
-        """A layer norm."""
+        """Add a layer norm."""
         weights = [self.constant(array(each)) for each in (norm.weight, norm.bias) if each is not None]
         return self.add("LayerNormalization", [states, *weights], axis=-1, epsilon=norm.eps)
 
     def activate(self, states: str, activation: str) -> str:
-        """One of `ACTIVATIONS`."""
+        """Add one of `ACTIVATIONS`."""
         kind, attributes = ACTIVATIONS[activation]
         return self.add(kind, [states], **attributes)
 
     def slice(self, states: str, start: str, end: str | None, axis: int) -> str:
-        """From `start` to before `end` (None: to the end), each a list of one integer."""
+        """Slice `[start, end)` along an axis; both are lists of one integer, `end` may be None."""
         return self.add("Slice", [states, start, end or self.integers(_END), self.integers(axis)])
 
     def packed(self, states: str) -> str:
-        """From [1, rows * tokens, hidden] to [1, all_tokens, hidden]."""
+        """Pack [1, rows * tokens, hidden] to [1, all_tokens, hidden]."""
         return self.add("Gather", [states, self._padded_at], axis=1)
 
     def padded(self, states: str) -> str:
-        """From [1, all_tokens, hidden] to [rows, tokens, hidden]; padding is finite."""
+        """Pad [1, all_tokens, hidden] to [rows, tokens, hidden]; padding is finite."""
         return self.split(self.add("Gather", [states, self._packed_at], axis=1), self.width)
 
     def split(self, states: str, *width: int) -> str:
-        """From rows after each other, of as many tokens each, to [rows, tokens, *width]."""
+        """Split concatenated rows of equal length to [rows, tokens, *width]."""
         return self.add("Reshape", [states, self.add("Concat", [self.rows, self.integers(-1, *width)], axis=0)])
 
     def heads(self, states: str, *, is_packed: bool = True) -> str:
-        """From [1, all_tokens, hidden], or from rows after each other, to [rows, num_heads, tokens, head_width]."""
+        """Split [1, all_tokens, hidden], or concatenated rows, to [rows, num_heads, tokens, head_width]."""
         if is_packed:
             states = self.add("Gather", [states, self._packed_at], axis=1)
         return self.add("Transpose", [self.split(states, self.num_heads, self.head_width)], perm=[0, 2, 1, 3])
 
     def first_tokens(self, states: str, count: int) -> str:
-        """The first tokens of each of [rows, tokens, hidden], after each other."""
+        """Concatenate the first tokens of each row of [rows, tokens, hidden]."""
         first = self.slice(states, self.integers(0), self.integers(count), 1)
         return self.add("Reshape", [first, self.integers(1, -1, self.width)])
 
     def prepend(self, shared: str, own: str) -> str:
-        """Keys or values of one row before those of each row."""
+        """Prepend the keys or values of one shared row to those of each row."""
         times = self.add("Concat", [self.rows, self.integers(1, 1, 1)], axis=0)
-        # `Expand` would be the same; openvino multiplies with ones then, in float32.
+        # `Expand` is equivalent, but OpenVINO multiplies by ones then, in float32.
         return self.add("Concat", [self.add("Tile", [shared, times]), own], axis=2)
 
     def shared_mask(self, shared: str, bias: Tensor | None) -> str:
-        """What is added to the scores: the bias on the query's tokens, the padding on a passage's own."""
+        """Additive mask: bias on the query's tokens, padding on a passage's own."""
         length = self.add("Shape", [shared], start=2, end=3)
         ones = self.integers(1)
         if bias is None:
@@ -220,11 +219,11 @@ class GraphWriter:
         )
 
     def across(self, left: str, right: str) -> str:
-        """Products of all pairs of vectors: from [..., a, width] and [..., b, width] to [..., a, b]."""
+        """Products of all vector pairs: [..., a, width] and [..., b, width] to [..., a, b]."""
         return self.add("MatMul", [left, self.add("Transpose", [right], perm=[0, 1, 3, 2])])
 
     def context(self, scores: str, values: str, mask: str | None) -> str:
-        """What is attended to, [1, rows * tokens, hidden]."""
+        """Attention output, [1, rows * tokens, hidden]."""
         if mask is not None:
             scores = self.add("Add", [scores, mask])
         context = self.add("MatMul", [self.add("Softmax", [scores], axis=-1), values])

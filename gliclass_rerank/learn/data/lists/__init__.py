@@ -1,8 +1,6 @@
-"""Ranking lists for distillation, by the hundred thousand: mined, taught, and kept as numbers without any text.
+"""Ranking lists for distillation at scale: mined, scored by teachers, and stored as numbers without text.
 
-Texts are named by the data's file, the record in it and a form (`forms`), so that a list is a few bytes a candidate and
-the texts come from the data folder again (`join`).
-
-The work is done in blocks. A block holds a part of every collection's passages and the questions on them, and its lists
-hold passages of this part only: a passage is in many lists of its block, and a teacher embeds it once.
+A text is named by source file, record and form (`forms`), so a candidate takes a few bytes; `join` restores the texts
+from the data folder. Work is done in blocks: a part of every collection's passages with their questions, so that a
+teacher embeds each passage once for many lists.
 """

@@ -1,4 +1,4 @@
-"""Runs the steps; see `command`."""
+"""Entry point of the steps in `command`."""
 
 from gliclass_rerank.learn.data.lists.command import main
 

@@ -1,4 +1,4 @@
-"""The queries of a block: who asks, and what is known to be relevant."""
+"""Queries of a block with their relevance judgments."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _SCALE: Final = 1 << 32
 
 @dataclass(frozen=True)
 class Asked:
-    """A query of a list.
+    """Query of a list.
 
     Attributes:
-        query: Its name.
-        text: What it says.
-        grades: Grade by name of the passage.
-        hidden: A passage that the query was taken from, which would be found by its words.
+        query: Name of the query's text.
+        text: Query.
+        grades: Grade by passage name.
+        hidden: Passage the query was taken from, which its words would find.
     """
 
     query: TextRef
@@ -37,11 +37,11 @@ class Asked:
 
 
 class Corpus:
-    """What may be used of a data folder.
+    """Usable part of a data folder.
 
     Args:
-        sources: The records.
-        forbidden: Digests of texts that must not be used.
+        sources: Records.
+        forbidden: Digests of excluded texts.
     """
 
     def __init__(self, sources: Sources, forbidden: frozenset[bytes]) -> None:
@@ -49,24 +49,15 @@ class Corpus:
         self._judged: dict[str, Judged] = {}
 
     def forbid(self, digests: AbstractSet[bytes]) -> None:
-        """Use no text with one of these digests."""
+        """Exclude texts by digest."""
         self._forbidden |= digests
 
     def judged(self, collection: str) -> Judged:
-        """The judgments of a collection, read once."""
+        """Judgments of a collection, read once."""
         return self._judged.setdefault(collection, Judged(collection, self.sources))
 
     def passages(self, source: str, form: Form, block: int) -> dict[TextRef, str]:
-        """What a block's lists may hold of a source.
-
-        Args:
-            source: A corpus, a collection's queries or a file.
-            form: Of the passages.
-            block: Number of the block.
-
-        Returns:
-            Texts by name, in file order; none if the data folder lacks the source.
-        """
+        """Passages of a source in a block, by name, in file order; empty if the data folder lacks the source."""
         if source not in self.sources:
             return {}
         collection, _, part = source.partition("/")
@@ -84,15 +75,7 @@ class Corpus:
         return found
 
     def asked(self, kind: Kind, block: int) -> Iterator[Asked]:
-        """The queries of one kind in a block.
-
-        Args:
-            kind: Who asks.
-            block: Number of the block.
-
-        Yields:
-            The queries; whether their relevant passages are among the block's is not looked at.
-        """
+        """Iterate over the queries of one kind in a block, whether or not their relevant passages are in it."""
         for name in kind.asked:
             if name.endswith("/corpus"):  # titles and beginnings
                 yield from self._from_corpus(kind, name, block)
@@ -149,17 +132,7 @@ class Corpus:
 
 
 def open_corpus(data: Path) -> Corpus:
-    """Open a data folder without the texts of evaluation sets and the queries that are held out.
-
-    Args:
-        data: The folder.
-
-    Returns:
-        What may be used.
-
-    Raises:
-        DataError: A file is missing or malformed.
-    """
+    """Open a data folder without texts of evaluation sets and held-out queries; a `DataError` if a file is invalid."""
     corpus = Corpus(Sources(data), forbidden_digests(data))
     names = sorted({name for kind in KINDS for name in kind.asked if f"{name}/corpus" in corpus.sources})
     held = {
@@ -172,10 +145,10 @@ def open_corpus(data: Path) -> Corpus:
 
 
 def in_block(collection: str, index: int, block: int) -> bool:
-    """Whether a record is among the passages of a block."""
+    """Test for a record in a block."""
     return shard_of(collection, index) == block % num_shards(collection)
 
 
 def _are_together(judged: Grades, query: int, document: int) -> bool:
-    """Whether this query and those that follow it are about the same passage."""
+    """Test if this query and the following ones concern the same passage."""
     return all(judged.get(query + step, {}).get(document, 0) > 0 for step in range(JOINED_QUESTIONS))

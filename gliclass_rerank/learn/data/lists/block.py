@@ -1,4 +1,4 @@
-"""A block of lists as arrays, and its file."""
+"""Block of lists as arrays, and its file format."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from gliclass_rerank.learn.data.lists.forms import Form, TextRef
 from gliclass_rerank.learn.data.lists.kinds import KINDS
 
 UNJUDGED: Final = -1
-# By numpy's letters; unsigned whole numbers unless said.
+# In numpy's letters; unsigned integers unless noted.
 _TYPES: Final = {"source_names": "U", "source_digests": "U", "grade": "i"}
 
 
 @dataclass(frozen=True)
 class Block:
-    """Lists and the names of their texts. Texts are numbered in the order in which the lists use them.
+    """Lists and the names of their texts, numbered by first use.
 
     Attributes:
-        source_names: The files that texts come from.
-        source_digests: One a file; other records than those of mining are noticed by them.
+        source_names: Source files of the texts.
+        source_digests: Digest per file, which detects changed records.
         text_source: UInt8Array [num_texts]. Position in `source_names`.
-        text_index: UInt32Array [num_texts]. Number of the record.
+        text_index: UInt32Array [num_texts]. Record number.
         text_form: UInt8Array [num_texts].
         text_is_query: UInt8Array [num_texts]. 0 or 1.
         kind: UInt8Array [num_lists]. Position in `KINDS`.
-        query: UInt16Array or UInt32Array [num_lists]. Number of the text.
-        start: UInt32Array [num_lists + 1]. Where a list's candidates begin, and the last one's end.
-        candidate: UInt16Array or UInt32Array [num_slots]. Number of the text.
-        grade: Int8Array [num_slots]. `UNJUDGED` if nobody has judged it.
+        query: UInt16Array or UInt32Array [num_lists]. Text number.
+        start: UInt32Array [num_lists + 1]. First candidate of each list, and the end of the last one.
+        candidate: UInt16Array or UInt32Array [num_slots]. Text number.
+        grade: Int8Array [num_slots]. `UNJUDGED` if unknown.
     """
 
     source_names: NDArray[np.str_]
@@ -57,15 +57,15 @@ class Block:
 
     @property
     def num_texts(self) -> int:
-        """Distinct texts; one that is both asked and found counts twice."""
+        """Distinct texts; one used both as query and passage counts twice."""
         return len(self.text_source)
 
     def slots(self, number: int) -> slice:
-        """Where a list's candidates are."""
+        """Range of a list's candidates."""
         return slice(int(self.start[number]), int(self.start[number + 1]))
 
     def refs(self) -> list[TextRef]:
-        """The names of all texts."""
+        """Names of all texts."""
         return [
             TextRef(str(self.source_names[source]), int(index), Form(form), bool(is_query))
             for source, index, form, is_query in zip(
@@ -75,37 +75,22 @@ class Block:
 
 
 def save_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    """Write arrays as a `.npz` that numpy reads, packed tighter than numpy would.
-
-    Args:
-        path: The file; it appears whole.
-        arrays: By name; without Python objects.
-    """
+    """Write arrays by name, without Python objects, as a `.npz` compressed better than numpy's; atomic."""
     with atomic_file(path) as staging, zipfile.ZipFile(staging, "w") as archive:
         for name, array in arrays.items():
-            info = zipfile.ZipInfo(f"{name}.npy")  # its date is fixed, so that the same arrays are the same file
+            info = zipfile.ZipInfo(f"{name}.npy")  # a fixed date makes equal arrays equal files
             info.compress_type = zipfile.ZIP_LZMA
             with archive.open(info, "w", force_zip64=True) as member:
                 npy_format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def block_arrays(block: Block) -> dict[str, NDArray[Any]]:
-    """The arrays of a block by name."""
+    """Arrays of a block by name."""
     return {field.name: getattr(block, field.name) for field in fields(Block)}
 
 
 def load_block(path: Path) -> Block:
-    """Read a block, or the block in a packed file.
-
-    Args:
-        path: What `save_arrays` wrote.
-
-    Returns:
-        The block.
-
-    Raises:
-        DataError: The file is missing, broken or does not hold a block.
-    """
+    """Read a block, alone or in a packed file; a `DataError` if it is missing or damaged."""
     arrays = load_arrays(path)
     missing = [field.name for field in fields(Block) if field.name not in arrays]
     if missing:
@@ -116,27 +101,17 @@ def load_block(path: Path) -> Block:
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read all arrays of a file; nothing is unpickled.
-
-    Args:
-        path: What `save_arrays` wrote.
-
-    Returns:
-        Arrays by name.
-
-    Raises:
-        DataError: The file is missing or broken.
-    """
+    """Read all arrays of a file by name, without unpickling; a `DataError` if it is missing or damaged."""
     try:
-        # numpy leaves a broken file that it has opened itself to the garbage collector.
+        # numpy leaves a damaged file open for the garbage collector.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except Exception as error:  # numpy, zipfile and lzma raise a dozen kinds for broken files
+    except Exception as error:  # numpy, zipfile and lzma raise a dozen types for damaged files
         raise DataError(f"{path}: cannot be read: {str(error)[:80]}") from error
 
 
 def _check(path: Path, block: Block) -> None:
-    """Refuse numbers that name nothing; what numbers of records say is checked where the records are read."""
+    """Check that all numbers have referents; record numbers are checked on reading."""
     for field in fields(Block):
         array = getattr(block, field.name)
         wanted = _TYPES.get(field.name, "u")
@@ -166,13 +141,13 @@ def _is_below(numbers: NDArray[Any], limit: int) -> bool:
 
 @dataclass(frozen=True)
 class NamedList:
-    """A list before its texts are numbered.
+    """List before its texts are numbered.
 
     Attributes:
         kind: Position in `KINDS`.
-        query: What asks.
-        candidates: What was found, in any order.
-        grades: One a candidate.
+        query: Name of the query.
+        candidates: Names of the candidates, in any order.
+        grades: One per candidate.
     """
 
     kind: int
@@ -182,15 +157,7 @@ class NamedList:
 
 
 def numbered(lists: Sequence[NamedList], digests: dict[str, str]) -> Block:
-    """Number the texts of lists.
-
-    Args:
-        lists: In the order in which they are kept.
-        digests: By source; at least those that the lists name.
-
-    Returns:
-        The block.
-    """
+    """Number the texts of lists, in order; `digests` covers all their sources."""
     rows: dict[TextRef, int] = {}
     for one in lists:
         for ref in (one.query, *one.candidates):

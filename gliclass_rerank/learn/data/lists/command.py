@@ -1,4 +1,4 @@
-"""The steps as commands; each goes on where it was killed, and does nothing where it is done.
+"""Commands of the steps; each resumes after a kill, and does nothing once finished.
 
 python -m gliclass_rerank.learn.data.lists STEP ...
 """
@@ -17,16 +17,16 @@ from gliclass_rerank.learn.data.progress import terminal
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
 _Data = Annotated[Path, typer.Option("--data", help="Folder with rerank/, queries/ and classify/.")]
-_Work = Annotated[Path, typer.Option("--work", help="Folder of blocks; made if it does not exist.")]
+_Work = Annotated[Path, typer.Option("--work", help="Folder of blocks; created if missing.")]
 _Block = Annotated[int, typer.Option("--block", min=0, help="Number of the block.")]
 _Model = Annotated[str, typer.Option("--model", help="Folder of the teacher.")]
-_Name = Annotated[str, typer.Option("--teacher", help="Which teacher it is.")]
+_Name = Annotated[str, typer.Option("--teacher", help="Name of the teacher.")]
 _Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of a forward pass.")]
 
 
 @app.command()
 def mine(data: _Data, work: _Work, block: _Block, model: _Model, teacher: _Name, threads: _Threads = 1) -> None:
-    """Make the lists of a block; the teacher, an encoder, finds candidates beside BM25."""
+    """Mine the lists of a block; the teacher, an encoder, finds candidates beside BM25."""
     from gliclass_rerank.learn.data.lists.steps import mine_step
 
     mine_step(data, work, block, model, teacher, threads=threads, progress=terminal)
@@ -40,7 +40,7 @@ def encode(
     model: _Model,
     teacher: _Name,
     threads: _Threads = 1,
-    texts: Annotated[int | None, typer.Option("--texts", min=1, help="Only so many.  [default: all]")] = None,
+    texts: Annotated[int | None, typer.Option("--texts", min=1, help="First N only.  [default: all]")] = None,
     for_mixtures: Annotated[
         bool, typer.Option("--for-mixtures", help="Only texts of lists whose mixture has this teacher.")
     ] = False,
@@ -69,9 +69,9 @@ def score(
     model: _Model,
     teacher: _Name,
     threads: _Threads = 1,
-    lists: Annotated[int | None, typer.Option("--lists", min=1, help="Only so many.  [default: all]")] = None,
+    lists: Annotated[int | None, typer.Option("--lists", min=1, help="First N only.  [default: all]")] = None,
 ) -> None:
-    """Score the lists of a block that want this teacher."""
+    """Score the lists of a block that need this teacher."""
     from gliclass_rerank.learn.data.lists.steps import score_step
 
     score_step(data, work, block, model, teacher, threads=threads, num_lists=lists, progress=terminal)
@@ -104,10 +104,10 @@ def texts(
     data: _Data,
     work: _Work,
     block: _Block,
-    teacher: Annotated[list[str], typer.Option("--teacher", help="Whose vectors. Repeatable.")],
+    teacher: Annotated[list[str], typer.Option("--teacher", help="Teacher of the vectors. Repeatable.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
 ) -> None:
-    """Write a block's texts with the vectors that all these teachers have made so far."""
+    """Write a block's texts with the vectors of all these teachers."""
     from gliclass_rerank.learn.data.lists.join import write_texts
 
     typer.echo(f"{write_texts(data, work, block, teacher, out)} texts")
@@ -117,8 +117,8 @@ def texts(
 def dev(
     data: _Data,
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
-    queries: Annotated[int, typer.Option("--queries", min=1, help="Of each set.")] = 50,
-    candidates: Annotated[int, typer.Option("--candidates", min=2, help="Of each query.")] = 20,
+    queries: Annotated[int, typer.Option("--queries", min=1, help="Queries per set.")] = 50,
+    candidates: Annotated[int, typer.Option("--candidates", min=2, help="Candidates per query.")] = 20,
 ) -> None:
     """Write held-out queries as collections, a folder each."""
     from gliclass_rerank.learn.data.lists.dev import write_dev_sets
@@ -128,7 +128,7 @@ def dev(
 
 
 def main() -> None:
-    """Run a step; an error is one line, and the exit code is 2."""
+    """Run a step; an error is one line with exit code 2."""
     try:
         app()
     except (GLiClassRerankError, OSError) as error:

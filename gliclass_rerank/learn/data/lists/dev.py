@@ -1,4 +1,4 @@
-"""Held-out queries as small collections, which training looks at (`dev` in its config)."""
+"""Dev sets from held-out queries, for `dev` in a training config."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gliclass_rerank.learn.data.lists.judged import stable_number
 from gliclass_rerank.learn.data.lists.kinds import KINDS
 from gliclass_rerank.learn.data.retrieval import Bm25Retriever
 
-# Enough for hard negatives; what is searched is embedded by nobody, but BM25's index takes its time.
+# Enough for hard negatives; BM25's indexing takes the time.
 _MOST_SEARCHED: Final = 20_000
 _FORMS: Final[Mapping[str, Form]] = {"squad_sent": Form.BODY, "selqa": Form.BODY, "se_small": Form.LONG}
 _REWORDED: Final = ("squad", "desktop_help")
@@ -24,13 +24,13 @@ _REWORDED: Final = ("squad", "desktop_help")
 
 @dataclass(frozen=True)
 class _DevSet:
-    """One set.
+    """Dev set.
 
     Attributes:
-        name: Of its folder.
-        collection: Where queries and passages come from.
-        form: Of the queries.
-        passage_form: Of the passages.
+        name: Name of its folder.
+        collection: Source of queries and passages.
+        form: Form of the queries.
+        passage_form: Form of the passages.
     """
 
     name: str
@@ -40,18 +40,18 @@ class _DevSet:
 
 
 def write_dev_sets(data: Path, out: Path, *, num_queries: int, num_candidates: int) -> dict[str, int]:
-    """Write a collection for each collection that asks, and more with queries in other words.
+    """Write a dev set per collection, and more with reworded queries.
 
-    Candidates are BM25's best, and the relevant passages wherever BM25 has them: only the order is measured.
+    Candidates are BM25's best plus the relevant passages: only their order is measured.
 
     Args:
-        data: The data folder.
-        out: Folder to write, one folder a set in it; must not exist.
-        num_queries: Queries of a set at most.
-        num_candidates: Candidates of a query.
+        data: Data folder.
+        out: New folder with one subfolder per set.
+        num_queries: Maximum queries per set.
+        num_candidates: Candidates per query.
 
     Returns:
-        Number of queries by name of the set.
+        Number of queries by set.
 
     Raises:
         DataError: A file is missing or malformed.
@@ -87,7 +87,7 @@ def _write(corpus: Corpus, one: _DevSet, folder: Path, num_queries: int, num_can
     for query, ranking in zip(chosen, found, strict=True):
         known = {place[doc]: grade for doc, grade in judged[query].items() if doc in place}
         positives = [position for position, grade in known.items() if grade > 0]
-        # Judged misses, such as the other sentences of an answer, are the hard ones.
+        # Judged negatives, such as other sentences of an answer, are the hard ones.
         misses = [position for position, grade in known.items() if grade <= 0]
         merged = list(dict.fromkeys([*positives, *misses[: num_candidates // 2], *ranking]))[:num_candidates]
         merged.sort(key=lambda position, query=query: stable_number("place", query, position))  # type: ignore[misc]
@@ -102,7 +102,7 @@ def _write(corpus: Corpus, one: _DevSet, folder: Path, num_queries: int, num_can
 
 
 def _documents(corpus: Corpus, one: _DevSet, judged: Sequence[int]) -> dict[int, str]:
-    """The judged passages and, for hard negatives, others of the collection; equal texts once."""
+    """Judged passages, and others of the collection as hard negatives; equal texts once."""
     source = f"{one.collection}/corpus"
     others = sorted(range(len(corpus.sources[source])), key=lambda number: stable_number("dev", source, number // 48))
     texts: dict[int, str] = {}

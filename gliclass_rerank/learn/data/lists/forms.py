@@ -1,4 +1,4 @@
-"""Forms: how a record becomes a query or a passage. The same record in the same form is always the same text."""
+"""Forms: deterministic conversions of a record to a query or passage."""
 
 from __future__ import annotations
 
@@ -27,42 +27,42 @@ _OPENINGS: Final = (
 
 
 class Form(IntEnum):
-    """The forms; packed files hold these numbers, so that none may change its meaning."""
+    """Forms; packed files hold these numbers, so their meaning is fixed."""
 
     PASSAGE = 0
-    """Title and text, cut."""
+    """Title and text, truncated."""
     LONG = 1
-    """Title and text, cut later."""
+    """Title and text, truncated later."""
     BODY = 2
-    """The text alone, cut."""
+    """Text alone, truncated."""
     REST = 3
-    """What follows the words of `BEGINNING`, cut."""
+    """Remainder after the words of `BEGINNING`, truncated."""
     QUESTION = 4
-    """The text alone, whole."""
+    """Whole text."""
     KEYWORDS = 5
-    """A question without stop words, in lower case."""
+    """Lower-case question without stop words."""
     REWORDED = 6
-    """A question in other words."""
+    """Reworded question."""
     TITLE = 7
-    """The title alone."""
+    """Title."""
     BEGINNING = 8
-    """The first words of the text."""
+    """First words of the text."""
     JOINED = 9
-    """This question and the next two in a row."""
+    """This question and the next two."""
 
     def __str__(self) -> str:
-        """The number, also before Python 3.11: draws are seeded with it."""
+        """Number of the form, also before Python 3.11: draws are seeded with it."""
         return str(int(self))
 
 
 class TextRef(NamedTuple):
-    """A text's name.
+    """Name of a text.
 
     Attributes:
-        source: The file.
-        number: Of the record in it.
-        form: What is made of the record.
-        is_query: Whether it is asked, not found; some encoders read the two differently.
+        source: Source file.
+        number: Record number.
+        form: Form of the record.
+        is_query: Query instead of passage, which some encoders distinguish.
     """
 
     source: str
@@ -72,15 +72,7 @@ class TextRef(NamedTuple):
 
 
 def text_of(ref: TextRef, items: Sequence[Item]) -> str:
-    """Write a text.
-
-    Args:
-        ref: Its name.
-        items: All records of its source.
-
-    Returns:
-        The text; empty if the record has none of this form.
-    """
+    """Text of a name, given all records of its source; empty if the record lacks this form."""
     item = items[ref.number]
     match ref.form:
         case Form.PASSAGE | Form.LONG:
@@ -104,15 +96,7 @@ def text_of(ref: TextRef, items: Sequence[Item]) -> str:
 
 
 def reworded(query: str, rng: np.random.Generator) -> str:
-    """Say a query in other words: fewer of them, others before them, another order, or some left out.
-
-    Args:
-        query: The query.
-        rng: Decides.
-
-    Returns:
-        The new query.
-    """
+    """Reword a query at random: fewer words, other introductions, another order, or omissions."""
     query = query.rstrip("?. ")
     words = query.split()
     way = rng.integers(5)
@@ -130,7 +114,7 @@ def reworded(query: str, rng: np.random.Generator) -> str:
 
 
 def _parted(ref: TextRef, text: str) -> str:
-    # Beginning and rest of a record must be cut at the same word, so that the draw leaves the form out.
+    # Beginning and rest of a record must be cut at the same word, so the seed excludes the form.
     count = int(np.random.default_rng([_SEED, ref.number]).choice(_BEGINNING_WORDS))
     words = text.split()
     if len(words) < count + _LEAST_REST:

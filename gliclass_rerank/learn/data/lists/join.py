@@ -1,4 +1,4 @@
-"""From numbers back to texts: records for training, and texts with their vectors."""
+"""Restoration of texts: training records, and texts with vectors."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ MIXTURE = "mixture"
 
 
 def block_texts(data: Path, block: Block) -> list[str]:
-    """Read the texts of a block; of the data, one file at a time is in memory.
+    """Read the texts of a block in order, holding one data file in memory at a time.
 
     Args:
-        data: The data folder that the lists were made from.
-        block: The lists.
+        data: Data folder of the lists.
+        block: Block of lists.
 
     Returns:
-        The texts in the block's order.
+        The texts.
 
     Raises:
-        DataError: A file is missing or malformed, or is not the one that the lists were made from.
+        DataError: A file is missing, malformed or changed since mining.
     """
     texts = [""] * block.num_texts
     refs = block.refs()
@@ -52,20 +52,20 @@ def block_texts(data: Path, block: Block) -> list[str]:
 def join_files(
     data: Path, files: Sequence[Path], out: Path, *, kinds: Collection[str] | None = None, mixed_only: bool = False
 ) -> int:
-    """Write packed lists as records; of the texts, one block's are in memory.
+    """Write packed lists as records, atomically, holding one block's texts in memory.
 
     Args:
-        data: The data folder that the lists were made from.
-        files: What `pack_block` wrote.
-        out: File to write; appears whole.
-        kinds: Which kinds of lists to write; None for all.
-        mixed_only: Whether lists without a mixture are left out.
+        data: Data folder of the lists.
+        files: Packed files.
+        out: Target file.
+        kinds: Kinds of lists to write; None for all.
+        mixed_only: Skip lists without a mixture.
 
     Returns:
-        How many records were written.
+        Number of records.
 
     Raises:
-        DataError: A file is missing or malformed, or is not the one that the lists were made from.
+        DataError: A file is missing, malformed or changed since mining.
     """
     count = 0
     with atomic_file(out) as staging, staging.open("w", encoding="utf-8") as file:
@@ -78,16 +78,7 @@ def join_files(
 
 
 def joined(packed: Packed, data: Path, kinds: Collection[str] | None = None) -> Iterator[RankingRecord]:
-    """Turn packed lists into records.
-
-    Args:
-        packed: The lists.
-        data: The data folder that they were made from.
-        kinds: Which kinds to take; None for all.
-
-    Yields:
-        Records with the teachers' scores, their `mixture` where it is complete, and the field `kind`.
-    """
+    """Iterate over packed lists as records with teacher scores, `mixture` if complete, and the field `kind`."""
     block = packed.block
     texts = block_texts(data, block)
     for number in range(len(block)):
@@ -110,25 +101,25 @@ def joined(packed: Packed, data: Path, kinds: Collection[str] | None = None) -> 
 
 
 def write_texts(data: Path, work: Path, number: int, teachers: Sequence[str], out: Path) -> int:
-    """Write texts with vectors, for models that learn to embed.
+    """Write texts with vectors, for training of encoders.
 
     ```
-    texts.jsonl      {"text", "is_query"}, a line a row
+    texts.jsonl      {"text", "is_query"}, one line per row
     <teacher>.npy    Float16Array [num_texts, width]
     ```
 
     Args:
-        data: The data folder that the lists were made from.
-        work: The folder of blocks.
-        number: Of the block.
-        teachers: Whose vectors are written.
-        out: Folder to write; must not exist.
+        data: Data folder of the lists.
+        work: Folder of blocks.
+        number: Number of the block.
+        teachers: Teachers whose vectors are written.
+        out: New folder.
 
     Returns:
-        How many texts all these teachers have embedded so far.
+        Number of texts embedded by all these teachers.
 
     Raises:
-        DataError: A file is missing or malformed, or is not the one that the lists were made from.
+        DataError: A file is missing, malformed or changed since mining.
     """
     folder = work / f"block-{number:02}"
     block = load_block(folder / "lists.npz")

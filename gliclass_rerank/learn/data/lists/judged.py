@@ -1,7 +1,7 @@
-"""The judgments of a collection, and what is held out from training: judgments and everything on their passages.
+"""Judgments of a collection, and their split into training and held-out parts.
 
-A collection with a `dev` split keeps its queries out. Of the others a fortieth of the passages, in runs of neighbours,
-is held out with all queries on them.
+A `dev` split is held out. In other collections a fortieth of the passages, in runs of neighbours, is held out with all
+queries on them.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from gliclass_rerank.learn.data.lists.sources import Item, Sources
 from gliclass_rerank.learn.evaluation.collection import qrels_file, read_judgments
 from gliclass_rerank.learn.evaluation.files import existing
 
-# Neighbours in a corpus are about the same thing: they stay together, as each other's hard negatives.
+# Neighbours in a corpus share a topic: they stay together, as each other's hard negatives.
 _CLUSTER: Final = 48
 _HELD_OUT: Final = 40
 
 Grades = Mapping[int, Mapping[int, int]]
-"""By number of the query, the grade by number of the document."""
+"""Grade by query number and document number."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The judgments of one collection.
+    """Judgments of one collection.
 
     Attributes:
-        name: The collection.
-        sources: Where its records are.
+        name: Collection.
+        sources: Its records.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Judged:
 
     @cached_property
     def train(self) -> Grades:
-        """Judgments to learn from: those of queries with no relevant passage that is held out."""
+        """Training judgments: those of queries without held-out relevant passages."""
         return {
             query: grades
             for query, grades in self._split("train").items()
@@ -49,7 +49,7 @@ class Judged:
 
     @cached_property
     def held(self) -> Grades:
-        """Judgments to measure with."""
+        """Held-out judgments."""
         if self._has_dev:
             return self._split("dev")
         return {
@@ -60,7 +60,7 @@ class Judged:
 
     @cached_property
     def held_documents(self) -> frozenset[int]:
-        """Relevant passages of what is held out; no list holds one of them."""
+        """Held-out relevant passages; no list contains them."""
         return frozenset(document for grades in self.held.values() for document, grade in grades.items() if grade > 0)
 
     @property
@@ -90,15 +90,15 @@ def _by_id(items: Sequence[Item]) -> dict[str, int]:
 
 
 def shard_of(collection: str, index: int) -> int:
-    """Which part of a collection a record belongs to."""
+    """Shard of a record in its collection."""
     return stable_number(collection, index // _CLUSTER) % num_shards(collection)
 
 
 def is_held_cluster(collection: str, index: int) -> bool:
-    """Whether a record is among those held out where there is no `dev` split."""
+    """Test for a held-out record in a collection without a `dev` split."""
     return stable_number("held", collection, index // _CLUSTER) % _HELD_OUT == 0
 
 
 def stable_number(*parts: object) -> int:
-    """A number below 2**32 that depends on the parts alone."""
+    """Number below 2**32 that depends on the parts alone."""
     return int.from_bytes(hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=4).digest(), "big")

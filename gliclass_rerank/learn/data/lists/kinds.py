@@ -1,4 +1,4 @@
-"""The kinds of lists: who asks, in what form, and which passages are searched. Edit here to have other lists."""
+"""Kinds of lists: queries, their form, and the passages searched. Edit here for other lists."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final
 
 from gliclass_rerank.learn.data.lists.forms import Form
 
-# All lists are made in so many blocks; a block is 20,000 lists or so.
+# Number of blocks; a block has about 20,000 lists.
 NUM_BLOCKS: Final = 16
 
-# Into how many parts the passages of a collection are divided. Few for small ones, else their lists would lack hard
-# negatives. A divisor of the number of blocks; 4 unless said.
+# Shards per collection. Few for small ones, whose lists would lack hard negatives otherwise. Divides the number
+# of blocks; default 4.
 SHARDS: Final[Mapping[str, int]] = {
     "squad": 16,
     "squad_sent": 16,
@@ -40,17 +40,17 @@ def _corpora(names: tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """Lists of one sort.
+    """Kind of lists.
 
     Attributes:
-        name: Its name.
-        target: Which mixture of teachers is right about it, a key of `mixtures.MIXTURES`.
-        asked: Collections whose judged queries ask, files of questions, or corpora (`<name>/corpus`) of which titles
-            or beginnings are taken.
-        form: Of the queries.
+        name: Name.
+        target: Mixture of teachers, a key of `mixtures.MIXTURES`.
+        asked: Sources of queries: judged collections, files of questions, or corpora (`<name>/corpus`) for titles and
+            beginnings.
+        form: Form of the queries.
         pool: Sources that are searched.
-        passage_form: Of what is found.
-        share: Share of the queries that is taken, in (0, 1].
+        passage_form: Form of the passages.
+        share: Share of the queries used, in (0, 1].
     """
 
     name: str
@@ -62,7 +62,7 @@ class Kind:
     share: float = 1.0
 
 
-# Packed files hold positions in this tuple: add at the end, and rename or remove none.
+# Packed files hold positions in this tuple: append only, and rename or remove none.
 KINDS: Final = (
     Kind(name="web", target="web", asked=_WEB, pool=_WIKI),
     Kind(name="web-asked", target="web", asked=_ASKED, pool=_WIKI, share=0.7),
@@ -162,5 +162,5 @@ KINDS: Final = (
 
 
 def num_shards(collection: str) -> int:
-    """Into how many parts a collection is divided."""
+    """Number of shards of a collection."""
     return SHARDS.get(collection, _OTHERS)

@@ -1,4 +1,4 @@
-"""Texts that must not be in any list: those of evaluation sets."""
+"""Leakage check: texts of evaluation sets, excluded from all lists."""
 
 from __future__ import annotations
 
@@ -10,16 +10,9 @@ from gliclass_rerank.learn.evaluation.files import read_jsonl
 
 
 def forbidden_digests(data: Path) -> frozenset[bytes]:
-    """Digests of every text of the evaluation sets: queries, passages with and without title, texts to classify.
+    """`text_digest` of every query, passage (with and without title) and text in `rerank/eval/` and `classify/eval/`.
 
-    Args:
-        data: The data folder, with `rerank/eval/` and `classify/eval/`; either may be missing.
-
-    Returns:
-        What `same_text.text_digest` says of each.
-
-    Raises:
-        DataError: A file is malformed.
+    Either folder may be missing; a malformed file is a `DataError`.
     """
     return frozenset(text_digest(text) for text in _texts(data) if text.strip())
 

@@ -1,4 +1,4 @@
-"""Mining of a block: the lists of all kinds, mixed."""
+"""Mining of a block: the lists of all kinds, shuffled."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from gliclass_rerank.text_models.interfaces import FloatArray, TextEncoder
 def mine_block(
     corpus: Corpus, block: int, encoder: TextEncoder, scratch: Path, *, progress: Progress = silent
 ) -> tuple[Block, Mapping[TextRef, NDArray[np.float16]]]:
-    """Make all lists of a block.
+    """Mine all lists of a block.
 
     Args:
-        corpus: What may be used.
+        corpus: Usable data.
         block: Number of the block.
-        encoder: Finds candidates beside BM25.
-        scratch: Folder for the vectors of everything that asks or is searched; a killed run goes on with them.
-        progress: Told how many texts are embedded and how many kinds are done.
+        encoder: Encoder that finds candidates beside BM25.
+        scratch: Folder for the vectors of queries and passages; a killed run resumes from them.
+        progress: Progress of texts embedded and kinds done.
 
     Returns:
-        The lists, kinds mixed so that any beginning is a fair sample, and the vectors by name of the text, float16.
+        Lists, shuffled so that any prefix is a fair sample, and float16 vectors by name of the text.
 
     Raises:
         DataError: A file is missing or malformed, or no query is left.
@@ -48,7 +48,7 @@ def mine_block(
     for one in searched:
         texts |= {ref: text_of(ref, corpus.sources[ref.source]) for ref in one.found_by}
     rows = {ref: row for row, ref in enumerate(texts)}
-    # Named after the texts: rows that another version of the kinds or the data left are nobody's.
+    # Named after the texts, so that vectors of other kinds or data are not reused.
     digest = text_digest("\n".join(f"{tuple(map(str, ref))} {text}" for ref, text in texts.items())).hex()
     path = scratch / f"everything-{digest}.f16"
     grow_vectors(path, list(texts.values()), [ref.is_query for ref in rows], encoder, progress=progress)

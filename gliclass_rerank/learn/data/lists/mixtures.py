@@ -1,4 +1,4 @@
-"""Which teachers are right about which lists, and how their scores become one."""
+"""Mixtures of teachers' scores by list kind."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _SMALLEST: Final = 1e-6
 
 @dataclass(frozen=True)
 class Mixture:
-    """The mean of z-scores within the list, on the scale of logits.
+    """Mean of z-scores within a list, on the scale of logits.
 
     Attributes:
-        weights: By teacher; where not all of them have scored a list, it has no mixture.
-        base: The teacher whose mean the list's is, or that number.
-        spread: Standard deviation of a list; None for the base teacher's own.
-        relevant: Added for a passage that is judged relevant.
+        weights: Weight by teacher; a list without all their scores has no mixture.
+        base: Mean of a list: a teacher's, or a number.
+        spread: Standard deviation of a list; None for the base teacher's.
+        relevant: Bonus of a passage judged relevant.
     """
 
     weights: Mapping[str, float]
@@ -46,9 +46,9 @@ def mixed(
     """Mix the scores of one list.
 
     Args:
-        mixture: What is added up.
-        scores: By teacher, FloatArray [num_candidates].
-        grades: One a candidate; below 0 if nobody has judged it.
+        mixture: Mixture of its kind.
+        scores: FloatArray [num_candidates] by teacher.
+        grades: One per candidate; below 0 if unjudged.
 
     Returns:
         FloatArray [num_candidates], or None if a teacher is missing.
@@ -58,7 +58,7 @@ def mixed(
     summed = sum(weight * _standardised(scores[name]) for name, weight in mixture.weights.items())
     base = scores[mixture.base] if isinstance(mixture.base, str) else np.array([mixture.base], dtype=np.float32)
     spread = float(base.std()) if mixture.spread is None else mixture.spread
-    # The mean of several z-scores varies less than one of them: the sum is brought to the list's spread again.
+    # A mean of z-scores varies less than one of them: restore the list's spread.
     bonus = mixture.relevant * (np.asarray(grades) > 0)
     return np.asarray(base.mean() + spread * _standardised(np.asarray(summed)) + bonus, dtype=np.float32)
 

@@ -1,4 +1,4 @@
-"""Packed lists: a block and the teachers' scores in 8 bits each, one file a block."""
+"""Packed lists: a block and the teachers' scores in 8 bits, one file per block."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gliclass_rerank.learn.data.lists.vectors import read_vectors
 
 _PREFIX: Final = "scores/"
 _SCALE: Final = "scale/"
-# 0 says that the teacher has not scored the candidate.
+# 0 marks a missing score.
 _LOWEST, _HIGHEST = 1, 255
 
 
@@ -29,9 +29,9 @@ class Packed:
     """Lists with scores.
 
     Attributes:
-        block: The lists.
-        scores: By teacher, UInt8Array [num_slots].
-        scales: By teacher, score of the code 1, and how much a step is.
+        block: Lists.
+        scores: UInt8Array [num_slots] by teacher.
+        scales: Score of code 1, and step, by teacher.
     """
 
     block: Block
@@ -39,14 +39,7 @@ class Packed:
     scales: Mapping[str, tuple[float, float]]
 
     def scores_of(self, number: int) -> dict[str, NDArray[np.float32]]:
-        """The scores of a list.
-
-        Args:
-            number: Of the list.
-
-        Returns:
-            By teacher that has scored it, FloatArray [num_candidates].
-        """
+        """Scores of a list, FloatArray [num_candidates] by teacher."""
         slots = self.block.slots(number)
         found: dict[str, NDArray[np.float32]] = {}
         for name, codes in self.scores.items():
@@ -66,12 +59,12 @@ class Packed:
 
 @dataclass(frozen=True)
 class PackReport:
-    """What was packed.
+    """Summary of a packed file.
 
     Attributes:
         num_lists: Lists by kind.
-        num_scored: Lists by teacher.
-        num_bytes: Size of the file.
+        num_scored: Scored lists by teacher.
+        num_bytes: File size.
     """
 
     num_lists: Mapping[str, int]
@@ -79,25 +72,25 @@ class PackReport:
     num_bytes: int
 
     def told(self) -> str:
-        """The report in a few lines."""
+        """Format the report."""
         rows = [f"{sum(self.num_lists.values())} lists, {self.num_bytes} bytes"]
         rows += [f"  {name}: {count}" for part in (self.num_lists, self.num_scored) for name, count in part.items()]
         return "\n".join(rows)
 
 
 def pack_block(work: Path, number: int, out: Path) -> PackReport:
-    """Pack a block with the scores that there are, those of the packed file that it began with among them.
+    """Pack a block with all available scores, including those of the packed file that it started from.
 
     Args:
-        work: The folder of blocks.
-        number: Of the block.
-        out: File to write, `.npz`; appears whole.
+        work: Folder of blocks.
+        number: Number of the block.
+        out: Target `.npz`; written atomically.
 
     Returns:
-        What was packed.
+        Summary of the file.
 
     Raises:
-        DataError: The block is missing or broken.
+        DataError: The block is missing or damaged.
     """
     folder = work / f"block-{number:02}"
     before = load_packed(folder / "lists.npz")
@@ -120,17 +113,7 @@ def pack_block(work: Path, number: int, out: Path) -> PackReport:
 
 
 def load_packed(path: Path) -> Packed:
-    """Read a packed file.
-
-    Args:
-        path: What `pack_block` wrote.
-
-    Returns:
-        The lists with scores.
-
-    Raises:
-        DataError: The file is missing or broken.
-    """
+    """Read a packed file; a `DataError` if it is missing or damaged."""
     block, arrays = load_block(path), load_arrays(path)
     scores = {name.removeprefix(_PREFIX): codes for name, codes in arrays.items() if name.startswith(_PREFIX)}
     scales = {name: arrays.get(_SCALE + name, np.zeros(0)) for name in scores}
@@ -143,7 +126,7 @@ def load_packed(path: Path) -> Packed:
 
 
 def _cosines(block: Block, vectors: NDArray[np.float16]) -> dict[int, NDArray[np.float32]]:
-    """Lists whose texts all have a vector; a row of zeros is none."""
+    """Cosines of the lists whose texts all have a vector; zero rows are missing."""
     is_made = np.zeros(block.num_texts, dtype=bool)
     is_made[: len(vectors)] = np.any(vectors, axis=1)
     found: dict[int, NDArray[np.float32]] = {}

@@ -1,8 +1,8 @@
-"""Scores of lists by a teacher that reads pairs, in a file that grows: float16 numbers, one a candidate.
+"""Growing file of a pairwise teacher's scores: float16 numbers, one per candidate.
 
-Lists are scored in chunks, in an order that depends on the lists alone; how far a killed run came is told by the
-file's size. For late interaction, which encodes a passage once however many lists of a chunk hold it, a chunk is of one
-kind.
+Lists are scored in deterministic chunks; the file's size tells how far a killed run came. A chunk has lists of one
+kind,
+so that late interaction encodes shared passages once.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _BYTES: Final = 2
 
 
 def chunks_of(block: Block, teacher: str, scored: AbstractSet[int] = frozenset()) -> list[list[int]]:
-    """Which lists are scored together, in the order in which they are scored.
+    """List numbers in scoring order, by chunk.
 
     Args:
-        block: The lists.
-        teacher: Its name; lists of kinds whose mixture lacks it are left out.
-        scored: Lists that have its scores already; left out.
+        block: Lists.
+        teacher: Name of the teacher; lists of kinds whose mixture lacks it are left out.
+        scored: Lists that already have its scores; left out.
 
     Returns:
-        Numbers of lists.
+        Numbers of the lists.
     """
     wanted = [number for number, kind in enumerate(KINDS) if teacher in MIXTURES[kind.target].weights]
     if teacher != LATE:
@@ -63,17 +63,17 @@ def grow_scores(
     num_lists: int | None = None,
     progress: Progress = silent,
 ) -> None:
-    """Score what a file does not hold yet.
+    """Extend a file by missing scores.
 
     Args:
-        path: The file; made if it does not exist.
-        block: The lists.
-        name: The teacher's name.
+        path: Score file; created if missing.
+        block: Lists.
+        name: Name of the teacher.
         texts: All texts of the block.
-        teacher: Scores pairs.
-        scored: Lists that have its scores already; always the same for one file.
-        num_lists: Stop after so many lists; None for all.
-        progress: Told how many lists are scored.
+        teacher: Teacher.
+        scored: Lists that already have its scores; always the same for one file.
+        num_lists: Maximum number of lists; None for all.
+        progress: Progress of lists scored.
 
     Raises:
         BackendError: The teacher failed.
@@ -102,17 +102,7 @@ def grow_scores(
 def read_scores(
     path: Path, block: Block, name: str, scored: AbstractSet[int] = frozenset()
 ) -> dict[int, NDArray[np.float32]]:
-    """Read the scores that are there.
-
-    Args:
-        path: The file; may be missing, and may be growing.
-        block: The lists.
-        name: The teacher's name.
-        scored: As for `grow_scores`.
-
-    Returns:
-        By number of the list, FloatArray [num_candidates].
-    """
+    """Read the available scores by list number, FloatArray [num_candidates]; the file may be missing or growing."""
     if not path.is_file():
         return {}
     raw = path.read_bytes()

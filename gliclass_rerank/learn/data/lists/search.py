@@ -1,4 +1,4 @@
-"""Lists of one kind in a block: for each query candidates by BM25 and by vectors, and a few at random."""
+"""Candidate search for lists of one kind: BM25, vectors, and a few random passages."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ _CHUNK: Final = 256
 
 
 class Searched:
-    """The passages that the queries of one kind look through; equal texts once.
+    """Passages searched by the queries of one kind; equal texts once.
 
     Args:
-        corpus: What may be used.
-        number: Of the kind.
+        corpus: Usable data.
+        number: Number of the kind.
         block: Number of the block.
 
     Attributes:
-        kind: The kind.
-        queries: Who asks, in the order of the lists.
+        kind: Kind of lists.
+        queries: Queries in the order of the lists.
         refs: Names of the passages.
-        texts: The passages.
+        texts: Passages.
     """
 
     def __init__(self, corpus: Corpus, number: int, block: int) -> None:
@@ -62,22 +62,21 @@ class Searched:
 
     @property
     def found_by(self) -> list[TextRef]:
-        """Whose vectors find the passages: long ones' shorter forms, embedded anyway and at half the price."""
+        """Names whose vectors find the passages: shorter forms of long ones, embedded anyway and at half the cost."""
         if self.kind.passage_form is not Form.LONG:
             return list(self.refs)
         return [ref._replace(form=Form.PASSAGE) for ref in self.refs]
 
     def lists(self, bm25: Bm25Retriever, asking: FloatArray, passages: FloatArray) -> Iterator[NamedList]:
-        """Make the lists.
+        """Build the lists.
 
         Args:
-            bm25: Over `texts`.
+            bm25: Retriever over `texts`.
             asking: FloatArray [num_queries, embed_dim].
             passages: FloatArray [num_passages, embed_dim].
 
         Yields:
-            One list a query, in their order. Queries that find too little have none, and those whose relevant
-            passages are missing.
+            One list per query in order, except for queries with too few candidates or missing relevant passages.
         """
         selector = Selector(self._pool, _SAMPLING, FalseNegatives())
         for start in range(0, len(self.queries), _CHUNK):
@@ -96,7 +95,7 @@ class Searched:
 
     @cached_property
     def _known(self) -> tuple[tuple[TextRef, ...], tuple[str, ...]]:
-        """The passages and, behind them, those that are relevant and not searched: the rests of beginnings."""
+        """Passages, followed by unsearched relevant ones: the rests of beginnings."""
         rests = sorted({ref for query in self.queries for ref in query.grades if ref.form is Form.REST})
         texts = [text_of(ref, self._sources[ref.source]) for ref in rests]
         return (*self.refs, *rests), (*self.texts, *texts)
@@ -111,7 +110,7 @@ class Searched:
         return Pool(texts, tuple(map(str, range(len(texts)))), {}, len(texts))
 
     def _allowed(self, query: Asked, candidates: Sequence[int]) -> list[int]:
-        """Leave out the query itself, where questions are passages, and the passage that it was taken from."""
+        """Exclude the query itself, if questions are passages, and the passage it was taken from."""
         key = text_identity(query.text)
         hidden = -1 if query.hidden is None else self._place.get(query.hidden, -1)
         return [index for index in candidates if index != hidden and self._keys[index] != key]
@@ -132,7 +131,7 @@ class Searched:
         return NamedList(self._number, query.query, refs, (*grades, *[UNJUDGED] * len(drawn)))
 
     def _random(self, query: Asked, taken: Sequence[int]) -> list[int]:
-        """A few passages that nothing speaks for, so that a list holds plain misses too."""
+        """Random passages, for easy negatives."""
         rng = np.random.default_rng(stable_number("random", *query.query))
         drawn = dict.fromkeys(rng.integers(len(self.refs), size=4 * _RANDOM).tolist())
         return [index for index in self._allowed(query, list(drawn)) if index not in taken][:_RANDOM]

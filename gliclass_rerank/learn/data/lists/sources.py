@@ -1,12 +1,12 @@
-"""Files of the data folder as numbered records.
+"""Data folder as numbered records.
 
 ```
-<data>/rerank/train/<name>/{corpus,queries}.jsonl    the sources `<name>/corpus` and `<name>/queries`
-<data>/queries/<name>.tsv                            the source `<name>`: the first column
-<data>/classify/train/<name>/train.jsonl             the source `<name>`: the texts
+<data>/rerank/train/<name>/{corpus,queries}.jsonl    sources `<name>/corpus` and `<name>/queries`
+<data>/queries/<name>.tsv                            source `<name>`: first column
+<data>/classify/train/<name>/train.jsonl             source `<name>`: texts
 ```
 
-Each may be gzipped. A record's number is its place among the lines that are not blank.
+Each may be gzipped. A record's number is its position among the non-blank lines.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _NAME: Final = re.compile(r"\w[\w.-]*(/(corpus|queries))?")
 
 
 class Item(NamedTuple):
-    """A record of a source.
+    """Record of a source.
 
     Attributes:
-        id: As the file says; empty if it says nothing.
-        title: Empty if there is none.
-        text: As it stands in the file.
+        id: Id in the file; empty if there is none.
+        title: Title; empty if there is none.
+        text: Text in the file.
     """
 
     id: str
@@ -39,10 +39,10 @@ class Item(NamedTuple):
 
 
 class Sources:
-    """The records of a data folder, each file read once.
+    """Records of a data folder, each file read once.
 
     Args:
-        data: The folder.
+        data: Data folder.
     """
 
     def __init__(self, data: Path) -> None:
@@ -50,17 +50,7 @@ class Sources:
         self._known: dict[str, list[Item]] = {}
 
     def __getitem__(self, name: str) -> list[Item]:
-        """All records of a source.
-
-        Args:
-            name: See the module.
-
-        Returns:
-            The records in file order; kept in memory.
-
-        Raises:
-            DataError: There is no such source, or a line is malformed.
-        """
+        """All records of a source in file order, cached; a `DataError` if it is missing or malformed."""
         if name not in self._known:
             self._known[name] = read_items(self.data, name)
         return self._known[name]
@@ -70,18 +60,7 @@ class Sources:
 
 
 def read_items(data: Path, name: str) -> list[Item]:
-    """Read one source.
-
-    Args:
-        data: The data folder.
-        name: See the module.
-
-    Returns:
-        Its records in file order.
-
-    Raises:
-        DataError: There is no such source, or a line is malformed.
-    """
+    """Read one source in file order; a `DataError` if it is missing or malformed."""
     path = _file(data, name)
     if path is None:
         raise DataError(f"{data}: no source {name[:80]!r}, neither a collection nor a file of questions or texts")
@@ -89,7 +68,7 @@ def read_items(data: Path, name: str) -> list[Item]:
 
 
 def source_digest(items: list[Item]) -> str:
-    """A short digest of a source's records, which tells whether numbers still mean the same."""
+    """Short digest of a source's records, which detects changed numbering."""
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     for item in items:
         digest.update("\0".join(item).encode("utf-8", "surrogatepass") + b"\n")
@@ -97,7 +76,7 @@ def source_digest(items: list[Item]) -> str:
 
 
 def _file(data: Path, name: str) -> Path | None:
-    if not _NAME.fullmatch(name):  # names come from packed files too: none may lead out of the data folder
+    if not _NAME.fullmatch(name):  # names come from packed files too: none may leave the data folder
         return None
     collection, _, part = name.partition("/")
     if part:

@@ -1,9 +1,9 @@
-"""The long steps on a folder of blocks.
+"""Long-running steps on a folder of blocks.
 
 ```
-<work>/block-00/lists.npz                the lists (`block.Block`), or a packed file, whose scores are kept
-                vectors/<teacher>.f16    a row a text, growing (`vectors`)
-                scores/<teacher>.f16     a number a candidate of the lists that want it, growing (`scores`)
+<work>/block-00/lists.npz                lists (`block.Block`), or a packed file, whose scores are kept
+                vectors/<teacher>.f16    one row per text, growing (`vectors`)
+                scores/<teacher>.f16     one number per candidate of lists that need it, growing (`scores`)
 ```
 """
 
@@ -35,18 +35,7 @@ from gliclass_rerank.text_models.load import load_encoder, load_teacher
 
 
 def block_folder(work: Path, block: int) -> Path:
-    """Where a block is.
-
-    Args:
-        work: The folder of blocks.
-        block: Number of the block.
-
-    Returns:
-        Its folder.
-
-    Raises:
-        ConfigError: There is no block of this number.
-    """
+    """Folder of a block; an unknown number is a `ConfigError`."""
     if not 0 <= block < NUM_BLOCKS:
         raise ConfigError(f"a block's number must be from 0 to {NUM_BLOCKS - 1}, got {block}")
     return work / f"block-{block:02}"
@@ -55,16 +44,16 @@ def block_folder(work: Path, block: int) -> Path:
 def mine_step(
     data: Path, work: Path, block: int, model: str, name: str, *, threads: int, progress: Progress = silent
 ) -> None:
-    """Make a block's lists, and keep the vectors that were made for it.
+    """Mine a block's lists, keeping the vectors made for it.
 
     Args:
-        data: The data folder.
-        work: The folder of blocks.
+        data: Data folder.
+        work: Folder of blocks.
         block: Number of the block.
-        model: Folder of an encoder.
-        name: Which teacher it is.
-        threads: Threads of a forward pass.
-        progress: Told how far it is.
+        model: Encoder folder.
+        name: Name of the teacher.
+        threads: Threads per forward pass.
+        progress: Progress callback.
     """
     folder = block_folder(work, block)
     target = folder / "vectors" / f"{name}.f16"
@@ -85,7 +74,7 @@ def mine_step(
 
 
 def _write_known(path: Path, made: Block, known: Mapping[TextRef, NDArray[np.float16]], width: int) -> None:
-    """Keep mining's vectors in the order of the lists' texts; zeros stand for the texts that it had no use for."""
+    """Write mining's vectors in the order of the lists' texts, zeros for missing ones."""
     nothing = np.zeros(width, dtype=np.float16)
     with atomic_file(path) as staging, staging.open("wb") as file:
         for ref in made.refs():
@@ -93,7 +82,7 @@ def _write_known(path: Path, made: Block, known: Mapping[TextRef, NDArray[np.flo
 
 
 def _complete(target: Path, data: Path, made: Block, known: Path, encoder: TextEncoder, progress: Progress) -> None:
-    """Write the vectors of all texts: those of mining, and the missing ones, which are made."""
+    """Write the vectors of all texts: mining's, and newly embedded missing ones."""
     width = width_of(encoder)
     vectors = np.array(read_vectors(known, width)) if known.is_file() else np.zeros((made.num_texts, width), np.float16)
     left = np.flatnonzero(~vectors.any(axis=1))
@@ -120,16 +109,16 @@ def encode_step(
     """Embed a block's texts.
 
     Args:
-        data: The data folder.
-        work: The folder of blocks.
+        data: Data folder.
+        work: Folder of blocks.
         block: Number of the block.
-        model: Folder of an encoder.
-        name: Which teacher it is.
-        threads: Threads of a forward pass.
-        for_mixtures: Embed only texts of lists whose mixture has this teacher; the others' rows stay zero. Always the
-            same for one block, or the file must be deleted before.
-        num_texts: Embed no more of the block's texts, which are in the order of the lists; None for all.
-        progress: Told how far it is.
+        model: Encoder folder.
+        name: Name of the teacher.
+        threads: Threads per forward pass.
+        for_mixtures: Embed only texts of lists whose mixture has this teacher; other rows stay zero. Fixed per block,
+            unless the file is deleted.
+        num_texts: Maximum number of texts, in the order of the lists; None for all.
+        progress: Progress callback.
     """
     teacher = _encoder(name, threads)
     folder = block_folder(work, block)
@@ -165,14 +154,14 @@ def score_step(
     """Score a block's lists.
 
     Args:
-        data: The data folder.
-        work: The folder of blocks.
+        data: Data folder.
+        work: Folder of blocks.
         block: Number of the block.
-        model: Folder of the teacher.
-        name: Which teacher it is.
-        threads: Threads of a forward pass.
-        num_lists: Score no more; None for all that want the teacher.
-        progress: Told how far it is.
+        model: Teacher folder.
+        name: Name of the teacher.
+        threads: Threads per forward pass.
+        num_lists: Maximum number of lists; None for all that need the teacher.
+        progress: Progress callback.
     """
     teacher = teacher_named(name, threads=threads)
     folder = block_folder(work, block)
@@ -192,13 +181,13 @@ def score_step(
 
 
 def _is_scored(folder: Path, name: str) -> bool:
-    """Whether the lists came with all scores of this teacher."""
+    """Test if the lists came with all scores of this teacher."""
     before = load_packed(folder / "lists.npz")
     return len(before.scored_by(name)) == len(before.block)
 
 
 def _wanted(before: Packed, name: str, *, for_mixtures: bool) -> NDArray[np.bool_]:
-    """Texts of the lists that came without this teacher's scores, of all kinds or of those that want them."""
+    """Texts of lists without this teacher's scores, of all kinds or of those that need them."""
     block, scored = before.block, before.scored_by(name)
     wanted = np.zeros(block.num_texts, dtype=bool)
     for number in range(len(block)):

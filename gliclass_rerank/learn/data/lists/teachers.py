@@ -1,4 +1,4 @@
-"""The teachers that lists are made for, and how each is run."""
+"""Teachers of the lists, and their options."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ MINILM: Final = "all-MiniLM-L6-v2"
 
 @dataclass(frozen=True)
 class Teacher:
-    """A teacher.
+    """Teacher of the lists.
 
     Attributes:
-        options: How it is run.
-        width: Of its vectors; None for a teacher that scores pairs.
+        options: Runtime options.
+        width: Dimension of its vectors; None for a teacher that scores pairs.
     """
 
     options: ModelOptions
     width: int | None = None
 
 
-# Small batches are quicker than large ones on a CPU whose caches hold the states of the one and not of the other.
+# Small batches are faster on a CPU whose caches hold their states.
 _SHARED: Final = ModelOptions(max_tokens=256, batch_tokens=1024)
 
 TEACHERS: Final[Mapping[str, Teacher]] = {
@@ -49,18 +49,7 @@ TEACHERS: Final[Mapping[str, Teacher]] = {
 
 
 def teacher_named(name: str, *, threads: int | None = None) -> Teacher:
-    """A teacher by name.
-
-    Args:
-        name: A key of `TEACHERS`.
-        threads: Threads of a forward pass.
-
-    Returns:
-        The teacher.
-
-    Raises:
-        ConfigError: There is no such teacher.
-    """
+    """Teacher by its key in `TEACHERS`, with threads per forward pass; an unknown name is a `ConfigError`."""
     if name not in TEACHERS:
         raise ConfigError(f"a teacher must be one of {listed(TEACHERS)}, got {name!r}")
     teacher = TEACHERS[name]

@@ -1,7 +1,7 @@
-"""Vectors of many texts in a file that grows: float16 rows one after another, nothing else.
+"""Growing file of text vectors: float16 rows.
 
-How far a killed run came is told by the file's size. Texts are embedded in chunks that always hold the same texts,
-because an int8 model's vectors depend a little on the batch.
+The file's size tells how far a killed run came. Chunks always hold the same texts, because an int8 model's vectors
+depend slightly on the batch.
 """
 
 from __future__ import annotations
@@ -31,17 +31,16 @@ def grow_vectors(
     num_texts: int | None = None,
     progress: Progress = silent,
 ) -> None:
-    """Embed what a file does not hold yet.
+    """Extend a file by missing vectors.
 
     Args:
-        path: The file; made if it does not exist.
-        texts: All texts, in the order of its rows.
-        is_query: Which of them the encoder reads as queries.
-        encoder: Embeds them.
-        wanted: BoolArray [num_texts]. Which of them are embedded, the others get zeros; None for all. Always the same
-            for one file.
-        num_texts: Stop after so many rows; None for all.
-        progress: Told how many texts are embedded.
+        path: Vector file; created if missing.
+        texts: All texts, in row order.
+        is_query: Texts to embed as queries.
+        encoder: Text encoder.
+        wanted: BoolArray [num_texts]. Texts to embed, others get zeros; None for all. Always the same for one file.
+        num_texts: Maximum number of rows; None for all.
+        progress: Progress of texts embedded.
 
     Raises:
         BackendError: The encoder failed.
@@ -69,15 +68,7 @@ def grow_vectors(
 
 
 def read_vectors(path: Path, width: int) -> NDArray[np.float16]:
-    """Open the vectors that are there.
-
-    Args:
-        path: The file; may be missing, and may be growing.
-        width: Of a vector.
-
-    Returns:
-        Float16Array [num_rows, width], read from the file as it is used.
-    """
+    """Memory-map the available vectors, Float16Array [num_rows, width]; the file may be missing or growing."""
     rows = _num_rows(path, width)
     if rows == 0:
         return np.zeros((0, width), dtype=np.float16)
@@ -85,7 +76,7 @@ def read_vectors(path: Path, width: int) -> NDArray[np.float16]:
 
 
 def width_of(encoder: TextEncoder) -> int:
-    """How many numbers a vector of this encoder has."""
+    """Dimension of an encoder's vectors."""
     return int(encoder.encode(["width"], "query").vectors.shape[1])
 
 
