@@ -119,7 +119,10 @@ def throughput(file: str, load: str) -> Table:
         return table(head, (cells(row) for row in rows_of(results, file, load=load)))
 
     def cells(row: Row) -> list[str]:
-        figures = [f"{row['passages_per_second']:.1f}", *(f"{row['ratios'][base]:.2f}x" for base in (PAIRS, PAIRS_INT8))]
+        figures = [
+            f"{row['passages_per_second']:.1f}",
+            *(f"{row['ratios'][base]:.2f}x" for base in (PAIRS, PAIRS_INT8)),
+        ]
         ndcg = "" if row["ndcg_at_10"] is None else f"{row['ndcg_at_10']:.3f}"
         return [row["name"], *figures, f"{row['tokens']:,.0f}", ndcg]
 
@@ -144,10 +147,10 @@ def why(results: Path) -> str:
     quicker = rates["minilm-cascade-v1, openvino int8"] / rates["ms-marco-MiniLM-L-12-v2, ONNX int8"]
     verdicts = [f"{ours[name]:.3f} against {cross[name]:.3f} on {COLLECTIONS[name]}" for name in ours]
     return (
-        f"- **Speed**: {quicker:.1f}x the passages per second of ms-marco-MiniLM-L-12-v2, both in int8 on one CPU core.\n"
-        f"- **Judged examples in the prompt**: with 512 tokens of them {long['ratios'][PAIRS_INT8]:.1f}x a cross-encoder "
-        f"of the same size on OpenVINO,\n  because they are read once and not once per passage.\n"
-        f"- **Quality** (nDCG@10) against that cross-encoder: {verdicts[0]},\n  {'; '.join(verdicts[1:])}.\n"
+        f"- **Speed**: {quicker:.1f}x the passages per second of ms-marco-MiniLM-L-12-v2, both in int8 on one core.\n"
+        f"- **Judged examples beside the query**: with 512 tokens of them {long['ratios'][PAIRS_INT8]:.1f}x a "
+        "cross-encoder of the same size, both in\n  int8 on OpenVINO: they are read once, not once a passage.\n"
+        f"- **Quality** (nDCG@10) against that cross-encoder: {verdicts[0]},\n  {', '.join(verdicts[1:])}.\n"
     )
 
 

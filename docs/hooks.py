@@ -59,7 +59,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         target = posixpath.normpath(posixpath.join(folder, found["path"]))
         place = PLACES.get(target) or (target.removeprefix(DOCS) if target.startswith(DOCS) else None)
         if place is not None:
-            return f"[{found['text']}]({posixpath.relpath(place, posixpath.dirname(here) or '.')}{found['anchor'] or ''})"
+            return (
+                f"[{found['text']}]({posixpath.relpath(place, posixpath.dirname(here) or '.')}{found['anchor'] or ''})"
+            )
         if not (ROOT / target).exists():
             return found[0]  # left to mkdocs, which refuses it
         return found["text"] if target in found["text"] else f"{found['text']} (`{target}`)"

@@ -11,6 +11,6 @@ pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the documentation i
 def test_the_tutorial_on_feedback_prints_what_its_page_says(capsys):
     (output,) = re.findall(r"```text\n(.*?)```", (FOLDER / "feedback.md").read_text(encoding="utf-8"), re.DOTALL)
 
-    runpy.run_path(str(FOLDER / "feedback.py"), run_name="__main__")
+    runpy.run_path(str(FOLDER / "examples/feedback.py"), run_name="__main__")
 
     assert capsys.readouterr().out == output
