@@ -28,6 +28,9 @@ ELSEWHERE: Final = {
     "gliclass_rerank/bundled/minilm-cascade-v1/README.md": "models/minilm-cascade-v1.md",
     "gliclass_rerank/bundled/minilm-l6-v1/README.md": "models/minilm-l6-v1.md",
 }
+# A list or a table right below a line of text, which GitHub renders and Python-Markdown does not.
+CROWDED: Final = re.compile(r"^(?P<text>(?![-*|#`>]|\d+\. | ).+)\n(?=- |\d+\. |\|)", re.MULTILINE)
+FENCED: Final = re.compile(r"^(```.*?^```)$", re.MULTILINE | re.DOTALL)
 LINK: Final = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<path>[^)#\s:]+)(?P<anchor>#[^)\s]*)?\)")
 
 
@@ -51,7 +54,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
-    """Point links at pages of the site; a file of the repository that is no page is named instead."""
+    """Point links at pages of the site, name files of the repository that are none, and give lists room."""
     here = page.file.src_uri
     folder = posixpath.dirname(SOURCES.get(here, DOCS + here))
 
@@ -66,4 +69,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return found[0]  # left to mkdocs, which refuses it
         return found["text"] if target in found["text"] else f"{found['text']} (`{target}`)"
 
-    return LINK.sub(linked, markdown)
+    parts = FENCED.split(markdown)
+    parts[::2] = [CROWDED.sub(r"\g<text>\n\n", LINK.sub(linked, part)) for part in parts[::2]]
+    return "".join(parts)
