@@ -29,7 +29,7 @@ ELSEWHERE: Final = {
     "gliclass_rerank/bundled/minilm-l6-v1/README.md": "models/minilm-l6-v1.md",
 }
 # A list or a table right below a line of text, which GitHub renders and Python-Markdown does not.
-CROWDED: Final = re.compile(r"^(?P<text>(?![-*|#`>]|\d+\. | ).+)\n(?=- |\d+\. |\|)", re.MULTILINE)
+CROWDED: Final = re.compile(r"^(?P<text>(?![-*] |[|#> ]|```|\d+\. ).+)\n(?=- |\d+\. |\|)", re.MULTILINE)
 FENCED: Final = re.compile(r"^(```.*?^```)$", re.MULTILINE | re.DOTALL)
 LINK: Final = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<path>[^)#\s:]+)(?P<anchor>#[^)\s]*)?\)")
 
@@ -71,4 +71,4 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     parts = FENCED.split(markdown)
     parts[::2] = [CROWDED.sub(r"\g<text>\n\n", LINK.sub(linked, part)) for part in parts[::2]]
-    return "".join(parts)
+    return "\n".join(parts)  # room around code too
