@@ -67,7 +67,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             )
         if not (ROOT / target).exists():
             return found[0]  # left to mkdocs, which refuses it
-        return found["text"] if target in found["text"] else f"{found['text']} (`{target}`)"
+        return f"`{target}`" if target.endswith(found["text"].strip("`")) else f"{found['text']} (`{target}`)"
 
     parts = FENCED.split(markdown)
     parts[::2] = [CROWDED.sub(r"\g<text>\n\n", LINK.sub(linked, part)) for part in parts[::2]]
