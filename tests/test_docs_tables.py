@@ -34,3 +34,10 @@ def test_a_figure_that_was_changed_by_hand_is_noticed_and_mended(tables, tmp_pat
 
     assert tables.stale(tmp_path) == [readme]
     assert tables.filled(readme.read_text(encoding="utf-8"), tmp_path / "benchmarks/results") == whole
+
+
+def test_the_readme_stays_short():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+
+    assert len(lines) <= 100
+    assert [line for line in lines if len(line) > 120] == []
