@@ -1,6 +1,6 @@
 """A reranker that learns from feedback, without training: judged passages are shown to it for similar queries.
 
-    python docs/tutorials/examples/feedback.py
+python docs/tutorials/examples/feedback.py
 """
 
 from pathlib import Path
