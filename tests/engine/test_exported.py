@@ -6,7 +6,8 @@ import threading
 import numpy as np
 import pytest
 import torch
-from tiny_checkpoints import WORDS, encoder_values, tiny_checkpoint, write_tiny_checkpoint
+from grids import thinned
+from tiny_checkpoints import BACKBONES, WORDS, encoder_values, tiny_checkpoint, write_tiny_checkpoint
 
 from gliclass_rerank import Example, Reranker, ZeroShotClassifier
 from gliclass_rerank.checkpoint.location import DEFAULT_MODEL
@@ -101,7 +102,7 @@ def both(checkpoint, runtime, plan):
     return (network(checkpoint.model, name, plan) for name in ("torch", runtime))
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(("head", "backbone", "runtime"), thinned(HEADS, BACKBONES, PACKAGES), indirect=["runtime"])
 def test_blocks_have_the_logits_of_torch(runtime, backbone, head):
     checkpoint = tiny_checkpoint(backbone, **head_values(head, backbone))
     torch_backend, exported = both(checkpoint, runtime, "shared_query")
@@ -113,7 +114,11 @@ def test_blocks_have_the_logits_of_torch(runtime, backbone, head):
         )
 
 
-@pytest.mark.parametrize("head", ["first token", "every layer", "an inner layer"])
+@pytest.mark.parametrize(
+    ("head", "backbone", "runtime"),
+    thinned(["first token", "every layer", "an inner layer"], BACKBONES, PACKAGES),
+    indirect=["runtime"],
+)
 def test_windows_have_the_logits_of_torch(runtime, backbone, head):
     checkpoint = tiny_checkpoint(
         backbone, **head_values(head, backbone, attention_plan="joint", candidate_position_start=0)
@@ -156,16 +161,18 @@ def test_linear_layers_compute_no_padding(runtime, monkeypatch, plan):
     assert computed == expected
 
 
-@pytest.mark.parametrize(
-    ("head", "start", "layer"),
-    [
-        ("averaged tokens", 2, 1),
-        ("first token", 2, 2),
-        ("never sees the query", 3, 3),
-        ("token after the marker", 3, 1),
-    ],
-)
-def test_known_passages_have_the_logits_of_torch(runtime, backbone, head, start, layer):
+# Head, first layer that sees the query, layer of the cache
+KNOWN = [
+    ("averaged tokens", 2, 1),
+    ("first token", 2, 2),
+    ("never sees the query", 3, 3),
+    ("token after the marker", 3, 1),
+]
+
+
+@pytest.mark.parametrize(("known", "backbone", "runtime"), thinned(KNOWN, BACKBONES, PACKAGES), indirect=["runtime"])
+def test_known_passages_have_the_logits_of_torch(runtime, backbone, known):
+    head, start, layer = known
     checkpoint = tiny_checkpoint(
         backbone, **head_values(head, backbone, query_attention_start=start, squeeze_layers=False)
     )
@@ -286,7 +293,7 @@ CORRELATION = {"bert": 0.98, "deberta-v2": 0.98, "modernbert": 0.93}
 INTEGERS = {"blocks": ("shared_query", "averaged tokens"), "windows": ("joint", "first token")}
 
 
-@pytest.mark.parametrize("kind", INTEGERS)
+@pytest.mark.parametrize(("kind", "backbone", "runtime"), thinned(INTEGERS, BACKBONES, PACKAGES), indirect=["runtime"])
 def test_int8_agrees_roughly_and_lets_no_companion_in(runtime, backbone, tmp_path, passages, kind):
     plan, head = INTEGERS[kind]
     changes = head_values(head, backbone, attention_plan=plan, candidate_position_start=0)
@@ -486,22 +493,22 @@ def test_a_cache_that_cannot_be_written_to_costs_the_compiled_graphs_only(tiny_f
     assert not list(cache.rglob("*.blob"))
 
 
-@pytest.mark.parametrize(
-    ("backbone", "changes"),
-    [
-        ("deberta-v2", {"share_att_key": False}),
-        ("deberta-v2", {"pos_att_type": ["c2p"]}),
-        ("deberta-v2", {"pos_att_type": ["p2c"], "share_att_key": False}),
-        ("deberta-v2", {"norm_rel_ebd": "none", "position_buckets": -1, "max_relative_positions": 5}),
-        ("deberta-v2", {"position_biased_input": True}),
-        ("deberta-v2", {"relative_attention": False, "position_biased_input": True}),
-        ("modernbert", {"attention_bias": True, "mlp_bias": True, "norm_bias": True}),
-        ("modernbert", {"global_attn_every_n_layers": 1}),
-        ("modernbert", {"layer_types": ["sliding_attention"] * 3, "local_attention": 2}),
-    ],
-    ids=str,
-)
-def test_every_kind_of_layer_is_that_of_torch(runtime, backbone, changes):
+LAYERS = [
+    ("deberta-v2", {"share_att_key": False}),
+    ("deberta-v2", {"pos_att_type": ["c2p"]}),
+    ("deberta-v2", {"pos_att_type": ["p2c"], "share_att_key": False}),
+    ("deberta-v2", {"norm_rel_ebd": "none", "position_buckets": -1, "max_relative_positions": 5}),
+    ("deberta-v2", {"position_biased_input": True}),
+    ("deberta-v2", {"relative_attention": False, "position_biased_input": True}),
+    ("modernbert", {"attention_bias": True, "mlp_bias": True, "norm_bias": True}),
+    ("modernbert", {"global_attn_every_n_layers": 1}),
+    ("modernbert", {"layer_types": ["sliding_attention"] * 3, "local_attention": 2}),
+]
+
+
+@pytest.mark.parametrize(("kind", "runtime"), thinned(LAYERS, PACKAGES), ids=str, indirect=["runtime"])
+def test_every_kind_of_layer_is_that_of_torch(runtime, kind):
+    backbone, changes = kind
     encoder = {**encoder_values(backbone), **changes}
     checkpoint = tiny_checkpoint(backbone, **head_values("averaged tokens", backbone), encoder_config=encoder)
     torch_backend, exported = both(checkpoint, runtime, "shared_query")
