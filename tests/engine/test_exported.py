@@ -47,6 +47,11 @@ def runtime(request):
     return request.param
 
 
+def first_of(*values):
+    """The first always, the others with `-m slow`."""
+    return [values[0], *(pytest.param(value, marks=pytest.mark.slow) for value in values[1:])]
+
+
 @pytest.fixture(scope="module")
 def shared_folder(tmp_path_factory):
     return tmp_path_factory.mktemp("cache") / "graphs"
@@ -204,6 +209,7 @@ def test_the_query_key_bias_moves_the_logits(runtime):
     assert logits[0] != pytest.approx(logits[1], abs=10 * TOLERANCE)
 
 
+@pytest.mark.parametrize(("backbone", "runtime"), thinned(BACKBONES, PACKAGES), indirect=["runtime"])
 def test_order_companions_and_batch_change_no_logit(runtime, backbone, tmp_path, passages):
     folder = write_tiny_checkpoint(tmp_path / "tiny", backbone, **head_values("averaged tokens", backbone))
     small, large = (Reranker(folder, backend=runtime, batch_tokens=tokens) for tokens in (64, 4096))
@@ -222,6 +228,7 @@ def test_order_companions_and_batch_change_no_logit(runtime, backbone, tmp_path,
     assert {key: logits(large, [key])[key] for key in passages} == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("runtime", first_of("onnx", "openvino"), indirect=True)
 def test_the_bundled_model_ranks_as_in_torch(runtime, bundled):
     exported = Reranker(backend=runtime)
     passages = ["Oil the chain.", "", "A chain slips when it is worn. " * 20, "The capital of Peru is Lima.", "Brakes"]
@@ -315,6 +322,7 @@ def test_int8_agrees_roughly_and_lets_no_companion_in(runtime, backbone, tmp_pat
         assert {key: logits(rough, [key])[key] for key in passages} == pytest.approx(found, abs=0.05)
 
 
+@pytest.mark.parametrize("backbone", first_of(*BACKBONES))
 def test_the_second_feed_forward_matrix_of_the_lower_half_of_the_layers_reads_no_integers(backbone, tmp_path, cache):
     onnx = pytest.importorskip("onnx")
     values = head_values("every layer", backbone, attention_plan="joint")
@@ -372,6 +380,7 @@ def test_what_attention_gives_has_the_bounds_of_the_values(backbone):
         assert (bounds[site].highest > found.highest + 0.01).any()  # room for texts that attend to one token alone
 
 
+@pytest.mark.parametrize("runtime", first_of("openvino", "onnx"), indirect=True)
 def test_a_bundled_model_in_int8_keeps_the_order(runtime):
     texts = ["Oil the chain.", "A chain slips when it is worn or too long.", "The capital of Peru is Lima.", "Brakes"]
 
