@@ -392,6 +392,7 @@ def test_a_bundled_model_in_int8_keeps_the_order(runtime):
     assert [hit.logit for hit in found] == pytest.approx([hit.logit for hit in expected], abs=0.8)
 
 
+@pytest.mark.parametrize("runtime", first_of("openvino", "onnx"), indirect=True)
 def test_a_passage_cache_serves_every_backend_and_any_may_make_it(runtime, tmp_path):
     texts = ["Oil the chain.", "A chain slips when it is worn or too long.", "The capital of Peru is Lima.", "Brakes"]
     query = "why does a chain slip?"
