@@ -206,6 +206,7 @@ def test_both_checkpoints_are_loaded_at_the_same_time(cascade, monkeypatch):
     assert len(Reranker(cascade(), device="cpu").rank(QUERY, PASSAGES)) == len(PASSAGES)
 
 
+@pytest.mark.slow
 def test_a_cold_process_loads_backbones_of_two_kinds(tmp_path):
     # transformers has to be imported for both, which two threads could not do at once.
     parts = {

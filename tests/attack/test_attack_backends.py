@@ -37,6 +37,7 @@ def environment(tmp_path, home):
     return {**kept, **folders, "HOME": str(home), "HF_HOME": str(tmp_path / "hf"), "TMPDIR": str(temporary)}
 
 
+@pytest.mark.slow
 def test_ranking_sends_nothing_and_leaves_nothing_but_exports(attack, tmp_path, model):
     for package in PACKAGES.values():
         pytest.importorskip(package)

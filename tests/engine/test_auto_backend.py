@@ -7,6 +7,7 @@ import torch
 from tiny_checkpoints import encoder_values, tiny_config
 
 from gliclass_rerank import Reranker, ZeroShotClassifier
+from gliclass_rerank.cascade import CascadeConfig, save_cascade
 from gliclass_rerank.errors import ConfigError, MissingDependencyError
 from gliclass_rerank.runtime import export, resolve
 from gliclass_rerank.runtime.resolve import has_native_bfloat16, resolve_runtime
@@ -123,11 +124,14 @@ def test_what_was_taken_can_be_read(quickest, tiny_folders):
     assert Reranker(tiny_folders["bert"], device="cpu").backend == "torch"
 
 
-def test_a_cascade_takes_it_for_both(quickest):
-    reranker = Reranker(device="cpu", backend="auto")
+def test_a_cascade_takes_it_for_both(quickest, tiny_folders, tmp_path):
+    parts = dict.fromkeys(("first", "second"), tiny_folders["bert"])
+    save_cascade(CascadeConfig(first="first", second="second"), tmp_path / "both", parts)
+
+    reranker = Reranker(tmp_path / "both", device="cpu", backend="auto")
 
     assert (reranker.backend, reranker.settings["backend"]) == (quickest[0], "auto")
-    assert reranker.rank("oil", ["a chain", "oil for a chain"])[0].index == 1
+    assert len(reranker.rank("oil", ["chain", "oil for chain"])) == 2
 
 
 def test_a_backend_that_there_is_not_is_refused():

@@ -6,7 +6,8 @@ import threading
 import numpy as np
 import pytest
 import torch
-from tiny_checkpoints import WORDS, encoder_values, tiny_checkpoint, write_tiny_checkpoint
+from grids import thinned
+from tiny_checkpoints import BACKBONES, WORDS, encoder_values, tiny_checkpoint, write_tiny_checkpoint
 
 from gliclass_rerank import Example, Reranker, ZeroShotClassifier
 from gliclass_rerank.checkpoint.location import DEFAULT_MODEL
@@ -44,6 +45,11 @@ HEADS = {
 def runtime(request):
     pytest.importorskip(PACKAGES[request.param])
     return request.param
+
+
+def first_of(*values):
+    """The first always, the others with `-m slow`."""
+    return [values[0], *(pytest.param(value, marks=pytest.mark.slow) for value in values[1:])]
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +107,7 @@ def both(checkpoint, runtime, plan):
     return (network(checkpoint.model, name, plan) for name in ("torch", runtime))
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(("head", "backbone", "runtime"), thinned(HEADS, BACKBONES, PACKAGES), indirect=["runtime"])
 def test_blocks_have_the_logits_of_torch(runtime, backbone, head):
     checkpoint = tiny_checkpoint(backbone, **head_values(head, backbone))
     torch_backend, exported = both(checkpoint, runtime, "shared_query")
@@ -113,7 +119,11 @@ def test_blocks_have_the_logits_of_torch(runtime, backbone, head):
         )
 
 
-@pytest.mark.parametrize("head", ["first token", "every layer", "an inner layer"])
+@pytest.mark.parametrize(
+    ("head", "backbone", "runtime"),
+    thinned(["first token", "every layer", "an inner layer"], BACKBONES, PACKAGES),
+    indirect=["runtime"],
+)
 def test_windows_have_the_logits_of_torch(runtime, backbone, head):
     checkpoint = tiny_checkpoint(
         backbone, **head_values(head, backbone, attention_plan="joint", candidate_position_start=0)
@@ -156,16 +166,18 @@ def test_linear_layers_compute_no_padding(runtime, monkeypatch, plan):
     assert computed == expected
 
 
-@pytest.mark.parametrize(
-    ("head", "start", "layer"),
-    [
-        ("averaged tokens", 2, 1),
-        ("first token", 2, 2),
-        ("never sees the query", 3, 3),
-        ("token after the marker", 3, 1),
-    ],
-)
-def test_known_passages_have_the_logits_of_torch(runtime, backbone, head, start, layer):
+# Head, first layer that sees the query, layer of the cache
+KNOWN = [
+    ("averaged tokens", 2, 1),
+    ("first token", 2, 2),
+    ("never sees the query", 3, 3),
+    ("token after the marker", 3, 1),
+]
+
+
+@pytest.mark.parametrize(("known", "backbone", "runtime"), thinned(KNOWN, BACKBONES, PACKAGES), indirect=["runtime"])
+def test_known_passages_have_the_logits_of_torch(runtime, backbone, known):
+    head, start, layer = known
     checkpoint = tiny_checkpoint(
         backbone, **head_values(head, backbone, query_attention_start=start, squeeze_layers=False)
     )
@@ -197,6 +209,7 @@ def test_the_query_key_bias_moves_the_logits(runtime):
     assert logits[0] != pytest.approx(logits[1], abs=10 * TOLERANCE)
 
 
+@pytest.mark.parametrize(("backbone", "runtime"), thinned(BACKBONES, PACKAGES), indirect=["runtime"])
 def test_order_companions_and_batch_change_no_logit(runtime, backbone, tmp_path, passages):
     folder = write_tiny_checkpoint(tmp_path / "tiny", backbone, **head_values("averaged tokens", backbone))
     small, large = (Reranker(folder, backend=runtime, batch_tokens=tokens) for tokens in (64, 4096))
@@ -215,6 +228,7 @@ def test_order_companions_and_batch_change_no_logit(runtime, backbone, tmp_path,
     assert {key: logits(large, [key])[key] for key in passages} == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("runtime", first_of("onnx", "openvino"), indirect=True)
 def test_the_bundled_model_ranks_as_in_torch(runtime, bundled):
     exported = Reranker(backend=runtime)
     passages = ["Oil the chain.", "", "A chain slips when it is worn. " * 20, "The capital of Peru is Lima.", "Brakes"]
@@ -286,7 +300,7 @@ CORRELATION = {"bert": 0.98, "deberta-v2": 0.98, "modernbert": 0.93}
 INTEGERS = {"blocks": ("shared_query", "averaged tokens"), "windows": ("joint", "first token")}
 
 
-@pytest.mark.parametrize("kind", INTEGERS)
+@pytest.mark.parametrize(("kind", "backbone", "runtime"), thinned(INTEGERS, BACKBONES, PACKAGES), indirect=["runtime"])
 def test_int8_agrees_roughly_and_lets_no_companion_in(runtime, backbone, tmp_path, passages, kind):
     plan, head = INTEGERS[kind]
     changes = head_values(head, backbone, attention_plan=plan, candidate_position_start=0)
@@ -308,6 +322,7 @@ def test_int8_agrees_roughly_and_lets_no_companion_in(runtime, backbone, tmp_pat
         assert {key: logits(rough, [key])[key] for key in passages} == pytest.approx(found, abs=0.05)
 
 
+@pytest.mark.parametrize("backbone", first_of(*BACKBONES))
 def test_the_second_feed_forward_matrix_of_the_lower_half_of_the_layers_reads_no_integers(backbone, tmp_path, cache):
     onnx = pytest.importorskip("onnx")
     values = head_values("every layer", backbone, attention_plan="joint")
@@ -365,6 +380,7 @@ def test_what_attention_gives_has_the_bounds_of_the_values(backbone):
         assert (bounds[site].highest > found.highest + 0.01).any()  # room for texts that attend to one token alone
 
 
+@pytest.mark.parametrize("runtime", first_of("openvino", "onnx"), indirect=True)
 def test_a_bundled_model_in_int8_keeps_the_order(runtime):
     texts = ["Oil the chain.", "A chain slips when it is worn or too long.", "The capital of Peru is Lima.", "Brakes"]
 
@@ -376,6 +392,7 @@ def test_a_bundled_model_in_int8_keeps_the_order(runtime):
     assert [hit.logit for hit in found] == pytest.approx([hit.logit for hit in expected], abs=0.8)
 
 
+@pytest.mark.parametrize("runtime", first_of("openvino", "onnx"), indirect=True)
 def test_a_passage_cache_serves_every_backend_and_any_may_make_it(runtime, tmp_path):
     texts = ["Oil the chain.", "A chain slips when it is worn or too long.", "The capital of Peru is Lima.", "Brakes"]
     query = "why does a chain slip?"
@@ -486,22 +503,22 @@ def test_a_cache_that_cannot_be_written_to_costs_the_compiled_graphs_only(tiny_f
     assert not list(cache.rglob("*.blob"))
 
 
-@pytest.mark.parametrize(
-    ("backbone", "changes"),
-    [
-        ("deberta-v2", {"share_att_key": False}),
-        ("deberta-v2", {"pos_att_type": ["c2p"]}),
-        ("deberta-v2", {"pos_att_type": ["p2c"], "share_att_key": False}),
-        ("deberta-v2", {"norm_rel_ebd": "none", "position_buckets": -1, "max_relative_positions": 5}),
-        ("deberta-v2", {"position_biased_input": True}),
-        ("deberta-v2", {"relative_attention": False, "position_biased_input": True}),
-        ("modernbert", {"attention_bias": True, "mlp_bias": True, "norm_bias": True}),
-        ("modernbert", {"global_attn_every_n_layers": 1}),
-        ("modernbert", {"layer_types": ["sliding_attention"] * 3, "local_attention": 2}),
-    ],
-    ids=str,
-)
-def test_every_kind_of_layer_is_that_of_torch(runtime, backbone, changes):
+LAYERS = [
+    ("deberta-v2", {"share_att_key": False}),
+    ("deberta-v2", {"pos_att_type": ["c2p"]}),
+    ("deberta-v2", {"pos_att_type": ["p2c"], "share_att_key": False}),
+    ("deberta-v2", {"norm_rel_ebd": "none", "position_buckets": -1, "max_relative_positions": 5}),
+    ("deberta-v2", {"position_biased_input": True}),
+    ("deberta-v2", {"relative_attention": False, "position_biased_input": True}),
+    ("modernbert", {"attention_bias": True, "mlp_bias": True, "norm_bias": True}),
+    ("modernbert", {"global_attn_every_n_layers": 1}),
+    ("modernbert", {"layer_types": ["sliding_attention"] * 3, "local_attention": 2}),
+]
+
+
+@pytest.mark.parametrize(("kind", "runtime"), thinned(LAYERS, PACKAGES), ids=str, indirect=["runtime"])
+def test_every_kind_of_layer_is_that_of_torch(runtime, kind):
+    backbone, changes = kind
     encoder = {**encoder_values(backbone), **changes}
     checkpoint = tiny_checkpoint(backbone, **head_values("averaged tokens", backbone), encoder_config=encoder)
     torch_backend, exported = both(checkpoint, runtime, "shared_query")

@@ -73,6 +73,7 @@ class CountingEncoder:
         return ENCODER.encode(texts)
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_encodes_and_while_it_writes_ends_with_the_same_file(runs, tmp_path):
     source, target, whole = tmp_path / "in.jsonl", tmp_path / "out.jsonl", tmp_path / "whole.jsonl"
     write_lines(source, classified(600))

@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from training_data import tiny_run
@@ -20,6 +21,7 @@ train(TrainConfig.from_dict(json.loads(sys.argv[1])))
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_in_mid_run_ends_with_the_weights_of_an_uninterrupted_one(
     tmp_path, tiny_folders, ranking_file
 ):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 import pytest
 
 
-def thinned(*axes: Sequence[Any], every: int | None = None) -> list[Any]:
+def thinned(*axes: Collection[Any], every: int | None = None) -> list[Any]:
     """Every combination of one value an axis, as parameters of a test; the others are marked as slow.
 
     One in `every` runs always, chosen by the sum of its values' places. By default that is the number of values of the
