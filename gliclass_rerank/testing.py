@@ -111,7 +111,7 @@ class AdapterConformance(ABC):
         """Serialise the adapter the framework's way and load it again."""
 
     def parameters(self) -> Mapping[str, Parameter]:
-        """What the constructor takes; that of a metaclass says nothing."""
+        """Parameters of the constructor, read from its signature; a metaclass has another one."""
         return signature(type(self.build())).parameters
 
     def setting(self, adapter: Adapter, name: str) -> object:

@@ -49,7 +49,7 @@ _STAND_INS: Final = {LABEL: "[CLS]", SEP: "[SEP]", EXAMPLE: "[SEP]"}
 # Start values for training. The query is let in halfway up and damped: undamped in every layer it costs 0.05 nDCG@10
 # on trec_dl19, like this nothing. The share of matched tokens, 0.6 of the cosine's, is the best untrained value.
 # Scale and intercept fit such logits to a cross-encoder's on BM25 candidates; wrong ones make the first steps
-# distort the whole encoder (benchmarks/LOG.md).
+# distort the whole encoder (benchmarks/log/).
 _QUERY_KEY_BIAS: Final = -3.0
 _LOGIT_SCALE: Final = 14.4
 _MATCH_SCALE: Final = 0.6 * _LOGIT_SCALE

@@ -192,7 +192,7 @@ def failures_as(refused: Callable[[str], GLiClassRerankError]) -> Iterator[None]
 
 
 def _is_failure(error: BaseException) -> bool:
-    """Whether the library failed; its panics are no `Exception`."""
+    """Tell a failure of the library, whose panics are no `Exception`, from an interrupt."""
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 

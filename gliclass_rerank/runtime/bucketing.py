@@ -47,7 +47,7 @@ class _FilledLinear(nn.Linear):
 
 
 class _FilledActivation(nn.Module):
-    """What another module computes of each number by itself."""
+    """Element-wise activation on a flattened, padded number of tokens."""
 
     def __init__(self, activation: nn.Module) -> None:
         super().__init__()

@@ -73,7 +73,7 @@ class Pair:
         return ZeroShotClassifier(self.folder, device="cpu", **settings)
 
     def check(self, text: str = TEXT, labels: Sequence[str] | Mapping[str, Any] = LABELS, **settings: object) -> None:
-        """ScoringRequest both sides for the logits of one text."""
+        """Ask both sides for the logits of one text."""
         check_same(self._ours.logits(text, labels, **settings), self.upstream.logits(text, labels, **settings))
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Training for ranking and classification, from JSONL files to a checkpoint; see docs/training.md.
+"""Training for ranking and classification, from JSONL files to a checkpoint; see docs/guide/training.md.
 
 Importing this package loads nothing heavy: names are resolved on first use.
 """

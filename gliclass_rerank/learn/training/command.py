@@ -22,7 +22,7 @@ _Dtype = Annotated[
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="YAML file; see docs/training.md.")],
+    config: Annotated[Path, typer.Argument(help="YAML file; see docs/guide/training.md.")],
     minutes: Annotated[
         float | None, typer.Option("--minutes", help="Stop after N minutes; the same command resumes.")
     ] = None,

@@ -1,6 +1,6 @@
 """Training config: `TrainConfig`, read from YAML and validated before anything is loaded.
 
-Paths in a file are relative to its folder. docs/training.md explains every key.
+Paths in a file are relative to its folder. docs/guide/training.md explains every key.
 """
 
 from __future__ import annotations

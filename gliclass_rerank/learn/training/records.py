@@ -1,4 +1,4 @@
-"""Training records, parsed and checked field by field; docs/training.md describes the formats.
+"""Training records, parsed and checked field by field; docs/guide/training.md describes the formats.
 
 Messages name file and line. Unknown keys are ignored.
 """

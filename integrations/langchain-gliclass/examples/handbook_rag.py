@@ -60,7 +60,7 @@ def show(title: str, documents: list[Document], key: str) -> None:
 
 
 def main() -> None:
-    """ScoringRequest the handbook both queries."""
+    """Ask the handbook both queries."""
     bm25 = indexed(HANDBOOK)
     retriever = GLiClassRerankRetriever(base_retriever=bm25, reranker=GLiClassRerank(), top_n=5)
     prompt = ChatPromptTemplate.from_template("Answer from these passages:\n{context}\n\nQuestion: {question}")

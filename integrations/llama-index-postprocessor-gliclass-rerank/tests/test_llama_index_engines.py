@@ -23,7 +23,7 @@ def retriever(nodes):
 
 @pytest.fixture(params=["sync", "async"])
 def ask(request):
-    """ScoringRequest a query engine either way."""
+    """Ask a query engine either way."""
     if request.param == "sync":
         return lambda engine, query: engine.query(query)
     return lambda engine, query: asyncio.run(engine.aquery(query))
