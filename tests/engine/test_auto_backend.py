@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import torch
-from tiny_checkpoints import encoder_values, tiny_config
+from tiny_checkpoints import encoder_values, tiny_config, write_tiny_checkpoint
 
 from gliclass_rerank import Reranker, ZeroShotClassifier
 from gliclass_rerank.cascade import CascadeConfig, save_cascade
@@ -125,7 +125,8 @@ def test_what_was_taken_can_be_read(quickest, tiny_folders):
 
 
 def test_a_cascade_takes_it_for_both(quickest, tiny_folders, tmp_path):
-    parts = dict.fromkeys(("first", "second"), tiny_folders["bert"])
+    second = write_tiny_checkpoint(tmp_path / "second", "bert", query_attention_start=1)
+    parts = {"first": tiny_folders["bert"], "second": second}
     save_cascade(CascadeConfig(first="first", second="second"), tmp_path / "both", parts)
 
     reranker = Reranker(tmp_path / "both", device="cpu", backend="auto")

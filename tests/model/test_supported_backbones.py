@@ -133,7 +133,7 @@ def test_of_a_config_only_what_has_a_meaning_is_passed_on():
         ("deberta-v2", {"position_buckets": 1}, r"`position_buckets` must be from 2 to 82 with 43 positions, got 1"),
         ("deberta-v2", {"pos_att_type": "c2p|p2x"}, r"must be a list of `c2p`, `p2c`, got 'c2p|p2x'"),
         ("modernbert", {"num_attention_heads": 8}, r"heads must have an even width"),
-        ("modernbert", {"layer_types": ["full_attention"]}, r"layer_type"),
+        ("modernbert", {"layer_types": ["full_attention"]}, r"not one of ModernBertConfig"),
         ("modernbert", {"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, r"rope_parameters` must be an"),
         ("t5", {"relative_attention_max_distance": 8}, r"must be above a quarter of its 32 buckets, got 8"),
         ("t5", {"feed_forward_proj": "gated-nonsense"}, r"encoder_config\.dense_act_fn` must be one of"),
