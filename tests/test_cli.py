@@ -125,7 +125,7 @@ def test_the_help_of_an_option_is_the_first_clause_of_its_docstring(capsys, monk
     cli.main(["rank", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
     assert "--revision <str> Branch, tag or commit of a hub model. " in shown
-    assert "--num-examples <int> How many examples to show at most. [default: 3]" in shown
+    assert "--num-examples <int> Maximum number of examples shown. [default: 3]" in shown
 
 
 def test_options_reach_the_model_in_their_types(passages, tiny_folders, capsys):

@@ -14,12 +14,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.exceptions import TyperException
 
 from gliclass_rerank._version import __version__
+from gliclass_rerank.calls.steps import Token, working
 from gliclass_rerank.cli.model_options import with_model_options
 from gliclass_rerank.errors import ConfigError, GLiClassRerankError
 from gliclass_rerank.learn.data.mining_command import mine, teach
@@ -59,18 +61,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A passage may hold characters outside the terminal's encoding.
         sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        code = typer.main.get_command(app).main(argv, prog_name=_PROGRAM, standalone_mode=False)
-    except KeyboardInterrupt:
-        code = _INTERRUPTED
-    except TyperException as error:
-        return _fail(f"{error.format_message().rstrip('.')}; see `{_PROGRAM} --help`")
-    except (GLiClassRerankError, OSError) as error:
-        return _fail(str(error))
+    with working() as token:
+        if argv is None:
+            _cancel_when_interrupted(token)
+        try:
+            code = int(typer.main.get_command(app).main(argv, prog_name=_PROGRAM, standalone_mode=False) or 0)
+        except BaseException as error:  # noqa: BLE001 - raised again unless it is known
+            code = _code_of(error, token)
     if code == _INTERRUPTED and argv is None:
         # The process is exiting; another Ctrl-C would only print a traceback.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return int(code or 0)
+    return code
+
+
+def _cancel_when_interrupted(token: Token) -> None:
+    """Cancel the call on Ctrl-C besides raising: a library being imported may swallow the exception."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        token.cancel()
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+
+
+def _code_of(error: BaseException, token: Token) -> int:
+    """Exit code for an exception; one that is not known is raised again."""
+    if isinstance(error, KeyboardInterrupt) or token.is_cancelled:
+        return _INTERRUPTED
+    if isinstance(error, TyperException):
+        return _fail(f"{error.format_message().rstrip('.')}; see `{_PROGRAM} --help`")
+    if isinstance(error, (GLiClassRerankError, OSError)):
+        return _fail(str(error))
+    raise error
 
 
 def _fail(message: str) -> int:

@@ -49,13 +49,14 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, *, mode: int = 0o755) -> Iterator[Path]:
     """Write a folder under a temporary name beside it, and rename it if the block succeeds.
 
     Leftovers of killed processes for the same folder are removed.
 
     Args:
         path: New folder, in an existing one.
+        mode: Permissions of the folder.
 
     Yields:
         Temporary folder; removed if the block fails. A killed process leaves it, with a leading dot in its name.
@@ -67,7 +68,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         for file in staging.rglob("*"):
             if file.is_file():
                 _sync(file)
-        staging.chmod(0o755)
+        staging.chmod(mode)
         os.replace(staging, path)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -69,13 +69,11 @@ def cached_graphs(folder: Path, key: str, build: Callable[[Path], None]) -> Entr
         return found
     failure: OSError | None = None
     try:
-        with atomic_folder(path) as staging:
+        with atomic_folder(path, mode=0o700) as staging:
             build(staging)
             seal(staging, key)
     except OSError as error:
         failure = error  # another process may have stored the same entry first
-    with suppress(OSError):
-        path.chmod(0o700)
     if (built := open_entry(path)) is None:
         raise BackendError(f"the exported model could not be kept in `{folder}`: {failure or 'it was changed'}")
     return built

@@ -17,9 +17,9 @@ from typing import Any, Final
 from gliclass_rerank._imports import require_openvino
 from gliclass_rerank.files.atomic_write import atomic_file
 from gliclass_rerank.runtime.cache_entry import digest_of
+from gliclass_rerank.runtime.openvino_core import DEVICE, the_core
 from gliclass_rerank.runtime.private_folder import is_trusted
 
-DEVICE: Final = "CPU"
 _DIGEST_BYTES: Final = 32
 
 
@@ -39,7 +39,7 @@ def compiled_model(path: Path, precision: str, settings: Mapping[str, Any]) -> A
         RuntimeError: OpenVINO cannot read the graph.
     """
     openvino = require_openvino()
-    core, given = openvino.Core(), {**settings, "INFERENCE_PRECISION_HINT": precision}
+    core, given = the_core(), {**settings, "INFERENCE_PRECISION_HINT": precision}
     # A compiled form depends on graph, version and processor features; a shared cache may meet several.
     made_for = [digest_of(path), openvino.get_version(), precision, core.get_property(DEVICE, "FULL_DEVICE_NAME")]
     made_for += sorted(core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"))

@@ -14,7 +14,8 @@ import torch
 from gliclass_rerank.errors import ConfigError, listed, shown
 from gliclass_rerank.model.config import ModelConfig
 from gliclass_rerank.runtime.graphs.registry import unsupported_backbone
-from gliclass_rerank.runtime.sessions import PRECISIONS, has_bfloat16
+from gliclass_rerank.runtime.openvino_core import has_bfloat16
+from gliclass_rerank.runtime.sessions import PRECISIONS
 from gliclass_rerank.settings import default_batch_tokens
 
 BackendName = Literal["auto", "torch", "onnx", "openvino"]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gliclass_rerank._imports import require_onnxruntime, require_openvino
+from gliclass_rerank._imports import require_onnxruntime
 from gliclass_rerank.errors import ConfigError
 from gliclass_rerank.runtime.after_fork import OpenedHere
 from gliclass_rerank.runtime.foreign_errors import as_backend_error
-from gliclass_rerank.runtime.openvino_cache import DEVICE, compiled_model
+from gliclass_rerank.runtime.openvino_cache import compiled_model
+from gliclass_rerank.runtime.openvino_core import has_bfloat16
 from gliclass_rerank.runtime.openvino_session import OpenVinoSession
 
 Runtime = Literal["onnx", "openvino"]
@@ -74,14 +75,6 @@ def open_session(path: Path, runtime: Runtime, precision: Precision, threads: in
     hint = "bf16" if precision != "float32" and native else "f32"
     settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     return OpenVinoSession(path, partial(compiled_model, path, hint, settings))
-
-
-@cache
-def has_bfloat16() -> bool:
-    """Ask OpenVINO for the processor's bfloat16 support; `MissingDependencyError` without OpenVINO."""
-    openvino = require_openvino()
-    with as_backend_error("openvino could not be asked what the processor can"):
-        return "BF16" in openvino.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
 
 
 class _OnnxSession:

@@ -10,8 +10,8 @@ from gliclass_rerank import Reranker, ZeroShotClassifier
 from gliclass_rerank.cascade import CascadeConfig, save_cascade
 from gliclass_rerank.errors import ConfigError, MissingDependencyError
 from gliclass_rerank.runtime import export, resolve
+from gliclass_rerank.runtime.openvino_core import has_bfloat16
 from gliclass_rerank.runtime.resolve import has_native_bfloat16, resolve_runtime
-from gliclass_rerank.runtime.sessions import has_bfloat16
 
 BI_ENCODER = {"architecture_type": "bi-encoder", "label_model_config": encoder_values("bert")}
 

@@ -1,11 +1,14 @@
 """A request of openvino's that failed, or that did nothing, leaves nothing behind for the next one."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
-from gliclass_rerank._imports import require_openvino
 from gliclass_rerank.errors import BackendError, OutOfMemoryError
 from gliclass_rerank.runtime import openvino_session
+from gliclass_rerank.runtime.openvino_core import the_core
 from gliclass_rerank.runtime.openvino_session import OpenVinoSession
 
 WIDTH = 8
@@ -26,7 +29,7 @@ def session(tmp_path):
     graph = onnx.helper.make_graph(nodes, "g", infos[:1], infos[1:], [onnx.numpy_helper.from_array(weights, "w")])
     opsets = [onnx.helper.make_opsetid("", 20)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10), tmp_path / "g.onnx")
-    core = require_openvino().Core()
+    core = the_core()
     settings = {"NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
     return OpenVinoSession(tmp_path / "g.onnx", lambda: core.compile_model(str(tmp_path / "g.onnx"), "CPU", settings))
 
@@ -62,3 +65,21 @@ def test_a_process_that_was_forked_from_one_with_openvino_is_told(session, monke
     monkeypatch.setattr(openvino_session, "_used_in", [-1])
     with pytest.raises(BackendError, match="load it after the fork"):
         session.run(rows(5))
+
+
+def test_a_signal_after_a_model_was_freed_does_not_kill_the_process(session, tmp_path):
+    code = (
+        "import gc, pathlib, signal, sys, time\n"
+        "from gliclass_rerank.runtime.sessions import open_session\n"
+        "path = pathlib.Path(sys.argv[1])\n"
+        "opened = open_session(path, 'openvino', 'float32', threads=1)\n"
+        "opened._opened.get()\n"
+        "del opened\n"
+        "gc.collect()\n"
+        "signal.signal(signal.SIGINT, lambda *_: print('caught'))\n"
+        "signal.raise_signal(signal.SIGINT)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "g.onnx")], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "caught\n"), done.stderr

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Protocol
 
+from gliclass_rerank.checks import named
 from gliclass_rerank.errors import InputError, shown
 from gliclass_rerank.learn.data.records import RankingRecord, read_records
 
@@ -140,11 +141,11 @@ def check_target(target: Path, *, replacing: bool) -> None:
         InputError: Another suffix, a missing or read-only folder, or an existing file that must not be replaced.
     """
     if target.suffix != _SUFFIX:
-        raise InputError(f"the name of the output must end in {_SUFFIX}, got {shown(str(target))}")
+        raise InputError(f"the name of the output must end in {_SUFFIX}, got '{named(target)}'")
     if not (target.parent.is_dir() and os.access(target.parent, os.W_OK)):
-        raise InputError(f"the folder of the output must exist and be writable, got {shown(str(target))}")
+        raise InputError(f"the folder of the output must exist and be writable, got '{named(target)}'")
     if target.is_dir() or (target.exists() and not replacing):
-        raise InputError(f"the output exists already, got {shown(str(target))}; delete it or choose another name")
+        raise InputError(f"the output exists already, got '{named(target)}'; delete it or choose another name")
 
 
 def _line_ends(handle: BinaryIO) -> list[int]:

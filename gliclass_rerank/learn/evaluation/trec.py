@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from gliclass_rerank.checks import named
 from gliclass_rerank.errors import DataError, InputError, shown
 from gliclass_rerank.files.atomic_write import atomic_file
 
@@ -24,9 +25,9 @@ def scored(doc_ids: Sequence[str]) -> Iterator[tuple[str, int]]:
 def check_run_path(path: Path) -> None:
     """Check that `write_run` can write to a path; an `InputError` if the folder is missing or not writable."""
     if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
-        raise InputError(f"the folder of a run file must exist and be writable, got {shown(str(path))}")
+        raise InputError(f"the folder of a run file must exist and be writable, got '{named(path)}'")
     if path.is_dir():
-        raise InputError(f"a run file cannot replace a folder, got {shown(str(path))}")
+        raise InputError(f"a run file cannot replace a folder, got '{named(path)}'")
 
 
 def write_run(path: Path, run: Run, *, tag: str = "gliclass-rerank") -> None:
