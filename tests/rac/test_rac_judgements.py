@@ -21,12 +21,12 @@ CHAIN = Example("the chain slips", ["oil the chain"], ["raise the saddle"])
 BRAKE = Example("the brakes squeal", ["clean the rim"])
 
 
-def test_public_names_are_sorted_unique_and_importable():
+def test_public_names_are_unique_importable_and_all_that_there_is():
     names = gliclass_rerank.examples.__all__
 
-    assert names == sorted(set(names))
-    assert all(getattr(gliclass_rerank.examples, name).__name__ == name for name in names)
-    assert dir(gliclass_rerank.examples) == names
+    assert all(getattr(gliclass_rerank.examples, name) is not None for name in names)
+    assert dir(gliclass_rerank.examples) == sorted(set(names))
+    assert len(names) == len(set(names))
     with pytest.raises(AttributeError, match=r"module 'gliclass_rerank\.examples' has no attribute 'Nonsense'"):
         _ = gliclass_rerank.examples.Nonsense
 
