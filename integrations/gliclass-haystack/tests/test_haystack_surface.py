@@ -10,11 +10,13 @@ from pathlib import Path
 import haystack_integrations.components.rankers.gliclass as package
 
 import gliclass_rerank
+import gliclass_rerank.adapters
 import gliclass_rerank.examples
 
 LEAF = Path(package.__file__).parent
-# All that an adapter may use: the public names, and what is documented of examples.
-PUBLIC = {module.__name__: {*module.__all__} for module in (gliclass_rerank, gliclass_rerank.examples)}
+# All that an adapter may use.
+MODULES = (gliclass_rerank, gliclass_rerank.adapters, gliclass_rerank.examples)
+PUBLIC = {module.__name__: {*module.__all__} for module in MODULES}
 
 
 def test_only_public_names_of_the_core_are_used():

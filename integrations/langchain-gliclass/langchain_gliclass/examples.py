@@ -10,8 +10,8 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 
 from gliclass_rerank import ConfigError, Example
+from gliclass_rerank.adapters import shown
 from gliclass_rerank.examples import ForeignExampleSource, example_metadata
-from langchain_gliclass.checks import shown
 
 
 def to_document(example: Example | Mapping[str, Any]) -> Document:  # Any: upstream's JSON-like examples

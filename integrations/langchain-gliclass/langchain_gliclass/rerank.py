@@ -17,8 +17,8 @@ from langchain_core.runnables import ensure_config
 from pydantic import ConfigDict, PrivateAttr, field_serializer, field_validator
 
 from gliclass_rerank import Example, RerankerSettings, RerankStage, StageRanking
+from gliclass_rerank.adapters import as_text, checked_items, owned_examples, owned_reranker, plain_reranker
 from gliclass_rerank.examples import ExampleSource, plain_store
-from langchain_gliclass.checks import checked_items
 from langchain_gliclass.documents import reranked, shown_text
 
 if TYPE_CHECKING:
@@ -136,22 +136,17 @@ class GLiClassRerank(BaseDocumentCompressor):
     @field_validator("model", "example_store", "passage_cache", mode="before")
     @classmethod
     def _as_text(cls, value: object) -> object:
-        return str(value) if isinstance(value, PurePath) else value
+        return as_text(value)
 
     @field_validator("reranker", mode="before")
     @classmethod
     def _own_settings(cls, reranker: object) -> object:
-        if isinstance(reranker, Mapping):
-            settings = RerankerSettings.renamed(reranker)
-            return {name: str(value) if isinstance(value, PurePath) else value for name, value in settings.items()}
-        return reranker
+        return owned_reranker(reranker)
 
     @field_validator("examples", mode="before")
     @classmethod
     def _own_examples(cls, examples: object) -> object:
-        if isinstance(examples, (str, Mapping)) or not isinstance(examples, Sequence):
-            return examples  # for the stage to refuse
-        return tuple(map(Example.of, examples))
+        return owned_examples(examples)
 
     @field_serializer("example_store")
     def _plain_store(self, value: Any) -> Any:  # Any: checked by the stage
@@ -159,9 +154,7 @@ class GLiClassRerank(BaseDocumentCompressor):
 
     @field_serializer("reranker")
     def _plain_reranker(self, value: Any) -> Any:  # Any: checked by the stage
-        if value is None:
-            return None
-        return RerankerSettings(**value).to_dict() if isinstance(value, Mapping) else value.settings
+        return plain_reranker(value)
 
     @field_serializer("examples")
     def _plain_examples(self, value: Any) -> Any:  # Any: checked by the stage

@@ -26,9 +26,17 @@ from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
-from llama_index.postprocessor.gliclass_rerank.checks import checked_items, reading
 
 from gliclass_rerank import Example, RerankerSettings, RerankStage, StageRanking
+from gliclass_rerank.adapters import (
+    as_text,
+    checked_items,
+    owned,
+    owned_examples,
+    owned_reranker,
+    plain_reranker,
+    reading,
+)
 from gliclass_rerank.examples import ExampleSource, plain_store
 
 if TYPE_CHECKING:
@@ -172,22 +180,17 @@ class GLiClassRerank(BaseNodePostprocessor):
     @field_validator("model", "example_store", "passage_cache", mode="before")
     @classmethod
     def _as_text(cls, value: object) -> object:
-        return str(value) if isinstance(value, PurePath) else value
+        return as_text(value)
 
     @field_validator("reranker", mode="before")
     @classmethod
     def _own_settings(cls, reranker: object) -> object:
-        if isinstance(reranker, Mapping):
-            settings = RerankerSettings.renamed(reranker)
-            return {name: str(value) if isinstance(value, PurePath) else value for name, value in settings.items()}
-        return reranker
+        return owned_reranker(reranker)
 
     @field_validator("examples", mode="plain")
     @classmethod
     def _own_examples(cls, examples: Any) -> Any:  # Any: what is no list of examples is left for the stage to refuse
-        if isinstance(examples, (str, Mapping)) or not isinstance(examples, Sequence):
-            return examples
-        return tuple(Example.of(example) for example in examples)
+        return owned_examples(examples)
 
     @field_serializer("example_store")
     def _path(self, store: Any) -> Any:  # Any: a path or a source; a path
@@ -195,9 +198,7 @@ class GLiClassRerank(BaseNodePostprocessor):
 
     @field_serializer("reranker")
     def _settings(self, reranker: Any) -> dict[str, Any] | None:  # Any: a `Reranker` or a mapping; settings' values
-        if reranker is None:
-            return None
-        return RerankerSettings(**reranker).to_dict() if isinstance(reranker, dict) else reranker.settings
+        return plain_reranker(reranker)
 
     @field_serializer("examples")
     def _example_values(self, examples: Any) -> list[dict[str, Any]] | None:  # Any: a tuple of examples; JSON values
@@ -395,24 +396,13 @@ def _copied(found: NodeWithScore, score: float | None, notes: dict[str, float | 
     """A copy with the notes in its metadata, and with the score unless that is None."""
     node: BaseNode = found.node
     changes = {
-        "metadata": _owned(node.metadata) | notes,
+        "metadata": owned(node.metadata) | notes,
         # What the notes say is for programs: neither the LLM nor an embedding model reads it.
         "excluded_embed_metadata_keys": _with(node.excluded_embed_metadata_keys, notes),
         "excluded_llm_metadata_keys": _with(node.excluded_llm_metadata_keys, notes),
         "relationships": dict(node.relationships),
     }
     return NodeWithScore(node=node.model_copy(update=changes), score=found.score if score is None else score)
-
-
-def _owned(value: Any) -> Any:  # Any: whatever metadata hold
-    """A copy in which dicts, lists, tuples and sets are new at every depth, and other values are shared."""
-    # In place of `copy.deepcopy`, which takes five times as long and fails on clients and locks.
-    kind = type(value)
-    if kind is dict:
-        return {key: item if type(item) is str else _owned(item) for key, item in value.items()}
-    if kind is list or kind is tuple:
-        return kind(map(_owned, value))
-    return value.copy() if kind is set else value
 
 
 def _with(keys: Sequence[str], more: Mapping[str, Any]) -> list[str]:  # Any: only the keys are read

@@ -9,9 +9,9 @@ from llama_index.core import VectorStoreIndex
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import BaseNode, MetadataMode, QueryBundle, TextNode
-from llama_index.postprocessor.gliclass_rerank.checks import shown
 
 from gliclass_rerank import ConfigError, Example
+from gliclass_rerank.adapters import shown
 from gliclass_rerank.examples import ForeignExampleSource, example_metadata
 
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Final
 
 from haystack import Document
-from haystack_integrations.components.rankers.gliclass.checks import checked_items, reading
 
 from gliclass_rerank import RerankStage, StageRanking
-
-_CONTAINERS: Final = frozenset((dict, list, set, tuple))
+from gliclass_rerank.adapters import checked_items, owned, reading, text_with_metadata
 
 
 def deduplicated(documents: Iterable[Document]) -> list[Document]:
@@ -48,9 +45,7 @@ def shown_text(document: Document, meta_fields: Sequence[str], separator: str) -
     Returns:
         The text; blank if there is nothing to rank.
     """
-    with reading("a document's text"):  # its parts are whatever somebody put there
-        values = [str(document.meta[field]) for field in meta_fields if document.meta.get(field) is not None]
-        return separator.join([*values, "" if document.content is None else document.content])
+    return text_with_metadata(document.content, document.meta, meta_fields, separator)
 
 
 def reranked(documents: Sequence[Document], ranking: StageRanking, stage: RerankStage) -> list[Document]:
@@ -68,7 +63,7 @@ def reranked(documents: Sequence[Document], ranking: StageRanking, stage: Rerank
         replace(
             documents[hit.index],
             score=documents[hit.index].score if hit.score is None else hit.score,
-            meta={**_owned(documents[hit.index].meta), **stage.notes(hit, ranking)},
+            meta={**owned(documents[hit.index].meta), **stage.notes(hit, ranking)},
         )
         for hit in ranking
     ]
@@ -81,16 +76,3 @@ def _score(document: Document) -> float:
         return -math.inf if score is None or isinstance(score, (str, bytes)) else float(score)
     except Exception:  # noqa: BLE001 - the stage says what is wrong with it
         return -math.inf
-
-
-def _owned(value: Any) -> Any:  # Any: whatever metadata holds
-    """A copy in which dicts, lists, tuples and sets are new at every depth.
-
-    The rest is shared. `copy.deepcopy` would copy arrays, fail on clients and locks, and be slow for lists of numbers.
-    """
-    kind = type(value)
-    if kind is dict:
-        return {key: _owned(item) for key, item in value.items()}
-    if kind in (list, tuple):
-        return kind(value) if _CONTAINERS.isdisjoint(map(type, value)) else kind(map(_owned, value))
-    return value.copy() if kind is set else value

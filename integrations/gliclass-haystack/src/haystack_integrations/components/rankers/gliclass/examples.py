@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from haystack import Document
-from haystack_integrations.components.rankers.gliclass.checks import shown
 
 from gliclass_rerank import BackendError, ConfigError, Example
+from gliclass_rerank.adapters import shown
 from gliclass_rerank.examples import ForeignExampleSource, example_metadata
 
 # One for all instances, because a lock in an instance could be neither copied nor pickled; held while a model loads.

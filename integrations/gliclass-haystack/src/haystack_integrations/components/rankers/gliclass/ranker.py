@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from haystack import Document, component, default_from_dict, default_to_dict
 from haystack.utils import ComponentDevice
-from haystack_integrations.components.rankers.gliclass.checks import shown
 from haystack_integrations.components.rankers.gliclass.documents import deduplicated, reranked, shown_text
 
 from gliclass_rerank import ConfigError, Example, RerankerSettings, RerankStage
+from gliclass_rerank.adapters import as_text, owned_reranker, plain_reranker, shown
 from gliclass_rerank.examples import ExampleSource, plain_store
 
 if TYPE_CHECKING:
@@ -142,10 +142,9 @@ class GLiClassRanker:
             raise ConfigError(f"`embedding_separator` must be a string, got {shown(embedding_separator)}")
         # Loads nothing; checks every other setting. First, because attributes are pickled in this order and the stage
         # is what says why an example store cannot be.
-        if isinstance(reranker, Mapping):
-            reranker = {name: _as_text(value) for name, value in RerankerSettings.renamed(reranker).items()}
+        reranker = owned_reranker(reranker)
         self._stage = RerankStage(
-            _as_text(model),
+            as_text(model),
             device=_torch_name(device),
             dtype=dtype,
             plan=plan,
@@ -155,13 +154,13 @@ class GLiClassRanker:
             batch_tokens=batch_tokens,
             backend=backend,
             threads=threads,
-            example_store=_as_text(example_store),
+            example_store=as_text(example_store),
             num_examples=num_examples,
             min_example_similarity=min_example_similarity,
             allow_same_text=allow_same_text,
             window_tokens=window_tokens,
             max_example_passages=max_example_passages,
-            passage_cache=_as_text(passage_cache),
+            passage_cache=as_text(passage_cache),
             reranker=reranker,
             top_k=top_k,
             score_threshold=score_threshold,
@@ -174,7 +173,7 @@ class GLiClassRanker:
             keep_retrieval_score=keep_retrieval_score,
             report_truncation=report_truncation,
         )
-        self.model = _as_text(model)
+        self.model = as_text(model)
         self.device = device
         self.dtype = dtype
         self.plan = plan
@@ -184,13 +183,13 @@ class GLiClassRanker:
         self.batch_tokens = batch_tokens
         self.backend = backend
         self.threads = threads
-        self.example_store = _as_text(example_store)
+        self.example_store = as_text(example_store)
         self.num_examples = num_examples
         self.min_example_similarity = min_example_similarity
         self.allow_same_text = allow_same_text
         self.window_tokens = window_tokens
         self.max_example_passages = max_example_passages
-        self.passage_cache = _as_text(passage_cache)
+        self.passage_cache = as_text(passage_cache)
         self.reranker = _kept(reranker)
         self.top_k = top_k
         self.score_threshold = score_threshold
@@ -245,7 +244,7 @@ class GLiClassRanker:
         """
         kept = {name: getattr(self, name) for name in _SETTINGS}
         kept["example_store"] = plain_store(self.example_store)
-        kept["reranker"] = _saved(self.reranker)
+        kept["reranker"] = plain_reranker(self.reranker)
         return default_to_dict(self, **copy.deepcopy(kept))
 
     @classmethod
@@ -353,13 +352,3 @@ def _kept(reranker: Reranker | Mapping[str, Any] | None) -> Reranker | dict[str,
         return None if reranker is None else reranker.settings
     except ConfigError:
         return reranker
-
-
-def _saved(reranker: Reranker | Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if reranker is None:
-        return None
-    return RerankerSettings(**reranker).to_dict() if isinstance(reranker, Mapping) else reranker.settings
-
-
-def _as_text(value: Any) -> Any:  # Any: a path, or any other setting, which stays as it is
-    return str(value) if isinstance(value, PurePath) else value
