@@ -118,11 +118,7 @@ def plain_reranker(reranker: Reranker | Mapping[str, Any] | None) -> dict[str, A
 
 
 def owned_examples(examples: Any) -> Any:  # Any: a list of examples, or a value for the stage to refuse
-    """Read a list of examples into a tuple of `Example`; anything but a list stays.
-
-    Raises:
-        InputError: An item is not an example.
-    """
+    """Read a list of examples into a tuple of `Example`; anything but a list stays. `InputError` for a wrong item."""
     if isinstance(examples, (str, Mapping)) or not isinstance(examples, Sequence):
         return examples
     return tuple(map(Example.of, examples))
