@@ -49,7 +49,7 @@ class ModelSettings:
     """Torch device; None for cuda, else mps, else cpu."""
     dtype: str | torch.dtype | None = None
     """Precision of the backbone: `"float32"`, `"float16"`, `"bfloat16"`, or `"int8"` on onnx and openvino; None for
-    bfloat16 on cuda devices that support it, else float32.
+    bfloat16 on cuda devices that compute it, float16 on older ones (T4, V100), else float32.
     """
     plan: AttentionPlan | None = None
     """`"joint"` or `"shared_query"`; None for the plan of training. The other one costs quality

@@ -67,7 +67,7 @@ def resolve_runtime(
         backend: None for torch. `"auto"` prefers bfloat16 on OpenVINO, then bfloat16 torch for a BERT, where the
             processor supports it; else torch. With a `dtype` it is the fastest backend that has it.
         device: Torch device; None for cuda, else mps, else cpu. Exported models run on the CPU.
-        dtype: None for bfloat16 on a cuda device that supports it, else float32.
+        dtype: None for bfloat16 on a cuda device that computes it, float16 on one of capability 7, else float32.
         batch_tokens: Budget of a forward pass in tokens; None for 2,048 on the CPU and 65,536 elsewhere.
         threads: CPU threads of all forward passes together; None for torch's default.
 
@@ -187,14 +187,21 @@ def _missing_accelerator(kind: str) -> str | None:
 
 def _torch_dtype(dtype: str | torch.dtype | None, device: torch.device) -> str:
     if dtype is None:
-        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return "bfloat16" if has_bf16 else "float32"
+        return _cuda_dtype(device) if device.type == "cuda" else "float32"
     name = dtype_name(dtype)
     if name == "int8":
         raise ConfigError("`dtype` 'int8' needs the `backend` 'onnx' or 'openvino'")
     if name not in _DTYPES:
         raise ConfigError(f"`dtype` must be one of {listed(_DTYPES)}, got {shown(dtype)}")
     return name
+
+
+def _cuda_dtype(device: torch.device) -> str:
+    """Quickest precision of a cuda device's tensor cores; emulated bfloat16 is slower than float32."""
+    if torch.version.hip is not None:
+        return "bfloat16"
+    major, _ = torch.cuda.get_device_capability(device)
+    return "bfloat16" if major >= 8 else "float16" if major == 7 else "float32"
 
 
 def _exported_dtype(backend: Literal["onnx", "openvino"], dtype: str | torch.dtype | None) -> str:
