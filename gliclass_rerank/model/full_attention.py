@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from gliclass_rerank.model.batch import TokenRows
@@ -31,9 +33,15 @@ def run_backbone(
     output = backbone(
         input_ids=tokens.ids if embeddings is None else None,
         inputs_embeds=embeddings,
-        # Without padding no mask is given: same result, and the fastest attention kernel applies.
-        attention_mask=tokens.mask.long() if tokens.is_padded else None,
+        # Without padding no mask is given: same result, and the fastest attention kernel applies. DeBERTa, which has
+        # one kernel, would look for padding in the ids, and that waits for the device.
+        attention_mask=tokens.mask.long() if tokens.is_padded or _is_deberta(backbone) else None,
         output_hidden_states=all_layers,
         return_dict=True,
     )
     return tuple(output.hidden_states) if all_layers else (output.last_hidden_state,)
+
+
+def _is_deberta(backbone: nn.Module) -> bool:
+    config: Any = backbone.config  # Any: of transformers, untyped there
+    return bool(config.model_type == "deberta-v2")
