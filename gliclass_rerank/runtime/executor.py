@@ -26,6 +26,7 @@ from gliclass_rerank.runtime.bucketing import fill_layers
 from gliclass_rerank.runtime.foreign_errors import as_backend_error, backend_error
 from gliclass_rerank.runtime.passage_cache import PassageCache
 from gliclass_rerank.runtime.resolve import ResolvedRuntime
+from gliclass_rerank.runtime.sdpa_kernels import quick_kernels
 from gliclass_rerank.types import Blocks, TokenIds, Window
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ class TorchNetwork:
         self._model: Any = model.to(runtime.device)  # Any: an architecture scores windows, blocks or both
         self._options = {} if runner is None else {"runner": runner}
         self._collate = Collator.of(model.config, runtime.device)
+        self._kernels = quick_kernels(runtime.device)
         for encoder in model.encoders:
             encoder.to(runtime.torch_dtype)
             if runtime.device.type == "cpu" and runtime.torch_dtype != torch.float32:
@@ -107,7 +109,7 @@ class TorchNetwork:
     @torch.inference_mode()
     def window_logits(self, windows: Sequence[Window]) -> list[list[float]]:
         """Score windows; see `Network.window_logits`."""
-        with computing:
+        with computing, self._kernels:
             try:
                 rows = self._model.score_windows(self._collate.windows(windows), **self._options).float().tolist()
             except Exception as error:
@@ -119,7 +121,7 @@ class TorchNetwork:
         self, blocks: Blocks, groups: Sequence[Sequence[int]], cached: Mapping[int, NDArray[Any]], layer: int
     ) -> list[float]:
         """Score the candidates of one query; see `Network.block_logits`."""
-        with computing:
+        with computing, self._kernels:
             try:
                 known = {
                     number: LayerStates(layer, torch.from_numpy(states).to(self._collate.device))
@@ -135,7 +137,7 @@ class TorchNetwork:
     def candidate_states(self, rows: Sequence[TokenIds], layer: int) -> NDArray[np.float32]:
         """Compute query-independent candidate states at a layer's input."""
         between_groups()
-        with computing, as_backend_error("torch failed"):
+        with computing, self._kernels, as_backend_error("torch failed"):
             states = self._model.candidate_states(self._collate.rows(rows), layer)
             array: NDArray[np.float32] = states.float().cpu().numpy()
         return array
