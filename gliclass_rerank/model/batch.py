@@ -19,8 +19,9 @@ from gliclass_rerank.types import Blocks, TokenIds, Window
 if TYPE_CHECKING:
     from gliclass_rerank.model.config import ModelConfig
 
-# Maximum share of padding in a group's budget.
-_PADDING_SHARE: Final = 1 / 16
+# Maximum padding of a group, as shares of its own tokens and of its budget.
+_PADDING_OF_OWN: Final = 1 / 8
+_PADDING_OF_BUDGET: Final = 1 / 16
 
 
 @dataclass(frozen=True)
@@ -184,9 +185,8 @@ class Collator:
 def length_groups(lengths: Mapping[int, int], budget: int) -> list[list[int]]:
     """Group items of similar length, longest first.
 
-    A group's padding is limited to a fixed share of the budget: an early cut costs one more forward pass, which is
-    cheap
-    on a CPU with its small budgets and expensive on a GPU.
+    A group's padding is limited to an eighth of its own tokens, because another group costs no more than a few tokens
+    do, and to a share of the budget.
 
     Args:
         lengths: Tokens by item.
@@ -196,11 +196,13 @@ def length_groups(lengths: Mapping[int, int], budget: int) -> list[list[int]]:
         Keys of `lengths`, each once.
     """
     groups: list[list[int]] = []
-    width = padding = 0
+    width = padding = own = 0
     for item in sorted(lengths, key=lambda key: (-lengths[key], key)):
-        padding += width - lengths[item]
-        if not groups or width * (len(groups[-1]) + 1) > budget or padding > budget * _PADDING_SHARE:
+        length = lengths[item]
+        padding, own = padding + width - length, own + length
+        most = min(own * _PADDING_OF_OWN, budget * _PADDING_OF_BUDGET)
+        if not groups or width * (len(groups[-1]) + 1) > budget or padding > most:
             groups.append([])
-            width, padding = lengths[item], 0
+            width, padding, own = length, 0, length
         groups[-1].append(item)
     return groups

@@ -40,8 +40,14 @@ def test_with_cuda_the_default_is_cuda_in_bfloat16_and_a_large_budget():
 @pytest.mark.usefixtures("with_cuda")
 @pytest.mark.parametrize(
     ("capability", "dtype"),
-    [((6, 1), torch.float32), ((7, 0), torch.float16), ((7, 5), torch.float16)]
-    + [((8, 0), torch.bfloat16), ((8, 9), torch.bfloat16), ((9, 0), torch.bfloat16), ((12, 0), torch.bfloat16)],
+    [
+        ((6, 1), torch.float32),
+        ((7, 0), torch.float16),
+        ((7, 5), torch.float16),
+        ((8, 0), torch.bfloat16),
+        ((9, 0), torch.bfloat16),
+        ((12, 0), torch.bfloat16),
+    ],
 )
 def test_a_cuda_device_gets_the_half_precision_that_it_computes_without_emulation(monkeypatch, capability, dtype):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
