@@ -106,6 +106,7 @@ class Pipeline:
             dtype=settings.dtype,
             batch_tokens=settings.batch_tokens,
             threads=settings.threads,
+            has_cache=passage_cache is not None,
         )
         self._uncacheable = uncacheable_reason(checkpoint.config, self.plan)
         # Before the executor, which may change the precision of the weights.

@@ -78,16 +78,33 @@ class GLiClass(ScoringHead):
             embeddings = token_embeddings(self.encoder_model, tokens.ids) + self.segment_embeddings(segments)
         layers = encode(tokens, embeddings=embeddings, all_layers=self._all_layers)
         states = self._fused(layers, tokens.mask) if self._all_layers else layers[0].to(self.logit_scale.dtype)
-        candidates = window_candidates(config, states, tokens.mask, batch.markers, batch.marker_mask, batch.text_start)
-        text, text_mask, pool_mask = states, tokens.mask, tokens.mask
-        if config.extract_text_features:
-            text, text_mask = _shift_to_text(states, tokens.mask, batch.text_start)
+        return self.score_states(states, tokens.mask, batch.markers, batch.marker_mask, batch.text_start)
+
+    def score_states(
+        self, states: Tensor, token_mask: Tensor, markers: Tensor, marker_mask: Tensor, text_start: Tensor
+    ) -> Tensor:
+        """Score windows from their last states.
+
+        Args:
+            states: FloatTensor [num_windows, seq_len, hidden].
+            token_mask: BoolTensor [num_windows, seq_len]. True on tokens.
+            markers: LongTensor [num_windows, max_passages]. Marker positions; 0 in empty slots.
+            marker_mask: BoolTensor [num_windows, max_passages]. True on filled slots.
+            text_start: LongTensor [num_windows]. Position of the first separator.
+
+        Returns:
+            FloatTensor [num_windows, max_passages].
+        """
+        candidates = window_candidates(self.config, states, token_mask, markers, marker_mask, text_start)
+        text, text_mask, pool_mask = states, token_mask, token_mask
+        if self.config.extract_text_features:
+            text, text_mask = _shift_to_text(states, token_mask, text_start)
         if self.lstm is not None:
             text, pool_mask = self.lstm(text, text_mask), text_mask
         return self.score(
             self.project(self.text_projector, self.pool(text, pool_mask)),
             self.project(self.classes_projector, candidates),
-            batch.marker_mask,
+            marker_mask,
             text_mask,
         )
 

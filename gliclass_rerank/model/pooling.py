@@ -162,6 +162,13 @@ def window_candidates(
     )
 
 
+def query_tokens_read(config: ModelConfig) -> int | None:
+    """Number of a query's leading tokens whose last states are read under `shared_query`; None for all."""
+    if config.pooling_strategy != "first" or config.use_lstm or config.reads_all_layers or config.token_interaction:
+        return None
+    return 1
+
+
 def block_tokens_read(config: ModelConfig) -> int | None:
     """Number of leading tokens that `block_candidates` reads; None for all."""
     if config.class_token_pooling != "first" or config.reads_all_layers or config.token_interaction:

@@ -8,11 +8,14 @@ True on filled slots) and `text_mask` (BoolTensor [num_windows, seq_len]), and r
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gliclass_rerank.model.config import ModelConfig
+from gliclass_rerank.model.packing import PackedBlocks
 
 _HOPFIELD_BETA = 4.0
 
@@ -143,6 +146,32 @@ class TokenInteraction(nn.Module):
         best = cosines.masked_fill(~token_mask[..., None], -1.0).amax(dim=1)
         matched = best @ self.salience(query).softmax(dim=0)
         term: Tensor = self.match_scale(matched) + self.marker_mlp(candidates[:, 0])
+        return term.squeeze(-1)
+
+    def of_packed(self, states: Tensor, queries: Tensor, query_mask: Tensor, batch: PackedBlocks) -> Tensor:
+        """Score the packed candidates of several queries.
+
+        Args:
+            states: FloatTensor [num_rows, hidden]. All tokens' states.
+            queries: FloatTensor [num_queries, query_len, hidden]. The queries' states.
+            query_mask: BoolTensor [num_queries, query_len]. True on tokens.
+            batch: Packed batch.
+
+        Returns:
+            FloatTensor [num_candidates], as from `forward`.
+        """
+        first = batch.sequences.read.first_candidate
+        tokens = functional.normalize(states, dim=-1)
+        keys = functional.normalize(queries, dim=-1).transpose(1, 2)
+        ends = batch.ends_by_query
+        cosines = torch.cat(
+            [tokens[start:end] @ keys[number] for number, (start, end) in enumerate(pairwise([first, *ends]))]
+        )
+        every = torch.arange(len(cosines), dtype=torch.int32, device=states.device)
+        best = functional.embedding_bag(every, cosines, batch.marker_rows - first, mode="max")
+        salience = self.salience(queries)[..., 0].masked_fill(~query_mask, -torch.inf).softmax(dim=-1)
+        matched = (best * salience.index_select(0, batch.query_of)).sum(dim=-1, keepdim=True)
+        term: Tensor = self.match_scale(matched) + self.marker_mlp(states.index_select(0, batch.marker_rows))
         return term.squeeze(-1)
 
 

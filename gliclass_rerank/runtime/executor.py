@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, tee
 from typing import Any, Generic, Protocol
 
 import numpy as np
@@ -155,11 +155,11 @@ class Executor(ABC, Generic[RequestT]):
         self.network = network
         self.batch_tokens = batch_tokens
 
-    def run(self, plans: Sequence[TokenPlan[RequestT]]) -> list[list[float]]:
+    def run(self, plans: Iterable[TokenPlan[RequestT]]) -> list[list[float]]:
         """Score the candidates of several plans together.
 
         Args:
-            plans: Token plans; a plan may have no request.
+            plans: Token plans; a plan may have no request. A plan is taken when its requests are needed.
 
         Returns:
             Logits of each plan's candidates, in their order.
@@ -169,9 +169,10 @@ class Executor(ABC, Generic[RequestT]):
             BackendError: The forward pass failed or returned NaN.
             SystemExit: The call was cancelled.
         """
-        rows = iter(self.logits([request for plan in plans for request in plan.requests]))
+        plans, taken = tee(plans)
+        rows = iter(self.logits(request for plan in plans for request in plan.requests))
         results = []
-        for plan in plans:
+        for plan in taken:
             logits: dict[int, float] = {}
             for members in plan.members:
                 logits.update(zip(members, next(rows), strict=True))
@@ -181,15 +182,16 @@ class Executor(ABC, Generic[RequestT]):
         return results
 
     @abstractmethod
-    def logits(self, requests: Sequence[RequestT]) -> list[list[float]]:
+    def logits(self, requests: Iterable[RequestT]) -> list[list[float]]:
         """Compute the logits of each request, in request order."""
 
 
 class WindowExecutor(Executor[Window]):
     """Executor for windows; windows of several plans share padded forward passes."""
 
-    def logits(self, requests: Sequence[Window]) -> list[list[float]]:
+    def logits(self, requests: Iterable[Window]) -> list[list[float]]:
         """Compute each window's candidate logits, in marker order."""
+        requests = tuple(requests)
         pending = {index: len(window.token_ids) for index, window in enumerate(requests)}
         results: dict[int, list[float]] = {}
         budget = self.batch_tokens
@@ -220,9 +222,9 @@ class BlockExecutor(Executor[Blocks]):
         super().__init__(network, batch_tokens=batch_tokens)
         self._cache = passage_cache
 
-    def logits(self, requests: Sequence[Blocks]) -> list[list[float]]:
+    def logits(self, requests: Iterable[Blocks]) -> list[list[float]]:
         """Compute the logits of each query's candidates."""
-        budget, results = self.batch_tokens, list[list[float]]()
+        budget, results, requests = self.batch_tokens, list[list[float]](), tuple(requests)
         while len(results) < len(requests):
             between_groups()
             blocks = requests[len(results)]

@@ -23,6 +23,7 @@ from gliclass_rerank.runtime.graph_cache import cached_graphs, default_cache_fol
 from gliclass_rerank.runtime.graphs.encoders import LayerPlan
 from gliclass_rerank.runtime.graphs.layers import float_activations
 from gliclass_rerank.runtime.graphs.registry import layer_writer
+from gliclass_rerank.runtime.packed import packed_executor
 from gliclass_rerank.runtime.passage_cache import PassageCache
 from gliclass_rerank.runtime.quantisation import observed_inputs
 from gliclass_rerank.runtime.resolve import ResolvedRuntime, export_refusal, resolve_runtime
@@ -62,6 +63,10 @@ def build_executor(
         MissingDependencyError: The backend is not installed.
         BackendError: The export cannot be stored or loaded.
     """
+    if runtime.attention != "padded":
+        assert isinstance(model, GLiClass), "other architectures run padded rows"
+        assert plan is not None, "a uni-encoder has a plan"
+        return packed_executor(model, runtime, plan)
     layer = None if passage_cache is None else passage_cache.layer
     runner = None
     if runtime.backend != "torch":

@@ -13,6 +13,7 @@ import torch
 
 from gliclass_rerank.errors import ConfigError, listed, shown
 from gliclass_rerank.model.config import ModelConfig
+from gliclass_rerank.runtime.attention import Attention, resolve_attention
 from gliclass_rerank.runtime.graphs.registry import unsupported_backbone
 from gliclass_rerank.runtime.openvino_core import has_bfloat16
 from gliclass_rerank.runtime.sessions import PRECISIONS
@@ -36,6 +37,8 @@ class ResolvedRuntime:
         batch_tokens: Budget of a forward pass in tokens, padding included.
         threads: CPU threads of all forward passes together; None for torch's default in each calling thread.
         reason: Reason for this backend and precision, in one sentence.
+        attention: Packed sequences in flash attention (`varlen`), or `padded` rows.
+        attention_reason: Reason for this attention, in one sentence.
     """
 
     backend: Backend
@@ -44,6 +47,8 @@ class ResolvedRuntime:
     batch_tokens: int
     threads: int | None
     reason: str
+    attention: Attention
+    attention_reason: str
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -59,6 +64,7 @@ def resolve_runtime(
     dtype: str | torch.dtype | None = None,
     batch_tokens: int | None = None,
     threads: int | None = None,
+    has_cache: bool = False,
 ) -> ResolvedRuntime:
     """Resolve the settings that the caller left open.
 
@@ -70,6 +76,7 @@ def resolve_runtime(
         dtype: None for bfloat16 on a cuda device that computes it, float16 on one of capability 7, else float32.
         batch_tokens: Budget of a forward pass in tokens; None for 2,048 on the CPU and 65,536 elsewhere.
         threads: CPU threads of all forward passes together; None for torch's default.
+        has_cache: Passages may start from precomputed states.
 
     Returns:
         The resolved runtime.
@@ -89,13 +96,17 @@ def resolve_runtime(
     if name != "torch" and place.type != "cpu":
         raise ConfigError(f"the backend {name!r} runs on the CPU only, got `device` {shown(device)}")
     _check_counts(batch_tokens, threads, place)
+    precision = _torch_dtype(dtype, place) if name == "torch" else _exported_dtype(name, dtype)
+    attention, why = resolve_attention(config, backend=name, device=place, dtype=precision, has_cache=has_cache)
     return ResolvedRuntime(
         backend=name,
         device=place,
-        dtype=_torch_dtype(dtype, place) if name == "torch" else _exported_dtype(name, dtype),
+        dtype=precision,
         batch_tokens=batch_tokens or default_batch_tokens(on_cpu=place.type == "cpu"),
         threads=threads,
         reason=reason,
+        attention=attention,
+        attention_reason=why,
     )
 
 

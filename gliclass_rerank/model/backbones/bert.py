@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, NamedTuple, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -217,6 +218,28 @@ class BertBlocks(BlockRunner):
         )
         return query, key, value
 
+    def prepare_packed(self) -> None:
+        """Put each layer's query, key and value weights side by side in memory, for one product."""
+        self._joined = [_side_by_side(layer.attention.self) for layer in self.layers]
+
+    def project_packed(
+        self,
+        number: int,
+        states: Tensor,
+        index: Tensor | None,
+        tables: Any,  # noqa: ARG002 - positions are in the embeddings
+    ) -> tuple[Tensor, Tensor]:
+        """Queries, keys and values of packed tokens."""
+        weight, bias = self._joined[number]
+        heads = (self.layers[number].attention.self.num_attention_heads, -1)
+        if index is None:
+            both = functional.linear(states, weight, bias).view(len(states), 3, *heads)
+            return both[:, 0], both[:, 1:]
+        width = states.shape[-1]
+        query = functional.linear(states.index_select(0, index), weight[:width], bias[:width])
+        key_value = functional.linear(states, weight[width:], bias[width:])
+        return query.view(len(index), *heads), key_value.view(len(states), 2, *heads)
+
     @staticmethod
     def finish(layer: Any, states: Tensor, context: Tensor) -> Tensor:
         """Output projection, residual and feed-forward."""
@@ -225,3 +248,15 @@ class BertBlocks(BlockRunner):
         wide = inner.intermediate_act_fn(inner.dense(attended))
         finished: Tensor = last.LayerNorm(last.dropout(last.dense(wide)) + attended)
         return finished
+
+
+def _side_by_side(attention: _SelfAttention) -> tuple[Tensor, Tensor]:
+    """Joint weight [3 * hidden, hidden] and bias [3 * hidden], of which the three projections hold views."""
+    parts = (attention.query, attention.key, attention.value)
+    joined = []
+    for name in ("weight", "bias"):
+        whole = torch.cat([getattr(part, name).detach() for part in parts])
+        for part, view in zip(parts, whole.chunk(3), strict=True):
+            getattr(part, name).data = view
+        joined.append(whole)
+    return joined[0], joined[1]

@@ -57,7 +57,8 @@ class BlockRunner(LayerRunner, ABC):
         num_layers: Number of layers.
         embed: Function from ids, LongTensor [num_rows, seq_len], a segment vector, FloatTensor [hidden] or None, and
             the first token's position (0 unless positions are absolute) to embedding output, FloatTensor [num_rows,
-            seq_len, hidden].
+            seq_len, hidden]; of packed tokens without the first axis, a segment vector for each, and all positions by
+            name.
         final_norm: Norm after the last layer.
         reach: Attention window of each layer to either side; None for unlimited.
     """
@@ -236,6 +237,29 @@ class BlockRunner(LayerRunner, ABC):
             sights.append((layer, Sight(shared, looking, seen, mask, memory.tables[layer])))
         return sights
 
+    def prepare_packed(self) -> None:
+        """Make ready for packed tokens, once the weights are in their place and precision."""
+
+    def packed_tables(self, states: Tensor, positions: Tensor) -> Any:  # noqa: ARG002 - for relative positions
+        """Tensors of the positions that all layers share, for `project_packed`."""
+        return None
+
+    def project_packed(
+        self, number: int, states: Tensor, index: Tensor | None, tables: Any
+    ) -> tuple[Tensor, Tensor]:  # Any: from `packed_tables`
+        """Queries, keys and values of packed tokens.
+
+        Args:
+            number: Number of the layer.
+            states: FloatTensor [num_tokens, hidden].
+            index: IntTensor [num_rows]. Attending tokens; None for all.
+            tables: Result of `packed_tables`.
+
+        Returns:
+            FloatTensor [num_rows, num_heads, head_dim] and [num_tokens, 2, num_heads, head_dim].
+        """
+        raise NotImplementedError
+
     def encode_windows(
         self, tokens: TokenRows, *, embeddings: Tensor | None = None, all_layers: bool = False
     ) -> tuple[Tensor, ...]:
@@ -246,7 +270,13 @@ class BlockRunner(LayerRunner, ABC):
 def stock_embeddings(backbone: Any) -> Callable[..., Tensor]:  # Any: a model of transformers, untyped there
     """Embeddings of a stock backbone, with the signature of `BlockRunner.embed`."""
 
-    def embed(ids: Tensor, segment: Tensor | None = None, start: int = 0) -> Tensor:
+    def embed(
+        ids: Tensor,
+        segment: Tensor | None = None,
+        start: int = 0,
+        *,
+        positions: Tensor | None = None,  # noqa: ARG001 - relative ones enter in the layers
+    ) -> Tensor:
         assert start == 0, "positions are relative"
         if segment is None:
             states: Tensor = backbone.embeddings(input_ids=ids)
