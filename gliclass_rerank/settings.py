@@ -29,6 +29,8 @@ _Value = TypeVar("_Value")
 # Tokens per forward pass. Small batches stay in a CPU's cache and need little padding; a GPU needs large ones.
 _CPU_BATCH_TOKENS: Final = 2048
 _GPU_BATCH_TOKENS: Final = 65536
+# Of packed sequences, whose kernels are launched once for all of them.
+_PACKED_BATCH_TOKENS: Final = 262144
 
 # Names of version 0.1, still accepted.
 _RENAMED: Final = {
@@ -66,7 +68,9 @@ class ModelSettings:
     beside the query.
     """
     batch_tokens: int | None = None
-    """Tokens per forward pass; None for 2,048 on the CPU and 65,536 elsewhere."""
+    """Tokens per forward pass; None for 2,048 on the CPU, 65,536 elsewhere, and for packed sequences on a GPU up to
+    262,144, depending on its memory.
+    """
     backend: BackendName | None = None
     """Runtime of the transformer layers: `"torch"` (None), `"onnx"`, `"openvino"`, or `"auto"`, the fastest one here
     that keeps the order. onnx and openvino run BERT, DeBERTa-v2/v3 and ModernBERT on the CPU, from an export cached
@@ -141,9 +145,9 @@ class RerankerSettings(ModelSettings):
         return {each.name: values[each.name] for each in fields(RerankerSettings) if values[each.name] != each.default}
 
 
-def default_batch_tokens(*, on_cpu: bool) -> int:
-    """Default tokens per forward pass, padding included."""
-    return _CPU_BATCH_TOKENS if on_cpu else _GPU_BATCH_TOKENS
+def default_batch_tokens(*, on_cpu: bool, is_packed: bool = False) -> int:
+    """Default tokens per forward pass, padding included; packed ones on a device with enough memory."""
+    return _PACKED_BATCH_TOKENS if is_packed else _CPU_BATCH_TOKENS if on_cpu else _GPU_BATCH_TOKENS
 
 
 def plain_store(store: object) -> str | None:

@@ -12,8 +12,10 @@ from gliclass_rerank import Reranker
 
 PACKAGE = Path(gliclass_rerank.__file__).parent
 QUERY = "how do plants feed themselves?"
+# Longer than rows of a few tokens, which on a CPU have an attention of their own.
 PASSAGES = [
-    f"passage {number} about leaves that turn sunlight into sugar" + " and so on" * (number % 4) for number in range(20)
+    f"passage {number} about green leaves that turn light of the sun into sugar every day" + " and so on" * (number % 4)
+    for number in range(20)
 ]
 
 

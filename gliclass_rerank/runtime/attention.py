@@ -16,6 +16,7 @@ from gliclass_rerank.model.backbones.packed_attention import (
 )
 from gliclass_rerank.model.backbones.packed_reference import dense_attention
 from gliclass_rerank.model.config import ModelConfig
+from gliclass_rerank.settings import default_batch_tokens
 
 Attention = Literal["padded", "varlen", "dense"]
 """`padded` rows; packed sequences in flash attention (`varlen`), or in a plain softmax (`dense`), which tests use."""
@@ -23,6 +24,8 @@ Attention = Literal["padded", "varlen", "dense"]
 _BACKBONES: Final = ("bert", "modernbert")
 # Of flash attention's heads.
 _HEAD_STEP, _WIDEST_HEAD = 8, 256
+# For each element of a token's state, all intermediate results of a layer in half precision, and the head's.
+_BYTES_OF_TOKEN: Final = 64
 
 
 def resolve_attention(
@@ -48,6 +51,17 @@ def resolve_attention(
     if reason is not None:
         return "padded", reason
     return "varlen", "flash attention runs sequences of different lengths without padding"
+
+
+def batch_tokens_of(attention: Attention, width: int, device: torch.device) -> int:
+    """Default tokens per forward pass of a network with states of a width; a quarter of a GPU's memory bounds it."""
+    if attention == "padded":
+        return default_batch_tokens(on_cpu=device.type == "cpu")
+    most = default_batch_tokens(on_cpu=False, is_packed=True)
+    if device.type != "cuda":
+        return most
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return max(1, min(most, memory // 4 // (_BYTES_OF_TOKEN * width)))
 
 
 def packed_attention(choice: Attention) -> PackedAttention:

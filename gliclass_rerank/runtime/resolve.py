@@ -13,11 +13,10 @@ import torch
 
 from gliclass_rerank.errors import ConfigError, listed, shown
 from gliclass_rerank.model.config import ModelConfig
-from gliclass_rerank.runtime.attention import Attention, resolve_attention
+from gliclass_rerank.runtime.attention import Attention, batch_tokens_of, resolve_attention
 from gliclass_rerank.runtime.graphs.registry import unsupported_backbone
 from gliclass_rerank.runtime.openvino_core import has_bfloat16
 from gliclass_rerank.runtime.sessions import PRECISIONS
-from gliclass_rerank.settings import default_batch_tokens
 
 BackendName = Literal["auto", "torch", "onnx", "openvino"]
 Backend = Literal["torch", "onnx", "openvino"]
@@ -74,7 +73,8 @@ def resolve_runtime(
             processor supports it; else torch. With a `dtype` it is the fastest backend that has it.
         device: Torch device; None for cuda, else mps, else cpu. Exported models run on the CPU.
         dtype: None for bfloat16 on a cuda device that computes it, float16 on one of capability 7, else float32.
-        batch_tokens: Budget of a forward pass in tokens; None for 2,048 on the CPU and 65,536 elsewhere.
+        batch_tokens: Budget of a forward pass in tokens; None for 2,048 on the CPU, 65,536 elsewhere, and
+            for packed sequences up to 262,144, depending on the GPU's memory.
         threads: CPU threads of all forward passes together; None for torch's default.
         has_cache: Passages may start from precomputed states.
 
@@ -102,7 +102,7 @@ def resolve_runtime(
         backend=name,
         device=place,
         dtype=precision,
-        batch_tokens=batch_tokens or default_batch_tokens(on_cpu=place.type == "cpu"),
+        batch_tokens=batch_tokens or batch_tokens_of(attention, config.shape.width, place),
         threads=threads,
         reason=reason,
         attention=attention,

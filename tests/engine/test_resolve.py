@@ -1,8 +1,12 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from tiny_checkpoints import tiny_config
 
 from gliclass_rerank.errors import ConfigError
+from gliclass_rerank.model.config import ModelConfig
+from gliclass_rerank.runtime.attention import batch_tokens_of
 from gliclass_rerank.runtime.resolve import has_native_bfloat16, resolve_runtime
 
 
@@ -25,6 +29,7 @@ def no_gpu(monkeypatch):
 def with_cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=80 * 2**30))
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -34,7 +39,7 @@ def test_without_a_gpu_the_default_is_the_cpu_in_float32():
 
 @pytest.mark.usefixtures("with_cuda")
 def test_with_cuda_the_default_is_cuda_in_bfloat16_and_a_large_budget():
-    assert placed() == (torch.device("cuda"), torch.bfloat16, 65536)
+    assert placed() == (torch.device("cuda"), torch.bfloat16, 262144)
 
 
 @pytest.mark.usefixtures("with_cuda")
@@ -54,6 +59,77 @@ def test_a_cuda_device_gets_the_half_precision_that_it_computes_without_emulatio
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)  # emulated
 
     assert resolved().torch_dtype == dtype
+
+
+@pytest.mark.usefixtures("with_cuda")
+@pytest.mark.parametrize(
+    ("capability", "attention", "reason"),
+    [
+        ((7, 5), "padded", "flash attention needs compute capability 8.0, and this card has 7.5"),
+        ((8, 0), "varlen", "flash attention runs sequences of different lengths without padding"),
+        ((9, 0), "varlen", "flash attention runs sequences of different lengths without padding"),
+    ],
+)
+def test_sequences_run_packed_where_flash_attention_does(monkeypatch, capability, attention, reason):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+
+    runtime = resolved()
+
+    assert (runtime.attention, runtime.attention_reason) == (attention, reason)
+
+
+@pytest.mark.usefixtures("with_cuda")
+@pytest.mark.parametrize(
+    ("backbone", "options", "reason"),
+    [
+        ("bert", {"dtype": "float32"}, "flash attention has no float32"),
+        ("bert", {"has_cache": True}, "a passage cache holds the states of padded rows"),
+        ("deberta-v2", {}, "DeBERTa adds distances to its attention scores, which flash attention does not"),
+        ("bert", {"device": "cpu"}, "flash attention needs an NVIDIA card"),
+        ("bert", {"backend": "onnx"}, "the backend 'onnx' runs padded rows"),
+    ],
+)
+def test_padded_rows_have_a_reason(backbone, options, reason):
+    # The head of the tiny DeBERTa reads all layers.
+    config = tiny_config(backbone, **({"squeeze_layers": False} if backbone == "deberta-v2" else {}))
+
+    runtime = resolve_runtime(config, **options)
+
+    assert (runtime.attention, runtime.attention_reason) == ("padded", reason)
+
+
+@pytest.mark.usefixtures("with_cuda")
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"squeeze_layers": True}, "the head reads all layers, which a packed pass does not keep"),
+        (
+            {"query_key_bias": True, "attention_plan": "shared_query"},
+            "flash attention has no bias on the query's keys in layers with a window",
+        ),
+        (
+            {"encoder_config": {"num_attention_heads": 2}},
+            "flash attention needs heads of a multiple of 8 up to 256, got 12",
+        ),
+    ],
+)
+def test_networks_that_flash_attention_cannot_run_say_so(changes, reason):
+    values = tiny_config("modernbert").to_dict()
+    values["encoder_config"] = {**values["encoder_config"], **changes.get("encoder_config", {})}
+
+    config = ModelConfig.from_dict(
+        {**values, **{key: each for key, each in changes.items() if key != "encoder_config"}}
+    )
+
+    assert resolve_runtime(config).attention_reason == reason
+
+
+@pytest.mark.usefixtures("with_cuda")
+@pytest.mark.parametrize(("gib", "width", "budget"), [(8, 384, 87381), (80, 384, 262144), (80, 1024, 262144)])
+def test_the_budget_of_packed_sequences_follows_the_memory(monkeypatch, gib, width, budget):
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=gib * 2**30))
+
+    assert batch_tokens_of("varlen", width, torch.device("cuda")) == budget
 
 
 @pytest.mark.usefixtures("no_gpu")

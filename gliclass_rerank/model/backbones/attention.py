@@ -36,7 +36,7 @@ def attend_beside(query: Tensor, shared: KeyValue, own: KeyValue, mask: Tensor |
     (shared_key, shared_value), (own_key, own_value) = shared, own
     query, num_shared = query / math.sqrt(query.shape[-1]), shared_key.shape[2]
     is_full = query.dtype == torch.float32
-    with_shared, with_own = (_at_once, _one_by_one) if is_full else (_at_once_filled, _in_float32)
+    with_shared, with_own = (_at_once, torch.matmul) if is_full else (_at_once_filled, _in_float32)
     seen = with_shared(query, shared_key[0].transpose(1, 2))
     scores = torch.cat([seen, with_own(query, own_key.transpose(-1, -2))], dim=-1)
     weights = masked(scores, mask).softmax(dim=-1)
@@ -81,10 +81,6 @@ def _at_once_filled(each_row: Tensor, shared: Tensor) -> Tensor:
     products = filled @ functional.pad(shared, (0, -num_outputs % _STEP, 0, wide - width))
     found = products[:, :num_tokens, :num_outputs]
     return found.view(num_heads, num_rows, num_queries, num_outputs).transpose(0, 1)
-
-
-def _one_by_one(left: Tensor, right: Tensor) -> Tensor:
-    return left @ right
 
 
 def _in_float32(left: Tensor, right: Tensor) -> Tensor:
