@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from gliclass_rerank.calls.background import in_background
+from gliclass_rerank.calls.fork_hooks import ForkedLock
 from gliclass_rerank.checks import (
     as_number,
     checked_choice,
@@ -37,7 +38,6 @@ from gliclass_rerank.errors import (
     listed,
     shown,
 )
-from gliclass_rerank.examples.forks import ForkedLock
 from gliclass_rerank.examples.source import checked_store
 from gliclass_rerank.settings import RerankerSettings, current_names, taking
 from gliclass_rerank.stage.fusion import Fusion, reciprocal_rank, weighted
