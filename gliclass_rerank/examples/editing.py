@@ -81,9 +81,11 @@ class Editor:
         self._vectors([new.example.text for new in planned()[0].values()], known)
         self._index.changing(write)
 
-    def add_judgements(self, name: str, new: Example, metadata: str) -> None:
-        """Add an example with JSON metadata under an id, or merge it with the example that is there."""
+    def add_judgements(self, name: str, new: Example, metadata: str, scope: str = "{}") -> None:
+        """Add an example with JSON metadata under an id, or merge it with the example of the same scope there."""
         known: dict[str, FloatArray] = {}
+        required = json.loads(scope)
+        values = {**json.loads(metadata), **required}
 
         def write() -> None:
             before = self._records.find([name])
@@ -92,11 +94,15 @@ class Editor:
                     raise InputError(
                         f"the id {shown(name)} belongs to the example {shown(old.example.text)}, got {shown(new.text)}"
                     )
-                joined = metadata_text("`metadata`", {**old.metadata, **json.loads(metadata)})
+                if any(key not in old.metadata or old.metadata[key] != value for key, value in required.items()):
+                    raise InputError(
+                        f"the id {shown(name)} belongs to an example outside of `where`, {shown(required)}"
+                    )
+                joined = metadata_text("`metadata`", {**old.metadata, **values})
                 self._index.write(Change(rewritten={row: NewRecord(name, merged(old.example, new), joined)}))
             if not before:
                 vectors = self._vectors([new.text], known)
-                self._index.write(Change([NewRecord(name, new, metadata)], vectors))
+                self._index.write(Change([NewRecord(name, new, metadata_text("`metadata`", values))], vectors))
 
         self._index.require_writable()
         if not self._records.rows_of([name]):

@@ -140,7 +140,12 @@ class ExampleStore(StoredExamples):
         self._editor.update(names, read, [text if given else None for text, given in zip(texts, is_given, strict=True)])
 
     def add_judgements(
-        self, example: Example | Mapping[str, Any], *, id: str | None = None, metadata: Metadata | None = None
+        self,
+        example: Example | Mapping[str, Any],
+        *,
+        id: str | None = None,
+        metadata: Metadata | None = None,
+        where: Metadata | None = None,
     ) -> str:
         """Add an example, merged with earlier judgements of its text: the newest judgement of a label wins.
 
@@ -148,20 +153,22 @@ class ExampleStore(StoredExamples):
             example: Example, or mapping that `Example.of` reads.
             id: Id, possibly of an earlier example of the same text; None derives it from the text.
             metadata: JSON values to filter by; they replace earlier ones under the same keys.
+            where: JSON values that become metadata too, and keep these judgements apart from all others of the text.
 
         Returns:
             The id.
 
         Raises:
-            InputError: An argument has the wrong type, or the id belongs to another text.
+            InputError: An argument has the wrong type, or the id belongs to another text or to other values of `where`.
             BackendError: The encoder failed.
             DataError: The store cannot be written.
         """
         new = Example.of(example)
-        name = text_id(new.text) if id is None else checked_text("`id`", id)
+        scope = metadata_text("`where`", where)
+        name = text_id(new.text, scope) if id is None else checked_text("`id`", id)
         if not name:
             raise InputError("`id` must not be empty")
-        self._editor.add_judgements(name, new, metadata_text("`metadata`", metadata))
+        self._editor.add_judgements(name, new, metadata_text("`metadata`", metadata), scope)
         return name
 
     def delete(self, ids: Sequence[str]) -> int:
