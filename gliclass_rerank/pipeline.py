@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import islice, tee
 from numbers import Integral
 from pathlib import Path
 from threading import get_ident
@@ -99,6 +99,7 @@ class Pipeline:
         self.calibration = checkpoint.config.score_calibration
         self._model = checkpoint.model
         self._planner = build_planner(checkpoint, self.plan, settings, max_passage_tokens=max_passage_tokens)
+        self._encode = self._planner.encode_candidates
         self.runtime: ResolvedRuntime = resolve_runtime(
             checkpoint.config,
             backend=settings.backend,
@@ -132,14 +133,10 @@ class Pipeline:
         """
         if get_ident() == computing.survivor:  # a thread that a fork has left cannot compute
             return in_sound_thread(self.score, requests, truncate_side=truncate_side)
-        planner = self._planner
         with working():
-            plans = [
-                planner.plan(request, truncate_side=truncate_side) if request.candidates else TokenPlan()
-                for request in requests
-            ]
+            plans, made = tee(self._plans(requests, truncate_side))
             logits = self._executor.run(plans)
-        return [Scored(row, plan, planner.sees_companions) for row, plan in zip(logits, plans, strict=True)]
+        return [Scored(row, plan, self._planner.sees_companions) for row, plan in zip(logits, made, strict=True)]
 
     def precompute(
         self,
@@ -190,6 +187,25 @@ class Pipeline:
         (ids,) = self._planner.layout.tokenizer.encode([text])
         return len(ids)
 
+    def _plans(
+        self, requests: Sequence[ScoringRequest], truncate_side: TruncateSide
+    ) -> Iterator[TokenPlan[Any]]:  # Any: windows or blocks
+        """Plan requests when the executor asks for them, and encode the distinct candidates of several together."""
+        start = 0
+        while start < len(requests):
+            stop, texts = start, dict[str, None]()
+            while stop < len(requests) and len(texts) < _TOKENISED_AT_ONCE:
+                texts.update(dict.fromkeys(requests[stop].candidates))
+                stop += 1
+            ids = dict(zip(texts, self._encode(list(texts)), strict=True))
+            for request in requests[start:stop]:
+                if request.candidates:
+                    candidate_ids = [ids[text] for text in request.candidates]
+                    yield self._planner.plan(request, truncate_side=truncate_side, candidate_ids=candidate_ids)
+                else:
+                    yield TokenPlan()
+            start = stop
+
     def _cacheable(self) -> GLiClass:
         if self._uncacheable is not None:
             raise ConfigError(self._uncacheable)
@@ -200,7 +216,7 @@ class Pipeline:
         assert isinstance(self._planner, SharedQueryPlanner), "other plans are refused above"
         texts = (checked_text(f"`passages[{index}]`", text) for index, text in enumerate(passages))
         while taken := list(islice(texts, _TOKENISED_AT_ONCE)):
-            yield from self._planner.candidate_blocks(taken, truncate_side="candidates")[0]
+            yield from self._planner.candidate_blocks(self._encode(taken), truncate_side="candidates")[0]
 
     def _sample(self) -> list[Any]:  # Any: windows or blocks
         requests = [ScoringRequest(text=query, candidates=passages) for query, passages in sample_rankings()]

@@ -19,9 +19,10 @@ from gliclass_rerank.types import Blocks, TokenIds, Window
 if TYPE_CHECKING:
     from gliclass_rerank.model.config import ModelConfig
 
-# Maximum padding of a group, as shares of its own tokens and of its budget.
+# Maximum padding of a group, as shares of its own tokens and of its budget; a little is cheaper than another pass.
 _PADDING_OF_OWN: Final = 1 / 8
 _PADDING_OF_BUDGET: Final = 1 / 16
+_LITTLE_PADDING: Final = 32
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ def length_groups(lengths: Mapping[int, int], budget: int) -> list[list[int]]:
     """Group items of similar length, longest first.
 
     A group's padding is limited to an eighth of its own tokens, because another group costs no more than a few tokens
-    do, and to a share of the budget.
+    do, and to a share of the budget. Groups of a few tokens are not split.
 
     Args:
         lengths: Tokens by item.
@@ -200,7 +201,7 @@ def length_groups(lengths: Mapping[int, int], budget: int) -> list[list[int]]:
     for item in sorted(lengths, key=lambda key: (-lengths[key], key)):
         length = lengths[item]
         padding, own = padding + width - length, own + length
-        most = min(own * _PADDING_OF_OWN, budget * _PADDING_OF_BUDGET)
+        most = min(max(own * _PADDING_OF_OWN, _LITTLE_PADDING), budget * _PADDING_OF_BUDGET)
         if not groups or width * (len(groups[-1]) + 1) > budget or padding > most:
             groups.append([])
             width, padding, own = length, 0, length

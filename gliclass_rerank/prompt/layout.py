@@ -180,19 +180,14 @@ class PromptLayout:
             if isinstance(piece, Text) and piece.is_truncatable:
                 cut = (len(runs) - 1, len(run), len(run) + len(text))
             runs[-1] = run + text
-        return self._tokens(runs, cut, at_start=at_start, at_end=at_end)
-
-    def _tokens(
-        self, runs: Sequence[int | str], cut: tuple[int, int, int] | None, *, at_start: bool, at_end: bool
-    ) -> Encoded:
         ids: list[int] = []
         truncatable, last = (0, 0), len(runs) - (2 if runs[-1] == "" else 1)
-        for number, run in enumerate(runs):
-            if isinstance(run, int):
-                ids.append(run)
-            elif run:
+        for number, part in enumerate(runs):
+            if isinstance(part, int):
+                ids.append(part)
+            elif part:
                 tokens, spans = self.tokenizer.encode_with_spans(
-                    run, at_start=at_start and number == 0, at_end=at_end and number == last
+                    part, at_start=at_start and number == 0, at_end=at_end and number == last
                 )
                 if cut is not None and cut[0] == number and cut[2] > cut[1]:
                     first, end = (sum(span[0] < limit for span in spans) for limit in cut[1:])

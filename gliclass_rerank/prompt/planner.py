@@ -19,6 +19,7 @@ from gliclass_rerank.prompt.windows import pack
 from gliclass_rerank.types import Blocks, TokenIds, Truncation, Window
 
 TruncateSide = Literal["candidates", "text"]
+CandidateEncoder = Callable[[Sequence[str]], list[TokenIds]]
 
 RequestT = TypeVar("RequestT", Window, Blocks)
 
@@ -55,12 +56,24 @@ class Planner(Protocol[RequestT]):
         """True if candidates of one sequence attend to each other."""
         ...
 
-    def plan(self, request: ScoringRequest, *, truncate_side: TruncateSide) -> TokenPlan[RequestT]:
+    @property
+    def encode_candidates(self) -> CandidateEncoder:
+        """Function from candidates' texts to their token ids."""
+        ...
+
+    def plan(
+        self,
+        request: ScoringRequest,
+        *,
+        truncate_side: TruncateSide,
+        candidate_ids: Sequence[TokenIds] | None = None,
+    ) -> TokenPlan[RequestT]:
         """Plan the token sequences of a request.
 
         Args:
             request: Request with at least one candidate.
             truncate_side: Side that is cut for lack of room.
+            candidate_ids: What `encode_candidates` gave for the candidates; None to encode them here.
 
         Returns:
             The plan.
@@ -94,17 +107,29 @@ class WindowPlanner:
     max_example_tokens: int | None = None
     sees_companions: ClassVar[bool] = True
 
-    def plan(self, request: ScoringRequest, *, truncate_side: TruncateSide) -> TokenPlan[Window]:
+    @property
+    def encode_candidates(self) -> CandidateEncoder:
+        """Function from candidates' texts to their token ids."""
+        return self.layout.tokenizer.encode if self.label_tokenizer is None else self.label_tokenizer.encode_sequences
+
+    def plan(
+        self,
+        request: ScoringRequest,
+        *,
+        truncate_side: TruncateSide,
+        candidate_ids: Sequence[TokenIds] | None = None,
+    ) -> TokenPlan[Window]:
         """Plan the windows of a request."""
         label_ids: list[TokenIds] = []
         truncated: tuple[Truncation, ...] = ()
+        candidates = self.encode_candidates(request.candidates) if candidate_ids is None else list(candidate_ids)
         request, cut_examples = fit_examples(self.layout, request, self._example_room(request, truncate_side))
         if self.label_tokenizer is None:
-            frame, candidates = self.layout.joint(request), self.layout.tokenizer.encode(request.candidates)
+            frame = self.layout.joint(request)
         else:
             frame = self.layout.fused(request)
+            label_ids, truncated = _label_sequences(self.label_tokenizer, candidates, self.max_label_tokens)
             candidates = [()] * len(request.candidates)
-            label_ids, truncated = _label_sequences(self.label_tokenizer, request.candidates, self.max_label_tokens)
         if truncate_side == "text":
             frame, groups, lost = self._fit_text(frame, candidates)
         else:
@@ -206,7 +231,18 @@ class SharedQueryPlanner:
     max_example_tokens: int | None = None
     sees_companions: ClassVar[bool] = False
 
-    def plan(self, request: ScoringRequest, *, truncate_side: TruncateSide) -> TokenPlan[Blocks]:
+    @property
+    def encode_candidates(self) -> CandidateEncoder:
+        """Function from candidates' texts to their token ids."""
+        return self.layout.tokenizer.encode
+
+    def plan(
+        self,
+        request: ScoringRequest,
+        *,
+        truncate_side: TruncateSide,
+        candidate_ids: Sequence[TokenIds] | None = None,
+    ) -> TokenPlan[Blocks]:
         """Plan the blocks of a request."""
         cut_examples: tuple[Truncation, ...] = ()
         if request.examples:
@@ -217,26 +253,27 @@ class SharedQueryPlanner:
         if excess > 0:
             text, lost = _without(text, excess, self.max_window_tokens, truncate_side)
         query = (*tokenizer.prefix_ids, *text.ids, *tokenizer.suffix_ids)
-        blocks, truncated = self.candidate_blocks(request.candidates, truncate_side=truncate_side)
+        if candidate_ids is None:
+            candidate_ids = self.encode_candidates(request.candidates)
+        blocks, truncated = self.candidate_blocks(candidate_ids, truncate_side=truncate_side)
         if truncated and truncate_side == "text":
             raise _label_overflow(truncated[0])
         return TokenPlan((Blocks(query, blocks),), (tuple(range(len(blocks))),), truncated, lost, cut_examples)
 
     def candidate_blocks(
-        self, texts: Sequence[str], *, truncate_side: TruncateSide
+        self, candidate_ids: Sequence[TokenIds], *, truncate_side: TruncateSide
     ) -> tuple[tuple[TokenIds, ...], tuple[Truncation, ...]]:
-        """Encode candidates to query-independent blocks, and report those truncated."""
+        """Make query-independent blocks of encoded candidates, and report those truncated."""
         suffix, label_id = self.layout.tokenizer.suffix_ids, self.layout.label_id
         assert label_id is not None, "checked when the checkpoint was loaded"
         longest = self.max_window_tokens
         if truncate_side == "candidates":
             longest = min(longest, self.max_passage_tokens or longest)
         room = max(longest - 1 - len(suffix), 0)
-        encoded = self.layout.tokenizer.encode(texts)
         truncated = tuple(
-            Truncation(index, len(ids), len(ids) - room) for index, ids in enumerate(encoded) if len(ids) > room
+            Truncation(index, len(ids), len(ids) - room) for index, ids in enumerate(candidate_ids) if len(ids) > room
         )
-        return tuple((label_id, *ids[:room], *suffix) for ids in encoded), truncated
+        return tuple((label_id, *ids[:room], *suffix) for ids in candidate_ids), truncated
 
     def _example_room(self, request: ScoringRequest, truncate_side: TruncateSide) -> int:
         tokenizer, bare = self.layout.tokenizer, self.layout.query_block(replace(request, examples=()))
@@ -263,7 +300,18 @@ class BiEncoderPlanner:
     max_label_tokens: int
     sees_companions: ClassVar[bool] = False
 
-    def plan(self, request: ScoringRequest, *, truncate_side: TruncateSide) -> TokenPlan[Blocks]:
+    @property
+    def encode_candidates(self) -> CandidateEncoder:
+        """Function from candidates' texts to their token ids."""
+        return self.label_tokenizer.encode_sequences
+
+    def plan(
+        self,
+        request: ScoringRequest,
+        *,
+        truncate_side: TruncateSide,
+        candidate_ids: Sequence[TokenIds] | None = None,
+    ) -> TokenPlan[Blocks]:
         """Plan the sequences of a request."""
         if request.examples:
             raise InputError("`examples` have no place in the architecture 'bi-encoder', which never reads them")
@@ -272,7 +320,9 @@ class BiEncoderPlanner:
         if excess > 0:
             bare, lost = _without(bare, excess, self.max_window_tokens, truncate_side)
         text = (*tokenizer.prefix_ids, *bare.ids, *tokenizer.suffix_ids)
-        labels, truncated = _label_sequences(self.label_tokenizer, request.candidates, self.max_label_tokens)
+        if candidate_ids is None:
+            candidate_ids = self.encode_candidates(request.candidates)
+        labels, truncated = _label_sequences(self.label_tokenizer, candidate_ids, self.max_label_tokens)
         if truncated and truncate_side == "text":
             raise _label_overflow(truncated[0])
         return TokenPlan((Blocks(text, tuple(labels)),), (tuple(range(len(labels))),), truncated, lost)
@@ -311,10 +361,10 @@ def _cut(candidates: Sequence[TokenIds], room: int) -> tuple[list[TokenIds], tup
 
 
 def _label_sequences(
-    tokenizer: TextTokenizer, texts: Sequence[str], max_tokens: int
+    tokenizer: TextTokenizer, encoded: Sequence[TokenIds], max_tokens: int
 ) -> tuple[list[TokenIds], tuple[Truncation, ...]]:
     """Whole sequences for a label encoder; cut sequences keep their closing special tokens."""
-    kept, truncated = _cut(tokenizer.encode_sequences(texts), max_tokens)
+    kept, truncated = _cut(encoded, max_tokens)
     closing = tokenizer.suffix_ids
     for cut in truncated:
         kept[cut.index] = kept[cut.index][: max_tokens - len(closing)] + closing
