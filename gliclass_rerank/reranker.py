@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,9 @@ from gliclass_rerank.types import Example, Hit, Judged, Ranking, Truncation
 # Three examples with four passages leave each about 35 of BERT's 512 tokens, a sentence or two.
 _EXAMPLE_PASSAGES: Final = 4
 _NOTHING: Final = Recalled()
+# Of `rank_iter`: enough queries to fill several forward passes, few enough for the first ranking to come soon.
+_PASSES_AT_ONCE: Final = 4
+_CHARS_OF_TOKEN: Final = 4
 
 
 class Reranker(LoadedModel):
@@ -144,6 +147,31 @@ class Reranker(LoadedModel):
             for each, source, some, found in zip(scored, sources, candidates, recalled, strict=True)
         ]
 
+    def rank_iter(
+        self,
+        pairs: Iterable[tuple[str, Sequence[str]]],
+        *,
+        top_k: int | None = None,
+        examples: Examples | None = None,
+        where: Where = None,
+    ) -> Iterator[Ranking]:
+        """Rank any number of queries, a few forward passes at a time, each read when its turn comes.
+
+        Args:
+            pairs: Queries, each with its passages.
+            top_k: Maximum number of hits per query; None for all.
+            examples: Judged examples, shown with every query. None queries the store for each.
+            where: As for `rank`, for all queries.
+
+        Yields:
+            One ranking per query, in order.
+
+        Raises:
+            InputError: A pair or an argument is invalid, as for `rank`; the rankings of earlier passes are out by then.
+        """
+        for queries, lists in _passes(pairs, _PASSES_AT_ONCE * _CHARS_OF_TOKEN * self.runtime.batch_tokens):
+            yield from self.rank_many(queries, lists, top_k, examples, where=where)
+
     async def arank(
         self,
         query: str,
@@ -260,6 +288,25 @@ class Reranker(LoadedModel):
     ) -> str:
         """Await `feedback` in a worker thread, without blocking the event loop."""
         return await in_background(self.feedback, query, relevant, irrelevant, id=id, metadata=metadata, where=where)
+
+
+def _passes(
+    pairs: Iterable[tuple[str, Sequence[str]]], num_chars: int
+) -> Iterator[tuple[list[str], list[Sequence[str]]]]:
+    """Queries and their passages, at least so many characters at a time."""
+    queries, lists, read = list[str](), list[Sequence[str]](), 0
+    for pair in pairs:
+        if not is_a(pair, tuple) or len(pair) != 2:
+            raise InputError(f"each of `pairs` must be a tuple of a query and its passages, got {shown(pair)}")
+        query, passages = pair
+        queries.append(query)
+        lists.append(passages)
+        read += sum(len(passage) for passage in passages if is_a(passage, str)) if is_a(passages, Sequence) else 0
+        if read >= num_chars:
+            yield queries, lists
+            queries, lists, read = [], [], 0
+    if queries:
+        yield queries, lists
 
 
 def _ranking(
