@@ -28,6 +28,7 @@ TWO_THREADS: Final = "2026-11-29-throughput-x86_64-avx512-bf16-2-threads.json"
 WITH_AMX: Final = "2026-11-29-throughput-x86_64-amx-1-thread.json"
 LONG_LISTS: Final = "2026-11-29-throughput-x86_64-avx512-bf16-1000-passages.json"
 MEMORY: Final = ("2026-11-29-memory.json", "2026-11-29-memory-openvino.json")  # the second one was run later
+GPU_COUNTS: Final = "2026-11-30-gpu-counts.json"
 
 REAL, EXAMPLES, LONG = "trec_dl19", "20x128+512", "1000xmixed"
 PAIRS, PAIRS_INT8 = "CrossEncoder, torch float32", "CrossEncoder, OpenVINO int8"
@@ -154,6 +155,19 @@ def why(results: Path) -> str:
     )
 
 
+def gpu_counts(results: Path) -> str:
+    """What a call asks of a GPU."""
+    cases = json.loads((results / GPU_COUNTS).read_text(encoding="utf-8"))["cases"]
+    lines = [
+        [case["model"], f"`{case['plan']}`", case["attention"], f"{case['queries']} x {case['passages']}"]
+        + [f"{case[name]:,}" for name in ("forwards", "launches", "copies_in", "syncs")]
+        + [f"{case['tokens_computed'] / case['tokens_real']:.2f}"]
+        for case in cases
+    ]
+    head = "network|plan|attention|queries x passages|forwards|launches|copies in|waits|tokens computed / real"
+    return table(head.split("|"), lines)
+
+
 TABLES: Final[Mapping[str, Table]] = {
     "why": why,
     "quality": quality,
@@ -165,6 +179,7 @@ TABLES: Final[Mapping[str, Table]] = {
     "speed-long-lists": throughput(LONG_LISTS, LONG),
     "speed-examples": throughput(ONE_THREAD, EXAMPLES),
     "memory": memory,
+    "gpu-counts": gpu_counts,
 }
 
 
