@@ -157,7 +157,8 @@ def why(results: Path) -> str:
 
 def gpu_counts(results: Path) -> str:
     """What a call asks of a GPU."""
-    cases = json.loads((results / GPU_COUNTS).read_text(encoding="utf-8"))["cases"]
+    every = json.loads((results / GPU_COUNTS).read_text(encoding="utf-8"))["cases"]
+    cases = [case for case in every if (case["queries"], case["passages"]) in ((1, 100), (64, 20))]
     lines = [
         [case["model"], f"`{case['plan']}`", case["attention"], f"{case['queries']} x {case['passages']}"]
         + [f"{case[name]:,}" for name in ("forwards", "launches", "copies_in", "syncs")]
