@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 
 from gliclass_rerank.cascade import Cascade
-from gliclass_rerank.checks import checked_texts
+from gliclass_rerank.checks import repaired_texts
 from gliclass_rerank.examples.retrieval import Retrieval
 from gliclass_rerank.examples.source import ExampleSource
 from gliclass_rerank.model.config import AttentionPlan
@@ -106,7 +106,7 @@ class LoadedModel:
             InputError: Not a list of strings.
             BackendError: The store failed.
         """
-        return self._retrieval.shown(checked_texts("queries", queries))
+        return self._retrieval.shown(repaired_texts("queries", queries).texts)
 
 
 def _rebuilt(kind: type[_Model], settings: dict[str, Any]) -> _Model:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from numbers import Integral
 from pathlib import Path
 from threading import get_ident
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, get_args
 
 from gliclass_rerank.calls.forks import in_sound_thread
@@ -34,11 +36,13 @@ from gliclass_rerank.runtime.export import build_executor
 from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.runtime.passage_precompute import open_passage_cache, precompute, uncacheable_reason
 from gliclass_rerank.runtime.resolve import ResolvedRuntime, resolve_runtime
-from gliclass_rerank.settings import ModelSettings, RerankerSettings
-from gliclass_rerank.types import TokenIds
+from gliclass_rerank.settings import LongPassages, LongQuery, ModelSettings, RerankerSettings
+from gliclass_rerank.types import Span, TokenIds
 
 # Window of public checkpoints' training, and upstream's default.
 _MAX_WINDOW_TOKENS: Final = 1024
+# Markers, special tokens, and a token of the query and of a passage, at the least.
+_LEAST_WINDOW_TOKENS: Final = 8
 # The tokenizer encodes several at once.
 _TOKENISED_AT_ONCE: Final = 1024
 _PLANS: Final = get_args(AttentionPlan)
@@ -49,13 +53,15 @@ class Scored(NamedTuple):
 
     Attributes:
         logits: One per candidate, in the request's order.
-        plan: Executed plan.
+        plan: Executed plan; its `members` are candidates.
         sees_companions: Candidates of one sequence saw each other.
+        spans: Characters of the best chunk, by candidate; only of those that were split.
     """
 
     logits: list[float]
     plan: TokenPlan[Any]  # Any: windows or blocks
     sees_companions: bool
+    spans: Mapping[int, Span] = MappingProxyType({})
 
 
 class Pipeline:
@@ -138,7 +144,8 @@ class Pipeline:
                 for request in requests
             ]
             logits = self._executor.run(plans)
-        return [Scored(row, plan, planner.sees_companions) for row, plan in zip(logits, plans, strict=True)]
+        scored = [Scored(row, plan, planner.sees_companions) for row, plan in zip(logits, plans, strict=True)]
+        return [_best_chunks(each) if each.plan.chunks else each for each in scored]
 
     def precompute(
         self,
@@ -205,6 +212,21 @@ class Pipeline:
         requests = [ScoringRequest(text=query, candidates=passages) for query, passages in sample_rankings()]
         plans = [self._planner.plan(request, truncate_side="candidates") for request in requests]
         return [request for plan in plans for request in plan.requests]
+
+
+def _best_chunks(scored: Scored) -> Scored:
+    """Give each candidate the logit of its best chunk, the first one among equals."""
+    chunks, best = scored.plan.chunks, dict[int, int]()
+    for position, chunk in enumerate(chunks):
+        known = best.setdefault(chunk.candidate, position)
+        if scored.logits[position] > scored.logits[known]:
+            best[chunk.candidate] = position
+    members = (dict.fromkeys(chunks[position].candidate for position in group) for group in scored.plan.members)
+    return scored._replace(
+        logits=[scored.logits[best[candidate]] for candidate in range(len(best))],
+        plan=replace(scored.plan, members=tuple(map(tuple, members))),
+        spans={candidate: span for candidate, place in best.items() if (span := chunks[place].span) is not None},
+    )
 
 
 def probabilities(logits: Sequence[float], calibration: tuple[float, float] | None = None) -> list[float]:
@@ -279,7 +301,11 @@ def build_planner(
         ConfigError: A length is out of range.
     """
     config, layout, max_window_tokens = checkpoint.config, checkpoint.layout, settings.max_window_tokens
-    window_tokens = settings.window_tokens if isinstance(settings, RerankerSettings) else None
+    ranking = settings if isinstance(settings, RerankerSettings) else RerankerSettings()
+    window_tokens = ranking.window_tokens
+    with of_settings():
+        long_query = checked_choice("long_query", ranking.long_query, get_args(LongQuery))
+        long_passages = checked_choice("long_passages", ranking.long_passages, get_args(LongPassages))
     if max_passage_tokens is None:
         max_passage_tokens = config.default_passage_tokens if max_window_tokens is None else None
     elif plan != "shared_query":
@@ -297,6 +323,8 @@ def build_planner(
             max_window_tokens=max_window_tokens,
             max_passage_tokens=max_passage_tokens,
             max_example_tokens=settings.max_example_tokens,
+            long_query=long_query,
+            long_passages=long_passages,
         )
     labels, max_label_tokens = checkpoint.label_tokenizer, 0
     if labels is not None:
@@ -307,6 +335,8 @@ def build_planner(
                 max_window_tokens=max_window_tokens,
                 label_tokenizer=labels,
                 max_label_tokens=max_label_tokens,
+                long_query=long_query,
+                long_passages=long_passages,
             )
     cheapest = partial(optimal_window_tokens, config.shape)
     return WindowPlanner(
@@ -316,12 +346,17 @@ def build_planner(
         label_tokenizer=labels,
         max_label_tokens=max_label_tokens,
         max_example_tokens=settings.max_example_tokens,
+        long_query=long_query,
+        long_passages=long_passages,
     )
 
 
 def _window_limit(limit: int | None, wanted: int | None) -> int:
     if wanted is None:
         return min(_MAX_WINDOW_TOKENS, limit or _MAX_WINDOW_TOKENS)
-    if wanted < 1 or (limit is not None and wanted > limit):
-        raise ConfigError(f"`max_window_tokens` must be between 1 and {limit or 'any number'}, got {wanted}")
-    return wanted
+    if not _is_whole(wanted, _LEAST_WINDOW_TOKENS) or (limit is not None and wanted > limit):
+        raise ConfigError(
+            f"`max_window_tokens` must be between {_LEAST_WINDOW_TOKENS} and {limit or 'any number'}, "
+            f"got {shown(wanted)}"
+        )
+    return int(wanted)

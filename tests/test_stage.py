@@ -174,7 +174,7 @@ def test_settings_of_a_reranker_may_hold_paths_and_torch_values(tiny_folders):
 
 def test_a_query_that_outgrows_the_window_is_a_failure_of_the_step(tiny_folders):
     long_query = "chain " * 400
-    settings = {"model": str(tiny_folders["bert"]), "device": "cpu", "max_window_tokens": 64}
+    settings = {"model": str(tiny_folders["bert"]), "device": "cpu", "max_window_tokens": 64, "long_query": "error"}
     with pytest.raises(WindowOverflowError):
         RerankStage(reranker=settings).run(long_query, ["oil"])
 

@@ -66,12 +66,12 @@ class Retrieval:
             Examples per text, the store's by descending similarity.
 
         Raises:
-            InputError: `by_hand` holds something else than examples.
+            InputError: `by_hand` holds something else than examples, or one that shows nothing.
             BackendError: The store failed.
         """
         wanted = [True] * len(texts) if needed is None else needed
         if by_hand is not None:
-            shown = Example.list_of(by_hand)
+            shown = tuple(example.complete() for example in Example.list_of(by_hand))
             return [shown if is_wanted else () for is_wanted in wanted]
         asked = [text for text, is_wanted in zip(texts, wanted, strict=True) if is_wanted]
         if self.source is None or not asked:
@@ -94,6 +94,8 @@ class Retrieval:
         ]
 
     def _may_be_shown(self, example: Example, text: str) -> bool:
+        if not example.text.strip() or not (example.true_labels or example.false_labels):
+            return False  # it would show nothing
         # Sources exclude these themselves; checked again, because a leaked answer must not depend on it.
         return self.allow_same_text or text_identity(example.text) != text_identity(text)
 
