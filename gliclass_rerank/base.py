@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -16,6 +17,8 @@ from gliclass_rerank.pipeline import Pipeline
 from gliclass_rerank.runtime.resolve import ResolvedRuntime
 from gliclass_rerank.settings import ModelSettings
 from gliclass_rerank.types import Example
+
+logger = logging.getLogger(__name__)
 
 _Model = TypeVar("_Model", bound="LoadedModel")
 
@@ -38,6 +41,16 @@ class LoadedModel:
             num_examples=settings.num_examples,
             min_example_similarity=settings.min_example_similarity,
             allow_same_text=settings.allow_same_text,
+        )
+        runtime = pipeline.runtime
+        quicker = "" if runtime.quicker is None else f"; quicker here: {runtime.quicker}"
+        logger.info("%r: %s%s", self, runtime.reason, quicker)
+
+    def __repr__(self) -> str:
+        plan = "" if self.plan is None else f"plan={self.plan!r}, "
+        return (
+            f"<{type(self).__name__} {self.name}: {plan}backend={self.backend!r}, dtype={self.dtype!r}, "
+            f"device={str(self.device)!r}>"
         )
 
     def __reduce__(self: _Model) -> tuple[Callable[..., _Model], tuple[type[_Model], dict[str, Any]]]:

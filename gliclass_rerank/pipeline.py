@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from numbers import Integral
+from os import getpid
 from pathlib import Path
 from threading import get_ident
 from types import MappingProxyType
@@ -17,7 +19,7 @@ from gliclass_rerank.calls.forks import in_sound_thread
 from gliclass_rerank.calls.steps import computing, working
 from gliclass_rerank.checkpoint.loading import Checkpoint, load_checkpoint
 from gliclass_rerank.checks import checked_choice, checked_text, is_a, of_settings
-from gliclass_rerank.errors import ConfigError, shown
+from gliclass_rerank.errors import BackendError, ConfigError, shown
 from gliclass_rerank.model.backbones.registry import unsupported_reason
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.model.cost import optimal_window_tokens
@@ -32,12 +34,15 @@ from gliclass_rerank.prompt.planner import (
     WindowPlanner,
 )
 from gliclass_rerank.prompt.sample import sample_rankings
+from gliclass_rerank.runtime.executor import Executor
 from gliclass_rerank.runtime.export import build_executor
 from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.runtime.passage_precompute import open_passage_cache, precompute, uncacheable_reason
 from gliclass_rerank.runtime.resolve import ResolvedRuntime, resolve_runtime
 from gliclass_rerank.settings import LongPassages, LongQuery, ModelSettings, RerankerSettings
 from gliclass_rerank.types import Span, TokenIds
+
+logger = logging.getLogger(__name__)
 
 # Window of public checkpoints' training, and upstream's default.
 _MAX_WINDOW_TOKENS: Final = 1024
@@ -65,7 +70,7 @@ class Scored(NamedTuple):
 
 
 class Pipeline:
-    """Checkpoint ready to score; immutable after construction, thread-safe.
+    """Checkpoint ready to score; thread-safe, and immutable but for a backend chosen automatically that cannot run.
 
     Args:
         settings: Settings of the caller.
@@ -74,6 +79,7 @@ class Pipeline:
         is_fetched: The folder was just downloaded from the hub.
         max_passage_tokens: Passage limit; None for the checkpoint's. `shared_query` only.
         passage_cache: Folder of precomputed passages; None for none.
+        int8_ndcg_loss: Loss of nDCG@10 in int8; None for the checkpoint's.
 
     Attributes:
         name: Name or folder of the checkpoint.
@@ -91,6 +97,7 @@ class Pipeline:
         is_fetched: bool = False,
         max_passage_tokens: int | None = None,
         passage_cache: str | Path | None = None,
+        int8_ndcg_loss: float | None = None,
     ) -> None:
         with of_settings():
             if settings.plan is not None:
@@ -105,6 +112,8 @@ class Pipeline:
         self.calibration = checkpoint.config.score_calibration
         self._model = checkpoint.model
         self._planner = build_planner(checkpoint, self.plan, settings, max_passage_tokens=max_passage_tokens)
+        if int8_ndcg_loss is None and isinstance(settings, RerankerSettings):  # of rankings alone
+            int8_ndcg_loss = checkpoint.config.int8_ndcg_loss
         self.runtime: ResolvedRuntime = resolve_runtime(
             checkpoint.config,
             backend=settings.backend,
@@ -112,13 +121,28 @@ class Pipeline:
             dtype=settings.dtype,
             batch_tokens=settings.batch_tokens,
             threads=settings.threads,
+            int8_ndcg_loss=int8_ndcg_loss,
         )
+        self._pid = getpid()
+        self._is_automatic = settings.backend in (None, "auto") and settings.dtype is None
         self._uncacheable = uncacheable_reason(checkpoint.config, self.plan)
         # Before the executor, which may change the precision of the weights.
-        cache = None if passage_cache is None else open_passage_cache(Path(passage_cache), self._cacheable())
-        self._executor = build_executor(
-            checkpoint.model, self.runtime, plan=self.plan, sample=self._sample, passage_cache=cache
-        )
+        self._cache = None if passage_cache is None else open_passage_cache(Path(passage_cache), self._cacheable())
+        try:
+            self._executor = self._built()
+        except BackendError as error:
+            if not self._is_automatic or self.runtime.backend == "torch":
+                raise
+            self._run_on_torch(error.reason)
+
+    def _built(self) -> Executor[Any]:  # Any: windows or blocks
+        return build_executor(self._model, self.runtime, plan=self.plan, sample=self._sample, passage_cache=self._cache)
+
+    def _run_on_torch(self, reason: str) -> None:
+        """Replace a backend that was chosen automatically and cannot run."""
+        logger.warning("`%s` runs on torch, in float32, instead of %s: %s", self.name, self.runtime.backend, reason)
+        self.runtime = replace(self.runtime, backend="torch", dtype="float32", reason=reason, quicker=None)
+        self._executor = self._built()
 
     def score(self, requests: Sequence[ScoringRequest], *, truncate_side: TruncateSide) -> list[Scored]:
         """Score several requests together.
@@ -137,6 +161,8 @@ class Pipeline:
         """
         if get_ident() == computing.survivor:  # a thread that a fork has left cannot compute
             return in_sound_thread(self.score, requests, truncate_side=truncate_side)
+        if self._is_automatic and self.runtime.backend == "openvino" and getpid() != self._pid:
+            self._run_on_torch("openvino does not survive a fork")
         planner = self._planner
         with working():
             plans = [

@@ -52,7 +52,8 @@ class ModelSettings:
     """Torch device; None for cuda, else mps, else cpu."""
     dtype: str | torch.dtype | None = None
     """Precision of the backbone: `"float32"`, `"float16"`, `"bfloat16"`, or `"int8"` on onnx and openvino; None for
-    bfloat16 on cuda devices that support it, else float32.
+    the quickest one that keeps the order if the backend is `"auto"`, else float32, and bfloat16 on cuda devices that
+    support it.
     """
     plan: AttentionPlan | None = None
     """`"joint"` or `"shared_query"`; None for the plan of training. The other one costs quality
@@ -71,9 +72,9 @@ class ModelSettings:
     batch_tokens: int | None = None
     """Tokens per forward pass; None for 2,048 on the CPU and 65,536 elsewhere."""
     backend: BackendName | None = None
-    """Runtime of the transformer layers: `"torch"` (None), `"onnx"`, `"openvino"`, or `"auto"`, the fastest one here
-    that keeps the order. onnx and openvino run BERT, DeBERTa-v2/v3 and ModernBERT on the CPU, from an export cached
-    at first use.
+    """Runtime of the transformer layers: `"auto"` (None), the quickest one installed that was measured to keep the
+    order; `"torch"`, `"onnx"` or `"openvino"`. onnx and openvino run BERT, DeBERTa-v2/v3 and ModernBERT on the CPU,
+    from an export cached at first use.
     """
     threads: int | None = None
     """CPU threads of this instance, shared by all callers; None for torch's default in each calling thread

@@ -77,6 +77,11 @@ def _check_computed(request: Any) -> None:
         raise OutOfMemoryError("openvino gave no outputs, which it does where memory does not suffice")
 
 
+def can_use_openvino() -> bool:
+    """Tell whether this process may use OpenVINO: it was not forked from one that has used it."""
+    return not _used_in or _used_in[0] == os.getpid()
+
+
 def _check_process() -> None:
     """Check that the process may use OpenVINO, which would wait for the parent's threads after a fork.
 
@@ -85,7 +90,7 @@ def _check_process() -> None:
     """
     if not _used_in:
         _used_in.append(os.getpid())
-    if _used_in[0] != os.getpid():
+    if not can_use_openvino():
         raise BackendError(
             "openvino does not survive a fork: this process was forked from one that had loaded a model for the "
             "backend 'openvino'; load it after the fork only, or start processes with the method 'spawn'"
