@@ -236,7 +236,7 @@ def counted(
     with META:
         network = build_model(config)
     runtime = replace(
-        resolve_runtime(config, device="meta", dtype="bfloat16"),
+        resolve_runtime(config, backend="torch", device="meta", dtype="bfloat16"),
         attention=attention,
         batch_tokens=batch_tokens_of(attention, config.shape.width, META),
     )

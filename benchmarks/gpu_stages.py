@@ -90,7 +90,7 @@ def executor_of(
                 weights.copy_(noise if "embeddings" in name else noise / weights.shape[-1] ** 0.5)
             else:
                 weights.copy_(0.1 * noise + (1 if name.endswith("weight") else 0))
-    runtime = resolve_runtime(config, device=device, dtype=dtype)
+    runtime = resolve_runtime(config, backend="torch", device=device, dtype=dtype)
     budget = batch_tokens_of(attention, config.shape.width, device)
     return build_executor(model, replace(runtime, attention=attention, batch_tokens=budget), plan=plan)
 

@@ -183,15 +183,17 @@ class Collator:
         )
 
 
-def length_groups(lengths: Mapping[int, int], budget: int) -> list[list[int]]:
+def length_groups(lengths: Mapping[int, int], budget: int, *, is_tight: bool = True) -> list[list[int]]:
     """Group items of similar length, longest first.
 
-    A group's padding is limited to an eighth of its own tokens, because another group costs no more than a few tokens
-    do, and to a share of the budget. Groups of a few tokens are not split.
+    A group's padding is limited to a share of the budget. A tight group's padding is at most an eighth of its own
+    tokens too, because another group costs no more than a few tokens do; groups of a few tokens are not split. Runtimes
+    that compute no padding, or fill batches up, take loose groups.
 
     Args:
         lengths: Tokens by item.
         budget: Tokens per group, padding included; a longer item forms a group of its own.
+        is_tight: Limit padding to a share of the group's own tokens too.
 
     Returns:
         Keys of `lengths`, each once.
@@ -199,9 +201,10 @@ def length_groups(lengths: Mapping[int, int], budget: int) -> list[list[int]]:
     groups: list[list[int]] = []
     width = padding = own = 0
     for item in sorted(lengths, key=lambda key: (-lengths[key], key)):
-        length = lengths[item]
+        length, most = lengths[item], budget * _PADDING_OF_BUDGET
         padding, own = padding + width - length, own + length
-        most = min(max(own * _PADDING_OF_OWN, _LITTLE_PADDING), budget * _PADDING_OF_BUDGET)
+        if is_tight:
+            most = min(most, max(own * _PADDING_OF_OWN, _LITTLE_PADDING))
         if not groups or width * (len(groups[-1]) + 1) > budget or padding > most:
             groups.append([])
             width, padding, own = length, 0, length

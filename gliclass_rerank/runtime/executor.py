@@ -9,6 +9,7 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain, tee
 from typing import Any, Generic, Protocol
 
@@ -149,11 +150,13 @@ class Executor(ABC, Generic[RequestT]):
     Args:
         network: Forward passes.
         batch_tokens: Budget of a forward pass in tokens, padding included.
+        has_tight_groups: Limit padding to a share of a group's own tokens; see `length_groups`.
     """
 
-    def __init__(self, network: Network, *, batch_tokens: int) -> None:
+    def __init__(self, network: Network, *, batch_tokens: int, has_tight_groups: bool = True) -> None:
         self.network = network
         self.batch_tokens = batch_tokens
+        self._groups = partial(length_groups, is_tight=has_tight_groups)
 
     def run(self, plans: Iterable[TokenPlan[RequestT]]) -> list[list[float]]:
         """Score the candidates of several plans together.
@@ -196,7 +199,7 @@ class WindowExecutor(Executor[Window]):
         results: dict[int, list[float]] = {}
         budget = self.batch_tokens
         while pending:
-            for batch in length_groups(pending, budget):
+            for batch in self._groups(pending, budget):
                 between_groups()
                 try:
                     rows = self.network.window_logits([requests[index] for index in batch])
@@ -215,11 +218,19 @@ class BlockExecutor(Executor[Blocks]):
     Args:
         network: Forward passes.
         batch_tokens: Budget of a group in tokens, padding included.
+        has_tight_groups: As for `Executor`.
         passage_cache: Precomputed candidate states; None for none.
     """
 
-    def __init__(self, network: Network, *, batch_tokens: int, passage_cache: PassageCache | None = None) -> None:
-        super().__init__(network, batch_tokens=batch_tokens)
+    def __init__(
+        self,
+        network: Network,
+        *,
+        batch_tokens: int,
+        has_tight_groups: bool = True,
+        passage_cache: PassageCache | None = None,
+    ) -> None:
+        super().__init__(network, batch_tokens=batch_tokens, has_tight_groups=has_tight_groups)
         self._cache = passage_cache
 
     def logits(self, requests: Iterable[Blocks]) -> list[list[float]]:
@@ -231,10 +242,10 @@ class BlockExecutor(Executor[Blocks]):
             lengths = {index: len(ids) for index, ids in enumerate(blocks.candidate_ids)}
             found = {} if self._cache is None else self._cache.find(blocks.candidate_ids)
             # Separate groups, because all rows of a group start at the same layer.
-            groups = length_groups({index: lengths[index] for index in lengths.keys() - found.keys()}, budget)
+            groups = self._groups({index: lengths[index] for index in lengths.keys() - found.keys()}, budget)
             states: dict[int, NDArray[Any]] = {}
             if self._cache is not None:
-                for group in length_groups({index: lengths[index] for index in found}, budget):
+                for group in self._groups({index: lengths[index] for index in found}, budget):
                     between_groups()
                     states[len(groups)] = self._cache.states([(found[index], lengths[index]) for index in group])
                     groups.append(group)

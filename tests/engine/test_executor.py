@@ -127,6 +127,14 @@ def test_padding_is_at_most_an_eighth_of_what_is_read_or_a_few_tokens(budget, co
     assert all(padded(call) <= max(1.125 * sum(call), sum(call) + 32) for call in backend.calls)
 
 
+def test_loose_groups_are_limited_by_the_budget_alone():
+    backend = FakeNetwork()
+
+    run(backend, [blocks(100, 60, 60)], 2048, has_tight_groups=False)
+
+    assert backend.calls == [[100, 60, 60]]
+
+
 def test_sequences_of_one_length_share_a_batch_up_to_the_budget():
     backend = FakeNetwork()
 

@@ -11,7 +11,7 @@ from gliclass_rerank.runtime.resolve import has_native_bfloat16, resolve_runtime
 
 
 def resolved(device=None, dtype=None, **options):
-    return resolve_runtime(tiny_config("bert"), device=device, dtype=dtype, **options)
+    return resolve_runtime(tiny_config("bert"), device=device, dtype=dtype, **{"backend": "torch", **options})
 
 
 def placed(*arguments):
@@ -93,7 +93,7 @@ def test_padded_rows_have_a_reason(backbone, options, reason):
     # The head of the tiny DeBERTa reads all layers.
     config = tiny_config(backbone, **({"squeeze_layers": False} if backbone == "deberta-v2" else {}))
 
-    runtime = resolve_runtime(config, **options)
+    runtime = resolve_runtime(config, **{"backend": "torch", **options})
 
     assert (runtime.attention, runtime.attention_reason) == ("padded", reason)
 
@@ -121,7 +121,7 @@ def test_networks_that_flash_attention_cannot_run_say_so(changes, reason):
         {**values, **{key: each for key, each in changes.items() if key != "encoder_config"}}
     )
 
-    assert resolve_runtime(config).attention_reason == reason
+    assert resolve_runtime(config, backend="torch").attention_reason == reason
 
 
 @pytest.mark.usefixtures("with_cuda")
@@ -184,6 +184,19 @@ def test_a_gpu_that_is_not_there_is_refused(device, name):
         resolved(device)
 
     assert str(caught.value) == f"`device` is {device!r}, but torch finds no {name} here"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"device": "meta", "dtype": "bfloat16"}, True),
+        ({"device": "cpu"}, True),
+        ({"device": "cpu", "dtype": "bfloat16"}, False),
+        ({"backend": "onnx"}, False),
+    ],
+)
+def test_padding_is_computed_by_torch_except_where_batches_are_filled_up(options, expected):
+    assert resolve_runtime(tiny_config("bert"), **{"backend": "torch", **options}).computes_padding is expected
 
 
 @pytest.mark.parametrize("batch_tokens", [0, -1])
