@@ -72,6 +72,14 @@ class PackedNetwork(TorchNetwork):
         with computing, as_backend_error("torch failed"):
             return self._launch(requests)
 
+    def compile_layers(self, backend: str = "inductor") -> None:
+        """Compile the token-wise work of the layers, at the first passes, which takes seconds.
+
+        Args:
+            backend: Compiler, by `torch.compile`'s name.
+        """
+        self._model.blocks.compile_packed(backend)
+
     def _blocks(self, requests: Sequence[Blocks]) -> Launched:
         logits = _leaving(packed_block_logits(self._model, self._packer.blocks(requests), self._attend))
 

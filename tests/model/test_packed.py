@@ -198,3 +198,21 @@ def test_the_projections_stay_the_models_weights(tmp_path):
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     weight = packed.model.encoder_model.encoder.layer[0].attention.self.key.weight
     assert weight.data_ptr() != weight.untyped_storage().data_ptr()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("packable", "most_graphs"), [("bert", 4), ("modernbert", 6)], indirect=["packable"])
+def test_layers_compile_without_breaks_and_once_for_all_numbers_of_tokens(packable, most_graphs):
+    torch._dynamo.reset()
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+    checkpoint = prepared(packable, **OURS)
+    cases = [requests(checkpoint.config, query_lengths=lengths) for lengths in ((7, 3), (9, 2, 40), (5, 6, 7, 8))]
+    expected = [packed_blocks(checkpoint, items) for items in cases]
+
+    checkpoint.model.blocks.compile_packed(backend="aot_eager")
+    found = [packed_blocks(checkpoint, items) for items in cases]
+
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, abs=TOLERANCE)
+    assert 0 < counters["stats"]["unique_graphs"] <= most_graphs

@@ -220,18 +220,19 @@ class BertBlocks(BlockRunner):
 
     def prepare_packed(self) -> None:
         """Put each layer's query, key and value weights side by side in memory, for one product."""
-        self._joined = [_side_by_side(layer.attention.self) for layer in self.layers]
+        for layer in self.layers:
+            layer.attention.self.joined = _side_by_side(layer.attention.self)
 
     def project_packed(
         self,
-        number: int,
+        layer: Any,
         states: Tensor,
         index: Tensor | None,
         tables: Any,  # noqa: ARG002 - positions are in the embeddings
     ) -> tuple[Tensor, Tensor]:
         """Queries, keys and values of packed tokens."""
-        weight, bias = self._joined[number]
-        heads = (self.layers[number].attention.self.num_attention_heads, -1)
+        attention = layer.attention.self
+        (weight, bias), heads = attention.joined, (attention.num_attention_heads, attention.attention_head_size)
         if index is None:
             both = functional.linear(states, weight, bias).view(len(states), 3, *heads)
             return both[:, 0], both[:, 1:]

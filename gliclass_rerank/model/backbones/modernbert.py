@@ -58,10 +58,9 @@ class ModernBertBlocks(BlockRunner):
         return tables
 
     def project_packed(
-        self, number: int, states: Tensor, index: Tensor | None, tables: dict[str, tuple[Tensor, Tensor]]
+        self, layer: Any, states: Tensor, index: Tensor | None, tables: dict[str, tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, Tensor]:
         """Rotated queries and keys, and values, of packed tokens."""
-        layer = self.layers[number]
         heads, width, normed = (-1, layer.attn.head_dim), states.shape[-1], layer.attn_norm(states)
         weight, bias, table = layer.attn.Wqkv.weight, layer.attn.Wqkv.bias, tables[layer.attention_type]
         if index is None:

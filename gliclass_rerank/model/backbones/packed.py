@@ -38,7 +38,7 @@ def encode_packed(
         rows = batch.read if number == runner.num_layers - 1 else batch.all
         shares = number >= start and batch.num_queries > 0
         bias = key_bias[number] if shares and key_bias is not None else None
-        query, key_value = runner.project_packed(number, states, rows.index, tables)
+        query, key_value = runner.project_packed(layer, states, rows.index, tables)
         context = attend(query, key_value, batch, LayerView(rows, shares, runner.reach[number], bias))
         attending = states if rows.index is None else states.index_select(0, rows.index)
         states = runner.finish(layer, attending, context.flatten(1))

@@ -244,13 +244,22 @@ class BlockRunner(LayerRunner, ABC):
         """Tensors of the positions that all layers share, for `project_packed`."""
         return None
 
+    def compile_packed(self, backend: str = "inductor") -> None:
+        """Compile the token-wise work on packed tokens with `torch.compile`, once for any number of tokens.
+
+        Args:
+            backend: Compiler.
+        """
+        for name in ("project_packed", "finish"):
+            setattr(self, name, torch.compile(getattr(self, name), backend=backend, dynamic=True, fullgraph=True))
+
     def project_packed(
-        self, number: int, states: Tensor, index: Tensor | None, tables: Any
+        self, layer: Any, states: Tensor, index: Tensor | None, tables: Any
     ) -> tuple[Tensor, Tensor]:  # Any: from `packed_tables`
         """Queries, keys and values of packed tokens.
 
         Args:
-            number: Number of the layer.
+            layer: Transformer layer.
             states: FloatTensor [num_tokens, hidden].
             index: IntTensor [num_rows]. Attending tokens; None for all.
             tables: Result of `packed_tables`.
