@@ -199,14 +199,16 @@ def waits_stage(check: GpuCheck) -> list[dict[str, Any]]:
 
 
 def speed_stage(check: GpuCheck) -> list[dict[str, Any]]:
-    """Milliseconds of calls that are tokenised already, padded and packed, and the share of the GPU's limit."""
+    """Milliseconds of calls that are tokenised already: padded, packed, compiled; and the share of the GPU's limit."""
     found = []
     for model in check.models:
         for plan in PLANS:
             config = check.config(model, plan)
+            kinds = {"padded": "padded", check.packed: check.packed, "compiled": check.packed}
             executors = {
-                kind: executor_of(config, plan, check.device, check.half, kind) for kind in ("padded", check.packed)
+                name: executor_of(config, plan, check.device, check.half, kind) for name, kind in kinds.items()
             }
+            executors["compiled"].network.compile_layers("aot_eager" if check.is_dry else "inductor")
             for case in check.cases:
                 for query in (16,) if case != (1, 100) else (16, 512):
                     plans = check.plans(config, plan, case, query)
