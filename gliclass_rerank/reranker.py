@@ -308,6 +308,8 @@ def _passes(
     pairs: Iterable[tuple[str, Sequence[str]]], num_chars: int
 ) -> Iterator[tuple[list[str], list[Sequence[str]]]]:
     """Queries and their passages, at least so many characters at a time."""
+    if is_a(pairs, str) or not is_a(pairs, Iterable):
+        raise InputError(f"`pairs` must be an iterable of queries, each with its passages, got {shown(pairs)}")
     queries, lists, read = list[str](), list[Sequence[str]](), 0
     for pair in pairs:
         if not is_a(pair, tuple) or len(pair) != 2:

@@ -52,6 +52,12 @@ def test_a_bad_pair_is_one_sentence_and_earlier_rankings_are_out(reranker, bad, 
         list(found)
 
 
+@pytest.mark.parametrize("pairs", [7, None, "chain"])
+def test_what_is_no_iterable_of_pairs_is_refused(reranker, pairs):
+    with pytest.raises(InputError, match="`pairs` must be an iterable of queries, each with its passages, got"):
+        list(reranker.rank_iter(pairs))
+
+
 def test_candidates_of_all_queries_are_encoded_at_once_and_equal_ones_once(tiny_folders, monkeypatch):
     reranker = Reranker(tiny_folders["bert"], device="cpu")
     pipeline, encoded = reranker._pipeline, []
