@@ -21,6 +21,7 @@ from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.model.cost import optimal_window_tokens
 from gliclass_rerank.model.gliclass import GLiClass
 from gliclass_rerank.prompt.layout import ScoringRequest
+from gliclass_rerank.prompt.parts import chunked
 from gliclass_rerank.prompt.planner import (
     BiEncoderPlanner,
     Planner,
@@ -139,6 +140,10 @@ class Pipeline:
             ]
             logits = self._executor.run(plans)
         return [Scored(row, plan, planner.sees_companions) for row, plan in zip(logits, plans, strict=True)]
+
+    def chunked(self, groups: Sequence[ScoringRequest]) -> list[list[ScoringRequest]]:
+        """Split the text of requests that outgrows the window; see `prompt.parts.chunked`."""
+        return chunked(self._planner, groups)
 
     def precompute(
         self,
