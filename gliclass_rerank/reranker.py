@@ -11,15 +11,18 @@ from gliclass_rerank.calls.background import in_background
 from gliclass_rerank.cascade import load_ranker
 from gliclass_rerank.checks import checked_count, checked_list, checked_text, checked_texts, is_a, of_settings
 from gliclass_rerank.errors import InputError, shown
+from gliclass_rerank.examples.filters import Where
+from gliclass_rerank.examples.judgements import Recalled, judged_score, place
 from gliclass_rerank.examples.retrieval import Examples
 from gliclass_rerank.pipeline import Scored, probabilities
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.settings import RerankerSettings, taking
-from gliclass_rerank.types import Example, Hit, Ranking, Truncation
+from gliclass_rerank.types import Example, Hit, Judged, Ranking, Truncation
 
 # Three examples with four passages leave each about 35 of BERT's 512 tokens, a sentence or two.
 _EXAMPLE_PASSAGES: Final = 4
+_NOTHING: Final = Recalled()
 
 
 class Reranker(LoadedModel):
@@ -55,6 +58,7 @@ class Reranker(LoadedModel):
         *,
         top_k: int | None = None,
         examples: Examples | None = None,
+        where: Where = None,
     ) -> Ranking:
         """Rank passages, best first.
 
@@ -66,16 +70,20 @@ class Reranker(LoadedModel):
             top_k: Maximum number of hits; None for all.
             examples: Judged examples: earlier queries with relevant (`true_labels`) and irrelevant (`false_labels`)
                 passages. None queries the store, if any; an empty list shows none.
+            where: Metadata values that the store's examples must have, or a predicate on the metadata; None for all.
 
         Returns:
-            Hits by descending logit, ties by index.
+            Passages that the store knows as relevant to this very query, others, those known as irrelevant; each by
+            descending logit, ties by index.
 
         Raises:
             InputError: An argument has the wrong type, the query is blank, or `top_k` is below 1.
             WindowOverflowError: The query leaves no room for a passage.
             BackendError: The forward pass or the store failed.
         """
-        return self.rank_many([checked_text("`query`", query)], [passages], top_k=top_k, examples=examples)[0]
+        return self.rank_many(
+            [checked_text("`query`", query)], [passages], top_k=top_k, examples=examples, where=where
+        )[0]
 
     def rank_many(
         self,
@@ -83,6 +91,8 @@ class Reranker(LoadedModel):
         passages_per_query: Sequence[Sequence[str]],
         top_k: int | None = None,
         examples: Examples | None = None,
+        *,
+        where: Where = None,
     ) -> list[Ranking]:
         """Rank several queries together, sharing forward passes and one search in the store.
 
@@ -91,6 +101,7 @@ class Reranker(LoadedModel):
             passages_per_query: One list of passages per query.
             top_k: Maximum number of hits per query; None for all.
             examples: Judged examples, shown with every query. None queries the store for each.
+            where: As for `rank`, for all queries.
 
         Returns:
             One ranking per query.
@@ -117,17 +128,20 @@ class Reranker(LoadedModel):
             given = checked_texts("passages", passages)
             sources.append([positions.setdefault(passage, len(positions)) for passage in given])
             candidates.append(list(positions))
-        examples_of: Sequence[tuple[Example, ...]] = [()] * len(texts)
+        recalled = [_NOTHING] * len(texts)
         if examples is not None or self._retrieval.source is not None:
-            examples_of = self._retrieval.shown(texts, examples, needed=[bool(some) for some in candidates])
+            needed = [bool(some) for some in candidates]
+            recalled = self._retrieval.recall(texts, examples, needed=needed, where=where)
         requests = [
-            ScoringRequest(query, some, examples=found, max_example_labels=self._max_example_passages)
-            for query, some, found in zip(texts, candidates, examples_of, strict=True)
+            ScoringRequest(query, some, examples=found.examples, max_example_labels=self._max_example_passages)
+            for query, some, found in zip(texts, candidates, recalled, strict=True)
         ]
         scored = self._pipeline.score(requests, truncate_side="candidates")
         return [
-            _ranking(each, source, limit, request.examples, self._pipeline.calibration)
-            for each, source, request in zip(scored, sources, requests, strict=True)
+            _ranking(
+                each, source, limit, found, found.judged(some) if found.verdicts else (), self._pipeline.calibration
+            )
+            for each, source, some, found in zip(scored, sources, candidates, recalled, strict=True)
         ]
 
     async def arank(
@@ -137,9 +151,22 @@ class Reranker(LoadedModel):
         *,
         top_k: int | None = None,
         examples: Examples | None = None,
+        where: Where = None,
     ) -> Ranking:
         """Await `rank` in a worker thread, without blocking the event loop."""
-        return await in_background(self.rank, query, passages, top_k=top_k, examples=examples)
+        return await in_background(self.rank, query, passages, top_k=top_k, examples=examples, where=where)
+
+    async def arank_many(
+        self,
+        queries: Sequence[str],
+        passages_per_query: Sequence[Sequence[str]],
+        top_k: int | None = None,
+        examples: Examples | None = None,
+        *,
+        where: Where = None,
+    ) -> list[Ranking]:
+        """Await `rank_many` in a worker thread, without blocking the event loop."""
+        return await in_background(self.rank_many, queries, passages_per_query, top_k, examples, where=where)
 
     def precompute(
         self,
@@ -182,12 +209,13 @@ class Reranker(LoadedModel):
         *,
         id: str | None = None,
         metadata: Mapping[str, Any] | None = None,  # Any: JSON
+        where: Mapping[str, Any] | None = None,  # Any: JSON
     ) -> str:
-        """Store judged passages of a query, to be shown with later rankings of similar queries.
+        """Store judged passages of a query, which decide its later rankings and are shown with those of similar ones.
 
         All judgements of a query, regardless of case and white space, form one example; the newest judgement of a
-        passage
-        wins. An `ExampleStore` with a path has them on disk when this returns.
+        passage wins. An `ExampleStore` with a path has them on disk when this returns, and other processes see them
+        from then on.
 
         Args:
             query: Query; not blank.
@@ -195,6 +223,8 @@ class Reranker(LoadedModel):
             irrelevant: Irrelevant passages.
             id: Id that keeps these judgements separate; reuse it with the same query to extend them.
             metadata: JSON values; they replace earlier ones under the same keys.
+            where: JSON values that become metadata and keep these judgements apart from all others: rankings with the
+                same `where` find them, such as those of one tenant.
 
         Returns:
             Id of the example.
@@ -216,25 +246,47 @@ class Reranker(LoadedModel):
         for passage in good:
             if passage in bad:
                 raise InputError(f"a passage must be either relevant or irrelevant, got {shown(passage)} as both")
-        return self._retrieval.learn(Example(query, good, bad), id=id, metadata=metadata)
+        return self._retrieval.learn(Example(query, good, bad), id=id, metadata=metadata, where=where)
+
+    async def afeedback(
+        self,
+        query: str,
+        relevant: Sequence[str] = (),
+        irrelevant: Sequence[str] = (),
+        *,
+        id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,  # Any: JSON
+        where: Mapping[str, Any] | None = None,  # Any: JSON
+    ) -> str:
+        """Await `feedback` in a worker thread, without blocking the event loop."""
+        return await in_background(self.feedback, query, relevant, irrelevant, id=id, metadata=metadata, where=where)
 
 
 def _ranking(
     scored: Scored,
     source: Sequence[int],
     top_k: int | None,
-    examples: tuple[Example, ...],
+    recalled: Recalled,
+    judged: Sequence[Judged | None],
     calibration: tuple[float, float] | None,
 ) -> Ranking:
-    """Ranking of the caller's list; `source` maps each passage to its distinct one."""
+    """Ranking of the caller's list; `source` maps each passage to its distinct one, which `judged` judges, if any."""
     logits, plan = scored.logits, scored.plan
-    order = sorted(range(len(source)), key=lambda index: (-logits[source[index]], index))[:top_k]
+    order = sorted(range(len(source)), key=lambda index: (-logits[source[index]], index))
+    if judged:
+        order.sort(key=lambda index: place(judged[source[index]]))
+    order = order[:top_k]
     scores = probabilities([logits[source[index]] for index in order], calibration)
     cut = {truncation.index: truncation for truncation in plan.truncated}
     first_index = {position: index for index, position in reversed(list(enumerate(source)))}
     return Ranking(
         hits=tuple(
             Hit(index=index, logit=logits[source[index]], score=score)
+            for index, score in zip(order, scores, strict=True)
+        )
+        if not judged
+        else tuple(
+            _judged_hit(index, logits[source[index]], score, judged[source[index]])
             for index, score in zip(order, scores, strict=True)
         ),
         truncated=tuple(
@@ -246,5 +298,9 @@ def _ranking(
         if scored.sees_companions
         else (),
         truncated_examples=plan.truncated_examples,
-        examples=examples,
+        examples=recalled.examples,
     )
+
+
+def _judged_hit(index: int, logit: float, score: float, judged: Judged | None) -> Hit:
+    return Hit(index=index, logit=logit, score=judged_score(judged, score), judged=judged)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from gliclass_rerank.checks import checked_list, checked_text, checked_texts, is_a, reading
 from gliclass_rerank.errors import InputError, shown
 
 TokenIds = tuple[int, ...]
+Judged = Literal["relevant", "irrelevant"]
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,15 @@ class Hit:
     Attributes:
         index: Position in the caller's list of passages.
         logit: Raw model output; unbounded, comparable within one ranking.
-        score: Probability in [0, 1]: sigmoid of the logit, calibrated if the checkpoint is. Same order as the logits.
+        score: Probability in [0, 1]: sigmoid of the logit, calibrated if the checkpoint is; 1 for a passage judged
+            relevant to this very query, 0 for one judged irrelevant.
+        judged: Judgement of the passage for this very query in the example store; None for none.
     """
 
     index: int
     logit: float
     score: float
+    judged: Judged | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class _Hits(Sequence[HitT_co]):
 
 @dataclass(frozen=True)
 class Ranking(_Hits[Hit]):
-    """Hits, highest logit first, ties by index.
+    """Hits: judged relevant ones, others, judged irrelevant ones; each by descending logit, ties by index.
 
     Attributes:
         hits: Ranked passages, at most `top_k`.
@@ -102,6 +106,8 @@ class StageHit:
         rerank_score: The reranker's score in [0, 1]; 0 for a blank passage, which the model never sees.
         retrieval_score: The retriever's score, if given.
         tokens_lost: Tokens cut from the passage's end.
+        judged: Judgement of the passage for this very query in the example store; None for none. It counts more than
+            any score.
     """
 
     index: int
@@ -109,6 +115,7 @@ class StageHit:
     rerank_score: float | None = None
     retrieval_score: float | None = None
     tokens_lost: int = 0
+    judged: Judged | None = None
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,16 @@ Importing this module loads no torch: the model is loaded at first use or in `wa
 
 from __future__ import annotations
 
+import logging
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from gliclass_rerank.calls.background import in_background
+from gliclass_rerank.calls.fork_hooks import ForkedLock
 from gliclass_rerank.checks import (
     as_number,
     checked_choice,
@@ -37,13 +40,14 @@ from gliclass_rerank.errors import (
     listed,
     shown,
 )
-from gliclass_rerank.examples.forks import ForkedLock
 from gliclass_rerank.examples.source import checked_store
 from gliclass_rerank.settings import RerankerSettings, current_names, taking
 from gliclass_rerank.stage.fusion import Fusion, reciprocal_rank, weighted
-from gliclass_rerank.types import Example, StageHit, StageRanking
+from gliclass_rerank.stage.judged_order import judged_first
+from gliclass_rerank.types import Example, Judged, StageHit, StageRanking
 
 if TYPE_CHECKING:
+    from gliclass_rerank.examples.filters import Where
     from gliclass_rerank.reranker import Reranker
 
 OnError = Literal["raise", "keep_order"]
@@ -51,6 +55,8 @@ OnError = Literal["raise", "keep_order"]
 # Failures of a running service with correct code: the model or store cannot be loaded or fails, or a query
 # outgrows the window.
 _FAILURES: Final = (BackendError, CheckpointError, DataError, MissingDependencyError, WindowOverflowError)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,7 @@ class RerankStage:
         self._lock = ForkedLock()
         self._reranker, self._loading = _source(settings.loading(), settings.reranker)
         self._is_shared = self._reranker is not None
+        self._has_warned = False
         top_k, threshold, examples = settings.top_k, settings.score_threshold, settings.examples
         with of_settings():
             self._fusion = checked_choice("fusion", settings.fusion, (None, *get_args(Fusion)))
@@ -158,6 +165,7 @@ class RerankStage:
         top_k: int | None = None,
         score_threshold: float | None = None,
         examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
+        where: Where = None,
     ) -> StageRanking:
         """Rerank retrieved passages.
 
@@ -170,6 +178,7 @@ class RerankStage:
             top_k: Maximum number of passages; None for the constructor's.
             score_threshold: Minimum score of the reranker; None for the constructor's.
             examples: Judged examples; None for the constructor's, an empty list for none.
+            where: Metadata values that the store's examples must have, or a predicate on the metadata; None for all.
 
         Returns:
             Each passage at most once.
@@ -193,10 +202,12 @@ class RerankStage:
                 f"weighted fusion needs the retrieval score of each passage, got None at {found.index(None)}"
             )
         try:
-            hits = self._rerank(query, texts, found, examples)
+            hits = self._rerank(query, texts, found, examples, where)
         except _FAILURES as error:
             if self._on_error == "raise":
                 raise
+            if isinstance(error, DataError):
+                self._warn(error)
             kept = tuple(StageHit(index, None, retrieval_score=score) for index, score in enumerate(found))
             return StageRanking(kept[:limit], error=f"{type(error).__name__}: {error}")
         if threshold is not None:
@@ -212,6 +223,7 @@ class RerankStage:
         top_k: int | None = None,
         score_threshold: float | None = None,
         examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
+        where: Where = None,
     ) -> StageRanking:
         """Await `run` in a worker thread, without blocking the event loop."""
         return await in_background(
@@ -222,6 +234,7 @@ class RerankStage:
             top_k=top_k,
             score_threshold=score_threshold,
             examples=examples,
+            where=where,
         )
 
     def notes(self, hit: StageHit, ranking: StageRanking) -> dict[str, float | int | str]:
@@ -233,7 +246,8 @@ class RerankStage:
 
         Returns:
             `retrieval_score` if kept and known; `rerank_score` under fusion; `rerank_tokens_lost` if reported and above
-            0; `rerank_error` if the retriever's order was kept.
+            0; `rerank_judged` (`"relevant"` or `"irrelevant"`) if the store has a judgement for this very query;
+            `rerank_error` if the retriever's order was kept.
         """
         notes: dict[str, float | int | str] = {}
         if self._keep_retrieval_score and hit.retrieval_score is not None:
@@ -242,6 +256,8 @@ class RerankStage:
             notes["rerank_score"] = hit.rerank_score
         if self._report_truncation and hit.tokens_lost:
             notes["rerank_tokens_lost"] = hit.tokens_lost
+        if hit.judged is not None:
+            notes["rerank_judged"] = hit.judged
         if ranking.error is not None:
             notes["rerank_error"] = ranking.error
         return notes
@@ -262,16 +278,19 @@ class RerankStage:
         texts: Sequence[str],
         found: Sequence[float | None],
         examples: Sequence[Example | Mapping[str, Any]] | None,
+        where: Where,
     ) -> list[StageHit]:
         written = [index for index, text in enumerate(texts) if text.strip()]
         blank = [index for index, text in enumerate(texts) if not text.strip()]
         scores, lost, order = [0.0] * len(texts), [0] * len(texts), []
+        judged: list[Judged | None] = []
         if written:
             reranker = self._loaded()
             shown = self._examples if examples is None else examples
             if shown is None:
-                # Looked up without the prefix, which would hide equal queries.
-                (shown,) = reranker.examples_for([query])
+                # Looked up without the prefixes, which would hide equal texts.
+                (recalled,) = reranker.recall([query], where=where)
+                shown, judged = recalled.examples, recalled.judged(texts)
             ranking = reranker.rank(
                 self._query_prefix + query,
                 [self._passage_prefix + texts[index] for index in written],
@@ -285,7 +304,16 @@ class RerankStage:
         fused = self._fused(order, scores, found)
         if self._fusion is not None:
             order.sort(key=lambda index: (-fused[index], index))
-        return [StageHit(index, fused[index], scores[index], found[index], lost[index]) for index in order + blank]
+        hits = [StageHit(index, fused[index], scores[index], found[index], lost[index]) for index in order + blank]
+        return judged_first(hits, judged) if judged else hits
+
+    def _warn(self, error: DataError) -> None:
+        """Report once that a store or cache cannot be opened: nothing else would, as each query keeps its order."""
+        if self._has_warned:
+            return
+        self._has_warned = True
+        logger.warning("nothing is reranked: %s", error)
+        warnings.warn(f"nothing is reranked: {error}", RuntimeWarning, stacklevel=3)
 
     def _fused(self, order: Sequence[int], scores: list[float], found: Sequence[float | None]) -> list[float]:
         """Sort value of each passage; 0 for blank ones, which are not in `order`."""
