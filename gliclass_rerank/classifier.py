@@ -265,8 +265,11 @@ class ZeroShotClassifier(LoadedModel):
         if not given or not all(item is None or is_a(item, (list, tuple)) for item in given):
             return self._retrieval.shown(texts, None if examples is None else given)
         _check_one_each("examples", given, len(texts))
-        found = self._retrieval.shown(texts, needed=[item is None for item in given])
-        return [here if item is None else Example.list_of(item) for item, here in zip(given, found, strict=True)]
+        found = self._retrieval.recall(texts, needed=[item is None for item in given])
+        return [
+            recalled.examples if item is None else Example.list_of(item)
+            for item, recalled in zip(given, found, strict=True)
+        ]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class OverlapReranker:
         type(self).settings = {"model": model, **given}
         self.name = model or "overlap"
 
-    def rank(self, query, passages, top_k=None):
+    def rank(self, query, passages, top_k=None, where=None):
         words = set(query.split())
         overlaps = [len(words & set(passage.split())) for passage in passages]
         order = sorted(range(len(passages)), key=lambda index: (-overlaps[index], index))
@@ -98,7 +98,9 @@ def test_rank_json_prints_one_object(fake_reranker, passages, capsys):
     assert json.loads(captured.out) == {
         "query": "long chain",
         "model": "overlap",
-        "hits": [{"rank": 1, "index": 1, "logit": 1.0, "score": 0.1, "line": 3, "text": "chain oil"}],
+        "hits": [
+            {"rank": 1, "index": 1, "logit": 1.0, "score": 0.1, "judged": None, "line": 3, "text": "chain oil"},
+        ],
         "truncated": [{"index": 0, "num_tokens": 9, "num_lost": 2}],
     }
     assert captured.err == ""
@@ -117,7 +119,8 @@ def test_every_command_takes_every_setting_of_a_reranker(command, capsys):
     assert cli.main([command, "--help"]) == 0
     shown = capsys.readouterr().out
     for field in dataclasses.fields(RerankerSettings):
-        assert f"  --{field.name.replace('_', '-')} " in shown
+        name = f"  --{field.name.replace('_', '-')} "
+        assert (name in shown) == ((command, field.name) != ("evaluate", "allow_same_text"))
 
 
 def test_the_help_of_an_option_is_the_first_clause_of_its_docstring(capsys, monkeypatch):
@@ -129,7 +132,7 @@ def test_the_help_of_an_option_is_the_first_clause_of_its_docstring(capsys, monk
 
 
 def test_options_reach_the_model_in_their_types(passages, tiny_folders, capsys):
-    options = ["--min-example-similarity", "1.5", "--model", str(tiny_folders["bert"]), "--allow-same-text"]
+    options = ["--min-example-similarity", "1.5", "--model", str(tiny_folders["bert"]), "--no-allow-same-text"]
     message = error_of(capsys, ["rank", "--query", "chain", "--passages", passages, *options])
     assert message.startswith("error: `min_example_similarity` must be between -1 and 1, got 1.5; see `gliclass-rerank")
 

@@ -51,9 +51,9 @@ def test_passages_come_from_standard_input_with_all_their_fields(fake_reranker, 
     stdin(jsonl(PASSAGES))
     assert cli.main(["rank", "--query", "Chain oil", "--passages", name, "--json"]) == 0
     (answer,) = printed(capsys)
-    common = {"logit": 2.0, "score": 0.2, "rank": 1, "index": 1, "line": 2}
+    common = {"logit": 2.0, "score": 0.2, "judged": None, "rank": 1, "index": 1, "line": 2}
     assert answer["hits"][0] == {**common, **PASSAGES[1]}
-    assert answer["hits"][1] == {"rank": 2, "index": 0, "logit": 0.0, "score": 0.0, "line": 1} | {
+    assert answer["hits"][1] == {**common, "rank": 2, "index": 0, "logit": 0.0, "score": 0.0, "line": 1} | {
         "id": "a",
         "text": "brakes squeal",
         "url": "/a",
@@ -130,8 +130,10 @@ def test_examples_of_a_store_are_shown_and_change_a_ranking(tiny_folders, tmp_pa
     command = ["rank", "--query", "the chain slips", "--passages", passages, "--json", "--device", "cpu"]
     command += ["--model", str(tiny_folders["bert"])]
     assert cli.main(command) == cli.main([*command, "--example-store", store]) == 0
-    plain, shown = printed(capsys)
+    assert cli.main([*command, "--example-store", store, "--where", "tenant=x"]) == 0
+    plain, shown, other_tenant = printed(capsys)
     assert plain["hits"] != shown["hits"]
+    assert plain["hits"] == other_tenant["hits"]
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gliclass_rerank.checks import named
+from gliclass_rerank.cli.conditions import Where, condition
 from gliclass_rerank.cli.output import print_json, print_row, progress
 from gliclass_rerank.cli.sections import Sections
 from gliclass_rerank.errors import DataError, InputError, shown
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from gliclass_rerank.types import Example
 
 _Store = Annotated[Path, typer.Option("--store", help="File of the store, as in `--example-store`.")]
-_Where = Annotated[
-    list[str] | None, typer.Option("--where", metavar="KEY=VALUE", help="Required metadata. Repeatable.")
-]
 _Json = Annotated[bool, typer.Option("--json", help="Print a JSON object for each example.")]
 
 examples = typer.Typer(
@@ -65,14 +63,14 @@ def add(
 @examples.command("list")
 def list_examples(
     store: _Store,
-    where: _Where = None,
+    where: Where = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="List the first N only.")] = None,
     as_json: _Json = False,
 ) -> None:
     """List examples in the order of writing."""
-    is_wanted = _condition(where)
+    is_wanted = condition(where)
     with _opened(store) as opened:
-        for each in islice((each for each in opened if is_wanted(each.metadata)), limit):
+        for each in islice((each for each in opened if is_wanted is None or is_wanted(each.metadata)), limit):
             _print(each, "", {}, as_json=as_json)
 
 
@@ -95,11 +93,11 @@ def search(
     min_similarity: Annotated[
         float, typer.Option("--min-similarity", min=-1, max=1, help="Minimum cosine of an example.")
     ] = 0.5,
-    where: _Where = None,
+    where: Where = None,
     as_json: _Json = False,
 ) -> None:
     """Find the examples most similar to a text."""
-    is_wanted = _condition(where)
+    is_wanted = condition(where)
     with _opened(store) as opened:
         for each in opened.search(text, top_k, min_similarity, where=is_wanted):
             _print(each, f"{each.similarity:.4f}  ", {"similarity": each.similarity}, as_json=as_json)
@@ -129,17 +127,6 @@ def _opened(path: Path, *, read_only: bool = True, may_be_new: bool = False) -> 
 
     with ExampleStore(path, read_only=read_only) as store:
         yield store
-
-
-def _condition(where: Sequence[str] | None) -> Callable[[Mapping[str, Any]], bool]:  # Any: JSON
-    """Test of metadata by the text of its values."""
-    wanted = {}
-    for pair in where or ():
-        key, separator, value = pair.partition("=")
-        if not separator or not key:
-            raise InputError(f"`--where` must be KEY=VALUE, got {shown(pair)}")
-        wanted[key] = value
-    return lambda metadata: all(key in metadata and str(metadata[key]) == value for key, value in wanted.items())
 
 
 def _print(each: Stored | Found, start: str, ours: Mapping[str, Any], *, as_json: bool) -> None:  # Any: JSON

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from gliclass_rerank.learn.evaluation.ranking import Report
 
 
-@with_model_options()
+# Judgements of the very queries would give the answers away.
+@with_model_options(but=("allow_same_text",))
 def evaluate(
     settings: RerankerSettings,
     data: Annotated[Path, typer.Option("--data", help="Folder of the collection, such as one of BEIR.")],
@@ -45,7 +47,7 @@ def evaluate(
     collection = load_collection(data, split, qrels=qrels, candidates=candidates, limit=limit)
     if not collection.has_own_candidates:
         note("the collection lists no candidates; BM25 found up to 100 for each query")
-    reranker = load_reranker(settings)
+    reranker = load_reranker(replace(settings, allow_same_text=False))
     report = _reranked(collection, reranker)
     if run_out is not None:
         write_run(run_out, report.run)

@@ -65,7 +65,8 @@ def load_reranker(settings: RerankerSettings) -> Reranker:
 
 def _option(field: Field[Any]) -> inspect.Parameter:  # Any: of any type
     kind = _TYPES.get(str(field.type).partition(" ")[0], str)
-    name = f"--{field.name.replace('_', '-')}"
+    plain = field.name.replace("_", "-")
+    name = f"--{plain}/--no-{plain}" if kind is bool else f"--{plain}"
     return inspect.Parameter(
         field.name,
         inspect.Parameter.KEYWORD_ONLY,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from gliclass_rerank.cli.conditions import Where, condition
 from gliclass_rerank.cli.model_options import load_reranker, with_model_options
 from gliclass_rerank.cli.output import (
     AsJson,
@@ -24,7 +26,6 @@ from gliclass_rerank.errors import BackendError, DataError, InputError, shown
 from gliclass_rerank.settings import RerankerSettings
 
 if TYPE_CHECKING:
-    from gliclass_rerank import Reranker
     from gliclass_rerank.learn.evaluation.files import Record
     from gliclass_rerank.learn.evaluation.passages import Passage
     from gliclass_rerank.types import Ranking
@@ -40,6 +41,7 @@ def rank(
     passages: Annotated[Path | None, typer.Option("--passages", help=_PASSAGES_HELP)] = None,
     queries: Annotated[Path | None, typer.Option("--queries", help=f"{_QUERIES_HELP} Prints JSONL.")] = None,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Print the best K.  [default: all]")] = None,
+    where: Where = None,
     as_json: AsJson = False,
 ) -> None:
     """Rank passages for a query, or for many."""
@@ -51,18 +53,21 @@ def rank(
         raise InputError("`--query` needs `--passages`, got none")
     loaded = None if passages is None else load_passages(passages)
     reranker = load_reranker(settings)
+    rank_one = partial(reranker.rank, top_k=top_k, where=condition(where))
     if queries is not None:
-        _rank_queries(reranker, queries, loaded, top_k)
+        _rank_queries(rank_one, reranker.name, queries, loaded)
     elif query is not None and loaded is not None:
         with scoring_progress(len(loaded), "passages"):
-            ranking = reranker.rank(query, [passage.text for passage in loaded], top_k=top_k)
+            ranking = rank_one(query, [passage.text for passage in loaded])
         if as_json:
             print_json({"query": query, "model": reranker.name, **_ranking_fields(loaded, ranking)})
         else:
             _print_ranking(loaded, ranking)
 
 
-def _rank_queries(reranker: Reranker, path: Path, shared: Sequence[Passage] | None, top_k: int | None) -> None:
+def _rank_queries(
+    rank_one: Callable[[str, list[str]], Ranking], model: str, path: Path, shared: Sequence[Passage] | None
+) -> None:
     """Print a line for each query; one that cannot be ranked gets `error` in place of its hits."""
     from gliclass_rerank.learn.evaluation.passages import read_passages
 
@@ -72,13 +77,13 @@ def _rank_queries(reranker: Reranker, path: Path, shared: Sequence[Passage] | No
             answer: dict[str, Any]
             try:
                 passages = _own_passages(query, shared)
-                ranking = reranker.rank(query.text, [passage.text for passage in passages], top_k=top_k)
+                ranking = rank_one(query.text, [passage.text for passage in passages])
                 answer = _ranking_fields(passages, ranking)
             except (InputError, DataError, BackendError) as error:
                 answer, num_failed = {"error": str(error)}, num_failed + 1
             used = {"passages", "query" if "query" in query.fields else "text"}
             rest = {name: value for name, value in query.fields.items() if name not in used}
-            print_json(with_fields({"query": query.text, "model": reranker.name, **answer}, rest))
+            print_json(with_fields({"query": query.text, "model": model, **answer}, rest))
             update(1)
     if num_failed:
         note(f"{num_failed} queries could not be ranked; their lines say why")
