@@ -210,11 +210,15 @@ class Classification(_Hits[LabelScore]):
         truncated_examples: Examples that were cut or left out to fit their budget, by index in `examples`.
         examples: The judged examples that were to be shown, given by hand or found in the store, in the order shown
             and before any cut.
+        scores: Score of every label, in the order of the flattened list.
+        num_chunks: Number of chunks that the text was read in; 1 for a text that fits its window or was cut to it.
     """
 
     truncated: Truncation | None = None
     truncated_examples: tuple[Truncation, ...] = ()
     examples: tuple[Example, ...] = ()
+    scores: tuple[float, ...] = ()
+    num_chunks: int = 1
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def test_a_classification_is_the_sequence_of_its_labels(scripted):
 
     assert isinstance(found, Classification)
     assert (found[0], len(found), [each.label for each in found]) == (LabelScore("oil", 0.5, 0), 2, LABELS)
-    assert found == Classification(hits=tuple(found))
+    assert found == Classification(hits=tuple(found), scores=found.scores)
     with pytest.raises(AttributeError):
         found.truncated = None
 

@@ -1,4 +1,4 @@
-"""Model options of the commands, made of the fields of `RerankerSettings`: each command takes all of them."""
+"""Model options of the commands, made of the fields of a settings class: each command takes all of them."""
 
 from __future__ import annotations
 
@@ -8,35 +8,42 @@ import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import Field, fields
 from functools import update_wrapper
-from typing import Annotated, Any, Concatenate, Final, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import typer
 
-from gliclass_rerank.settings import RerankerSettings
+from gliclass_rerank.settings import ModelSettings, RerankerSettings
+
+if TYPE_CHECKING:
+    from gliclass_rerank import Reranker
 
 _Parameters = ParamSpec("_Parameters")
+_Settings = TypeVar("_Settings", bound=ModelSettings)
 
 # Of an annotation's first part; what is none of these is text that the library reads.
 _TYPES: Final[dict[str, type]] = {"int": int, "float": float, "bool": bool}
 
 
 def with_model_options(
-    *, but: tuple[str, ...] = ()
-) -> Callable[[Callable[Concatenate[RerankerSettings, _Parameters], None]], Callable[..., None]]:
-    """Make a command of a function whose first parameter is a `RerankerSettings`.
+    kind: type[_Settings] = RerankerSettings,  # type: ignore[assignment] # the usual one
+    *,
+    but: tuple[str, ...] = (),
+) -> Callable[[Callable[Concatenate[_Settings, _Parameters], None]], Callable[..., None]]:
+    """Make a command of a function whose first parameter holds settings.
 
     Args:
+        kind: Settings class.
         but: Fields that the command has no option for.
 
     Returns:
         A decorator; the options come after the function's own.
     """
 
-    def decorated(function: Callable[Concatenate[RerankerSettings, _Parameters], None]) -> Callable[..., None]:
-        taken = [each for each in fields(RerankerSettings) if each.name not in but]
+    def decorated(function: Callable[Concatenate[_Settings, _Parameters], None]) -> Callable[..., None]:
+        taken = [each for each in fields(kind) if each.name not in but]
 
         def command(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> None:
-            settings = RerankerSettings(**{each.name: kwargs.pop(each.name) for each in taken})  # type: ignore[arg-type] # of their types
+            settings = kind(**{each.name: kwargs.pop(each.name) for each in taken})  # type: ignore[arg-type] # of their types
             function(settings, *args, **kwargs)
 
         update_wrapper(command, function)
@@ -49,9 +56,17 @@ def with_model_options(
     return decorated
 
 
+def load_reranker(settings: RerankerSettings) -> Reranker:
+    """Load the reranker that a command's options describe."""
+    from gliclass_rerank import Reranker
+
+    return Reranker(**settings.to_dict())
+
+
 def _option(field: Field[Any]) -> inspect.Parameter:  # Any: of any type
     kind = _TYPES.get(str(field.type).partition(" ")[0], str)
-    name = f"--{field.name.replace('_', '-')}"
+    plain = field.name.replace("_", "-")
+    name = f"--{plain}/--no-{plain}" if kind is bool else f"--{plain}"
     return inspect.Parameter(
         field.name,
         inspect.Parameter.KEYWORD_ONLY,
