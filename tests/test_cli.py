@@ -99,7 +99,7 @@ def test_rank_json_prints_one_object(fake_reranker, passages, capsys):
         "query": "long chain",
         "model": "overlap",
         "hits": [
-            {"rank": 1, "index": 1, "logit": 1.0, "score": 0.1, "judged": None, "line": 3, "text": "chain oil"},
+            {"rank": 1, "index": 1, "logit": 1.0, "score": 0.1, "line": 3, "text": "chain oil"},
         ],
         "truncated": [{"index": 0, "num_tokens": 9, "num_lost": 2}],
     }

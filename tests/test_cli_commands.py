@@ -51,7 +51,7 @@ def test_passages_come_from_standard_input_with_all_their_fields(fake_reranker, 
     stdin(jsonl(PASSAGES))
     assert cli.main(["rank", "--query", "Chain oil", "--passages", name, "--json"]) == 0
     (answer,) = printed(capsys)
-    common = {"logit": 2.0, "score": 0.2, "judged": None, "rank": 1, "index": 1, "line": 2}
+    common = {"logit": 2.0, "score": 0.2, "rank": 1, "index": 1, "line": 2}
     assert answer["hits"][0] == {**common, **PASSAGES[1]}
     assert answer["hits"][1] == {**common, "rank": 2, "index": 0, "logit": 0.0, "score": 0.0, "line": 1} | {
         "id": "a",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from gliclass_rerank.settings import RerankerSettings
 if TYPE_CHECKING:
     from gliclass_rerank.learn.evaluation.files import Record
     from gliclass_rerank.learn.evaluation.passages import Passage
-    from gliclass_rerank.types import Ranking
+    from gliclass_rerank.types import Hit, Ranking
 
 _PASSAGES_HELP: Final = "File: .txt, a passage per line; .jsonl, `text` and perhaps `title`; or - for stdin."
 _QUERIES_HELP: Final = "File of queries: .txt, one per line; .jsonl, `query` and perhaps `passages`; or -."
@@ -119,15 +119,15 @@ def _own_passages(query: Passage, shared: Sequence[Passage] | None) -> Sequence[
 
 
 def _ranking_fields(passages: Sequence[Passage], ranking: Ranking) -> dict[str, Any]:  # JSON
-    hits = [
-        with_fields({"rank": rank, **asdict(hit), "line": passages[hit.index].line}, _record(passages[hit.index]))
-        for rank, hit in enumerate(ranking, start=1)
-    ]
+    hits = [_hit_fields(rank, hit, passages[hit.index]) for rank, hit in enumerate(ranking, start=1)]
     return {"hits": hits, "truncated": [asdict(truncation) for truncation in ranking.truncated]}
 
 
-def _record(passage: Passage) -> Mapping[str, Any]:  # JSON
-    return passage.fields or {"text": passage.text}
+def _hit_fields(rank: int, hit: Hit, passage: Passage) -> dict[str, Any]:  # JSON
+    """Fields of a hit and of its record, whose text may be one of several fields."""
+    ours = {"rank": rank, **hit.to_dict(), "line": passage.line}
+    del ours["text"]
+    return with_fields(ours, passage.fields or {"text": passage.text})
 
 
 def _print_ranking(passages: Sequence[Passage], ranking: Ranking) -> None:
