@@ -134,9 +134,9 @@ class RerankerSettings(ModelSettings):
     """Queries that do not fit: `"cut"` cuts the middle, which is reported, and leaves passages a quarter of a window;
     `"error"` raises a `WindowOverflowError`.
     """
-    long_passages: LongPassages = "cut"
-    """Passages that do not fit: `"cut"` cuts the end, which is reported; `"best_chunk"` splits them at sentence ends,
-    with overlap, and takes the best chunk's score.
+    long_passages: LongPassages = "best_chunk"
+    """Passages that do not fit: `"best_chunk"` splits them at sentence ends, with overlap, and takes the best chunk's
+    score; `"cut"` cuts the end, which is reported.
     """
     max_example_passages: int | None = None
     """Maximum judged passages shown per example, newest first, and half of them irrelevant ones if the checkpoint reads

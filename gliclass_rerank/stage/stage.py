@@ -190,9 +190,10 @@ class RerankStage:
         texts, repaired, _ = repaired_texts("passages", passages, blanks_others=True)
         found = _retrieval_scores(retrieval_scores, len(texts))
         if self._fusion == "weighted" and None in found:
-            raise InputError(
-                f"weighted fusion needs the retrieval score of each passage, got None at {found.index(None)}"
-            )
+            index = found.index(None)
+            score = None if retrieval_scores is None else retrieval_scores[index]
+            wanted = "weighted fusion needs the retrieval score of each passage, a finite number"
+            raise InputError(f"{wanted}, got {shown(score)} at {index}")
         try:
             ranking = self._rerank(query, texts, found, examples)
         except _FAILURES as error:

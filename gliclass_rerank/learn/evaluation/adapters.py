@@ -35,6 +35,8 @@ _SCORING: Final = (
     "plan",
     "max_window_tokens",
     "window_tokens",
+    "long_query",
+    "long_passages",
     "max_example_passages",
     "max_example_tokens",
     "passage_cache",
@@ -56,8 +58,7 @@ class PairSettings(RerankerSettings):
     """A `Reranker`, or what it loads: a local folder, a hub name, or None for the bundled model."""
     _: KW_ONLY
     max_query_chars: int | None = None
-    """Longer queries are cut to this; None cuts none, and a query that outgrows the window (documents used as queries,
-    as in ArguAna) is a `WindowOverflowError`."""
+    """Longer queries are cut to this; None for no limit but the window's (see `long_query`)."""
 
 
 def pair_logits(
@@ -82,7 +83,7 @@ def pair_logits(
 
     Raises:
         InputError: Not strings, a blank query, or different lengths; raised before scoring.
-        WindowOverflowError: A query leaves no room for a passage; see `max_query_chars`.
+        WindowOverflowError: A query leaves no room for a passage; with `long_query="error"`.
         BackendError: The forward pass failed.
     """
     asked, texts = checked_texts("queries", queries), checked_texts("passages", passages)
