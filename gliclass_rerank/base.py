@@ -10,6 +10,8 @@ import torch
 
 from gliclass_rerank.cascade import Cascade
 from gliclass_rerank.checks import repaired_texts
+from gliclass_rerank.examples.filters import Where
+from gliclass_rerank.examples.judgements import Recalled
 from gliclass_rerank.examples.retrieval import Retrieval
 from gliclass_rerank.examples.source import ExampleSource
 from gliclass_rerank.model.config import AttentionPlan
@@ -106,20 +108,37 @@ class LoadedModel:
         """Source of judged examples: the `ExampleStore` of the given path, or the given source."""
         return self._retrieval.source
 
-    def examples_for(self, queries: Sequence[str]) -> list[tuple[Example, ...]]:
+    def examples_for(self, queries: Sequence[str], *, where: Where = None) -> list[tuple[Example, ...]]:
         """Find the examples that are shown beside queries, or beside texts to classify.
 
         Args:
             queries: What is searched for, or classified.
+            where: Required metadata values, or a predicate on the metadata.
 
         Returns:
             For each of them its examples, most similar first; none without a store.
 
         Raises:
-            InputError: Not a list of strings.
-            BackendError: The store failed.
+            InputError: An argument has the wrong type.
+            BackendError: The store failed, or cannot filter.
         """
-        return self._retrieval.shown(repaired_texts("queries", queries).texts)
+        return [recalled.examples for recalled in self.recall(queries, where=where)]
+
+    def recall(self, queries: Sequence[str], *, where: Where = None) -> list[Recalled]:
+        """Find the examples that are shown beside queries, and the judgements of the queries themselves.
+
+        Args:
+            queries: What is searched for, or classified.
+            where: Required metadata values, or a predicate on the metadata.
+
+        Returns:
+            Examples and judgements per query; none without a store.
+
+        Raises:
+            InputError: An argument has the wrong type.
+            BackendError: The store failed, or cannot filter.
+        """
+        return self._retrieval.recall(repaired_texts("queries", queries).texts, where=where)
 
 
 def _rebuilt(kind: type[_Model], settings: dict[str, Any]) -> _Model:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from gliclass_rerank.base import LoadedModel
 from gliclass_rerank.calls.background import in_background
-from gliclass_rerank.cascade import load_ranker
+from gliclass_rerank.cascade import Cascade, load_ranker
 from gliclass_rerank.checks import (
     Texts,
     checked_count,
@@ -20,15 +21,18 @@ from gliclass_rerank.checks import (
     repaired_texts,
 )
 from gliclass_rerank.errors import InputError, shown
+from gliclass_rerank.examples.filters import Where
+from gliclass_rerank.examples.judgements import Recalled, judged_score, place
 from gliclass_rerank.examples.retrieval import Examples
-from gliclass_rerank.pipeline import Scored, probabilities
+from gliclass_rerank.pipeline import Pipeline, Scored, probabilities
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.settings import RerankerSettings, taking
-from gliclass_rerank.types import Example, Hit, Passage, Ranking, Truncation
+from gliclass_rerank.types import Example, Hit, Judged, Passage, Ranking, Truncation
 
 # Three examples with four passages leave each about 35 of BERT's 512 tokens, a sentence or two.
 _EXAMPLE_PASSAGES: Final = 4
+_NOTHING: Final = Recalled()
 
 
 class Reranker(LoadedModel):
@@ -64,6 +68,7 @@ class Reranker(LoadedModel):
         *,
         top_k: int | None = None,
         examples: Examples | None = None,
+        where: Where = None,
     ) -> Ranking:
         """Rank passages, best first.
 
@@ -76,9 +81,11 @@ class Reranker(LoadedModel):
             top_k: Maximum number of hits; None for all.
             examples: Judged examples: earlier queries with relevant (`true_labels`) and irrelevant (`false_labels`)
                 passages. None queries the store, if any; an empty list shows none.
+            where: Metadata values that the store's examples must have, or a predicate on the metadata; None for all.
 
         Returns:
-            Hits by descending logit, ties by index.
+            Passages that the store knows as relevant to this very query, others, those known as irrelevant; each by
+            descending logit, ties by index.
 
         Raises:
             InputError: An argument has the wrong type, the query is blank, or `top_k` is below 1.
@@ -87,7 +94,7 @@ class Reranker(LoadedModel):
         """
         if type(query) is not str:
             query = own_text("`query`", query)
-        return self._rank(repaired_texts("queries", [query]), [passages], top_k, examples)[0]
+        return self._rank(repaired_texts("queries", [query]), [passages], top_k, examples, where)[0]
 
     def rank_many(
         self,
@@ -95,6 +102,8 @@ class Reranker(LoadedModel):
         passages_per_query: Sequence[Sequence[Passage]],
         top_k: int | None = None,
         examples: Examples | None = None,
+        *,
+        where: Where = None,
     ) -> list[Ranking]:
         """Rank several queries together, sharing forward passes and one search in the store.
 
@@ -103,6 +112,7 @@ class Reranker(LoadedModel):
             passages_per_query: One list of passages per query, as for `rank`.
             top_k: Maximum number of hits per query; None for all.
             examples: Judged examples, shown with every query. None queries the store for each.
+            where: As for `rank`, for all queries.
 
         Returns:
             One ranking per query.
@@ -119,10 +129,15 @@ class Reranker(LoadedModel):
             lists = checked_list("passages_per_query", lists, "lists")
         if len(lists) != len(asked.texts):
             raise InputError(f"{wanted}, got {len(lists)}")
-        return self._rank(asked, lists, top_k, examples)
+        return self._rank(asked, lists, top_k, examples, where)
 
     def _rank(
-        self, asked: Texts, lists: Sequence[Sequence[Passage]], top_k: int | None, examples: Examples | None
+        self,
+        asked: Texts,
+        lists: Sequence[Sequence[Passage]],
+        top_k: int | None,
+        examples: Examples | None,
+        where: Where,
     ) -> list[Ranking]:
         limit = None if top_k is None else checked_count("top_k", top_k)
         for query in asked.texts:
@@ -130,18 +145,24 @@ class Reranker(LoadedModel):
                 raise InputError(f"`query` must not be blank, got {shown(query)}")
         given = [repaired_texts("passages", passages) for passages in lists]
         candidates = [list(dict.fromkeys(each.texts)) for each in given]  # equal passages are scored once
-        examples_of: Sequence[tuple[Example, ...]] = [()] * len(lists)
+        recalled = [_NOTHING] * len(lists)
         if examples is not None or self._retrieval.source is not None:
-            examples_of = self._retrieval.shown(asked.texts, examples, needed=[bool(some) for some in candidates])
+            needed = [bool(some) for some in candidates]
+            recalled = self._retrieval.recall(asked.texts, examples, needed=needed, where=where)
         requests = [
-            ScoringRequest(query, some, examples=found, max_example_labels=self._max_example_passages)
-            for query, some, found in zip(asked.texts, candidates, examples_of, strict=True)
+            ScoringRequest(query, some, examples=found.examples, max_example_labels=self._max_example_passages)
+            for query, some, found in zip(asked.texts, candidates, recalled, strict=True)
         ]
         scored = self._pipeline.score(requests, truncate_side="candidates")
-        return [
-            _ranking(number, each, request, passages, limit, self._pipeline.calibration, number in asked.repaired)
-            for number, (each, request, passages) in enumerate(zip(scored, requests, given, strict=True))
+        rankings = [
+            _ranking(
+                each, request, passages, found.judged(passages.texts) if found.verdicts else (), limit, self._pipeline
+            )
+            for each, request, passages, found in zip(scored, requests, given, recalled, strict=True)
         ]
+        for number in asked.repaired:
+            rankings[number] = replace(rankings[number], repaired_query=True)
+        return rankings
 
     async def arank(
         self,
@@ -150,9 +171,22 @@ class Reranker(LoadedModel):
         *,
         top_k: int | None = None,
         examples: Examples | None = None,
+        where: Where = None,
     ) -> Ranking:
         """Await `rank` in a worker thread, without blocking the event loop."""
-        return await in_background(self.rank, query, passages, top_k=top_k, examples=examples)
+        return await in_background(self.rank, query, passages, top_k=top_k, examples=examples, where=where)
+
+    async def arank_many(
+        self,
+        queries: Sequence[str],
+        passages_per_query: Sequence[Sequence[Passage]],
+        top_k: int | None = None,
+        examples: Examples | None = None,
+        *,
+        where: Where = None,
+    ) -> list[Ranking]:
+        """Await `rank_many` in a worker thread, without blocking the event loop."""
+        return await in_background(self.rank_many, queries, passages_per_query, top_k, examples, where=where)
 
     def precompute(
         self,
@@ -195,12 +229,13 @@ class Reranker(LoadedModel):
         *,
         id: str | None = None,
         metadata: Mapping[str, Any] | None = None,  # Any: JSON
+        where: Mapping[str, Any] | None = None,  # Any: JSON
     ) -> str:
-        """Store judged passages of a query, to be shown with later rankings of similar queries.
+        """Store judged passages of a query, which decide its later rankings and are shown with those of similar ones.
 
         All judgements of a query, regardless of case and white space, form one example; the newest judgement of a
-        passage
-        wins. An `ExampleStore` with a path has them on disk when this returns.
+        passage wins. An `ExampleStore` with a path has them on disk when this returns, and other processes see them
+        from then on.
 
         Args:
             query: Query; not blank.
@@ -208,6 +243,8 @@ class Reranker(LoadedModel):
             irrelevant: Irrelevant passages.
             id: Id that keeps these judgements separate; reuse it with the same query to extend them.
             metadata: JSON values; they replace earlier ones under the same keys.
+            where: JSON values that become metadata and keep these judgements apart from all others: rankings with the
+                same `where` find them, such as those of one tenant.
 
         Returns:
             Id of the example.
@@ -229,25 +266,40 @@ class Reranker(LoadedModel):
         for passage in good:
             if passage in bad:
                 raise InputError(f"a passage must be either relevant or irrelevant, got {shown(passage)} as both")
-        return self._retrieval.learn(Example(query, good, bad), id=id, metadata=metadata)
+        return self._retrieval.learn(Example(query, good, bad), id=id, metadata=metadata, where=where)
+
+    async def afeedback(
+        self,
+        query: str,
+        relevant: Sequence[str] = (),
+        irrelevant: Sequence[str] = (),
+        *,
+        id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,  # Any: JSON
+        where: Mapping[str, Any] | None = None,  # Any: JSON
+    ) -> str:
+        """Await `feedback` in a worker thread, without blocking the event loop."""
+        return await in_background(self.feedback, query, relevant, irrelevant, id=id, metadata=metadata, where=where)
 
 
 def _ranking(
-    number: int,
     scored: Scored,
     request: ScoringRequest,
     passages: Texts,
+    judged: Sequence[Judged | None],
     top_k: int | None,
-    calibration: tuple[float, float] | None,
-    repaired_query: bool,
+    pipeline: Pipeline | Cascade,
 ) -> Ranking:
-    """Ranking of the caller's list for query `number`; a request has each distinct passage once."""
-    plan, cut_query = scored.plan, scored.plan.text_truncation
+    """Ranking of the caller's list, of which a request has each distinct passage once; `judged` by index, if any."""
+    plan = scored.plan
     position = {text: position for position, text in enumerate(request.candidates)}
     source = [position[text] for text in passages.texts]
     logits = [scored.logits[position] for position in source]
-    order = sorted(range(len(source)), key=lambda index: (-logits[index], index))[:top_k]
-    scores = probabilities([logits[index] for index in order], calibration)
+    order = sorted(range(len(source)), key=lambda index: (-logits[index], index))
+    if judged:
+        order.sort(key=lambda index: place(judged[index]))
+    order = order[:top_k]
+    scores = probabilities([logits[index] for index in order], pipeline.calibration)
     cut = {truncation.index: truncation for truncation in plan.truncated}
     first_index = {position: index for index, position in reversed(list(enumerate(source)))}
     return Ranking(
@@ -255,7 +307,8 @@ def _ranking(
             Hit(
                 index,
                 logits[index],
-                score,
+                judged_score(judged[index], score) if judged else score,
+                judged[index] if judged else None,
                 passages.texts[index],
                 *passages.documents.get(index, (None, None)),
                 chunk=scored.spans.get(source[index]),
@@ -272,7 +325,6 @@ def _ranking(
         else (),
         truncated_examples=plan.truncated_examples,
         examples=request.examples,
-        truncated_query=None if cut_query is None else Truncation(number, cut_query.num_tokens, cut_query.num_lost),
+        truncated_query=plan.text_truncation,
         repaired=passages.repaired,
-        repaired_query=repaired_query,
     )

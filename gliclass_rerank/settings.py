@@ -88,9 +88,10 @@ class ModelSettings:
     """Maximum number of examples shown."""
     min_example_similarity: float = 0.5
     """Minimum cosine between an example's text and the query or text, in [-1, 1]."""
-    allow_same_text: bool = False
-    """Allow examples with the query's own text, regardless of case and white space. They give the answer away: right
-    for production, wrong for evaluation.
+    allow_same_text: bool = True
+    """Let judgements of the query's own text count, regardless of case and white space: passages known to be relevant
+    come first, irrelevant ones last. They give the answer away: right for production, wrong for evaluation, which sets
+    this to False.
     """
 
     @staticmethod

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, Literal, TypeVar, overload
 
 from gliclass_rerank.checks import checked_list, checked_text, checked_texts, is_a, reading
 from gliclass_rerank.errors import InputError, listed, shown
@@ -22,6 +22,7 @@ Passage = str | Mapping[str, Any]  # Any: JSON
 Span = tuple[int, int]
 # Of an example as a mapping, ours and upstream's.
 _EXAMPLE_KEYS: Final = ("text", "labels", "true_labels", "false_labels", "all_labels")
+Judged = Literal["relevant", "irrelevant"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,10 @@ class Hit:
     Attributes:
         index: Position in the caller's list of passages.
         logit: Raw model output; unbounded, comparable within one ranking.
-        score: Probability in [0, 1]: sigmoid of the logit, calibrated if the checkpoint is. Same order as the logits.
-        text: The passage.
+        score: Probability in [0, 1]: sigmoid of the logit, calibrated if the checkpoint is; 1 for a passage judged
+            relevant to this very query, 0 for one judged irrelevant.
+        judged: Judgement of the passage for this very query in the example store; None for none.
+        text: The passage, in valid Unicode.
         id: Id of a passage that was given as a document; None without one.
         metadata: Metadata of a passage that was given as a document; the caller's object.
         chunk: First and past-the-last character of the best chunk, if the passage was split
@@ -42,18 +45,20 @@ class Hit:
     index: int
     logit: float
     score: float
+    judged: Judged | None = None
     text: str = ""
     id: str | int | None = None
     metadata: Mapping[str, Any] | None = None  # Any: the caller's
     chunk: Span | None = None
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
-        """Convert to a new dict of JSON values, if the metadata are; `id`, `metadata` and `chunk` only if there."""
+        """Convert to a new dict of JSON values, if the metadata are; what is None is left out."""
         values = {"index": self.index, "score": self.score, "logit": self.logit, "text": self.text}
         given = {
             "id": self.id,
             "metadata": None if self.metadata is None else dict(self.metadata),
             "chunk": None if self.chunk is None else list(self.chunk),
+            "judged": self.judged,
         }
         return values | {name: value for name, value in given.items() if value is not None}
 
@@ -100,7 +105,7 @@ class _Hits(Sequence[HitT_co]):
 
 @dataclass(frozen=True)
 class Ranking(_Hits[Hit]):
-    """Hits, highest logit first, ties by index.
+    """Hits: judged relevant ones, others, judged irrelevant ones; each by descending logit, ties by index.
 
     Attributes:
         hits: Ranked passages, at most `top_k`.
@@ -110,8 +115,7 @@ class Ranking(_Hits[Hit]):
         truncated_examples: Truncated or dropped examples, by index in `examples`.
         examples: Judged examples in prompt order before truncation, given or found in the store; empty without
             passages.
-        truncated_query: Truncation of the query's middle, with the query's position in `rank_many`; None if it is
-            whole.
+        truncated_query: Truncation of the query's middle (index 0); None if it is whole.
         repaired: Passages with invalid Unicode, which U+FFFD replaced, by index.
         repaired_query: True if the query had invalid Unicode.
     """
@@ -139,6 +143,8 @@ class StageHit:
         rerank_score: The reranker's score in [0, 1]; 0 for a blank passage, which the model never sees.
         retrieval_score: The retriever's score, if given.
         tokens_lost: Tokens cut from the passage's end.
+        judged: Judgement of the passage for this very query in the example store; None for none. It counts more than
+            any score.
         chunk: First and past-the-last character of the best chunk, if the passage was split; None for a whole one.
         is_repaired: True if U+FFFD replaced invalid Unicode, or the passage was no string, which counts as blank.
     """
@@ -148,6 +154,7 @@ class StageHit:
     rerank_score: float | None = None
     retrieval_score: float | None = None
     tokens_lost: int = 0
+    judged: Judged | None = None
     chunk: Span | None = None
     is_repaired: bool = False
 

@@ -85,9 +85,9 @@ def test_close_drops_the_model_and_the_next_use_loads_it_again(tiny_folders):
 
 def test_former_names_in_the_settings_of_a_reranker_work_and_are_told_of(reranker):
     with pytest.warns(DeprecationWarning, match="`allow_equal_queries` is called `allow_same_text` now") as warned:
-        stage = RerankStage(reranker={"device": "cpu", "allow_equal_queries": True})
+        stage = RerankStage(reranker={"device": "cpu", "allow_equal_queries": False})
     assert warned[0].filename == __file__
-    assert pickle.loads(pickle.dumps(stage)).__getstate__()["_loading"] == {"device": "cpu", "allow_same_text": True}
+    assert pickle.loads(pickle.dumps(stage)).__getstate__()["_loading"] == {"device": "cpu", "allow_same_text": False}
     with pytest.raises(ConfigError, match="`allow_equal_queries` is called `allow_same_text` now; pass one of them"):
         RerankStage(reranker={"allow_equal_queries": True, "allow_same_text": False})
 

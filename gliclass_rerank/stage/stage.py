@@ -5,13 +5,16 @@ Importing this module loads no torch: the model is loaded at first use or in `wa
 
 from __future__ import annotations
 
+import logging
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from gliclass_rerank.calls.background import in_background
+from gliclass_rerank.calls.fork_hooks import ForkedLock
 from gliclass_rerank.checks import (
     as_number,
     checked_choice,
@@ -38,13 +41,14 @@ from gliclass_rerank.errors import (
     listed,
     shown,
 )
-from gliclass_rerank.examples.forks import ForkedLock
 from gliclass_rerank.examples.source import checked_store
 from gliclass_rerank.settings import RerankerSettings, current_names, taking
 from gliclass_rerank.stage.fusion import Fusion, reciprocal_rank, weighted
-from gliclass_rerank.types import Example, Span, StageHit, StageRanking
+from gliclass_rerank.stage.judged_order import judged_first
+from gliclass_rerank.types import Example, Judged, Span, StageHit, StageRanking
 
 if TYPE_CHECKING:
+    from gliclass_rerank.examples.filters import Where
     from gliclass_rerank.reranker import Reranker
 
 OnError = Literal["raise", "keep_order"]
@@ -52,6 +56,8 @@ OnError = Literal["raise", "keep_order"]
 # Failures of a running service with correct code: the model or store cannot be loaded or fails, or a query
 # outgrows the window.
 _FAILURES: Final = (BackendError, CheckpointError, DataError, MissingDependencyError, WindowOverflowError)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,7 @@ class RerankStage:
         self._lock = ForkedLock()
         self._reranker, self._loading = _source(settings.loading(), settings.reranker)
         self._is_shared = self._reranker is not None
+        self._has_warned = False
         top_k, threshold, examples = settings.top_k, settings.score_threshold, settings.examples
         with of_settings():
             self._fusion = checked_choice("fusion", settings.fusion, (None, *get_args(Fusion)))
@@ -159,6 +166,7 @@ class RerankStage:
         top_k: int | None = None,
         score_threshold: float | None = None,
         examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
+        where: Where = None,
     ) -> StageRanking:
         """Rerank retrieved passages.
 
@@ -171,6 +179,7 @@ class RerankStage:
             top_k: Maximum number of passages; None for the constructor's.
             score_threshold: Minimum score of the reranker; None for the constructor's.
             examples: Judged examples; None for the constructor's, an empty list for none.
+            where: Metadata values that the store's examples must have, or a predicate on the metadata; None for all.
 
         Returns:
             Each passage at most once.
@@ -195,10 +204,12 @@ class RerankStage:
             wanted = "weighted fusion needs the retrieval score of each passage, a finite number"
             raise InputError(f"{wanted}, got {shown(score)} at {index}")
         try:
-            ranking = self._rerank(query, texts, found, examples)
+            ranking = self._rerank(query, texts, found, examples, where)
         except _FAILURES as error:
             if self._on_error == "raise":
                 raise
+            if isinstance(error, DataError):
+                self._warn(error)
             kept = tuple(StageHit(index, None, retrieval_score=score) for index, score in enumerate(found))
             return StageRanking(kept[:limit], error=f"{type(error).__name__}: {error}")
         hits = ranking.hits
@@ -216,6 +227,7 @@ class RerankStage:
         top_k: int | None = None,
         score_threshold: float | None = None,
         examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
+        where: Where = None,
     ) -> StageRanking:
         """Await `run` in a worker thread, without blocking the event loop."""
         return await in_background(
@@ -226,6 +238,7 @@ class RerankStage:
             top_k=top_k,
             score_threshold=score_threshold,
             examples=examples,
+            where=where,
         )
 
     def notes(self, hit: StageHit, ranking: StageRanking) -> dict[str, float | int | str]:
@@ -236,7 +249,8 @@ class RerankStage:
             ranking: Result of `run`.
 
         Returns:
-            `retrieval_score` if kept and known; `rerank_score` under fusion; `rerank_error` if the retriever's order
+            `retrieval_score` if kept and known; `rerank_score` under fusion; `rerank_judged` (`"relevant"` or
+            `"irrelevant"`) if the store has a judgement for this very query; `rerank_error` if the retriever's order
             was kept. If reported: `rerank_tokens_lost` and `rerank_query_tokens_lost` above 0; `rerank_chunk_start` and
             `rerank_chunk_end`, characters of the ranked text, of a passage that was split; `rerank_repaired` and
             `rerank_query_repaired` True where U+FFFD replaced invalid Unicode.
@@ -247,16 +261,9 @@ class RerankStage:
         if self._fusion is not None and hit.rerank_score is not None:
             notes["rerank_score"] = hit.rerank_score
         if self._report_truncation:
-            start, end = hit.chunk or (None, None)
-            reported = {
-                "rerank_tokens_lost": hit.tokens_lost or None,
-                "rerank_query_tokens_lost": ranking.query_tokens_lost or None,
-                "rerank_chunk_start": start,
-                "rerank_chunk_end": end,
-                "rerank_repaired": hit.is_repaired or None,
-                "rerank_query_repaired": ranking.repaired_query or None,
-            }
-            notes |= {name: value for name, value in reported.items() if value is not None}
+            notes |= _report(hit, ranking)
+        if hit.judged is not None:
+            notes["rerank_judged"] = hit.judged
         if ranking.error is not None:
             notes["rerank_error"] = ranking.error
         return notes
@@ -277,16 +284,18 @@ class RerankStage:
         texts: Sequence[str],
         found: Sequence[float | None],
         examples: Sequence[Example | Mapping[str, Any]] | None,
+        where: Where,
     ) -> StageRanking:
         written = [index for index, text in enumerate(texts) if text.strip()]
         blank = [StageHit(index, 0.0, 0.0, found[index]) for index, text in enumerate(texts) if not text.strip()]
         if not written:
             return StageRanking(tuple(blank))
-        reranker = self._loaded()
+        reranker, judged = self._loaded(), list[Judged | None]()
         shown = self._examples if examples is None else examples
         if shown is None:
-            # Looked up without the prefix, which would hide equal queries.
-            (shown,) = reranker.examples_for([query])
+            # Looked up without the prefixes, which would hide equal texts.
+            (recalled,) = reranker.recall([query], where=where)
+            shown, judged = recalled.examples, recalled.judged(texts)
         ranking = reranker.rank(
             self._query_prefix + query,
             [self._passage_prefix + texts[index] for index in written],
@@ -296,14 +305,15 @@ class RerankStage:
         fused = self._fused(order, [hit.score for hit in ranking], found)
         lost = {written[cut.index]: cut.num_lost for cut in ranking.truncated}
         hits = [
-            StageHit(index, score, hit.score, found[index], lost.get(index, 0), self._without_prefix(hit.chunk))
+            StageHit(index, score, hit.score, found[index], lost.get(index, 0), chunk=self._without_prefix(hit.chunk))
             for index, score, hit in zip(order, fused, ranking, strict=True)
         ]
         if self._fusion is not None:
             hits.sort(key=lambda hit: (-(hit.score or 0.0), hit.index))
+        hits += blank
         cut = ranking.truncated_query
         return StageRanking(
-            (*hits, *blank),
+            tuple(judged_first(hits, judged) if judged else hits),
             query_tokens_lost=0 if cut is None else cut.num_lost,
             repaired_query=ranking.repaired_query,
         )
@@ -311,6 +321,14 @@ class RerankStage:
     def _without_prefix(self, chunk: Span | None) -> Span | None:
         before = len(self._passage_prefix)
         return None if chunk is None else (max(0, chunk[0] - before), max(0, chunk[1] - before))
+
+    def _warn(self, error: DataError) -> None:
+        """Report once that a store or cache cannot be opened: nothing else would, as each query keeps its order."""
+        if self._has_warned:
+            return
+        self._has_warned = True
+        logger.warning("nothing is reranked: %s", error)
+        warnings.warn(f"nothing is reranked: {error}", RuntimeWarning, stacklevel=3)
 
     def _fused(self, order: Sequence[int], scores: list[float], found: Sequence[float | None]) -> list[float]:
         """Sort value of each passage in `order`, with its score."""
@@ -321,6 +339,20 @@ class RerankStage:
             return [by_place[index] for index in order]
         theirs = [found[index] or 0.0 for index in order]  # none is None: checked in `run`
         return weighted(scores, theirs, self._weight)
+
+
+def _report(hit: StageHit, ranking: StageRanking) -> dict[str, int]:
+    """Notes on what was cut, chosen and repaired."""
+    start, end = hit.chunk or (None, None)
+    report = {
+        "rerank_tokens_lost": hit.tokens_lost or None,
+        "rerank_query_tokens_lost": ranking.query_tokens_lost or None,
+        "rerank_chunk_start": start,
+        "rerank_chunk_end": end,
+        "rerank_repaired": hit.is_repaired or None,
+        "rerank_query_repaired": ranking.repaired_query or None,
+    }
+    return {name: value for name, value in report.items() if value is not None}
 
 
 def _source(
