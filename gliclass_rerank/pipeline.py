@@ -38,7 +38,7 @@ from gliclass_rerank.runtime.export import build_executor
 from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.runtime.passage_precompute import open_passage_cache, precompute, uncacheable_reason
 from gliclass_rerank.runtime.resolve import ResolvedRuntime, resolve_runtime
-from gliclass_rerank.settings import LongPassages, LongQuery, ModelSettings, RerankerSettings
+from gliclass_rerank.settings import ModelSettings, RerankerSettings
 from gliclass_rerank.types import Span, TokenIds
 
 logger = logging.getLogger(__name__)
@@ -321,9 +321,7 @@ def build_planner(
     config, layout, max_window_tokens = checkpoint.config, checkpoint.layout, settings.max_window_tokens
     ranking = settings if isinstance(settings, RerankerSettings) else RerankerSettings()
     window_tokens = ranking.window_tokens
-    with of_settings():
-        long_query = checked_choice("long_query", ranking.long_query, get_args(LongQuery))
-        long_passages = checked_choice("long_passages", ranking.long_passages, get_args(LongPassages))
+    long_query, long_passages = ranking.long_query, ranking.long_passages
     if max_passage_tokens is None:
         max_passage_tokens = config.default_passage_tokens if max_window_tokens is None else None
     elif plan != "shared_query":

@@ -23,6 +23,7 @@ from typer.exceptions import TyperException
 from gliclass_rerank._version import __version__
 from gliclass_rerank.calls.steps import Token, working
 from gliclass_rerank.cli.model_options import with_model_options
+from gliclass_rerank.cli.notes import library_notes
 from gliclass_rerank.errors import ConfigError, GLiClassRerankError
 from gliclass_rerank.learn.data.mining_command import mine, teach
 from gliclass_rerank.learn.data.rac_command import pseudo_label, rac_data
@@ -181,15 +182,14 @@ def optimize_command(
     """Export a model for a CPU backend ahead of its first use."""
     from gliclass_rerank.runtime.graph_cache import default_cache_folder, prune_graphs
 
-    if settings.backend is None:
-        raise ConfigError("`--backend` must be given: `onnx`, `openvino` or `auto`, the quickest")
     if settings.backend == "torch":
         raise ConfigError("`backend` must be `onnx`, `openvino` or `auto`, got 'torch', which needs no export")
     reranker = _load_reranker(settings)
     if reranker.backend == "torch":
         raise ConfigError(
             "`backend` 'auto' is torch here, which needs no export; openvino is used if it is installed "
-            "(`gliclass-rerank[openvino]`), supports the checkpoint, and the processor has bfloat16"
+            "(`gliclass-rerank[openvino]`), supports the checkpoint, and the processor has bfloat16 or int8 is known to "
+            "keep the order"
         )
     typer.echo(f"exported for {reranker.backend} in {reranker.dtype} to {default_cache_folder()}")
     if prune_after is not None:
@@ -232,7 +232,8 @@ def precompute_command(
 def _load_reranker(settings: RerankerSettings) -> Reranker:
     from gliclass_rerank import Reranker
 
-    return Reranker(**settings.to_dict())
+    with library_notes():
+        return Reranker(**settings.to_dict())
 
 
 def _rerank_with_progress(collection: Collection, reranker: Reranker) -> Report:
