@@ -124,7 +124,7 @@ class GLiClassRerank(BaseDocumentCompressor):
     example_store: ExampleStoreOrPath | None = None
     num_examples: int = 3
     min_example_similarity: float = 0.5
-    allow_same_text: bool = False
+    allow_same_text: bool = True
     window_tokens: int | None = None
     long_query: Literal["cut", "error"] = "cut"
     long_passages: Literal["cut", "best_chunk"] = "best_chunk"
