@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -153,10 +154,13 @@ class Reranker(LoadedModel):
             for query, some, found in zip(asked.texts, candidates, recalled, strict=True)
         ]
         scored = self._pipeline.score(requests, truncate_side="candidates")
-        return [
-            _ranking(number, *each, limit, self._pipeline.calibration, number in asked.repaired)
-            for number, each in enumerate(zip(scored, requests, given, recalled, strict=True))
+        rankings = [
+            _ranking(*each, limit, self._pipeline.calibration)
+            for each in zip(scored, requests, given, recalled, strict=True)
         ]
+        for number in asked.repaired:
+            rankings[number] = replace(rankings[number], repaired_query=True)
+        return rankings
 
     async def arank(
         self,
@@ -277,17 +281,15 @@ class Reranker(LoadedModel):
 
 
 def _ranking(
-    number: int,
     scored: Scored,
     request: ScoringRequest,
     passages: Texts,
     recalled: Recalled,
     top_k: int | None,
     calibration: tuple[float, float] | None,
-    repaired_query: bool,
 ) -> Ranking:
-    """Ranking of the caller's list for query `number`; a request has each distinct passage once."""
-    plan, cut_query = scored.plan, scored.plan.text_truncation
+    """Ranking of the caller's list, of which a request has each distinct passage once."""
+    plan = scored.plan
     position = {text: position for position, text in enumerate(request.candidates)}
     source = [position[text] for text in passages.texts]
     logits = [scored.logits[position] for position in source]
@@ -322,7 +324,6 @@ def _ranking(
         else (),
         truncated_examples=plan.truncated_examples,
         examples=recalled.examples,
-        truncated_query=None if cut_query is None else Truncation(number, cut_query.num_tokens, cut_query.num_lost),
+        truncated_query=plan.text_truncation,
         repaired=passages.repaired,
-        repaired_query=repaired_query,
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, ParamSpec,
 
 import typer
 
+from gliclass_rerank.cli.notes import library_notes
 from gliclass_rerank.settings import ModelSettings, RerankerSettings
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def load_reranker(settings: RerankerSettings) -> Reranker:
     """Load the reranker that a command's options describe."""
     from gliclass_rerank import Reranker
 
-    return Reranker(**settings.to_dict())
+    with library_notes():
+        return Reranker(**settings.to_dict())
 
 
 def _option(field: Field[Any]) -> inspect.Parameter:  # Any: of any type

@@ -199,9 +199,10 @@ class RerankStage:
         texts, repaired, _ = repaired_texts("passages", passages, blanks_others=True)
         found = _retrieval_scores(retrieval_scores, len(texts))
         if self._fusion == "weighted" and None in found:
-            raise InputError(
-                f"weighted fusion needs the retrieval score of each passage, got None at {found.index(None)}"
-            )
+            index = found.index(None)
+            score = None if retrieval_scores is None else retrieval_scores[index]
+            wanted = "weighted fusion needs the retrieval score of each passage, a finite number"
+            raise InputError(f"{wanted}, got {shown(score)} at {index}")
         try:
             ranking = self._rerank(query, texts, found, examples, where)
         except _FAILURES as error:
@@ -259,19 +260,10 @@ class RerankStage:
             notes["retrieval_score"] = hit.retrieval_score
         if self._fusion is not None and hit.rerank_score is not None:
             notes["rerank_score"] = hit.rerank_score
+        if self._report_truncation:
+            notes |= _report(hit, ranking)
         if hit.judged is not None:
             notes["rerank_judged"] = hit.judged
-        if self._report_truncation:
-            start, end = hit.chunk or (None, None)
-            reported = {
-                "rerank_tokens_lost": hit.tokens_lost or None,
-                "rerank_query_tokens_lost": ranking.query_tokens_lost or None,
-                "rerank_chunk_start": start,
-                "rerank_chunk_end": end,
-                "rerank_repaired": hit.is_repaired or None,
-                "rerank_query_repaired": ranking.repaired_query or None,
-            }
-            notes |= {name: value for name, value in reported.items() if value is not None}
         if ranking.error is not None:
             notes["rerank_error"] = ranking.error
         return notes
@@ -314,14 +306,15 @@ class RerankStage:
         fused = self._fused(order, [hit.score for hit in ranking], found)
         lost = {written[cut.index]: cut.num_lost for cut in ranking.truncated}
         hits = [
-            StageHit(index, score, hit.score, found[index], lost.get(index, 0), self._without_prefix(hit.chunk))
+            StageHit(index, score, hit.score, found[index], lost.get(index, 0), chunk=self._without_prefix(hit.chunk))
             for index, score, hit in zip(order, fused, ranking, strict=True)
         ]
         if self._fusion is not None:
             hits.sort(key=lambda hit: (-(hit.score or 0.0), hit.index))
+        hits += blank
         cut = ranking.truncated_query
         return StageRanking(
-            judged_first((*hits, *blank), judged),
+            judged_first(hits, judged),
             query_tokens_lost=0 if cut is None else cut.num_lost,
             repaired_query=ranking.repaired_query,
         )
@@ -347,6 +340,20 @@ class RerankStage:
             return [by_place[index] for index in order]
         theirs = [found[index] or 0.0 for index in order]  # none is None: checked in `run`
         return weighted(scores, theirs, self._weight)
+
+
+def _report(hit: StageHit, ranking: StageRanking) -> dict[str, int]:
+    """Notes on what was cut, chosen and repaired."""
+    start, end = hit.chunk or (None, None)
+    report = {
+        "rerank_tokens_lost": hit.tokens_lost or None,
+        "rerank_query_tokens_lost": ranking.query_tokens_lost or None,
+        "rerank_chunk_start": start,
+        "rerank_chunk_end": end,
+        "rerank_repaired": hit.is_repaired or None,
+        "rerank_query_repaired": ranking.repaired_query or None,
+    }
+    return {name: value for name, value in report.items() if value is not None}
 
 
 def _source(
