@@ -43,11 +43,12 @@ PASSAGES: Final = (
 )
 RETRIEVAL_SCORES: Final = (9.0, 8.5, 8.0, 7.5, 7.0, 6.5, 6.0, 5.5, 5.0)
 METADATA: Final = {"source": "handbook", "nested": {"tags": ["bicycle", "care"]}}
-_OTHER_VALUES: Final = {"int": 7, "float": 0.25, "bool": True}
+_OTHER_VALUES: Final = {"int": 7, "float": 0.25}
 _MISSING_MODEL: Final = "./no-such-folder/no-such-model"
 # One of each setting of a `Reranker`, none of which is the default.
 _OTHER_SETTINGS: Final = {
-    each.name: _OTHER_VALUES.get(str(each.type).partition(" ")[0], "torch") for each in fields(RerankerSettings)
+    each.name: not each.default if each.type == "bool" else _OTHER_VALUES.get(str(each.type).partition(" ")[0], "torch")
+    for each in fields(RerankerSettings)
 } | {"device": "cpu"}
 
 

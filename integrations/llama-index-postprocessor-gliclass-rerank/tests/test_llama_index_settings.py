@@ -32,7 +32,7 @@ _SETTINGS = {
     "example_store": "some/store.db",
     "num_examples": 5,
     "min_example_similarity": 0.25,
-    "allow_same_text": True,
+    "allow_same_text": False,
     "window_tokens": 48,
     "max_example_passages": 2,
     "passage_cache": "some/cache",

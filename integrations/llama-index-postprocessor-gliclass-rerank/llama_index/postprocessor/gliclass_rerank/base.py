@@ -104,7 +104,8 @@ class GLiClassRerank(BaseNodePostprocessor):
             as `LlamaIndexExampleSource`. A path is serialised; with a source, serialising is refused.
         num_examples: How many examples to show at most.
         min_example_similarity: The least cosine of an example's text with the query, in [-1, 1].
-        allow_same_text: Whether an example may have the very text of the query.
+        allow_same_text: Whether judgements of the query's very text count: known relevant documents first, irrelevant
+            ones last, with `rerank_judged` in the metadata. False when measuring.
         window_tokens: Length to which the `joint` plan packs passages; None for the cheapest.
         max_example_passages: Judged passages shown of one example at most; None for 4.
         passage_cache: Folder that `gliclass_rerank.Reranker.precompute` wrote; None for none.
@@ -144,7 +145,7 @@ class GLiClassRerank(BaseNodePostprocessor):
     example_store: ExampleStoreOrPath | None = None
     num_examples: int = 3
     min_example_similarity: float = 0.5
-    allow_same_text: bool = False
+    allow_same_text: bool = True
     window_tokens: int | None = None
     max_example_passages: int | None = None
     passage_cache: str | None = None
