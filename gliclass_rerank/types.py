@@ -88,12 +88,14 @@ class Ranking(_Hits[Hit]):
         truncated_examples: Truncated or dropped examples, by index in `examples`.
         examples: Judged examples in prompt order before truncation, given or found in the store; empty without
             passages.
+        id: Id in the feedback log, for clicks, ratings and grades; None without a log.
     """
 
     truncated: tuple[Truncation, ...] = ()
     windows: tuple[tuple[int, ...], ...] = ()
     truncated_examples: tuple[Truncation, ...] = ()
     examples: tuple[Example, ...] = ()
+    id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ class StageHit:
         tokens_lost: Tokens cut from the passage's end.
         judged: Judgement of the passage for this very query in the example store; None for none. It counts more than
             any score.
+        logit: Raw output of the reranker; None for a blank passage, or if the retriever's order was kept.
     """
 
     index: int
@@ -116,6 +119,7 @@ class StageHit:
     retrieval_score: float | None = None
     tokens_lost: int = 0
     judged: Judged | None = None
+    logit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -125,9 +129,11 @@ class StageRanking(_Hits[StageHit]):
     Attributes:
         hits: Passages above the threshold, at most `top_k`.
         error: Reason for keeping the retriever's order, in one sentence; None if reranked.
+        id: Id in the feedback log, for clicks, ratings and grades; None without a log.
     """
 
     error: str | None = None
+    id: str | None = None
 
 
 @dataclass(frozen=True)

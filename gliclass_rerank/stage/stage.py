@@ -212,7 +212,7 @@ class RerankStage:
             return StageRanking(kept[:limit], error=f"{type(error).__name__}: {error}")
         if threshold is not None:
             hits = [hit for hit in hits if hit.rerank_score is not None and hit.rerank_score >= threshold]
-        return StageRanking(tuple(hits[:limit]))
+        return self._logged(query, texts, StageRanking(tuple(hits[:limit])), where)
 
     async def arun(
         self,
@@ -247,7 +247,8 @@ class RerankStage:
         Returns:
             `retrieval_score` if kept and known; `rerank_score` under fusion; `rerank_tokens_lost` if reported and above
             0; `rerank_judged` (`"relevant"` or `"irrelevant"`) if the store has a judgement for this very query;
-            `rerank_error` if the retriever's order was kept.
+            `ranking_id` and `ranking_index`, which `reranker.log` takes, with a log; `rerank_error` if the retriever's
+            order was kept.
         """
         notes: dict[str, float | int | str] = {}
         if self._keep_retrieval_score and hit.retrieval_score is not None:
@@ -258,6 +259,8 @@ class RerankStage:
             notes["rerank_tokens_lost"] = hit.tokens_lost
         if hit.judged is not None:
             notes["rerank_judged"] = hit.judged
+        if ranking.id is not None:
+            notes["ranking_id"], notes["ranking_index"] = ranking.id, hit.index
         if ranking.error is not None:
             notes["rerank_error"] = ranking.error
         return notes
@@ -283,6 +286,7 @@ class RerankStage:
         written = [index for index, text in enumerate(texts) if text.strip()]
         blank = [index for index, text in enumerate(texts) if not text.strip()]
         scores, lost, order = [0.0] * len(texts), [0] * len(texts), []
+        logits: list[float | None] = [None] * len(texts)
         judged: list[Judged | None] = []
         if written:
             reranker = self._loaded()
@@ -295,17 +299,25 @@ class RerankStage:
                 self._query_prefix + query,
                 [self._passage_prefix + texts[index] for index in written],
                 examples=shown,
+                log=False,  # what this stage returns is what is shown
             )
             for hit in ranking:
                 order.append(written[hit.index])
-                scores[order[-1]] = hit.score
+                scores[order[-1]], logits[order[-1]] = hit.score, hit.logit
             for truncation in ranking.truncated:
                 lost[written[truncation.index]] = truncation.num_lost
         fused = self._fused(order, scores, found)
         if self._fusion is not None:
             order.sort(key=lambda index: (-fused[index], index))
-        hits = [StageHit(index, fused[index], scores[index], found[index], lost[index]) for index in order + blank]
+        hits = [
+            StageHit(index, fused[index], scores[index], found[index], lost[index], logit=logits[index])
+            for index in order + blank
+        ]
         return judged_first(hits, judged) if judged else hits
+
+    def _logged(self, query: str, texts: Sequence[str], ranking: StageRanking, where: Where) -> StageRanking:
+        log = None if self._reranker is None else self._reranker.ranking_log
+        return ranking if log is None else log.noted_of_stage(query, texts, ranking, where)
 
     def _warn(self, error: DataError) -> None:
         """Report once that a store or cache cannot be opened: nothing else would, as each query keeps its order."""
