@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,6 +12,11 @@ from gliclass_rerank.types import Judged
 # A click on a passage; a rating of a whole answer, in [0, 1]; a grade of a passage, 0 for irrelevant; a judgement of a
 # query's passage by text, 1 or 0.
 Kind = Literal["click", "rating", "grade", "judgement"]
+
+
+def now() -> float:
+    """Seconds since 1970, UTC, in whole microseconds, as other formats have them."""
+    return round(time.time(), 6)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import secrets
-import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from gliclass_rerank.checks import (
 )
 from gliclass_rerank.database.database import Database
 from gliclass_rerank.errors import DataError, InputError, shown
-from gliclass_rerank.feedback.entries import Kind, LoggedRanking, Signal
+from gliclass_rerank.feedback.entries import Kind, LoggedRanking, Signal, now
 from gliclass_rerank.feedback.forgetting import forget, forget_before
 from gliclass_rerank.feedback.log_schema import LOG_SCHEMA
 from gliclass_rerank.feedback.reading import find_ranking, read_rankings, read_signals
@@ -164,7 +163,7 @@ class FeedbackLog:
         """
         number = checked_share("value", float(value) if is_a(value, bool) else value)
         found = self.ranking(ranking_id)
-        self.add_signals([Signal("rating", time.time(), number, found.id)])
+        self.add_signals([Signal("rating", now(), number, found.id)])
 
     def judged(self, query: str, relevant: Sequence[str] = (), irrelevant: Sequence[str] = ()) -> None:
         """Add judgements of a query's passages, of any list; `Reranker.feedback` does so.
@@ -178,10 +177,10 @@ class FeedbackLog:
             InputError: An argument has the wrong type.
             DataError: The log cannot be written.
         """
-        query, now = checked_text("`query`", query), time.time()
+        query, at = checked_text("`query`", query), now()
         graded = [*((text, 1.0) for text in checked_texts("relevant", relevant))]
         graded += ((text, 0.0) for text in checked_texts("irrelevant", irrelevant))
-        self.add_signals([Signal("judgement", now, value, query=query, text=text) for text, value in graded])
+        self.add_signals([Signal("judgement", at, value, query=query, text=text) for text, value in graded])
 
     def _add_for(self, kind: Kind, ranking_id: str, values: Mapping[int, float]) -> None:
         found = self.ranking(ranking_id)
@@ -189,8 +188,8 @@ class FeedbackLog:
         for index in values:
             if isinstance(index, bool) or index not in known:
                 raise InputError(f"the ranking {shown(found.id)} has no passage of the index {shown(index)}")
-        now = time.time()
-        self.add_signals([Signal(kind, now, float(value), found.id, int(index)) for index, value in values.items()])
+        at = now()
+        self.add_signals([Signal(kind, at, float(value), found.id, int(index)) for index, value in values.items()])
 
     # Reading
 
@@ -236,11 +235,11 @@ class FeedbackLog:
 
     def _clean(self) -> None:
         """Forget what is too old, now and then."""
-        now = time.time()
-        if self._keep_days is None or now < self._next_cleaning:
+        at = now()
+        if self._keep_days is None or at < self._next_cleaning:
             return
-        self._next_cleaning = now + _CLEANING_S
-        limit = now - self._keep_days * _SECONDS_A_DAY
+        self._next_cleaning = at + _CLEANING_S
+        limit = at - self._keep_days * _SECONDS_A_DAY
         if self._database.select(
             "SELECT 1 FROM rankings WHERE time < ?1 UNION SELECT 1 FROM signals WHERE time < ?1", (limit,)
         ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from gliclass_rerank.errors import DataError, InputError
-from gliclass_rerank.feedback.entries import LoggedRanking, ShownPassage
+from gliclass_rerank.feedback.entries import LoggedRanking, ShownPassage, now
 from gliclass_rerank.feedback.log import FeedbackLog
 from gliclass_rerank.types import Ranking, StageRanking
 
@@ -51,9 +50,9 @@ class RankingLog:
             Id per ranking; None if the log cannot be written.
         """
         scope: Mapping[str, Any] = dict(where) if isinstance(where, Mapping) else {}  # Any: JSON
-        now = time.time()
+        at = now()
         rankings = [
-            LoggedRanking(str(uuid.uuid4()), now, self._model, query, tuple(passages), scope)
+            LoggedRanking(str(uuid.uuid4()), at, self._model, query, tuple(passages), scope)
             for query, passages in zip(queries, shown, strict=True)
         ]
         try:

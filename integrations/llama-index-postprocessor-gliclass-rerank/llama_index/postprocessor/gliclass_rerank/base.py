@@ -90,7 +90,7 @@ class GLiClassRerank(BaseNodePostprocessor):
 
     Attributes:
         model: A local folder or a hub name; None for the bundled model. See
-            `gliclass_rerank.RerankerSettings`; so are those up to `passage_cache`.
+            `gliclass_rerank.RerankerSettings`; so are those up to `log_days`.
         device: A torch device; None picks one.
         dtype: Precision of the backbone; None picks one.
         plan: Attention plan; None for the checkpoint's.
@@ -109,6 +109,10 @@ class GLiClassRerank(BaseNodePostprocessor):
         window_tokens: Length to which the `joint` plan packs passages; None for the cheapest.
         max_example_passages: Judged passages shown of one example at most; None for 4.
         passage_cache: Folder that `gliclass_rerank.Reranker.precompute` wrote; None for none.
+        log: Path of a feedback log of what is returned; the metadata then have `ranking_id` and `ranking_index`, which
+            `gliclass_rerank.feedback.FeedbackLog` takes with clicks and grades. None for none.
+        log_texts: Whether the log keeps queries and texts.
+        log_days: Days after which entries of the log are forgotten; None to keep them.
         reranker: A `gliclass_rerank.Reranker` to use, or its settings, in place of the arguments above. It is
             serialised as its settings.
         top_n: How many nodes to return; None for all.
@@ -149,6 +153,9 @@ class GLiClassRerank(BaseNodePostprocessor):
     window_tokens: int | None = None
     max_example_passages: int | None = None
     passage_cache: str | None = None
+    log: str | None = None
+    log_texts: bool = True
+    log_days: int | None = None
     reranker: RerankerOrSettings | None = None
     top_n: int | None = None
     score_threshold: float | None = None
@@ -178,7 +185,7 @@ class GLiClassRerank(BaseNodePostprocessor):
             return {name: value for name, value in values.items() if name != "class_name"}
         return values
 
-    @field_validator("model", "example_store", "passage_cache", mode="before")
+    @field_validator("model", "example_store", "passage_cache", "log", mode="before")
     @classmethod
     def _as_text(cls, value: object) -> object:
         return as_text(value)
