@@ -122,6 +122,7 @@ class Ranking(_Hits[Hit]):
         truncated_query: Truncation of the query's middle (index 0); None if it is whole.
         repaired: Passages with invalid Unicode, which U+FFFD replaced, by index.
         repaired_query: True if the query had invalid Unicode.
+        id: Id in the feedback log, for clicks, ratings and grades; None without a log.
     """
 
     truncated: tuple[Truncation, ...] = ()
@@ -131,6 +132,7 @@ class Ranking(_Hits[Hit]):
     truncated_query: Truncation | None = None
     repaired: tuple[int, ...] = ()
     repaired_query: bool = False
+    id: str | None = None
 
     def to_list(self) -> list[dict[str, Any]]:  # Any: JSON
         """Convert the hits to dicts, best first; see `Hit.to_dict`."""
@@ -151,6 +153,7 @@ class StageHit:
         is_repaired: True if U+FFFD replaced invalid Unicode, or the passage was no string, which counts as blank.
         judged: Judgement of the passage for this very query in the example store; None for none. It counts more than
             any score.
+        logit: Raw output of the reranker; None for a blank passage, or if the retriever's order was kept.
     """
 
     index: int
@@ -161,6 +164,7 @@ class StageHit:
     chunk: Span | None = None
     is_repaired: bool = False
     judged: Judged | None = None
+    logit: float | None = None
 
     def as_judged(self, judged: Judged) -> StageHit:
         """Return a copy with a judgement, which decides the scores: 1 if relevant, else 0."""
@@ -177,11 +181,13 @@ class StageRanking(_Hits[StageHit]):
         error: Reason for keeping the retriever's order, in one sentence; None if reranked.
         query_tokens_lost: Tokens cut from the query's middle, prefix included.
         repaired_query: True if U+FFFD replaced invalid Unicode in the query.
+        id: Id in the feedback log, for clicks, ratings and grades; None without a log.
     """
 
     error: str | None = None
     query_tokens_lost: int = 0
     repaired_query: bool = False
+    id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,7 @@ class RerankStage:
         if threshold is not None:
             hits = tuple(hit for hit in hits if hit.rerank_score is not None and hit.rerank_score >= threshold)
         marked = (replace(hit, is_repaired=True) if hit.index in repaired else hit for hit in hits[:limit])
-        return replace(ranking, hits=tuple(marked))
+        return self._logged(query, texts, replace(ranking, hits=tuple(marked)), where)
 
     async def arun(
         self,
@@ -250,10 +250,11 @@ class RerankStage:
 
         Returns:
             `retrieval_score` if kept and known; `rerank_score` under fusion; `rerank_judged` (`"relevant"` or
-            `"irrelevant"`) if the store has a judgement for this very query; `rerank_error` if the retriever's order
-            was kept. If reported: `rerank_tokens_lost` and `rerank_query_tokens_lost` above 0; `rerank_chunk_start` and
-            `rerank_chunk_end`, characters of the ranked text, of a passage that was split; `rerank_repaired` and
-            `rerank_query_repaired` True where U+FFFD replaced invalid Unicode.
+            `"irrelevant"`) if the store has a judgement for this very query; `ranking_id` and `ranking_index`, which
+            `reranker.log` takes, with a log; `rerank_error` if the retriever's order was kept. If reported:
+            `rerank_tokens_lost` and `rerank_query_tokens_lost` above 0; `rerank_chunk_start` and `rerank_chunk_end`,
+            characters of the ranked text, of a passage that was split; `rerank_repaired` and `rerank_query_repaired`
+            True where U+FFFD replaced invalid Unicode.
         """
         notes: dict[str, float | int | str] = {}
         if self._keep_retrieval_score and hit.retrieval_score is not None:
@@ -264,6 +265,8 @@ class RerankStage:
             notes |= _report(hit, ranking)
         if hit.judged is not None:
             notes["rerank_judged"] = hit.judged
+        if ranking.id is not None:
+            notes["ranking_id"], notes["ranking_index"] = ranking.id, hit.index
         if ranking.error is not None:
             notes["rerank_error"] = ranking.error
         return notes
@@ -301,12 +304,21 @@ class RerankStage:
             self._query_prefix + query,
             [self._passage_prefix + texts[index] for index in written],
             examples=shown,
+            log=False,  # what this stage returns is what is shown
         )
         order = [written[hit.index] for hit in ranking]
         fused = self._fused(order, [hit.score for hit in ranking], found)
         lost = {written[cut.index]: cut.num_lost for cut in ranking.truncated}
         hits = [
-            StageHit(index, score, hit.score, found[index], lost.get(index, 0), chunk=self._without_prefix(hit.chunk))
+            StageHit(
+                index,
+                score,
+                hit.score,
+                found[index],
+                lost.get(index, 0),
+                chunk=self._without_prefix(hit.chunk),
+                logit=hit.logit,
+            )
             for index, score, hit in zip(order, fused, ranking, strict=True)
         ]
         if self._fusion is not None:
@@ -322,6 +334,10 @@ class RerankStage:
     def _without_prefix(self, chunk: Span | None) -> Span | None:
         before = len(self._passage_prefix)
         return None if chunk is None else (max(0, chunk[0] - before), max(0, chunk[1] - before))
+
+    def _logged(self, query: str, texts: Sequence[str], ranking: StageRanking, where: Where) -> StageRanking:
+        log = None if self._reranker is None else self._reranker.ranking_log
+        return ranking if log is None else log.noted_of_stage(query, texts, ranking, where)
 
     def _warn(self, error: DataError) -> None:
         """Report once that a store or cache cannot be opened: nothing else would, as each query keeps its order."""
