@@ -164,6 +164,7 @@ class Cascade:
         plan: Attention plan of the first checkpoint.
         runtime: Runtime of the first checkpoint.
         calibration: Slope and intercept before the sigmoid; None for 1 and 0.
+        max_window_tokens: Length of the first checkpoint's longest sequence.
         precompute: Method of the first pipeline.
     """
 
@@ -188,6 +189,7 @@ class Cascade:
                 raise
         self.precompute = self._first.precompute
         self.plan, self.runtime = self._first.plan, self._first.runtime
+        self.max_window_tokens = self._first.max_window_tokens
 
     def score(self, requests: Sequence[ScoringRequest], *, truncate_side: TruncateSide) -> list[Scored]:
         """Score several requests together.

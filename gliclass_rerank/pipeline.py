@@ -74,6 +74,7 @@ class Pipeline:
         plan: Attention plan; None for bi-encoders.
         runtime: Resolved runtime.
         calibration: Slope and intercept before the sigmoid; None for 1 and 0.
+        max_window_tokens: Length of the longest sequence.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Pipeline:
         self.calibration = checkpoint.config.score_calibration
         self._model = checkpoint.model
         self._planner = build_planner(checkpoint, self.plan, settings, max_passage_tokens=max_passage_tokens)
+        self.max_window_tokens = self._planner.max_window_tokens
         self.runtime: ResolvedRuntime = resolve_runtime(
             checkpoint.config,
             backend=settings.backend,

@@ -247,4 +247,5 @@ def _ranking(
         else (),
         truncated_examples=plan.truncated_examples,
         examples=examples,
+        num_tokens=sum(sequence.num_tokens for sequence in plan.requests),
     )

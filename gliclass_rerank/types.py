@@ -84,12 +84,14 @@ class Ranking(_Hits[Hit]):
         truncated_examples: Truncated or dropped examples, by index in `examples`.
         examples: Judged examples in prompt order before truncation, given or found in the store; empty without
             passages.
+        num_tokens: Tokens read of query, examples and distinct passages, by a cascade's first model.
     """
 
     truncated: tuple[Truncation, ...] = ()
     windows: tuple[tuple[int, ...], ...] = ()
     truncated_examples: tuple[Truncation, ...] = ()
     examples: tuple[Example, ...] = ()
+    num_tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from typer.exceptions import TyperException
 from gliclass_rerank._version import __version__
 from gliclass_rerank.calls.steps import Token, working
 from gliclass_rerank.cli.model_options import with_model_options
+from gliclass_rerank.cli.serve import ENVIRONMENT, serve
 from gliclass_rerank.errors import ConfigError, GLiClassRerankError
 from gliclass_rerank.learn.data.mining_command import mine, teach
 from gliclass_rerank.learn.data.rac_command import pseudo_label, rac_data
@@ -47,6 +48,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 for _command in (train, average, calibrate, cascade, mine, teach, rac_data, pseudo_label):
     app.command(_command.__name__.replace("_", "-"))(_command)
+app.command("serve", context_settings={"auto_envvar_prefix": ENVIRONMENT})(serve)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,108 @@
+"""Server process: models, then uvicorn; several processes share one socket."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import tempfile
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from gliclass_rerank.errors import ConfigError, GLiClassRerankError, cause, shown
+from gliclass_rerank.serve.app import create_app
+from gliclass_rerank.serve.logs import set_up_logs
+from gliclass_rerank.serve.models import load_models
+from gliclass_rerank.serve.settings import ServeSettings
+from gliclass_rerank.serve.tracing import export_spans
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+logger = logging.getLogger("gliclass_rerank.serve")
+
+_STARTUP_FAILURE: Final = 3  # a worker that ends so is not started again
+_SLOW_START_S: Final = 120
+_BACKLOG: Final = 2048
+
+
+def run(settings: ServeSettings) -> None:
+    """Serve until SIGTERM or Ctrl-C; requests that run then are answered.
+
+    Args:
+        settings: Settings of the server.
+
+    Raises:
+        CheckpointError: A model cannot be loaded.
+        ConfigError: A setting does not apply to a model, or the address is in use.
+        MissingDependencyError: A package is not installed.
+    """
+    # Bound first, as loading takes time; clients are refused until a server listens, with its models loaded.
+    listener = _bound(settings.host, settings.port)
+    set_up_logs(settings.log_format)
+    if settings.workers == 1:
+        # Loaded here, so that an error is one line and not a failed start.
+        app = worker_app(settings)
+        logger.info("ready on %s", _address(listener))
+        uvicorn.Server(_config(settings, app)).run([listener])
+        return
+    logger.info("%d workers load their models for %s", settings.workers, _address(listener))
+    with tempfile.TemporaryDirectory(prefix="gliclass-rerank-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        config = _config(settings, partial(_worker_app_or_exit, settings), is_factory=True)
+        Multiprocess(config, [listener]).run()
+
+
+def worker_app(settings: ServeSettings) -> FastAPI:
+    """Application of one process, with its models loaded."""
+    set_up_logs(settings.log_format)
+    if settings.tracing:
+        export_spans()
+    return create_app(settings, load_models(settings))
+
+
+def _worker_app_or_exit(settings: ServeSettings) -> FastAPI:
+    try:
+        return worker_app(settings)
+    except (GLiClassRerankError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 # the process is a command's
+        sys.exit(_STARTUP_FAILURE)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Socket with an address that does not listen yet."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"cannot listen on {shown(host)}, port {port}: {cause(error)}") from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port, *_ = listener.getsockname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _config(settings: ServeSettings, app: object, *, is_factory: bool = False) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type] # an application, or what makes one
+        factory=is_factory,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        root_path=settings.root_path,
+        timeout_graceful_shutdown=settings.shutdown_timeout,
+        timeout_worker_healthcheck=_SLOW_START_S,
+    )
