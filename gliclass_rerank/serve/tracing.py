@@ -58,8 +58,10 @@ class Tracing:
         if self._tracer is None:
             yield _NoSpan()
             return
-        context = self._propagate.extract(headers)
-        kind = self._trace.SpanKind.SERVER
+        # Newer versions of FastAPI have a span around the endpoint, which continues the client's trace.
+        is_inside = self._trace.get_current_span().get_span_context().is_valid
+        context = None if is_inside else self._propagate.extract(headers)
+        kind = self._trace.SpanKind.INTERNAL if is_inside else self._trace.SpanKind.SERVER
         attributes = {"gen_ai.operation.name": name, "gen_ai.provider.name": "gliclass_rerank"}
         with self._tracer.start_as_current_span(name, context=context, kind=kind, attributes=attributes) as span:
             yield span
