@@ -53,11 +53,11 @@ def all_routes(document_format: DocumentFormat) -> list[Route]:
     """
     cohere, jina, vllm, score = Cohere(), Jina(document_format), Vllm(document_format), VllmScore()
     tei, infinity, voyage = Tei(), Infinity(), Voyage()
-    of_voyage, of_infinity = frozenset({"top_k", "truncation"}), frozenset({"raw_scores"})
+    of_tei, of_infinity, of_voyage = frozenset({"texts"}), frozenset({"raw_scores"}), frozenset({"top_k", "truncation"})
     of_cohere = frozenset({"max_chunks_per_doc", "relevant_spans", "rank_fields"})
     return [
-        Route("/rerank", (vllm, tei, infinity, voyage), (frozenset({"texts"}), of_infinity, of_voyage)),
-        Route("/v1/rerank", (jina, voyage, infinity, cohere), (of_voyage, of_infinity, of_cohere)),
+        Route("/rerank", (vllm, tei, infinity, voyage), (of_tei, of_infinity, of_voyage)),
+        Route("/v1/rerank", (jina, tei, infinity, voyage, cohere), (of_tei, of_infinity, of_voyage, of_cohere)),
         Route("/v2/rerank", (cohere,)),
         Route("/score", (score,)),
         Route("/v1/score", (score,)),

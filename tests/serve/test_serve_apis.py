@@ -25,8 +25,19 @@ def expected(ranking, count=None):
 
 @pytest.mark.parametrize(
     "path",
-    ["/rerank", "/v1/rerank", "/v2/rerank", "/cohere/v1/rerank", "/cohere/v2/rerank", "/jina/v1/rerank"]
-    + ["/vllm/rerank", "/vllm/v1/rerank", "/vllm/v2/rerank", "/infinity/rerank", "/infinity/v1/rerank"],
+    [
+        "/rerank",
+        "/v1/rerank",
+        "/v2/rerank",
+        "/cohere/v1/rerank",
+        "/cohere/v2/rerank",
+        "/jina/v1/rerank",
+        "/vllm/rerank",
+        "/vllm/v1/rerank",
+        "/vllm/v2/rerank",
+        "/infinity/rerank",
+        "/infinity/v1/rerank",
+    ],
 )
 def test_every_route_in_coheres_shape_answers_the_librarys_ranking(server, ranking, path):
     answer = server.post(path, body())

@@ -17,6 +17,12 @@ def test_open_webuis_external_reranker_gets_every_result(server):
     assert in_unit_interval(result["relevance_score"] for result in in_order)
 
 
+def test_open_webuis_external_reranker_speaks_tei_on_any_path(server):
+    ranks = server.post("/v1/rerank", {"query": QUERY, "texts": DOCUMENTS, "truncate": True}).body
+    assert sorted(rank["index"] for rank in ranks) == [0, 1, 2]
+    assert in_unit_interval(rank["score"] for rank in ranks)
+
+
 def test_difys_openai_compatible_plugin_sends_a_null_and_reads_document_text(server):
     request = {"model": "reranker", "query": QUERY, "documents": DOCUMENTS, "top_n": None, "return_documents": True}
     for path in ("/rerank", "/v1/rerank"):
@@ -43,11 +49,12 @@ def test_difys_tei_plugin_asks_for_info_first(server):
 
 def test_ragflows_xinference_client_sends_booleans_as_strings(server):
     request = {"model": "m", "query": QUERY, "return_documents": "true", "return_len": "true", "documents": DOCUMENTS}
-    results = server.post("/v1/rerank", request).body["results"]
+    body = server.post("/v1/rerank", request).body
     scores = [0.0] * len(DOCUMENTS)
-    for result in results:
+    for result in body["results"]:
         scores[result["index"]] = result["relevance_score"]
     assert all(scores)
+    assert body["meta"]["tokens"]["input_tokens"] + body["meta"]["tokens"]["output_tokens"] > 0
     assert in_unit_interval(scores)
 
 

@@ -56,11 +56,19 @@ class Version(BaseModel):
     version: str
 
 
+class Tokens(BaseModel):
+    """Tokens read by the model; rankings write none."""
+
+    input_tokens: int
+    output_tokens: int = 0
+
+
 class Meta(BaseModel):
     """Cohere's metadata."""
 
     api_version: Version
     billed_units: Units
+    tokens: Tokens
 
 
 class Reranked(BaseModel):
@@ -116,7 +124,11 @@ class CohereShaped(RerankApi[RerankBody]):
                 for hit in answer.hits
             ],
             usage=usage(answers),
-            meta=Meta(api_version=Version(version="2"), billed_units=Units(search_units=units)),
+            meta=Meta(
+                api_version=Version(version="2"),
+                billed_units=Units(search_units=units),
+                tokens=Tokens(input_tokens=answer.num_tokens),
+            ),
         )
 
     def score(self, body: RerankBody, logit: float, score: float) -> float:  # noqa: ARG002 # for subclasses
