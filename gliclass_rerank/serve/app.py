@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from gliclass_rerank._version import __version__
@@ -50,7 +50,6 @@ def create_app(settings: ServeSettings, models: Models) -> FastAPI:
         title="gliclass-rerank",
         version=__version__,
         root_path=settings.root_path,
-        openapi_url=None if settings.api_key else "/openapi.json",
     )
     for route in all_routes(settings.document_format):
         _add(app, route, Endpoint(route.choose, engine, keys, tracing, route.operation))
@@ -106,7 +105,6 @@ def _add_reads(app: FastAPI, engine: Engine, keys: Keys) -> None:
         return info(engine)
 
     reads: dict[str, Callable[[], Awaitable[Any]]] = {
-        "/metrics": metrics,
         "/models": models,
         "/v1/models": models,
         "/info": facts,
@@ -114,10 +112,10 @@ def _add_reads(app: FastAPI, engine: Engine, keys: Keys) -> None:
     }
     for path in ("/health", "/ping", "/tei/health", "/infinity/health"):
         app.add_api_route(path, health, methods=["GET"], tags=["probes"])
+    guarded: dict[str, Any] = {"tags": ["facts"], "dependencies": [Depends(keys.check)], "responses": _ERRORS}
     for path, read in reads.items():
-        app.add_api_route(
-            path, read, methods=["GET"], tags=["facts"], dependencies=[Depends(keys.check)], responses=_ERRORS
-        )
+        app.add_api_route(path, read, methods=["GET"], **guarded)
+    app.add_api_route("/metrics", metrics, methods=["GET"], response_class=PlainTextResponse, **guarded)
 
 
 async def _on_problem(request: Request, error: Exception) -> Response:

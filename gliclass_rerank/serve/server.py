@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -30,6 +31,15 @@ _SLOW_START_S: Final = 120
 _BACKLOG: Final = 2048
 
 
+class _Server(uvicorn.Server):
+    """Server that says so when it listens."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and sockets:
+            logger.info("ready on %s", _address(sockets[0]))
+
+
 def run(settings: ServeSettings) -> None:
     """Serve until SIGTERM or Ctrl-C; requests that run then are answered.
 
@@ -47,8 +57,9 @@ def run(settings: ServeSettings) -> None:
     if settings.workers == 1:
         # Loaded here, so that an error is one line and not a failed start.
         app = worker_app(settings)
-        logger.info("ready on %s", _address(listener))
-        uvicorn.Server(_config(settings, app)).run([listener])
+        # uvicorn raises the signal again when all is answered; the process has ended well then.
+        signal.signal(signal.SIGTERM, lambda number, frame: None)  # noqa: ARG005 # Python's signature
+        _Server(_config(settings, app)).run([listener])
         return
     logger.info("%d workers load their models for %s", settings.workers, _address(listener))
     with tempfile.TemporaryDirectory(prefix="gliclass-rerank-metrics-") as folder:
