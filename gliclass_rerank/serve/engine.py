@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from gliclass_rerank.calls.background import in_background
 from gliclass_rerank.errors import BackendError, GLiClassRerankError, shown
 from gliclass_rerank.serve.cache import ScoreCache
 from gliclass_rerank.serve.core import ClassifyRequest, RequestError, RerankAnswer, RerankRequest, Scores, Timing
@@ -115,8 +114,8 @@ class Engine:
         Raises:
             RequestError: There is no store, or the judgements are invalid.
         """
-        served = self.models.choose(model)
-        return await _translated(in_background(served.feedback, query, relevant, irrelevant, **more))
+        reranker = self.models.choose(model).reranker
+        return await _translated(reranker.afeedback(query, relevant, irrelevant, **more))
 
     def _check(self, request: RerankRequest) -> None:
         if not request.query.strip():

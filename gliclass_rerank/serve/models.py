@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -14,7 +15,7 @@ from gliclass_rerank.prompt.sample import sample_rankings
 from gliclass_rerank.reranker import Reranker
 from gliclass_rerank.serve.core import ClassifyRequest, RerankRequest, Scores
 from gliclass_rerank.serve.settings import ServeSettings
-from gliclass_rerank.types import Ranking
+from gliclass_rerank.types import Hit, Ranking
 
 _BYTES_PER_TOKEN: Final = 4
 # Settings of a reranker that hold for the classifier too.
@@ -36,7 +37,6 @@ class ServedModel:
     def __init__(self, name: str, reranker: Reranker) -> None:
         self.name = name
         self.reranker = reranker
-        self._num_judgements = 0
 
     def rank(self, requests: Sequence[RerankRequest]) -> list[Scores]:
         """Rank the passages of several requests together."""
@@ -52,33 +52,17 @@ class ServedModel:
             request: Request.
 
         Returns:
-            Digest; requests that differ in anything else have the same one.
+            Digest; requests that differ in anything else have the same one. A new one each time if the examples have
+            no `version`.
         """
         digest = hashlib.blake2b(digest_size=16)
-        examples: Any = self.reranker.example_store  # Any: some sources have a size
-        size = len(examples) if hasattr(examples, "__len__") else 0
-        for text in (self.name, f"{self._num_judgements} {size}", request.query, *request.passages):
+        examples: Any = self.reranker.example_store  # Any: its version may be any attribute, or none
+        version = "" if examples is None else getattr(examples, "version", secrets.token_hex())
+        for text in (self.name, version, request.query, *request.passages):
             data = text.encode("utf-8", "surrogatepass")
             digest.update(len(data).to_bytes(8, "big"))
             digest.update(data)
         return digest.digest()
-
-    def feedback(self, query: str, relevant: Sequence[str], irrelevant: Sequence[str], **more: Any) -> str:
-        """Store judgements; see `Reranker.feedback`. Cached scores of before are not used again.
-
-        Args:
-            query: Query.
-            relevant: Relevant passages.
-            irrelevant: Irrelevant passages.
-            **more: `id` and `metadata`.
-
-        Returns:
-            Id of the example.
-        """
-        try:
-            return self.reranker.feedback(query, relevant, irrelevant, **more)
-        finally:
-            self._num_judgements += 1
 
     def warm_up(self) -> None:
         """Rank sample passages, so that the first request finds everything prepared."""
@@ -164,4 +148,6 @@ def estimated_tokens(texts: Sequence[str], limit: int) -> int:
 
 
 def _scores(ranking: Ranking) -> Scores:
-    return Scores(ranking.hits, ranking.truncated, ranking.num_tokens)
+    # Without the texts, which the cache would hold on to.
+    hits = tuple(Hit(hit.index, hit.logit, hit.score) for hit in ranking)
+    return Scores(hits, ranking.truncated, ranking.num_tokens)

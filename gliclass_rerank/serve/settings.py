@@ -90,7 +90,3 @@ class ServeSettings:
                 raise ConfigError(f"`{name}` must not be negative, got {shown(getattr(self, name))}")
         if any(not key.strip() for key in self.api_key):
             raise ConfigError("`api_key` must not be blank")
-        if self.workers > 1 and self.reranker.example_store is not None:
-            raise ConfigError(
-                f"`workers` must be 1 with an `example_store`, which one process may write to, got {self.workers}"
-            )
