@@ -21,6 +21,7 @@ class _Entry(NamedTuple):
     logits: array[float]
     scores: array[float]
     truncated: tuple[Truncation, ...]
+    truncated_query: Truncation | None
     num_tokens: int
 
 
@@ -50,7 +51,7 @@ class ScoreCache:
         if entry is None:
             return None
         hits = map(Hit, entry.indices, entry.logits, entry.scores)
-        return Scores(tuple(hits), entry.truncated, entry.num_tokens)
+        return Scores(tuple(hits), entry.truncated, entry.truncated_query, entry.num_tokens)
 
     def put(self, key: bytes, scores: Scores) -> None:
         """Keep scores, unless they alone are larger than the cache."""
@@ -59,6 +60,7 @@ class ScoreCache:
             array("d", [hit.logit for hit in scores.hits]),
             array("d", [hit.score for hit in scores.hits]),
             scores.truncated,
+            scores.truncated_query,
             scores.num_tokens,
         )
         if _size(entry) <= self._entries.maxsize:

@@ -35,7 +35,7 @@ class RerankRequest:
         passages: Passages in the caller's order.
         model: Name of the model; None or an unknown one for the default.
         top_k: Maximum number of hits; None for all.
-        may_truncate: Accept passages that are too long; else they are a problem.
+        may_truncate: Accept texts that are too long; else they are an error.
     """
 
     query: str
@@ -52,11 +52,13 @@ class Scores:
     Attributes:
         hits: All passages, best first.
         truncated: Truncated passages.
+        truncated_query: Truncation of the query; None if it is whole.
         num_tokens: Tokens that the model read of query and passages.
     """
 
     hits: tuple[Hit, ...]
     truncated: tuple[Truncation, ...]
+    truncated_query: Truncation | None
     num_tokens: int
 
 

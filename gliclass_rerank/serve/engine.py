@@ -66,13 +66,8 @@ class Engine:
             scores, timing, is_cached = done.result, done.timing, False
             self._cache.put(key, scores)
         self.metrics.count_ranking(scores, timing, is_cached=is_cached)
-        if not request.may_truncate and scores.truncated:
-            cut = scores.truncated[0]
-            raise RequestError(
-                "invalid",
-                f"document {cut.index} has {cut.num_tokens} tokens, {cut.num_lost} more than the model reads; "
-                "allow truncation or send shorter documents",
-            )
+        if not request.may_truncate:
+            _check_whole(scores)
         hits = scores.hits[: request.top_k]
         return RerankAnswer(model.name, hits, len(request.passages), scores.num_tokens, timing, is_cached)
 
@@ -135,6 +130,20 @@ class Engine:
         wanted = replace(request, model=None, top_k=None, may_truncate=True)
         cost = estimated_tokens([request.query, *request.passages], model.reranker.max_window_tokens)
         return await _translated(self._scheduler.submit(key, model.rank, wanted, cost=cost))
+
+
+def _check_whole(scores: Scores) -> None:
+    if (cut := scores.truncated_query) is not None:
+        name = "the query"
+    elif scores.truncated:
+        cut = scores.truncated[0]
+        name = f"document {cut.index}"
+    else:
+        return
+    raise RequestError(
+        "invalid",
+        f"{name} has {cut.num_tokens} tokens, {cut.num_lost} more than the model reads; allow truncation or send less",
+    )
 
 
 async def _translated(call: Awaitable[_Result]) -> _Result:

@@ -10,9 +10,11 @@ def test_cohere_v1(url):
     cohere = pytest.importorskip("cohere")
     client = cohere.Client(api_key=KEY, base_url=url)
 
-    answer = client.rerank(model="rerank-english-v3.0", query=QUERY, documents=DOCUMENTS, top_n=2, return_documents=True)
+    answer = client.rerank(
+        model="rerank-english-v3.0", query=QUERY, documents=DOCUMENTS, top_n=2, return_documents=True
+    )
 
-    assert [result.index for result in answer.results][0] == BEST
+    assert answer.results[0].index == BEST
     assert len(answer.results) == 2
     assert 0 <= answer.results[1].relevance_score <= answer.results[0].relevance_score <= 1
     assert answer.results[0].document.text == DOCUMENTS[BEST]
@@ -80,7 +82,7 @@ def test_voyageai(url):
     voyageai = pytest.importorskip("voyageai")
     for base in ("/v1", "/voyage", "/voyage/v1"):
         answer = voyageai.Client(api_key=KEY, base_url=url + base).rerank(QUERY, DOCUMENTS, "rerank-2.5", top_k=2)
-        assert [result.index for result in answer.results][0] == BEST
+        assert answer.results[0].index == BEST
         assert len(answer.results) == 2
         assert answer.results[0].document == DOCUMENTS[BEST]
         assert answer.total_tokens > 0
@@ -96,7 +98,7 @@ def test_infinity_client(url, base):
     with client.AuthenticatedClient(base_url=url + base, token=KEY) as connection:
         answer = rerank.sync(client=connection, body=wanted)
 
-    assert [result.index for result in answer.results][0] == BEST
+    assert answer.results[0].index == BEST
     assert answer.results[0].document == DOCUMENTS[BEST]
     assert answer.usage.total_tokens > 0
 
@@ -110,7 +112,7 @@ def test_haystacks_cohere_ranker(url):
     ranker = CohereRanker(model="rerank-v3.5", api_key=Secret.from_token(KEY), api_base_url=url, top_k=2)
     found = ranker.run(query=QUERY, documents=[Document(content=text) for text in DOCUMENTS])["documents"]
 
-    assert [document.content for document in found][0] == DOCUMENTS[BEST]
+    assert found[0].content == DOCUMENTS[BEST]
     assert 0 <= found[0].score <= 1
 
 
@@ -123,7 +125,7 @@ def test_langchains_cohere_rerank(url):
     compressor = CohereRerank(client=cohere.ClientV2(api_key=KEY, base_url=url), model="rerank-v3.5", top_n=2)
     found = compressor.compress_documents([Document(text) for text in DOCUMENTS], QUERY)
 
-    assert [document.page_content for document in found][0] == DOCUMENTS[BEST]
+    assert found[0].page_content == DOCUMENTS[BEST]
     assert 0 <= found[0].metadata["relevance_score"] <= 1
 
 
@@ -136,5 +138,5 @@ def test_llama_indexs_cohere_rerank(url):
     nodes = [NodeWithScore(node=TextNode(text=text), score=0.5) for text in DOCUMENTS]
     found = postprocessor.postprocess_nodes(nodes, query_str=QUERY)
 
-    assert [node.text for node in found][0] == DOCUMENTS[BEST]
+    assert found[0].text == DOCUMENTS[BEST]
     assert 0 <= found[0].score <= 1
