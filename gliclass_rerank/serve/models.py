@@ -117,18 +117,22 @@ def load_models(settings: ServeSettings) -> Models:
         ConfigError: Two models have one name, or a setting does not apply to a model.
         CheckpointError: A model cannot be loaded.
     """
-    served: dict[str, ServedModel] = {}
+    names: dict[str, str] = {}
     for given in settings.model or (str(settings.reranker.model or DEFAULT_RANKER),):
         name, model = _name_and_model(given)
-        if name in served:
+        if name in names:
             raise ConfigError(f"two models are called {shown(name)}; give one of them another name with `NAME=MODEL`")
-        served[name] = ServedModel(name, Reranker(**replace(settings.reranker, model=model).loading()))
+        names[name] = model
+    served = [
+        ServedModel(name, Reranker(**replace(settings.reranker, model=model).loading()))
+        for name, model in names.items()
+    ]
     classifier = None
     if settings.classifier is not None:
         classifier = ZeroShotClassifier(**_classifier_settings(settings))
-    for each in served.values():
+    for each in served:
         each.warm_up()
-    return Models(list(served.values()), classifier)
+    return Models(served, classifier)
 
 
 def _name_and_model(given: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from uvicorn.supervisors import Multiprocess
 from gliclass_rerank.errors import ConfigError, GLiClassRerankError, cause, shown
 from gliclass_rerank.serve.app import create_app
 from gliclass_rerank.serve.logs import set_up_logs
-from gliclass_rerank.serve.models import load_models
+from gliclass_rerank.serve.models import Models, load_models
 from gliclass_rerank.serve.settings import ServeSettings
 from gliclass_rerank.serve.tracing import export_spans
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gliclass_rerank.serve")
 
 _STARTUP_FAILURE: Final = 3  # a worker that ends so is not started again
-_SLOW_START_S: Final = 120
+_SLOW_START_S: Final = 60
 _BACKLOG: Final = 2048
 
 
@@ -51,36 +51,45 @@ def run(settings: ServeSettings) -> None:
         ConfigError: A setting does not apply to a model, or the address is in use.
         MissingDependencyError: A package is not installed.
     """
-    # Bound first, as loading takes time; clients are refused until a server listens, with its models loaded.
-    listener = _bound(settings.host, settings.port)
     set_up_logs(settings.log_format)
-    if settings.workers == 1:
-        # Loaded here, so that an error is one line and not a failed start.
-        app = worker_app(settings)
-        # uvicorn raises the signal again when all is answered; the process has ended well then.
-        signal.signal(signal.SIGTERM, lambda number, frame: None)  # noqa: ARG005 # Python's signature
-        _Server(_config(settings, app)).run([listener])
-        return
+    # Bound first, as loading takes time; clients are refused until a server listens, with its models loaded.
+    with _bound(settings.host, settings.port) as listener:
+        # Loaded here, so that an error is one line, and once before the workers, so that they find exported graphs.
+        models = load_models(settings)
+        if settings.workers == 1:
+            _serve_alone(settings, models, listener)
+        else:
+            del models
+            _serve_by_workers(settings, listener)
+
+
+def _serve_alone(settings: ServeSettings, models: Models, listener: socket.socket) -> None:
+    if settings.tracing:
+        export_spans()
+    # uvicorn raises the signal again when all is answered; the process has ended well then.
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)  # noqa: ARG005 # Python's signature
+    try:
+        _Server(_config(settings, create_app(settings, models))).run([listener])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _serve_by_workers(settings: ServeSettings, listener: socket.socket) -> None:
     logger.info("%d workers load their models for %s", settings.workers, _address(listener))
     with tempfile.TemporaryDirectory(prefix="gliclass-rerank-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        config = _config(settings, partial(_worker_app_or_exit, settings), is_factory=True)
-        Multiprocess(config, [listener]).run()
+        Multiprocess(_config(settings, partial(_worker_app, settings), is_factory=True), [listener]).run()
 
 
-def worker_app(settings: ServeSettings) -> FastAPI:
-    """Application of one process, with its models loaded."""
+def _worker_app(settings: ServeSettings) -> FastAPI:
+    """Application of a worker process; if its models cannot be loaded, all workers end."""
     set_up_logs(settings.log_format)
     if settings.tracing:
         export_spans()
-    return create_app(settings, load_models(settings))
-
-
-def _worker_app_or_exit(settings: ServeSettings) -> FastAPI:
     try:
-        return worker_app(settings)
+        return create_app(settings, load_models(settings))
     except (GLiClassRerankError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 # the process is a command's
+        logger.error("error: %s", error)
         sys.exit(_STARTUP_FAILURE)
 
 
@@ -89,11 +98,15 @@ def _bound(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
     except (OSError, OverflowError) as error:
         raise ConfigError(f"cannot listen on {shown(host)}, port {port}: {cause(error)}") from error
-    listener.set_inheritable(True)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.set_inheritable(True)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise ConfigError(f"cannot listen on {shown(host)}, port {port}: {cause(error)}") from error
     return listener
 
 
