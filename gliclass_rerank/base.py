@@ -89,6 +89,11 @@ class LoadedModel:
         return self._pipeline.runtime
 
     @property
+    def max_window_tokens(self) -> int:
+        """Length of the longest sequence that the model reads, in tokens; for a cascade the first model's."""
+        return self._pipeline.max_window_tokens
+
+    @property
     def device(self) -> torch.device:
         """Device of the model."""
         return self.runtime.device

@@ -86,6 +86,7 @@ class Pipeline:
         plan: Attention plan; None for bi-encoders.
         runtime: Resolved runtime.
         calibration: Slope and intercept before the sigmoid; None for 1 and 0.
+        max_window_tokens: Length of the longest sequence.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Pipeline:
         self.calibration = checkpoint.config.score_calibration
         self._model = checkpoint.model
         self._planner = build_planner(checkpoint, self.plan, settings, max_passage_tokens=max_passage_tokens)
+        self.max_window_tokens = self._planner.max_window_tokens
         if int8_ndcg_loss is None and isinstance(settings, RerankerSettings):  # of rankings alone
             int8_ndcg_loss = checkpoint.config.int8_ndcg_loss
         self.runtime: ResolvedRuntime = resolve_runtime(

@@ -123,6 +123,7 @@ class Ranking(_Hits[Hit]):
         repaired: Passages with invalid Unicode, which U+FFFD replaced, by index.
         repaired_query: True if the query had invalid Unicode.
         id: Id in the feedback log, for clicks, ratings and grades; None without a log.
+        num_tokens: Tokens read of query, examples and distinct passages, by a cascade's first model.
     """
 
     truncated: tuple[Truncation, ...] = ()
@@ -133,6 +134,7 @@ class Ranking(_Hits[Hit]):
     repaired: tuple[int, ...] = ()
     repaired_query: bool = False
     id: str | None = None
+    num_tokens: int = 0
 
     def to_list(self) -> list[dict[str, Any]]:  # Any: JSON
         """Convert the hits to dicts, best first; see `Hit.to_dict`."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gliclass_rerank.checks import named
-from gliclass_rerank.cli.model_options import with_model_options
+from gliclass_rerank.cli.model_options import with_options
 from gliclass_rerank.cli.notes import library_notes
 from gliclass_rerank.cli.output import note_cuts, print_json, print_row, progress, with_fields
 from gliclass_rerank.errors import DataError, InputError, shown
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _BATCH = 16
 
 
-@with_model_options(ModelSettings)
+@with_options(ModelSettings)
 def classify(
     settings: ModelSettings,
     texts: Annotated[
