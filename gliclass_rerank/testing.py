@@ -10,7 +10,7 @@ import copy
 import pickle
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from functools import cache
@@ -50,6 +50,18 @@ _OTHER_SETTINGS: Final = {
     each.name: not each.default if each.type == "bool" else _OTHER_VALUES.get(str(each.type).partition(" ")[0], "torch")
     for each in fields(RerankerSettings)
 } | {"device": "cpu"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def only_torch() -> Iterator[None]:
+    """Hide quicker backends and precisions, so that models without a `backend` run on torch in float32.
+
+    Import it in a `conftest.py`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_installed", "has_native_bfloat16", "has_native_int8"):
+            patch.setattr(f"gliclass_rerank.runtime.resolve.{name}", lambda *_: False)
+        yield
 
 
 @cache

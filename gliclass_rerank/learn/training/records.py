@@ -138,12 +138,9 @@ def _examples(record: Record) -> tuple[Example, ...]:
 
 def _example(record: Record, number: int, value: object) -> Example:
     try:
-        example = Example.of(value)  # type: ignore[arg-type] # refused if it is no mapping
+        return Example.of(value)  # type: ignore[arg-type] # refused if it is no mapping
     except InputError as error:
         raise DataError(f"{record.place}: `examples[{number}]`: {error}") from None
-    if not example.text.strip():
-        raise DataError(f"{record.place}: `examples[{number}]`: an example's `text` must not be blank")
-    return example
 
 
 def _grades(record: Record, count: int) -> tuple[float, ...]:
