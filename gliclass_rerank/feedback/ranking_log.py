@@ -12,7 +12,7 @@ from typing import Any
 from gliclass_rerank.errors import DataError, InputError
 from gliclass_rerank.feedback.entries import LoggedRanking, ShownPassage, now
 from gliclass_rerank.feedback.log import FeedbackLog
-from gliclass_rerank.types import Ranking, StageRanking
+from gliclass_rerank.types import Hit, Ranking, StageRanking
 
 logger = logging.getLogger(__name__)
 
@@ -73,16 +73,7 @@ class RankingLog:
         Returns:
             Copies of the rankings.
         """
-        shown = [
-            [
-                ShownPassage(
-                    hit.index, hit.logit, hit.score, hit.text, None if hit.id is None else str(hit.id), hit.judged
-                )
-                for hit in ranking
-            ]
-            for ranking in rankings
-        ]
-        ids = self.note(queries, shown, where)
+        ids = self.note(queries, [[_shown(hit) for hit in ranking] for ranking in rankings], where)
         return [replace(ranking, id=name) for ranking, name in zip(rankings, ids, strict=True)]
 
     def noted_of_stage(self, query: str, texts: Sequence[str], ranking: StageRanking, where: object) -> StageRanking:
@@ -114,3 +105,8 @@ class RankingLog:
         self._has_warned = True
         logger.warning("nothing is logged: %s", error)
         warnings.warn(f"nothing is logged: {error}", RuntimeWarning, stacklevel=4)
+
+
+def _shown(hit: Hit) -> ShownPassage:
+    name = None if hit.id is None else str(hit.id)
+    return ShownPassage(hit.index, hit.logit, hit.score, hit.text, name, hit.judged)

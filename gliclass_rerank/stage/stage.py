@@ -6,44 +6,35 @@ Importing this module loads no torch: the model is loaded at first use or in `wa
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, fields, replace
-from importlib import import_module
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from gliclass_rerank.calls.background import in_background
 from gliclass_rerank.calls.fork_hooks import ForkedLock
 from gliclass_rerank.checks import (
-    as_number,
     checked_choice,
     checked_count,
     checked_flag,
-    checked_list,
     checked_share,
     checked_text,
-    is_a,
-    json_settings,
     of_settings,
     own_text,
-    reading,
     repaired_texts,
 )
 from gliclass_rerank.errors import (
     BackendError,
     CheckpointError,
-    ConfigError,
     DataError,
     InputError,
     MissingDependencyError,
     WindowOverflowError,
-    listed,
     shown,
 )
 from gliclass_rerank.examples.judgements import judged_first
-from gliclass_rerank.examples.source import checked_store
-from gliclass_rerank.settings import RerankerSettings, current_names, taking
+from gliclass_rerank.settings import RerankerSettings, taking
+from gliclass_rerank.stage.arguments import checked_retrieval_scores, reranker_or_settings, reranker_type
 from gliclass_rerank.stage.fusion import Fusion, reciprocal_rank, weighted
 from gliclass_rerank.types import Example, Judged, Span, StageHit, StageRanking
 
@@ -106,7 +97,7 @@ class RerankStage:
     @taking(StageSettings)
     def __init__(self, settings: StageSettings) -> None:
         self._lock = ForkedLock()
-        self._reranker, self._loading = _source(settings.loading(), settings.reranker)
+        self._reranker, self._loading = reranker_or_settings(settings.loading(), settings.reranker)
         self._is_shared = self._reranker is not None
         self._has_warned = False
         top_k, threshold, examples = settings.top_k, settings.score_threshold, settings.examples
@@ -197,7 +188,7 @@ class RerankStage:
         if not query.strip():
             raise InputError(f"`query` must not be blank, got {shown(query)}")
         texts, repaired, _ = repaired_texts("passages", passages, blanks_others=True)
-        found = _retrieval_scores(retrieval_scores, len(texts))
+        found = checked_retrieval_scores(retrieval_scores, len(texts))
         if self._fusion == "weighted" and None in found:
             index = found.index(None)
             score = None if retrieval_scores is None else retrieval_scores[index]
@@ -250,8 +241,8 @@ class RerankStage:
 
         Returns:
             `retrieval_score` if kept and known; `rerank_score` under fusion; `rerank_judged` (`"relevant"` or
-            `"irrelevant"`) if the store has a judgement for this very query; `ranking_id` and `ranking_index`, which
-            `reranker.log` takes, with a log; `rerank_error` if the retriever's order was kept. If reported:
+            `"irrelevant"`) if the store has a judgement for this very query; `ranking_id` and `ranking_index` for
+            `reranker.log`, with a log; `rerank_error` if the retriever's order was kept. If reported:
             `rerank_tokens_lost` and `rerank_query_tokens_lost` above 0; `rerank_chunk_start` and `rerank_chunk_end`,
             characters of the ranked text, of a passage that was split; `rerank_repaired` and `rerank_query_repaired`
             True where U+FFFD replaced invalid Unicode.
@@ -278,7 +269,7 @@ class RerankStage:
             return reranker
         with self._lock:
             if self._reranker is None:
-                self._reranker = _reranker_type()(**self._loading)
+                self._reranker = reranker_type()(**self._loading)
             return self._reranker
 
     def _rerank(
@@ -316,7 +307,7 @@ class RerankStage:
                 hit.score,
                 found[index],
                 lost.get(index, 0),
-                chunk=self._without_prefix(hit.chunk),
+                self._without_prefix(hit.chunk),
                 logit=hit.logit,
             )
             for index, score, hit in zip(order, fused, ranking, strict=True)
@@ -370,58 +361,3 @@ def _report(hit: StageHit, ranking: StageRanking) -> dict[str, int]:
         "rerank_query_repaired": ranking.repaired_query or None,
     }
     return {name: value for name, value in report.items() if value is not None}
-
-
-def _source(
-    loading: Mapping[str, Any],
-    reranker: Reranker | Mapping[str, Any] | None,  # Any: the settings' values
-) -> tuple[Reranker | None, dict[str, Any]]:
-    """Existing reranker, if any, and the arguments to load one."""
-    given = {name: value for name, value in loading.items() if value is not None}
-    if reranker is None:
-        return None, _loadable(given)
-    if given:
-        raise ConfigError(f"pass either `reranker` or {listed(given)}, not both")
-    if is_a(reranker, Mapping):
-        known = [each.name for each in fields(RerankerSettings)]
-        with of_settings(), reading("`reranker`"):
-            settings = dict(reranker)  # type: ignore[arg-type] # a mapping
-            settings = current_names(settings, stacklevel=5)  # as if its owner had passed them to the stage
-            unknown = [str(name) for name in settings if name not in known]
-        if unknown:
-            raise ConfigError(f"`reranker` may have the settings {listed(known)}, got {listed(unknown)}")
-        return None, _loadable(settings)
-    if not is_a(reranker, _reranker_type()):
-        raise ConfigError(f"`reranker` must be a `Reranker` or its settings, got {shown(reranker)}")
-    return reranker, {}  # type: ignore[return-value] # one
-
-
-def _loadable(settings: Mapping[str, Any]) -> dict[str, Any]:  # Any: the settings' values
-    """Settings as JSON values, except a store object."""
-    store = checked_store(settings.get("example_store"))
-    plain = json_settings({name: value for name, value in settings.items() if name != "example_store"})
-    return plain if store is None else {**plain, "example_store": store}
-
-
-def _reranker_type() -> type[Reranker]:
-    # Late, because it imports torch.
-    return import_module("gliclass_rerank.reranker").Reranker  # type: ignore[no-any-return] # a module is untyped
-
-
-def _retrieval_scores(values: Sequence[float | None] | None, count: int) -> list[float | None]:
-    if values is None:
-        return [None] * count
-    given = checked_list("retrieval_scores", values, "numbers")
-    if len(given) != count:
-        raise InputError(f"`retrieval_scores` must hold one number for each of the {count} passages, got {len(given)}")
-    return [_retrieval_score(index, value) for index, value in enumerate(given)]
-
-
-def _retrieval_score(index: int, value: object) -> float | None:
-    if value is None:
-        return None
-    number = as_number(value)
-    if number is None:
-        raise InputError(f"`retrieval_scores[{index}]` must be a number, got {shown(value)}")
-    # A NaN from a retriever must not stop a pipeline that ignores its scores.
-    return number if math.isfinite(number) else None
