@@ -113,7 +113,7 @@ def test_a_query_that_cannot_be_ranked_stops_no_other(tiny_folders, tmp_path, ca
     assert errors[2] == "`passages` of line 3 must be a list, got 'oil'"
     assert errors[3] == "`passages[1]` of line 4 must be a string or an object, got 7"
     assert errors[4] == "`passages[0]` of line 5: `text` must be a string, got None"
-    assert captured.err == "note: 6 queries could not be ranked; their lines say why\n"
+    assert captured.err == "note: 6 of 7 queries could not be ranked; their lines say why\n"
 
 
 def test_standard_input_serves_one_option(stdin, fake_reranker, capsys):

@@ -71,7 +71,7 @@ def _rank_queries(
     """Print a line for each query; one that cannot be ranked gets `error` in place of its hits."""
     from gliclass_rerank.learn.evaluation.passages import read_passages
 
-    num_failed = 0
+    num_queries = num_failed = 0
     with progress(None, "queries", beside_results=True) as update:
         for query in read_passages(path, _query_text):
             answer: dict[str, Any]
@@ -84,9 +84,10 @@ def _rank_queries(
             used = {"passages", "query" if "query" in query.fields else "text"}
             rest = {name: value for name, value in query.fields.items() if name not in used}
             print_json(with_fields({"query": query.text, "model": model, **answer}, rest))
+            num_queries += 1
             update(1)
     if num_failed:
-        note(f"{num_failed} queries could not be ranked; their lines say why")
+        note(f"{num_failed} of {num_queries} queries could not be ranked; their lines say why")
         raise typer.Exit(1)
 
 
