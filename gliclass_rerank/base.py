@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
 
 from gliclass_rerank.cascade import Cascade
-from gliclass_rerank.checks import checked_texts
+from gliclass_rerank.checks import repaired_texts
 from gliclass_rerank.examples.filters import Where
 from gliclass_rerank.examples.judgements import Recalled
 from gliclass_rerank.examples.retrieval import Retrieval
@@ -18,6 +19,8 @@ from gliclass_rerank.pipeline import Pipeline
 from gliclass_rerank.runtime.resolve import ResolvedRuntime
 from gliclass_rerank.settings import ModelSettings
 from gliclass_rerank.types import Example
+
+logger = logging.getLogger(__name__)
 
 _Model = TypeVar("_Model", bound="LoadedModel")
 
@@ -40,6 +43,16 @@ class LoadedModel:
             num_examples=settings.num_examples,
             min_example_similarity=settings.min_example_similarity,
             allow_same_text=settings.allow_same_text,
+        )
+        runtime = pipeline.runtime
+        quicker = "" if runtime.quicker is None else f"; quicker here: {runtime.quicker}"
+        logger.info("%r: %s%s", self, runtime.reason, quicker)
+
+    def __repr__(self) -> str:
+        plan = "" if self.plan is None else f"plan={self.plan!r}, "
+        return (
+            f"<{type(self).__name__} {self.name}: {plan}backend={self.backend!r}, dtype={self.dtype!r}, "
+            f"device={str(self.device)!r}>"
         )
 
     def __reduce__(self: _Model) -> tuple[Callable[..., _Model], tuple[type[_Model], dict[str, Any]]]:
@@ -125,7 +138,7 @@ class LoadedModel:
             InputError: An argument has the wrong type.
             BackendError: The store failed, or cannot filter.
         """
-        return self._retrieval.recall(checked_texts("queries", queries), where=where)
+        return self._retrieval.recall(repaired_texts("queries", queries).texts, where=where)
 
 
 def _rebuilt(kind: type[_Model], settings: dict[str, Any]) -> _Model:

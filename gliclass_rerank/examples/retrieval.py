@@ -85,12 +85,13 @@ class Retrieval:
             Examples and judgements per text.
 
         Raises:
-            InputError: `by_hand` holds something else than examples, or `where` has the wrong type.
+            InputError: `by_hand` holds something else than examples, or one that shows nothing; or `where` has the
+                wrong type.
             BackendError: The store failed, or cannot filter.
         """
         wanted = [True] * len(texts) if needed is None else needed
         if by_hand is not None:
-            shown = Recalled(Example.list_of(by_hand))
+            shown = Recalled(tuple(example.complete() for example in Example.list_of(by_hand)))
             return [shown if is_wanted else Recalled() for is_wanted in wanted]
         asked = [text for text, is_wanted in zip(texts, wanted, strict=True) if is_wanted]
         if self.source is None or not asked:
@@ -149,12 +150,16 @@ class Retrieval:
             return self.source.add_judgements(example, id=id, metadata=metadata, **scope)
 
 
+def _shows_something(example: Example) -> bool:
+    return bool(example.text.strip() and (example.true_labels or example.false_labels))
+
+
 def _is_of(example: Example, text: str) -> bool:
     return text_identity(example.text) == text_identity(text)
 
 
 def _read(answers: Sequence[Examples], count: int) -> list[tuple[Example, ...]]:
-    read = [Example.list_of(examples) for examples in answers]
+    read = [tuple(each for each in Example.list_of(examples) if _shows_something(each)) for examples in answers]
     if len(read) != count:
         raise BackendError(f"the example store must answer each of {count} texts, got {len(read)} answers")
     return read
