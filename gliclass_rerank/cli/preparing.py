@@ -27,15 +27,13 @@ def optimize(
     """Export a model for a CPU backend ahead of its first use."""
     from gliclass_rerank.runtime.graph_cache import default_cache_folder, prune_graphs
 
-    if settings.backend is None:
-        raise ConfigError("`--backend` must be given: `onnx`, `openvino` or `auto`, the quickest")
     if settings.backend == "torch":
         raise ConfigError("`backend` must be `onnx`, `openvino` or `auto`, got 'torch', which needs no export")
     reranker = load_reranker(settings)
     if reranker.backend == "torch":
         raise ConfigError(
-            "`backend` 'auto' is torch here, which needs no export; openvino is used if it is installed "
-            "(`gliclass-rerank[openvino]`), supports the checkpoint, and the processor has bfloat16"
+            f"`backend` 'auto' is torch here, which needs no export: {reranker.runtime.reason}; "
+            f"quicker here: {reranker.runtime.quicker or 'nothing'}"
         )
     typer.echo(f"exported for {reranker.backend} in {reranker.dtype} to {default_cache_folder()}")
     if prune_after is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from gliclass_rerank.cli.model_options import load_reranker, with_model_options
 from gliclass_rerank.cli.output import (
     AsJson,
     note,
-    note_cuts,
+    note_lines,
     print_json,
     print_row,
     progress,
@@ -121,18 +121,23 @@ def _own_passages(query: Passage, shared: Sequence[Passage] | None) -> Sequence[
 
 def _ranking_fields(passages: Sequence[Passage], ranking: Ranking) -> dict[str, Any]:  # JSON
     hits = [
-        with_fields({"rank": rank, **asdict(hit), "line": passages[hit.index].line}, _record(passages[hit.index]))
+        with_fields({"rank": rank, **hit.to_dict(), "line": passages[hit.index].line}, passages[hit.index].fields)
         for rank, hit in enumerate(ranking, start=1)
     ]
-    return {"hits": hits, "truncated": [asdict(truncation) for truncation in ranking.truncated]}
-
-
-def _record(passage: Passage) -> Mapping[str, Any]:  # JSON
-    return passage.fields or {"text": passage.text}
+    return {
+        "hits": hits,
+        "truncated": [asdict(truncation) for truncation in ranking.truncated],
+        "truncated_query": None if ranking.truncated_query is None else asdict(ranking.truncated_query),
+        "repaired": list(ranking.repaired),
+        "repaired_query": ranking.repaired_query,
+    }
 
 
 def _print_ranking(passages: Sequence[Passage], ranking: Ranking) -> None:
     typer.echo("rank   score   line  passage")
     for rank, hit in enumerate(ranking, start=1):
         print_row(f"{rank:4}  {hit.score:.4f}  {passages[hit.index].line:5}  ", passages[hit.index].text)
-    note_cuts([passages[truncation.index].line for truncation in ranking.truncated])
+    if ranking.truncated_query is not None:
+        note("the query was cut in its middle to fit the model's window")
+    note_lines("cut to fit the model's window", [passages[cut.index].line for cut in ranking.truncated])
+    note_lines("invalid Unicode was replaced", [passages[index].line for index in ranking.repaired])
