@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
 from gliclass_rerank.base import LoadedModel
@@ -20,6 +20,7 @@ from gliclass_rerank.checks import (
     checked_text,
     checked_texts,
     is_a,
+    repaired_texts,
 )
 from gliclass_rerank.errors import InputError
 from gliclass_rerank.examples.retrieval import Examples
@@ -60,7 +61,7 @@ class ZeroShotClassifier(LoadedModel):
     @taking(ModelSettings)
     def __init__(self, settings: ModelSettings) -> None:
         pipeline = in_sound_thread(Pipeline, settings)
-        self._chunked = pipeline.chunked
+        self._text_chunks = pipeline.text_chunks
         super().__init__(settings, pipeline)
 
     def logits(
@@ -111,7 +112,7 @@ class ZeroShotClassifier(LoadedModel):
         """Classify texts.
 
         Args:
-            texts: One text or a list of texts.
+            texts: One text or a list of texts, or documents with `text`. Invalid Unicode is replaced by U+FFFD.
             labels: Labels for all texts (a list or a hierarchy), or one list of labels per text.
             threshold: Minimum score of a returned label; `multi_label` only.
             multi_label: Any number of labels may apply (sigmoid); else exactly one does (softmax; the best is returned,
@@ -138,18 +139,22 @@ class ZeroShotClassifier(LoadedModel):
         multi_label = checked_flag("multi_label", multi_label)
         checked_choice("long_texts", long_texts, _LONG_TEXTS)
         most = None if labels_at_once is None else checked_count("labels_at_once", labels_at_once)
-        batch = (checked_text("`texts`", texts),) if is_a(texts, str) else checked_texts("texts", texts)
-        sets = label_sets(labels, len(batch))
-        requests = self._requests(batch, described(sets, descriptions), prompt, examples, example_format)
+        batch = repaired_texts("texts", [texts] if is_a(texts, str) else texts)
+        sets = label_sets(labels, len(batch.texts))
+        requests = self._requests(batch.texts, described(sets, descriptions), prompt, examples, example_format)
         groups = [label_groups(request, most) for request in requests]
-        chunks = [[parts] if long_texts == "cut" else self._chunked(parts) for parts in groups]
+        chunks = [[parts] if long_texts == "cut" else self._text_chunks(parts) for parts in groups]
         flat = [request for parts in chunks for chunk in parts for request in chunk]
         scored = iter(self._pipeline.score(flat, truncate_side="text"))
         found = [[[next(scored) for _ in chunk] for chunk in parts] for parts in chunks]
-        return [
-            _classification(number, names, each, _Choice(multi_label, threshold, long_texts), request.examples)
+        choice = _Choice(multi_label, threshold, long_texts)
+        results = [
+            _classification(number, names, each, choice, request.examples)
             for number, (names, each, request) in enumerate(zip(sets, found, requests, strict=True))
         ]
+        for number in batch.repaired:
+            results[number] = replace(results[number], is_repaired=True)
+        return results
 
     async def aclassify(
         self,

@@ -24,7 +24,7 @@ from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.model.cost import optimal_window_tokens
 from gliclass_rerank.model.gliclass import GLiClass
 from gliclass_rerank.prompt.layout import ScoringRequest
-from gliclass_rerank.prompt.parts import chunked
+from gliclass_rerank.prompt.parts import text_chunks
 from gliclass_rerank.prompt.planner import (
     BiEncoderPlanner,
     Planner,
@@ -168,9 +168,9 @@ class Pipeline:
         scored = [Scored(row, plan, planner.sees_companions) for row, plan in zip(logits, plans, strict=True)]
         return [_best_chunks(each) if each.plan.chunks else each for each in scored]
 
-    def chunked(self, groups: Sequence[ScoringRequest]) -> list[list[ScoringRequest]]:
-        """Split the text of requests that outgrows the window; see `prompt.parts.chunked`."""
-        return chunked(self._planner, groups)
+    def text_chunks(self, groups: Sequence[ScoringRequest]) -> list[list[ScoringRequest]]:
+        """Split the text of requests that outgrows the window; see `prompt.parts.text_chunks`."""
+        return text_chunks(self._planner, groups)
 
     def precompute(
         self,

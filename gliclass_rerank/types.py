@@ -219,6 +219,7 @@ class Classification(_Hits[LabelScore]):
             and before any cut.
         scores: Score of every label, in the order of the flattened list.
         num_chunks: Number of chunks that the text was read in; 1 for a text that fits its window or was cut to it.
+        is_repaired: True if U+FFFD replaced invalid Unicode in the text.
     """
 
     truncated: Truncation | None = None
@@ -226,6 +227,7 @@ class Classification(_Hits[LabelScore]):
     examples: tuple[Example, ...] = ()
     scores: tuple[float, ...] = ()
     num_chunks: int = 1
+    is_repaired: bool = False
 
 
 @dataclass(frozen=True)

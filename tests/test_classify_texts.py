@@ -107,7 +107,7 @@ def test_a_long_text_is_read_whole_in_chunks_of_which_the_best_counts(narrow):
 
 
 def test_chunks_are_pooled_label_by_label(narrow):
-    parts = [part.text for (part,) in narrow._chunked(narrow._requests([LONG], [LABELS], None, None, None))]
+    parts = [part.text for (part,) in narrow._text_chunks(narrow._requests([LONG], [LABELS], None, None, None))]
     rows = [scores_of(narrow, part) for part in parts]
 
     for pooling, expected in (
@@ -137,6 +137,13 @@ def test_labels_of_one_group_do_not_see_those_of_another(joint):
         [score for few in (labels[:2], labels[2:4], labels[4:]) for score in scores_of(joint, "chain", few)], abs=1e-5
     )
     assert apart != pytest.approx(scores_of(joint, "chain", labels), abs=1e-5)
+
+
+def test_invalid_unicode_in_a_text_is_replaced_and_told_of(joint):
+    broken, whole = joint.classify(["chain \ud800", "chain \ufffd"], LABELS)
+
+    assert (broken.is_repaired, whole.is_repaired) == (True, False)
+    assert broken.scores == pytest.approx(whole.scores, abs=1e-5)
 
 
 def test_a_premise_and_hypotheses_are_a_text_and_its_labels(joint):

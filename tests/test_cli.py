@@ -29,7 +29,9 @@ class OverlapReranker:
         overlaps = [len(words & set(passage.split())) for passage in passages]
         order = sorted(range(len(passages)), key=lambda index: (-overlaps[index], index))
         truncated = (Truncation(0, num_tokens=9, num_lost=2),) if "long" in words else ()
-        hits = tuple(Hit(index, float(overlaps[index]), overlaps[index] / 10) for index in order[:top_k])
+        hits = tuple(
+            Hit(index, float(overlaps[index]), overlaps[index] / 10, passages[index]) for index in order[:top_k]
+        )
         return Ranking(hits, truncated)
 
 
@@ -102,6 +104,9 @@ def test_rank_json_prints_one_object(fake_reranker, passages, capsys):
             {"rank": 1, "index": 1, "logit": 1.0, "score": 0.1, "line": 3, "text": "chain oil"},
         ],
         "truncated": [{"index": 0, "num_tokens": 9, "num_lost": 2}],
+        "truncated_query": None,
+        "repaired": [],
+        "repaired_query": False,
     }
     assert captured.err == ""
 

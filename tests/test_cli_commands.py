@@ -62,7 +62,13 @@ def test_passages_come_from_standard_input_with_all_their_fields(fake_reranker, 
 
 
 def test_no_field_of_a_record_takes_the_place_of_a_result():
-    assert with_fields({"rank": 1}, {"rank": 9, "id": "a"}) == {"rank": 1, "input_rank": 9, "id": "a"}
+    record = {"rank": 9, "id": "a", "text": "oil"}
+    assert with_fields({"rank": 1, "text": "Chain oil"}, record) == {
+        "rank": 1,
+        "text": "Chain oil",
+        "input_rank": 9,
+        "id": "a",
+    }
 
 
 def test_many_queries_are_ranked_for_one_file_of_passages(fake_reranker, tmp_path, stdin, capsys):
@@ -102,7 +108,8 @@ def test_a_query_that_cannot_be_ranked_stops_no_other(tiny_folders, tmp_path, ca
         {"id": 7, "query": "oil", "passages": ["chain"]},
     ]
     queries = written(tmp_path / "q.jsonl", jsonl(rows))
-    assert cli.main(["rank", "--queries", queries, "--model", str(tiny_folders["bert"]), "--device", "cpu"]) == 1
+    options = ["--model", str(tiny_folders["bert"]), "--device", "cpu", "--long-query", "error"]
+    assert cli.main(["rank", "--queries", queries, *options]) == 1
     captured = capsys.readouterr()
     answers = list(map(json.loads, captured.out.splitlines()))
     assert [answer["id"] for answer in answers] == [1, 2, 3, 4, 5, 6, 7]
@@ -113,7 +120,7 @@ def test_a_query_that_cannot_be_ranked_stops_no_other(tiny_folders, tmp_path, ca
     assert errors[2] == "`passages` of line 3 must be a list, got 'oil'"
     assert errors[3] == "`passages[1]` of line 4 must be a string or an object, got 7"
     assert errors[4] == "`passages[0]` of line 5: `text` must be a string, got None"
-    assert captured.err == "note: 6 queries could not be ranked; their lines say why\n"
+    assert captured.err == "note: 6 of 7 queries could not be ranked; their lines say why\n"
 
 
 def test_standard_input_serves_one_option(stdin, fake_reranker, capsys):

@@ -13,7 +13,7 @@ import typer
 from gliclass_rerank.checks import named
 from gliclass_rerank.cli.model_options import with_options
 from gliclass_rerank.cli.notes import library_notes
-from gliclass_rerank.cli.output import note_cuts, print_json, print_row, progress, with_fields
+from gliclass_rerank.cli.output import note_lines, print_json, print_row, progress, with_fields
 from gliclass_rerank.errors import DataError, InputError, shown
 from gliclass_rerank.settings import ModelSettings
 
@@ -75,7 +75,7 @@ def classify(
                 cut += [each.line] * (result.truncated is not None)
             update(len(batch))
     if not as_json:
-        note_cuts(cut)
+        note_lines("cut to fit the model's window", cut)
 
 
 def _given_texts(path: Path | None, by_hand: Sequence[str] | None) -> Iterable[Passage]:
@@ -112,8 +112,9 @@ def _print_classification(text: Passage, found: Classification, *, as_json: bool
         print_row(f"{text.line:5}  {labels}  ", text.text)
         return
     ours = {
+        "text": text.text,
         "labels": [{"label": each.label, "score": each.score} for each in found],
         "line": text.line,
         "truncated": None if found.truncated is None else asdict(found.truncated),
     }
-    print_json(with_fields(ours, text.fields or {"text": text.text}))
+    print_json(with_fields(ours, text.fields))

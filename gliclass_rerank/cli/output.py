@@ -27,8 +27,9 @@ def print_json(fields: Mapping[str, Any]) -> None:  # JSON
 
 
 def with_fields(ours: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:  # JSON
-    """Join a result with the fields of its record; one of the same name as ours gets the prefix `input_`."""
-    return {**ours, **{f"input_{name}" if name in ours else name: value for name, value in record.items()}}
+    """Join a result, which has the text, with the other fields of its record; ours rename theirs to `input_NAME`."""
+    rest = {name: value for name, value in record.items() if name != "text"}
+    return {**ours, **{f"input_{name}" if name in ours else name: value for name, value in rest.items()}}
 
 
 def print_row(start: str, text: str) -> None:
@@ -52,11 +53,11 @@ def note(message: str) -> None:
     typer.echo(f"note: {message}", err=True)
 
 
-def note_cuts(lines: Sequence[int], what: str = "line") -> None:
-    """Say which texts were cut."""
+def note_lines(what: str, lines: Sequence[int]) -> None:
+    """Say what was done to the texts of some lines, if there are any."""
     if lines:
         more = f" and {len(lines) - _MOST_LINES} more" if len(lines) > _MOST_LINES else ""
-        note(f"cut to fit the model's window: {what} {', '.join(map(str, lines[:_MOST_LINES]))}{more}")
+        note(f"{what}: line {', '.join(map(str, lines[:_MOST_LINES]))}{more}")
 
 
 @contextmanager

@@ -32,9 +32,8 @@ def optimize(
     reranker = load_reranker(settings)
     if reranker.backend == "torch":
         raise ConfigError(
-            "`backend` 'auto' is torch here, which needs no export; openvino is used if it is installed "
-            "(`gliclass-rerank[openvino]`), supports the checkpoint, and the processor has bfloat16, or int8 keeps the "
-            "order"
+            f"`backend` 'auto' is torch here, which needs no export: {reranker.runtime.reason}; "
+            f"quicker here: {reranker.runtime.quicker or 'nothing'}"
         )
     typer.echo(f"exported for {reranker.backend} in {reranker.dtype} to {default_cache_folder()}")
     if prune_after is not None:

@@ -15,7 +15,7 @@ from gliclass_rerank.cli.model_options import load_reranker, with_options
 from gliclass_rerank.cli.output import (
     AsJson,
     note,
-    note_cuts,
+    note_lines,
     print_json,
     print_row,
     progress,
@@ -71,7 +71,7 @@ def _rank_queries(
     """Print a line for each query; one that cannot be ranked gets `error` in place of its hits."""
     from gliclass_rerank.learn.evaluation.passages import read_passages
 
-    num_failed = 0
+    num_queries = num_failed = 0
     with progress(None, "queries", beside_results=True) as update:
         for query in read_passages(path, _query_text):
             answer: dict[str, Any]
@@ -84,9 +84,10 @@ def _rank_queries(
             used = {"passages", "query" if "query" in query.fields else "text"}
             rest = {name: value for name, value in query.fields.items() if name not in used}
             print_json(with_fields({"query": query.text, "model": model, **answer}, rest))
+            num_queries += 1
             update(1)
     if num_failed:
-        note(f"{num_failed} queries could not be ranked; their lines say why")
+        note(f"{num_failed} of {num_queries} queries could not be ranked; their lines say why")
         raise typer.Exit(1)
 
 
@@ -120,7 +121,13 @@ def _own_passages(query: Passage, shared: Sequence[Passage] | None) -> Sequence[
 
 def _ranking_fields(passages: Sequence[Passage], ranking: Ranking) -> dict[str, Any]:  # JSON
     hits = [_hit_fields(rank, hit, passages[hit.index]) for rank, hit in enumerate(ranking, start=1)]
-    return {"hits": hits, "truncated": [asdict(truncation) for truncation in ranking.truncated]}
+    return {
+        "hits": hits,
+        "truncated": [asdict(truncation) for truncation in ranking.truncated],
+        "truncated_query": None if ranking.truncated_query is None else asdict(ranking.truncated_query),
+        "repaired": list(ranking.repaired),
+        "repaired_query": ranking.repaired_query,
+    }
 
 
 def _hit_fields(rank: int, hit: Hit, passage: Passage) -> dict[str, Any]:  # JSON
@@ -134,4 +141,7 @@ def _print_ranking(passages: Sequence[Passage], ranking: Ranking) -> None:
     typer.echo("rank   score   line  passage")
     for rank, hit in enumerate(ranking, start=1):
         print_row(f"{rank:4}  {hit.score:.4f}  {passages[hit.index].line:5}  ", passages[hit.index].text)
-    note_cuts([passages[truncation.index].line for truncation in ranking.truncated])
+    if ranking.truncated_query is not None:
+        note("the query was cut in its middle to fit the model's window")
+    note_lines("cut to fit the model's window", [passages[cut.index].line for cut in ranking.truncated])
+    note_lines("invalid Unicode was replaced", [passages[index].line for index in ranking.repaired])

@@ -9,7 +9,6 @@ from typing import Any
 from gliclass_rerank.prompt.chunks import SPARE_TOKENS, chunk_spans
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.prompt.planner import Planner
-from gliclass_rerank.prompt.tokenizer import TextTokenizer
 
 
 def label_groups(request: ScoringRequest, size: int | None) -> list[ScoringRequest]:
@@ -20,7 +19,7 @@ def label_groups(request: ScoringRequest, size: int | None) -> list[ScoringReque
     return [replace(request, candidates=labels[start : start + size]) for start in range(0, len(labels), size)]
 
 
-def chunked(planner: Planner[Any], groups: Sequence[ScoringRequest]) -> list[list[ScoringRequest]]:  # Any: its inputs
+def text_chunks(planner: Planner[Any], groups: Sequence[ScoringRequest]) -> list[list[ScoringRequest]]:
     """Split the text of requests that outgrows the window of any of them.
 
     Args:
@@ -37,16 +36,10 @@ def chunked(planner: Planner[Any], groups: Sequence[ScoringRequest]) -> list[lis
     cuts = [plan.text_truncation for plan in plans if plan.text_truncation is not None]
     if not cuts:
         return [list(groups)]
-    room = min(cut.num_tokens - cut.num_lost for cut in cuts)
-    text = groups[0].text
-    chunks = split_text(planner.layout.tokenizer, text, max(1, room - SPARE_TOKENS))
+    text, room = groups[0].text, min(cut.num_tokens - cut.num_lost for cut in cuts)
+    _, tokens = planner.layout.tokenizer.encode_with_spans(text)
+    chunks = [text[slice(*span)] for span in chunk_spans(text, tokens, max(1, room - SPARE_TOKENS))]
     if len(chunks) < 2:
         return [list(groups)]
-    return [part for chunk in chunks for part in chunked(planner, [replace(group, text=chunk) for group in groups])]
-
-
-def split_text(tokenizer: TextTokenizer, text: str, max_tokens: int) -> list[str]:
-    """Split a text into chunks of at most `max_tokens` tokens and of similar length; only white space is lost."""
-    _, tokens = tokenizer.encode_with_spans(text)
-    chunks = [text[slice(*span)] for span in chunk_spans(text, tokens, max_tokens)]
-    return [chunk for chunk in chunks if chunk.strip()] or [text]
+    # Again, because labels may leave less room for another chunk.
+    return [part for chunk in chunks for part in text_chunks(planner, [replace(group, text=chunk) for group in groups])]

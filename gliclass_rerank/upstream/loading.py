@@ -100,7 +100,7 @@ def load_classifier(
     """
     if isinstance(model, ZeroShotClassifier):
         return model
-    settings: dict[str, Any] = {"device": _device(device)}
+    settings: dict[str, Any] = {"device": _device(device), "backend": "torch"}  # whose numbers are upstream's
     if max_length != DEFAULT_MAX_LENGTH:
         settings["max_window_tokens"] = max_length
     if isinstance(model, (str, Path)):
