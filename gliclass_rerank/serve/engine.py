@@ -13,6 +13,7 @@ from gliclass_rerank.serve.metrics import Metrics
 from gliclass_rerank.serve.models import Models, ServedModel, estimated_tokens
 from gliclass_rerank.serve.scheduler import Done, Scheduler
 from gliclass_rerank.serve.settings import ServeSettings
+from gliclass_rerank.settings import default_batch_tokens
 
 _Result = TypeVar("_Result")
 
@@ -29,16 +30,19 @@ class Engine:
         settings: Settings of the server.
         models: Loaded models.
         metrics: Metrics.
+        gather_tokens: Tokens of requests that are scored together.
     """
 
     def __init__(self, settings: ServeSettings, models: Models, metrics: Metrics) -> None:
         self.settings = settings
         self.models = models
         self.metrics = metrics
+        on_cpu = models.default.reranker.device.type == "cpu"
+        self.gather_tokens = settings.gather_tokens or default_batch_tokens(on_cpu=on_cpu)
         self._cache = ScoreCache(settings.cache_bytes)
         self._scheduler = Scheduler(
             slots=settings.slots,
-            gather_tokens=settings.gather_tokens,
+            gather_tokens=self.gather_tokens,
             max_waiting=settings.max_waiting,
             max_age_s=settings.max_age,
             on_batch=metrics.count_batch,

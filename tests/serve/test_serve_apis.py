@@ -196,4 +196,4 @@ def test_info_tells_what_dify_asks_before_it_ranks(server, reranker):
         info = server.get(path).body
         assert "reranker" in info["model_type"]
         assert info["max_input_length"] == reranker.max_window_tokens
-        assert info["max_client_batch_size"] == 2048
+        assert info["max_client_batch_size"] == info["max_batch_tokens"] == 2048
