@@ -10,8 +10,8 @@ from gliclass_rerank._imports import require
 from gliclass_rerank.errors import DataError
 from gliclass_rerank.learn.evaluation.collection import Collection, load_collection, spread
 from gliclass_rerank.learn.evaluation.ranking import rerank_collection
-from gliclass_rerank.learn.training.config import FIGURES, DevConfig
 from gliclass_rerank.learn.training.records import ClassificationRecord, RankingRecord
+from gliclass_rerank.learn.training.source_config import FIGURES, DevConfig
 from gliclass_rerank.learn.training.sources import Records, open_classification, open_ranking
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.model.head import ScoringHead

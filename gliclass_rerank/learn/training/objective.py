@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from gliclass_rerank.learn.training.batches import targets_of
-from gliclass_rerank.learn.training.config import LossConfig
 from gliclass_rerank.learn.training.losses import (
     binary_cross_entropy,
     contrastive,
@@ -21,6 +20,7 @@ from gliclass_rerank.learn.training.losses import (
     ranknet,
 )
 from gliclass_rerank.learn.training.questions import Question
+from gliclass_rerank.learn.training.source_config import LossConfig
 
 _Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gliclass_rerank.learn.training.augment import changed_query, changed_text, cut_passage, shortened
-from gliclass_rerank.learn.training.config import AugmentConfig, SourceConfig
 from gliclass_rerank.learn.training.examples import drawn, example_of
 from gliclass_rerank.learn.training.records import UNKNOWN, ClassificationRecord, RankingRecord
+from gliclass_rerank.learn.training.source_config import AugmentConfig, SourceConfig
 from gliclass_rerank.learn.training.sources import Records
 from gliclass_rerank.types import Example
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from gliclass_rerank.errors import DataError, shown
 from gliclass_rerank.learn.evaluation.files import GZIP_SUFFIX, Record, existing, read_jsonl, read_lines
-from gliclass_rerank.learn.training.config import DevConfig, SourceConfig, TrainConfig
+from gliclass_rerank.learn.training.config import TrainConfig
 from gliclass_rerank.learn.training.records import (
     ClassificationRecord,
     RankingRecord,
@@ -24,6 +24,7 @@ from gliclass_rerank.learn.training.records import (
     known_labels,
     ranking_record,
 )
+from gliclass_rerank.learn.training.source_config import DevConfig, SourceConfig
 
 Parsed = TypeVar("Parsed")
 Parsed_co = TypeVar("Parsed_co", covariant=True)

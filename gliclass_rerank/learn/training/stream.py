@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gliclass_rerank.errors import DataError, InputError, WindowOverflowError
-from gliclass_rerank.learn.training.config import SourceConfig
 from gliclass_rerank.learn.training.mixing import Mixture
 from gliclass_rerank.learn.training.questions import Question, ask_about
 from gliclass_rerank.learn.training.records import ClassificationRecord, RankingRecord
+from gliclass_rerank.learn.training.source_config import SourceConfig
 from gliclass_rerank.learn.training.sources import Records
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.prompt.planner import Planner, TokenPlan
