@@ -11,7 +11,8 @@ from gliclass_rerank.errors import ConfigError
 from gliclass_rerank.learn.training.config_checks import check_at_least, check_positive, check_share
 
 Kind = Literal["ranking", "classification"]
-LossName = Literal["listwise", "bce", "focal", "mse", "margin_mse", "ranknet", "kl", "contrastive"]
+SourceKind = Literal["ranking", "classification", "texts"]
+LossName = Literal["listwise", "bce", "focal", "mse", "margin_mse", "ranknet", "kl", "contrastive", "relational"]
 Unjudged = Literal["ignore", "negative"]
 
 FIGURES: Mapping[Kind, tuple[str, ...]] = {
@@ -28,8 +29,9 @@ class LossConfig:
     Attributes:
         name: Name of the loss, see `gliclass_rerank.learn.training.losses`.
         weight: Factor of the term.
-        temperature: Divisor of the logits (`contrastive`: cosines).
-        teachers: Teachers whose scores are the target, standardised per list and averaged; empty for the grades.
+        temperature: Divisor of the logits (`contrastive`, `relational`: cosines).
+        teachers: Teachers whose scores are the target, standardised per list and averaged; empty for the grades. Of
+            `relational` those whose cosines are, averaged.
         teacher_temperature: Divisor of the teachers' scores.
         gamma: Exponent of `focal`.
         alpha: Weight of the positives in `focal`; None for unweighted.
@@ -52,6 +54,13 @@ class LossConfig:
             check_share("alpha", self.alpha)
         if self.name == "contrastive" and self.teachers:
             raise ConfigError(f"the loss `contrastive` has no target, so it takes no teachers, got {[*self.teachers]}")
+        if self.name == "relational" and not self.teachers:
+            raise ConfigError("the loss `relational` needs `teachers`, whose vectors are its target")
+
+    @property
+    def wants_vectors(self) -> bool:
+        """Whether the term is about candidate vectors in place of logits."""
+        return self.name in {"contrastive", "relational"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +101,12 @@ class SourceConfig:
     """Source of training data.
 
     Attributes:
-        path: JSONL file, perhaps gzipped; for classification also a folder with `<split>.jsonl` and `labels.json`.
+        path: JSONL file, perhaps gzipped; for classification also a folder with `<split>.jsonl` and `labels.json`. Of
+            texts a folder with `texts.jsonl` and `<teacher>.npy`.
         kind: Kind of records.
         split: File of a folder.
         weight: Relative share of the training items.
-        max_candidates: Maximum passages or labels per item.
+        max_candidates: Maximum passages or labels per item; of texts the number per item.
         min_candidates: Lower limit of their random number; None always takes the maximum.
         max_positives: Maximum positives per item; None for all that fit.
         unjudged: Ignore ungraded passages in grade losses, or count them as negatives in records with a positive.
@@ -110,7 +120,7 @@ class SourceConfig:
     """
 
     path: Path
-    kind: Kind
+    kind: SourceKind
     split: str = "train"
     weight: float = 1.0
     max_candidates: int = 32
@@ -139,7 +149,9 @@ class SourceConfig:
             raise ConfigError(
                 f"`random_negatives` must be at least 0 and below `max_candidates`, got {self.random_negatives}"
             )
-        if self.kind == "ranking":
+        if self.kind == "texts":
+            self._check_texts()
+        elif self.kind == "ranking":
             self._refuse("ranking", "shots", "labels")
         else:
             self._refuse("classification", "random_negatives", "max_positives", "max_passage_words")
@@ -149,6 +161,14 @@ class SourceConfig:
             default = LossConfig(name="listwise" if self.kind == "ranking" else "bce")
             object.__setattr__(self, "losses", (default,))
 
+        if self.kind != "texts" and any(loss.name == "relational" for loss in self.losses):
+            raise ConfigError(f"the loss `relational` is for sources of texts, got a {self.kind} source")
+
+    def _check_texts(self) -> None:
+        self._refuse("texts", "shots", "labels", "random_negatives", "max_positives", "min_candidates", "prompt")
+        if not self.losses or any(loss.name != "relational" for loss in self.losses):
+            raise ConfigError("a source of texts has no grades: its losses must be `relational`, with `teachers`")
+
     def _refuse(self, kind: str, *names: str) -> None:
         for name in names:
             if getattr(self, name):
@@ -156,7 +176,7 @@ class SourceConfig:
 
     @property
     def teachers(self) -> frozenset[str]:
-        """Teachers that must have scored every record."""
+        """Teachers that must have scored every record, or embedded every text."""
         return frozenset(name for loss in self.losses for name in loss.teachers)
 
 
