@@ -439,6 +439,9 @@ def test_kinds_that_are_named_are_embedded_and_no_others(data, made, tmp_path, m
     kind = KINDS[made.kind[0]].name
     with pytest.raises(ConfigError, match=r"a kind must be one of .*, got .*websites"):
         steps.encode_step(data, tmp_path, BLOCK, "", DENSE, threads=1, kinds=["websites"])
+    with pytest.raises(ConfigError, match=r"a kind must be one of .*, got .*websites"):
+        join.join_files(data, [], tmp_path / "none.jsonl", kinds=["websites"])
+    assert not (tmp_path / "none.jsonl").exists()
     steps.encode_step(data, tmp_path, BLOCK, "", DENSE, threads=1, kinds=[kind])
     packed.pack_block(tmp_path, BLOCK, tmp_path / "lists.npz")
     wanting = {number for number in range(len(made)) if KINDS[made.kind[number]].name == kind}

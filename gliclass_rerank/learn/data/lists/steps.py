@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gliclass_rerank.errors import ConfigError, listed, shown
+from gliclass_rerank.errors import ConfigError
 from gliclass_rerank.files.atomic_write import atomic_file
 from gliclass_rerank.learn.data.lists.asking import open_corpus
 from gliclass_rerank.learn.data.lists.block import Block, block_arrays, load_block, save_arrays
 from gliclass_rerank.learn.data.lists.forms import TextRef
 from gliclass_rerank.learn.data.lists.join import block_texts
-from gliclass_rerank.learn.data.lists.kinds import KINDS, NUM_BLOCKS
+from gliclass_rerank.learn.data.lists.kinds import KINDS, NUM_BLOCKS, kinds_named
 from gliclass_rerank.learn.data.lists.mine_block import mine_block
 from gliclass_rerank.learn.data.lists.mixtures import MIXTURES
 from gliclass_rerank.learn.data.lists.packed import Packed, load_packed
@@ -190,13 +190,12 @@ def _is_scored(folder: Path, name: str) -> bool:
 
 
 def _kind_numbers(name: str, kinds: Collection[str] | None, *, for_mixtures: bool) -> frozenset[int]:
-    """Positions in `KINDS` of the kinds to embed; an unknown kind is a `ConfigError`."""
-    for unknown in sorted({*(kinds or ())} - {kind.name for kind in KINDS}):
-        raise ConfigError(f"a kind must be one of {listed(kind.name for kind in KINDS)}, got {shown(unknown)}")
+    """Positions in `KINDS` of the kinds to embed."""
+    wanted = kinds_named(kinds)
     return frozenset(
         number
         for number, kind in enumerate(KINDS)
-        if (kinds is None or kind.name in kinds) and (not for_mixtures or name in MIXTURES[kind.target].weights)
+        if kind.name in wanted and (not for_mixtures or name in MIXTURES[kind.target].weights)
     )
 
 
