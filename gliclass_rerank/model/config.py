@@ -1,9 +1,10 @@
 """Checkpoint config: `config.json`, typed and validated once.
 
 Keys keep upstream's spelling. Keys in `_IGNORED` concern only upstream's training or other architectures and are
-dropped; other unknown keys are logged at debug level. Seven keys are ours: `attention_plan` and `query_attention_start`
+dropped; other unknown keys are logged at debug level. Eight keys are ours: `attention_plan` and `query_attention_start`
 (docs/decisions/0003-attention-plans.md), `query_key_bias` and `token_interaction` (0009-trained-head.md),
-`candidate_position_start` (0015-start-from-a-cross-encoder.md), `score_calibration` and `default_passage_tokens`.
+`candidate_position_start` (0015-start-from-a-cross-encoder.md), `score_calibration`, `default_passage_tokens` and
+`int8_ndcg_loss` (0036-default-backend.md).
 """
 
 from __future__ import annotations
@@ -166,6 +167,8 @@ class ModelConfig:
             `gliclass-rerank calibrate`.
         default_passage_tokens: Default limit of passages under `shared_query`, if longer ones were never trained; None
             for the window. Ours.
+        int8_ndcg_loss: Largest loss of nDCG@10 in int8 against float32 over the sets it was measured on; None if it was
+            not measured. Ours.
         shape: Sizes of the backbone, from `encoder_config`.
     """
 
@@ -203,6 +206,7 @@ class ModelConfig:
     token_interaction: bool = False
     score_calibration: tuple[float, float] | None = None
     default_passage_tokens: int | None = None
+    int8_ndcg_loss: float | None = None
     shape: BackboneShape = field(init=False, repr=False, compare=False)
     _squeeze_inputs: int | None = field(default=None, repr=False)
     _scorer_width: int = field(default=256, repr=False)
@@ -250,6 +254,9 @@ class ModelConfig:
 
         if self.score_calibration is not None:
             object.__setattr__(self, "score_calibration", checked_calibration(self.score_calibration))
+
+        if self.int8_ndcg_loss is not None:
+            check({"int8_ndcg_loss": self.int8_ndcg_loss}, {"int8_ndcg_loss": Number(0, 1)})
 
         longest = self.default_passage_tokens
         if longest is not None and (type(longest) is not int or longest < 1):
