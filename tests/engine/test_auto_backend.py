@@ -122,7 +122,7 @@ def test_the_first_export_says_so_once(quickest, tiny_folders, caplog, tmp_path)
         for _ in range(2):
             Reranker(tiny_folders["bert"], **settings)
 
-    assert caplog.messages == [f"exporting the layers for openvino float32, once, to {tmp_path / 'cache'}"]
+    assert caplog.messages == [f"exporting 3 layers for openvino float32, once, to {tmp_path / 'cache'}"]
 
 
 def test_what_was_chosen_automatically_and_cannot_run_is_replaced_by_torch(tiny_folders, monkeypatch, caplog):
