@@ -53,13 +53,13 @@ def test_flags_set_the_server_and_its_models(settings_of):
 
 def test_flags_go_before_the_environment_and_that_before_the_file(settings_of, monkeypatch, tmp_path):
     file = tmp_path / "serve.toml"
-    file.write_text('port = 1\nslots = 3\nmax-age = 0.5\nlog-texts = true\nmodel = ["a", "b"]\ndtype = "int8"\n')
+    file.write_text('port = 1\nslots = 3\nmax-age = 0.5\nlog-request-texts = true\nmodel = ["a", "b"]\ndtype = "int8"\n')
     monkeypatch.setenv("GLICLASS_RERANK_SERVE_PORT", "2")
     monkeypatch.setenv("GLICLASS_RERANK_SERVE_API_KEY", "one two")
 
     settings = settings_of("--config", str(file), "--slots", "4")
 
-    assert (settings.port, settings.slots, settings.max_age, settings.log_texts) == (2, 4, 0.5, True)
+    assert (settings.port, settings.slots, settings.max_age, settings.log_request_texts) == (2, 4, 0.5, True)
     assert (settings.model, settings.api_key) == (("a", "b"), ("one", "two"))
     assert settings.reranker.dtype == "int8"
 
