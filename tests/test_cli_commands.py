@@ -52,7 +52,7 @@ def test_passages_come_from_standard_input_with_all_their_fields(fake_reranker, 
     assert cli.main(["rank", "--query", "Chain oil", "--passages", name, "--json"]) == 0
     (answer,) = printed(capsys)
     common = {"logit": 2.0, "score": 0.2, "rank": 1, "index": 1, "line": 2}
-    assert answer["hits"][0] == {**common, **PASSAGES[1]}
+    assert answer["hits"][0] == {**common, **PASSAGES[1], "text": "Chain oil"}
     assert answer["hits"][1] == {**common, "rank": 2, "index": 0, "logit": 0.0, "score": 0.0, "line": 1} | {
         "id": "a",
         "text": "brakes squeal",
@@ -108,7 +108,7 @@ def test_a_query_that_cannot_be_ranked_stops_no_other(tiny_folders, tmp_path, ca
         {"id": 7, "query": "oil", "passages": ["chain"]},
     ]
     queries = written(tmp_path / "q.jsonl", jsonl(rows))
-    options = ["--model", str(tiny_folders["bert"]), "--device", "cpu", "--long-query", "error"]
+    options = ["--model", str(tiny_folders["bert"]), "--device", "cpu", "--backend", "torch", "--long-query", "error"]
     assert cli.main(["rank", "--queries", queries, *options]) == 1
     captured = capsys.readouterr()
     answers = list(map(json.loads, captured.out.splitlines()))
@@ -199,7 +199,7 @@ def test_wrong_examples_and_ids_change_nothing(store, tmp_path, capsys):
 @pytest.fixture
 def classify(tiny_folders):
     def run(*arguments):
-        return cli.main(["classify", "--model", str(tiny_folders["bert"]), "--device", "cpu", *arguments])
+        return cli.main(["classify", "--model", str(tiny_folders["bert"]), "--backend", "torch", *arguments])
 
     return run
 
@@ -306,7 +306,7 @@ PROGRAM = [sys.executable, "-c", "import sys; from gliclass_rerank.cli import ma
 def test_a_reader_of_many_answers_may_stop_early(tiny_folders, tmp_path):
     rows = [{"query": "oil", "passages": ["chain", "rim"]}] * 2000
     queries = written(tmp_path / "q.jsonl", jsonl(rows))
-    command = [*PROGRAM, "rank", "--queries", queries, "--model", str(tiny_folders["bert"]), "--device", "cpu"]
+    command = [*PROGRAM, "rank", "--queries", queries, "--model", str(tiny_folders["bert"]), "--backend", "torch"]
     program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     line = program.stdout.readline()
     program.stdout.close()
@@ -317,7 +317,7 @@ def test_a_reader_of_many_answers_may_stop_early(tiny_folders, tmp_path):
 
 
 def test_answers_come_while_queries_are_still_being_written_and_ctrl_c_ends_it_in_silence(tiny_folders):
-    command = [*PROGRAM, "rank", "--queries", "-", "--model", str(tiny_folders["bert"]), "--device", "cpu"]
+    command = [*PROGRAM, "rank", "--queries", "-", "--model", str(tiny_folders["bert"]), "--backend", "torch"]
     program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     for query in ("oil", "rim"):
         program.stdin.write(json.dumps({"query": query, "passages": ["chain", "rim"]}).encode() + b"\n")

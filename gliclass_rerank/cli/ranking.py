@@ -28,7 +28,7 @@ from gliclass_rerank.settings import RerankerSettings
 if TYPE_CHECKING:
     from gliclass_rerank.learn.evaluation.files import Record
     from gliclass_rerank.learn.evaluation.passages import Passage
-    from gliclass_rerank.types import Hit, Ranking
+    from gliclass_rerank.types import Ranking
 
 _PASSAGES_HELP: Final = "File: .txt, a passage per line; .jsonl, `text` and perhaps `title`; or - for stdin."
 _QUERIES_HELP: Final = "File of queries: .txt, one per line; .jsonl, `query` and perhaps `passages`; or -."
@@ -120,7 +120,10 @@ def _own_passages(query: Passage, shared: Sequence[Passage] | None) -> Sequence[
 
 
 def _ranking_fields(passages: Sequence[Passage], ranking: Ranking) -> dict[str, Any]:  # JSON
-    hits = [_hit_fields(rank, hit, passages[hit.index]) for rank, hit in enumerate(ranking, start=1)]
+    hits = [
+        with_fields({"rank": rank, **hit.to_dict(), "line": passages[hit.index].line}, passages[hit.index].fields)
+        for rank, hit in enumerate(ranking, start=1)
+    ]
     return {
         "hits": hits,
         "truncated": [asdict(truncation) for truncation in ranking.truncated],
@@ -128,13 +131,6 @@ def _ranking_fields(passages: Sequence[Passage], ranking: Ranking) -> dict[str, 
         "repaired": list(ranking.repaired),
         "repaired_query": ranking.repaired_query,
     }
-
-
-def _hit_fields(rank: int, hit: Hit, passage: Passage) -> dict[str, Any]:  # JSON
-    """Fields of a hit and of its record, whose text may be one of several fields."""
-    ours = {"rank": rank, **hit.to_dict(), "line": passage.line}
-    del ours["text"]
-    return with_fields(ours, passage.fields or {"text": passage.text})
 
 
 def _print_ranking(passages: Sequence[Passage], ranking: Ranking) -> None:
