@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final, Literal
 
 import torch
 
-from gliclass_rerank.errors import listed, shown
+from gliclass_rerank.errors import cause, listed, shown
 from gliclass_rerank.model.backbones.bert import ACTIVATIONS, BertConfig
 from gliclass_rerank.model.backbones.packed_attention import (
     PackedAttention,
@@ -14,7 +15,7 @@ from gliclass_rerank.model.backbones.packed_attention import (
     flash_kernel,
     has_flash_kernel,
 )
-from gliclass_rerank.model.backbones.packed_reference import dense_attention
+from gliclass_rerank.model.backbones.packed_reference import dense_attention, plain_kernel
 from gliclass_rerank.model.config import ModelConfig
 from gliclass_rerank.settings import default_batch_tokens
 
@@ -26,6 +27,8 @@ _BACKBONES: Final = ("bert", "modernbert")
 _HEAD_STEP, _WIDEST_HEAD = 8, 256
 # For each element of a token's state, all intermediate results of a layer in half precision, and the head's.
 _BYTES_OF_TOKEN: Final = 64
+# Of half precision, for values of order 1.
+_TOLERANCE: Final = 0.05
 
 
 def resolve_attention(
@@ -48,9 +51,40 @@ def resolve_attention(
         or unpackable_reason(config)
         or ("a passage cache holds the states of padded rows" if has_cache else None)
     )
+    if reason is None:
+        reason = flash_failure(device, dtype)
     if reason is not None:
         return "padded", reason
     return "varlen", "flash attention runs sequences of different lengths without padding"
+
+
+@cache
+def flash_failure(device: torch.device, dtype: str) -> str | None:
+    """Try flash attention on a few tokens, against plain attention on the CPU.
+
+    Args:
+        device: A cuda device.
+        dtype: `float16` or `bfloat16`.
+
+    Returns:
+        Reason not to use it, in one sentence; None if it is right.
+    """
+    generator = torch.Generator().manual_seed(0)
+    bounds, key_bounds = (torch.tensor(each, dtype=torch.int32) for each in ([0, 3, 20], [0, 9, 40]))
+    query, key, value = (
+        torch.randn(count, 2, 32, generator=generator).to(getattr(torch, dtype)) for count in (20, 40, 40)
+    )
+    try:
+        for reach in (None, 4):
+            tokens = query.to(device), key.to(device), value.to(device)
+            found = flash_kernel()(*tokens, bounds.to(device), key_bounds.to(device), 17, 31, reach)
+            expected = plain_kernel(query.float(), key.float(), value.float(), bounds, key_bounds, 17, 31, reach)
+            for one, other in zip(found, expected, strict=True):
+                if one.shape != other.shape or not torch.allclose(one.float().cpu(), other, atol=_TOLERANCE):
+                    return "flash attention differs from plain attention on this device"
+    except Exception as error:  # noqa: BLE001 - padded rows run whatever a driver or an old build raises
+        return f"flash attention failed on this device: {cause(error)}"
+    return None
 
 
 def batch_tokens_of(attention: Attention, width: int, device: torch.device) -> int:

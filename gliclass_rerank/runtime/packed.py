@@ -179,12 +179,15 @@ def _by_request(units: Sequence[_Unit]) -> list[list[_Unit]]:
     return [[*each] for _, each in groupby(units, lambda unit: unit.number)]
 
 
-def _collect(units: Sequence[_Unit], wait: Launched, found: dict[int, dict[int, list[float]]]) -> None:
-    """Wait for a pass and keep its logits by request and unit; a unit alone has all of its request's."""
-    for each, row in zip(_by_request(units), wait(), strict=True):
+def _collect(units: Sequence[_Unit], wait: Launched, found: dict[int, dict[int, list[float]]]) -> int:
+    """Wait for a pass and keep its logits, whose number is returned, by request and unit."""
+    rows = wait()
+    for each, row in zip(_by_request(units), rows, strict=True):
+        # A unit alone has all of its request's logits: a window has several.
         parts = [row] if len(each) == 1 else [[logit] for logit in row]
         for unit, logits in zip(each, parts, strict=True):
             found[unit.number][unit.position] = logits
+    return sum(map(len, rows))
 
 
 class PackedExecutor(Executor[RequestT]):
@@ -201,16 +204,15 @@ class PackedExecutor(Executor[RequestT]):
         """Compute the logits of each request's candidates, in request order."""
         queue = _Units(requests, self._units, self.batch_tokens)
         found = defaultdict[int, dict[int, list[float]]](dict)
-        launched = deque[tuple[list[_Unit], Launched]]()
+        launched, num_scored = deque[tuple[list[_Unit], Launched]](), 0
         while units := queue.next_pass():
-            between_groups()
+            between_groups(num_scored)
             parts = [self._part(queue.requests[each[0].number], each) for each in _by_request(units)]
             try:
                 launched.append((units, self.network.launch(parts)))
             except OutOfMemoryError:
                 queue.put_back(units)
-            if len(launched) > 1:
-                _collect(*launched.popleft(), found)
+            num_scored = _collect(*launched.popleft(), found) if len(launched) > 1 else 0
         for units, wait in launched:
             _collect(units, wait, found)
         rows = (found[number] for number in range(len(queue.requests)))

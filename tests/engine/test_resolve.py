@@ -5,8 +5,9 @@ import torch
 from tiny_checkpoints import tiny_config
 
 from gliclass_rerank.errors import ConfigError
+from gliclass_rerank.model.backbones.packed_reference import plain_kernel
 from gliclass_rerank.model.config import ModelConfig
-from gliclass_rerank.runtime.attention import batch_tokens_of
+from gliclass_rerank.runtime.attention import batch_tokens_of, flash_failure
 from gliclass_rerank.runtime.resolve import has_native_bfloat16, resolve_runtime
 
 
@@ -30,6 +31,7 @@ def with_cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=80 * 2**30))
+    monkeypatch.setattr("gliclass_rerank.runtime.attention.flash_failure", lambda *_: None)
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -125,6 +127,27 @@ def test_networks_that_flash_attention_cannot_run_say_so(changes, reason):
 
 
 @pytest.mark.usefixtures("with_cuda")
+def test_a_kernel_that_is_wrong_or_fails_leaves_padded_rows_with_the_reason(monkeypatch):
+    def wrong(query, *_):
+        return query, query.new_zeros(query.shape[1::-1]).float()
+
+    monkeypatch.setattr("gliclass_rerank.runtime.attention.flash_failure", flash_failure)
+    for kernel, reason in (
+        (plain_kernel, None),
+        (wrong, "flash attention differs from plain attention on this device"),
+        (lambda *_: 1 / 0, "flash attention failed on this device: division by zero"),
+    ):
+        flash_failure.cache_clear()
+        monkeypatch.setattr("gliclass_rerank.runtime.attention.flash_kernel", lambda kernel=kernel: kernel)
+        assert flash_failure(torch.device("cpu"), "bfloat16") == reason
+    flash_failure.cache_clear()
+
+    assert resolved().attention == "padded"  # there is no such device here
+    assert resolved().attention_reason.startswith("flash attention failed on this device: ")
+    flash_failure.cache_clear()
+
+
+@pytest.mark.usefixtures("with_cuda")
 @pytest.mark.parametrize(("gib", "width", "budget"), [(8, 384, 87381), (80, 384, 262144), (80, 1024, 262144)])
 def test_the_budget_of_packed_sequences_follows_the_memory(monkeypatch, gib, width, budget):
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=gib * 2**30))
@@ -154,7 +177,9 @@ def test_an_unknown_precision_lists_the_known_ones():
     with pytest.raises(ConfigError) as caught:
         resolved("cpu", "int4")
 
-    assert str(caught.value) == "`dtype` must be one of `bfloat16`, `float16`, `float32`, got 'int4'"
+    assert str(caught.value) == (
+        "`dtype` must be one of `bfloat16`, `float16`, `float32`, or `int8` on onnx and openvino, got 'int4'"
+    )
 
 
 def test_integers_need_another_backend():
