@@ -188,8 +188,7 @@ def optimize_command(
     if reranker.backend == "torch":
         raise ConfigError(
             "`backend` 'auto' is torch here, which needs no export; openvino is used if it is installed "
-            "(`gliclass-rerank[openvino]`), supports the checkpoint, and the processor has bfloat16 or int8 is known to "
-            "keep the order"
+            "(`gliclass-rerank[openvino]`), supports the checkpoint, and the processor has bfloat16 or int8"
         )
     typer.echo(f"exported for {reranker.backend} in {reranker.dtype} to {default_cache_folder()}")
     if prune_after is not None:
@@ -255,7 +254,7 @@ def _print_json(fields: dict[str, Any]) -> None:  # JSON
 
 def _ranking_fields(query: str, model: str, passages: Sequence[Passage], ranking: Ranking) -> dict[str, Any]:
     hits = [
-        {"rank": rank, **asdict(hit), "line": passages[hit.index].line, "text": passages[hit.index].text}
+        {"rank": rank, **hit.to_dict(), "line": passages[hit.index].line, "text": passages[hit.index].text}
         for rank, hit in enumerate(ranking, start=1)
     ]
     truncated = [asdict(truncation) for truncation in ranking.truncated]
