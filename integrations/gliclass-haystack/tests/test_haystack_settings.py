@@ -29,7 +29,7 @@ DEFAULTS = {
     "example_store": None,
     "num_examples": 3,
     "min_example_similarity": 0.5,
-    "allow_same_text": False,
+    "allow_same_text": True,
     "window_tokens": None,
     "long_query": "cut",
     "long_passages": "best_chunk",
@@ -63,7 +63,7 @@ CHANGED = {
     "example_store": Path("folder/store.db"),
     "num_examples": 5,
     "min_example_similarity": 0.25,
-    "allow_same_text": True,
+    "allow_same_text": False,
     "window_tokens": 48,
     "long_query": "error",
     "long_passages": "cut",
@@ -159,7 +159,7 @@ def test_yaml_with_an_unknown_setting_is_refused_by_its_name():
 def test_a_given_reranker_is_saved_as_its_settings_and_its_weights_are_not():
     ranker = GLiClassRanker(reranker=shared_reranker())
     assert ranker.reranker == ranker.to_dict()["init_parameters"]["reranker"] == {"device": "cpu", "backend": "torch"}
-    assert "reranker:\n        device: cpu\n" in saved(ranker)
+    assert "reranker:\n        backend: torch\n        device: cpu\n" in saved(ranker)
 
 
 def test_no_device_stays_no_device_after_the_model_is_loaded():
