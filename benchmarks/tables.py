@@ -29,6 +29,8 @@ WITH_AMX: Final = "2026-11-29-throughput-x86_64-amx-1-thread.json"
 LONG_LISTS: Final = "2026-11-29-throughput-x86_64-avx512-bf16-1000-passages.json"
 MEMORY: Final = ("2026-11-29-memory.json", "2026-11-29-memory-openvino.json")  # the second one was run later
 
+LONG_PASSAGES: Final = "2026-11-30-long-passages.json"
+
 REAL, EXAMPLES, LONG = "trec_dl19", "20x128+512", "1000xmixed"
 PAIRS, PAIRS_INT8 = "CrossEncoder, torch float32", "CrossEncoder, OpenVINO int8"
 RUNTIMES: Final = {
@@ -154,6 +156,26 @@ def why(results: Path) -> str:
     )
 
 
+def long_passages(results: Path) -> str:
+    """Quality and cost of reading long passages in chunks."""
+    rows = rows_of(results, LONG_PASSAGES)
+    cut = {row["collection"]: row for row in rows if row["way"] == "cut"}
+    lines = [
+        [
+            name,
+            f"{row['long']:.0%}",
+            f"{cut[name]['ndcg@10']:.3f}",
+            f"{row['ndcg@10']:.3f}",
+            f"{row['p']:.3f}",
+            f"{row['tokens']:.1f}x",
+            f"{row['seconds']:.1f}x",
+        ]
+        for row in rows
+        if (name := row["collection"]) in cut and row["way"] == "best_chunk"
+    ]
+    return table(["nDCG@10", "long", "`cut`", "`best_chunk`", "p", "tokens", "time"], lines)
+
+
 TABLES: Final[Mapping[str, Table]] = {
     "why": why,
     "quality": quality,
@@ -165,6 +187,7 @@ TABLES: Final[Mapping[str, Table]] = {
     "speed-long-lists": throughput(LONG_LISTS, LONG),
     "speed-examples": throughput(ONE_THREAD, EXAMPLES),
     "memory": memory,
+    "long-passages": long_passages,
 }
 
 
