@@ -24,6 +24,7 @@ from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.model.cost import optimal_window_tokens
 from gliclass_rerank.model.gliclass import GLiClass
 from gliclass_rerank.prompt.layout import ScoringRequest
+from gliclass_rerank.prompt.parts import text_chunks
 from gliclass_rerank.prompt.planner import (
     BiEncoderPlanner,
     Planner,
@@ -85,6 +86,7 @@ class Pipeline:
         plan: Attention plan; None for bi-encoders.
         runtime: Resolved runtime.
         calibration: Slope and intercept before the sigmoid; None for 1 and 0.
+        max_window_tokens: Length of the longest sequence.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Pipeline:
         self.calibration = checkpoint.config.score_calibration
         self._model = checkpoint.model
         self._planner = build_planner(checkpoint, self.plan, settings, max_passage_tokens=max_passage_tokens)
+        self.max_window_tokens = self._planner.max_window_tokens
         if int8_ndcg_loss is None and isinstance(settings, RerankerSettings):  # of rankings alone
             int8_ndcg_loss = checkpoint.config.int8_ndcg_loss
         self.runtime: ResolvedRuntime = resolve_runtime(
@@ -164,6 +167,10 @@ class Pipeline:
             logits = self._executor.run(plans)
         scored = [Scored(row, plan, planner.sees_companions) for row, plan in zip(logits, plans, strict=True)]
         return [_best_chunks(each) if each.plan.chunks else each for each in scored]
+
+    def text_chunks(self, groups: Sequence[ScoringRequest]) -> list[list[ScoringRequest]]:
+        """Split the text of requests that outgrows the window; see `prompt.parts.text_chunks`."""
+        return text_chunks(self._planner, groups)
 
     def precompute(
         self,

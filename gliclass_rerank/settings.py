@@ -147,6 +147,12 @@ class RerankerSettings(ModelSettings):
     """Folder written by `precompute` with the same checkpoint; uncached passages are computed as usual. Needs the plan
     `"shared_query"`.
     """
+    log: str | Path | None = None
+    """Path of a feedback log of what was shown, created if missing; None for none."""
+    log_texts: bool = True
+    """Keep queries and passages in the log; else the ids of documents only, and digests."""
+    log_days: int | None = None
+    """Days after which entries of the log are forgotten; None to keep them."""
 
     def __post_init__(self) -> None:
         with of_settings():

@@ -47,7 +47,8 @@ _OTHER_VALUES: Final = {"int": 7, "float": 0.25, "bool": False, "LongQuery": "er
 _MISSING_MODEL: Final = "./no-such-folder/no-such-model"
 # One of each setting of a `Reranker`, none of which is the default.
 _OTHER_SETTINGS: Final = {
-    each.name: _OTHER_VALUES.get(str(each.type).partition(" ")[0], "torch") for each in fields(RerankerSettings)
+    each.name: not each.default if each.type == "bool" else _OTHER_VALUES.get(str(each.type).partition(" ")[0], "torch")
+    for each in fields(RerankerSettings)
 } | {"device": "cpu"}
 
 

@@ -8,7 +8,7 @@ A *candidate* is what one marker stands for: a passage when ranking, a label whe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Final, Literal, TypeVar, overload
 
@@ -16,13 +16,13 @@ from gliclass_rerank.checks import checked_list, checked_text, checked_texts, is
 from gliclass_rerank.errors import InputError, listed, shown
 
 TokenIds = tuple[int, ...]
+Judged = Literal["relevant", "irrelevant"]
 # Text, or a document with `text`, and perhaps `id` and `metadata`.
 Passage = str | Mapping[str, Any]  # Any: JSON
 # First and past-the-last position.
 Span = tuple[int, int]
 # Of an example as a mapping, ours and upstream's.
 _EXAMPLE_KEYS: Final = ("text", "labels", "true_labels", "false_labels", "all_labels")
-Judged = Literal["relevant", "irrelevant"]
 
 
 @dataclass(frozen=True)
@@ -34,22 +34,26 @@ class Hit:
         logit: Raw model output; unbounded, comparable within one ranking.
         score: Probability in [0, 1]: sigmoid of the logit, calibrated if the checkpoint is; 1 for a passage judged
             relevant to this very query, 0 for one judged irrelevant.
-        judged: Judgement of the passage for this very query in the example store; None for none.
         text: The passage, in valid Unicode.
         id: Id of a passage that was given as a document; None without one.
         metadata: Metadata of a passage that was given as a document; the caller's object.
         chunk: First and past-the-last character of the best chunk, if the passage was split
             (`long_passages="best_chunk"`); None for a whole passage.
+        judged: Judgement of the passage for this very query in the example store; None for none.
     """
 
     index: int
     logit: float
     score: float
-    judged: Judged | None = None
     text: str = ""
     id: str | int | None = None
     metadata: Mapping[str, Any] | None = None  # Any: the caller's
     chunk: Span | None = None
+    judged: Judged | None = None
+
+    def as_judged(self, judged: Judged) -> Hit:
+        """Return a copy with a judgement, which decides the score: 1 if relevant, else 0."""
+        return replace(self, score=float(judged == "relevant"), judged=judged)
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
         """Convert to a new dict of JSON values, if the metadata are; what is None is left out."""
@@ -118,6 +122,8 @@ class Ranking(_Hits[Hit]):
         truncated_query: Truncation of the query's middle (index 0); None if it is whole.
         repaired: Passages with invalid Unicode, which U+FFFD replaced, by index.
         repaired_query: True if the query had invalid Unicode.
+        id: Id in the feedback log, for clicks, ratings and grades; None without a log.
+        num_tokens: Tokens read of query, examples and distinct passages, by a cascade's first model.
     """
 
     truncated: tuple[Truncation, ...] = ()
@@ -127,6 +133,8 @@ class Ranking(_Hits[Hit]):
     truncated_query: Truncation | None = None
     repaired: tuple[int, ...] = ()
     repaired_query: bool = False
+    id: str | None = None
+    num_tokens: int = 0
 
     def to_list(self) -> list[dict[str, Any]]:  # Any: JSON
         """Convert the hits to dicts, best first; see `Hit.to_dict`."""
@@ -143,10 +151,11 @@ class StageHit:
         rerank_score: The reranker's score in [0, 1]; 0 for a blank passage, which the model never sees.
         retrieval_score: The retriever's score, if given.
         tokens_lost: Tokens cut from the passage's end.
-        judged: Judgement of the passage for this very query in the example store; None for none. It counts more than
-            any score.
         chunk: First and past-the-last character of the best chunk, if the passage was split; None for a whole one.
         is_repaired: True if U+FFFD replaced invalid Unicode, or the passage was no string, which counts as blank.
+        judged: Judgement of the passage for this very query in the example store; None for none. It counts more than
+            any score.
+        logit: Raw output of the reranker; None for a blank passage, or if the retriever's order was kept.
     """
 
     index: int
@@ -154,9 +163,15 @@ class StageHit:
     rerank_score: float | None = None
     retrieval_score: float | None = None
     tokens_lost: int = 0
-    judged: Judged | None = None
     chunk: Span | None = None
     is_repaired: bool = False
+    judged: Judged | None = None
+    logit: float | None = None
+
+    def as_judged(self, judged: Judged) -> StageHit:
+        """Return a copy with a judgement, which decides the scores: 1 if relevant, else 0."""
+        score = float(judged == "relevant")
+        return replace(self, score=score, rerank_score=score, judged=judged)
 
 
 @dataclass(frozen=True)
@@ -168,11 +183,13 @@ class StageRanking(_Hits[StageHit]):
         error: Reason for keeping the retriever's order, in one sentence; None if reranked.
         query_tokens_lost: Tokens cut from the query's middle, prefix included.
         repaired_query: True if U+FFFD replaced invalid Unicode in the query.
+        id: Id in the feedback log, for clicks, ratings and grades; None without a log.
     """
 
     error: str | None = None
     query_tokens_lost: int = 0
     repaired_query: bool = False
+    id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -200,11 +217,17 @@ class Classification(_Hits[LabelScore]):
         truncated_examples: Examples that were cut or left out to fit their budget, by index in `examples`.
         examples: The judged examples that were to be shown, given by hand or found in the store, in the order shown
             and before any cut.
+        scores: Score of every label, in the order of the flattened list.
+        num_chunks: Number of chunks that the text was read in; 1 for a text that fits its window or was cut to it.
+        is_repaired: True if U+FFFD replaced invalid Unicode in the text.
     """
 
     truncated: Truncation | None = None
     truncated_examples: tuple[Truncation, ...] = ()
     examples: tuple[Example, ...] = ()
+    scores: tuple[float, ...] = ()
+    num_chunks: int = 1
+    is_repaired: bool = False
 
 
 @dataclass(frozen=True)

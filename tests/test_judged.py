@@ -162,7 +162,7 @@ def test_an_id_of_one_tenant_is_not_anothers(made):
     reranker.feedback(QUERY, relevant=[PASSAGES[1]], where=NORTH, id="click")
 
     with pytest.raises(
-        InputError, match="the id 'click' belongs to an example outside of `where`, {'tenant': 'south'}"
+        InputError, match=r"the id 'click' belongs to an example outside of `where`, \{'tenant': 'south'\}"
     ):
         reranker.feedback(QUERY, relevant=[PASSAGES[2]], where=SOUTH, id="click")
 
@@ -176,7 +176,7 @@ def test_feedback_needs_values_to_keep_judgements_apart(made, where):
 def test_a_source_that_cannot_filter_says_so(tiny_folders):
     reranker = Reranker(tiny_folders["bert"], device="cpu", example_store=Source([[]]))
 
-    with pytest.raises(BackendError, match="TypeError: .*where"):
+    with pytest.raises(BackendError, match=r"TypeError: .*where"):
         reranker.rank(QUERY, PASSAGES, where=NORTH)
 
 

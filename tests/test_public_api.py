@@ -22,6 +22,7 @@ HEAVY = (
     "safetensors",
     "typer",
     "ir_measures",
+    "fastapi",
 )
 
 

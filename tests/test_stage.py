@@ -89,7 +89,7 @@ def test_former_names_in_the_settings_of_a_reranker_work_and_are_told_of(reranke
     assert warned[0].filename == __file__
     assert pickle.loads(pickle.dumps(stage)).__getstate__()["_loading"] == {"device": "cpu", "allow_same_text": False}
     with pytest.raises(ConfigError, match="`allow_equal_queries` is called `allow_same_text` now; pass one of them"):
-        RerankStage(reranker={"allow_equal_queries": True, "allow_same_text": False})
+        RerankStage(reranker={"allow_equal_queries": False, "allow_same_text": False})
 
 
 def test_close_leaves_a_given_reranker_to_its_other_users(reranker):

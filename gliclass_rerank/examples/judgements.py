@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from gliclass_rerank.examples.text_identity import text_digest, text_identity
-from gliclass_rerank.types import Example, Judged
+from gliclass_rerank.types import Example, Hit, Judged, StageHit
 
 _PLACES: Final[dict[Judged | None, int]] = {"relevant": 0, None: 1, "irrelevant": 2}
-_SCORES: Final[dict[Judged | None, float]] = {"relevant": 1.0, "irrelevant": 0.0}
+_HitT = TypeVar("_HitT", Hit, StageHit)
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,17 @@ class Recalled:
     examples: tuple[Example, ...] = ()
     verdicts: Mapping[str, Judged] = field(default_factory=dict)
 
-    def judged(self, passages: Iterable[str]) -> list[Judged | None]:
-        """Look up passages, regardless of case and white space; an empty list if this query was never judged."""
-        return [self.verdicts.get(text_identity(passage)) for passage in passages] if self.verdicts else []
+    def judged(self, passages: Sequence[str]) -> list[Judged | None]:
+        """Look up the judgement of each passage for this very query, regardless of case and white space."""
+        if not self.verdicts:
+            return [None] * len(passages)
+        return [self.verdicts.get(text_identity(passage)) for passage in passages]
 
 
-def place(judged: Judged | None) -> int:
-    """Sort key of a judgement: relevant, none, irrelevant."""
-    return _PLACES[judged]
-
-
-def judged_score(judged: Judged | None, score: float) -> float:
-    """Score of a passage: 1 or 0 if it was judged, else the given one."""
-    return _SCORES.get(judged, score)
+def judged_first(hits: Sequence[_HitT], judged: Sequence[Judged | None]) -> tuple[_HitT, ...]:
+    """Order hits by judgement, else as they are: relevant, none, irrelevant; `judged` by the hits' `index`."""
+    marked = [hit if (verdict := judged[hit.index]) is None else hit.as_judged(verdict) for hit in hits]
+    return tuple(sorted(marked, key=lambda hit: _PLACES[hit.judged]))
 
 
 def verdicts(examples: Iterable[Example]) -> dict[str, Judged]:

@@ -7,7 +7,7 @@ import pytest
 from training_data import classification_records, ranking_records, write_lines
 
 from gliclass_rerank.errors import DataError
-from gliclass_rerank.learn.training.config import LossConfig, SourceConfig
+from gliclass_rerank.learn.training.source_config import LossConfig, SourceConfig
 from gliclass_rerank.learn.training.sources import data_files, load_source, open_classification, open_ranking
 from gliclass_rerank.types import Example
 

@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gliclass_rerank.checks import checked_text, named
 from gliclass_rerank.errors import DataError, InputError, listed, shown
 from gliclass_rerank.learn.evaluation.files import Record, read_json
@@ -60,6 +63,24 @@ class ClassificationRecord:
     examples: tuple[Example, ...] = ()
 
 
+@dataclass(frozen=True)
+class TextsRecord:
+    """Texts with teachers' vectors.
+
+    Attributes:
+        place: Folder and rows.
+        texts: Texts, at least one.
+        vectors: FloatArray [num_texts, width] by teacher.
+    """
+
+    place: str
+    texts: tuple[str, ...]
+    vectors: Mapping[str, NDArray[np.float32]]
+
+
+AnyRecord = RankingRecord | ClassificationRecord | TextsRecord
+
+
 def ranking_record(record: Record) -> RankingRecord:
     """Parse a line: passages with grades or teacher scores, or positives and negatives; a `DataError` if invalid."""
     query, examples = _text(record, "query"), _examples(record)
@@ -107,6 +128,11 @@ def classification_record(record: Record, known_labels: Sequence[str] | None = N
     if strange := set(labels).difference(all_labels):
         raise DataError(f"{record.place}: labels must be among all labels, got {listed(strange)}")
     return ClassificationRecord(record.place, text, labels, tuple(dict.fromkeys(all_labels)), _examples(record))
+
+
+def text_record(record: Record) -> str:
+    """Parse a line with a `text`; a `DataError` if it is missing or blank."""
+    return _text(record, "text")
 
 
 def _text(record: Record, key: str) -> str:

@@ -63,7 +63,7 @@ class GLiClassRerank(BaseDocumentCompressor):
 
     Attributes:
         model: A local folder or a hub name; None for the bundled model. See
-            `gliclass_rerank.RerankerSettings`; so are those up to `passage_cache`.
+            `gliclass_rerank.RerankerSettings`; so are those up to `log_days`.
         device: A torch device; None picks one.
         dtype: Precision of the backbone; None picks one.
         plan: Attention plan; None for the checkpoint's.
@@ -78,12 +78,17 @@ class GLiClassRerank(BaseDocumentCompressor):
             as `LangChainExampleSource`. A path travels in pickles and dumps; with a source they are refused.
         num_examples: How many examples to show at most.
         min_example_similarity: The least cosine of an example's text with the query, in [-1, 1].
-        allow_same_text: Whether an example may have the very text of the query.
+        allow_same_text: Whether judgements of the query's very text count: known relevant documents first, irrelevant
+            ones last, with `rerank_judged` in the metadata. False when measuring.
         window_tokens: Length to which the `joint` plan packs passages; None for the cheapest.
         long_query: `"cut"` cuts the middle of a query that does not fit; `"error"` refuses it.
         long_passages: `"best_chunk"` scores passages that do not fit by their best chunk, `"cut"` cuts their end.
         max_example_passages: Judged passages shown of one example at most; None for 4.
         passage_cache: Folder that `gliclass_rerank.Reranker.precompute` wrote; None for none.
+        log: Path of a feedback log of what is returned; the metadata then have `ranking_id` and `ranking_index`, which
+            `gliclass_rerank.feedback.FeedbackLog` takes with clicks and grades. None for none.
+        log_texts: Whether the log keeps queries and texts.
+        log_days: Days after which entries of the log are forgotten; None to keep them.
         reranker: A `Reranker` to use, or its settings, in place of the arguments above.
         top_n: How many documents to return; None for all.
         score_threshold: Keep only documents whose reranker's score is at least this, in [0, 1]; applied before `top_n`
@@ -130,6 +135,9 @@ class GLiClassRerank(BaseDocumentCompressor):
     long_passages: Literal["cut", "best_chunk"] = "best_chunk"
     max_example_passages: int | None = None
     passage_cache: str | None = None
+    log: str | None = None
+    log_texts: bool = True
+    log_days: int | None = None
     reranker: RerankerOrSettings | None = None
     top_n: int | None = None
     score_threshold: float | None = None
@@ -147,7 +155,7 @@ class GLiClassRerank(BaseDocumentCompressor):
 
     _stage: RerankStage = PrivateAttr()
 
-    @field_validator("model", "example_store", "passage_cache", mode="before")
+    @field_validator("model", "example_store", "passage_cache", "log", mode="before")
     @classmethod
     def _as_text(cls, value: object) -> object:
         return as_text(value)
@@ -353,5 +361,6 @@ def _inputs(found: Sequence[Document], query: str) -> dict[str, Any]:
 
 
 def _outputs(ranking: StageRanking) -> dict[str, Any]:
-    hits = [{"index": hit.index, "relevance_score": hit.score} for hit in ranking]
-    return {"ranking": hits} if ranking.error is None else {"ranking": hits, "rerank_error": ranking.error}
+    outputs: dict[str, Any] = {"ranking": [{"index": hit.index, "relevance_score": hit.score} for hit in ranking]}
+    notes = {"ranking_id": ranking.id, "rerank_error": ranking.error}
+    return outputs | {name: note for name, note in notes.items() if note is not None}

@@ -91,7 +91,7 @@ class GLiClassRerank(BaseNodePostprocessor):
 
     Attributes:
         model: A local folder or a hub name; None for the bundled model. See
-            `gliclass_rerank.RerankerSettings`; so are those up to `passage_cache`.
+            `gliclass_rerank.RerankerSettings`; so are those up to `log_days`.
         device: A torch device; None picks one.
         dtype: Precision of the backbone; None picks one.
         plan: Attention plan; None for the checkpoint's.
@@ -106,12 +106,17 @@ class GLiClassRerank(BaseNodePostprocessor):
             as `LlamaIndexExampleSource`. A path is serialised; with a source, serialising is refused.
         num_examples: How many examples to show at most.
         min_example_similarity: The least cosine of an example's text with the query, in [-1, 1].
-        allow_same_text: Whether an example may have the very text of the query.
+        allow_same_text: Whether judgements of the query's very text count: known relevant documents first, irrelevant
+            ones last, with `rerank_judged` in the metadata. False when measuring.
         window_tokens: Length to which the `joint` plan packs passages; None for the cheapest.
         long_query: `"cut"` cuts the middle of a query that does not fit; `"error"` refuses it.
         long_passages: `"best_chunk"` scores passages that do not fit by their best chunk, `"cut"` cuts their end.
         max_example_passages: Judged passages shown of one example at most; None for 4.
         passage_cache: Folder that `gliclass_rerank.Reranker.precompute` wrote; None for none.
+        log: Path of a feedback log of what is returned; the metadata then have `ranking_id` and `ranking_index`, which
+            `gliclass_rerank.feedback.FeedbackLog` takes with clicks and grades. None for none.
+        log_texts: Whether the log keeps queries and texts.
+        log_days: Days after which entries of the log are forgotten; None to keep them.
         reranker: A `gliclass_rerank.Reranker` to use, or its settings, in place of the arguments above. It is
             serialised as its settings.
         top_n: How many nodes to return; None for all.
@@ -156,6 +161,9 @@ class GLiClassRerank(BaseNodePostprocessor):
     long_passages: Literal["cut", "best_chunk"] = "best_chunk"
     max_example_passages: int | None = None
     passage_cache: str | None = None
+    log: str | None = None
+    log_texts: bool = True
+    log_days: int | None = None
     reranker: RerankerOrSettings | None = None
     top_n: int | None = None
     score_threshold: float | None = None
@@ -185,7 +193,7 @@ class GLiClassRerank(BaseNodePostprocessor):
             return {name: value for name, value in values.items() if name != "class_name"}
         return values
 
-    @field_validator("model", "example_store", "passage_cache", mode="before")
+    @field_validator("model", "example_store", "passage_cache", "log", mode="before")
     @classmethod
     def _as_text(cls, value: object) -> object:
         return as_text(value)

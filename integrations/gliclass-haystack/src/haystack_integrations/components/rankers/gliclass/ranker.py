@@ -74,12 +74,17 @@ class GLiClassRanker:
             as `HaystackExampleSource`. A path is saved; with a source, saving is refused.
         num_examples: How many examples to show at most.
         min_example_similarity: The least cosine of an example's text with the query, in [-1, 1].
-        allow_same_text: Whether an example may have the very text of the query.
+        allow_same_text: Whether judgements of the query's very text count: known relevant documents first, irrelevant
+            ones last, with `rerank_judged` in the metadata. False when measuring.
         window_tokens: Length to which the `joint` plan packs passages; None for the cheapest.
         long_query: `"cut"` cuts the middle of a query that does not fit; `"error"` refuses it.
         long_passages: `"best_chunk"` scores passages that do not fit by their best chunk, `"cut"` cuts their end.
         max_example_passages: Judged passages shown of one example at most; None for 4.
         passage_cache: Folder that `gliclass_rerank.Reranker.precompute` wrote; None for none.
+        log: Path of a feedback log of what is returned; the metadata then have `ranking_id` and `ranking_index`, which
+            `gliclass_rerank.feedback.FeedbackLog` takes with clicks and grades. None for none.
+        log_texts: Whether the log keeps queries and texts.
+        log_days: Days after which entries of the log are forgotten; None to keep them.
         reranker: A `gliclass_rerank.Reranker` to use, or its settings, in place of the arguments above. It is
             saved, and kept as an attribute, as its settings.
         top_k: How many documents to return; None for all. (Haystack's own rankers return 10.)
@@ -130,6 +135,9 @@ class GLiClassRanker:
         long_passages: Literal["cut", "best_chunk"] = "best_chunk",
         max_example_passages: int | None = None,
         passage_cache: str | PurePath | None = None,
+        log: str | PurePath | None = None,
+        log_texts: bool = True,
+        log_days: int | None = None,
         reranker: Reranker | Mapping[str, Any] | None = None,  # Any: the settings' values
         top_k: int | None = None,
         score_threshold: float | None = None,
@@ -170,6 +178,9 @@ class GLiClassRanker:
             long_passages=long_passages,
             max_example_passages=max_example_passages,
             passage_cache=as_text(passage_cache),
+            log=as_text(log),
+            log_texts=log_texts,
+            log_days=log_days,
             reranker=reranker,
             top_k=top_k,
             score_threshold=score_threshold,
@@ -201,6 +212,9 @@ class GLiClassRanker:
         self.long_passages = long_passages
         self.max_example_passages = max_example_passages
         self.passage_cache = as_text(passage_cache)
+        self.log = as_text(log)
+        self.log_texts = log_texts
+        self.log_days = log_days
         self.reranker = _kept(reranker)
         self.top_k = top_k
         self.score_threshold = score_threshold
