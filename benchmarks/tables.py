@@ -31,6 +31,8 @@ LONG_LISTS: Final = "2026-11-29-throughput-x86_64-avx512-bf16-1000-passages.json
 MEMORY: Final = ("2026-11-29-memory.json", "2026-11-29-memory-openvino.json")  # the second one was run later
 GPU_COUNTS: Final = "2026-11-30-gpu-counts.json"
 
+LONG_PASSAGES: Final = "2026-11-30-long-passages.json"
+
 BUNDLED: Final = "gliclass_rerank/bundled"
 MEASURED: Final = f"{BUNDLED}/measured.json"
 REAL, EXAMPLES, LONG = "trec_dl19", "20x128+512", "1000xmixed"
@@ -172,6 +174,26 @@ def gpu_counts(results: Path) -> str:
     return table(head.split("|"), lines)
 
 
+def long_passages(results: Path) -> str:
+    """Quality and cost of reading long passages in chunks."""
+    rows = rows_of(results, LONG_PASSAGES)
+    cut = {row["collection"]: row for row in rows if row["way"] == "cut"}
+    lines = [
+        [
+            name,
+            f"{row['long']:.0%}",
+            f"{cut[name]['ndcg@10']:.3f}",
+            f"{row['ndcg@10']:.3f}",
+            f"{row['p']:.3f}",
+            f"{row['tokens']:.1f}x",
+            f"{row['seconds']:.1f}x",
+        ]
+        for row in rows
+        if (name := row["collection"]) in cut and row["way"] == "best_chunk"
+    ]
+    return table(["nDCG@10", "long", "`cut`", "`best_chunk`", "p", "tokens", "time"], lines)
+
+
 TABLES: Final[Mapping[str, Table]] = {
     "why": why,
     "quality": quality,
@@ -184,6 +206,7 @@ TABLES: Final[Mapping[str, Table]] = {
     "speed-examples": throughput(ONE_THREAD, EXAMPLES),
     "memory": memory,
     "gpu-counts": gpu_counts,
+    "long-passages": long_passages,
 }
 
 

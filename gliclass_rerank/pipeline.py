@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, get_args
 from gliclass_rerank.calls.forks import in_sound_thread
 from gliclass_rerank.calls.steps import computing, working
 from gliclass_rerank.checkpoint.loading import Checkpoint, load_checkpoint
-from gliclass_rerank.checks import checked_choice, checked_text, is_a, of_settings
+from gliclass_rerank.checks import checked_choice, is_a, of_settings, own_text, repaired_text
 from gliclass_rerank.errors import BackendError, ConfigError, shown
 from gliclass_rerank.model.backbones.registry import unsupported_reason
 from gliclass_rerank.model.config import AttentionPlan
@@ -200,7 +200,7 @@ class Pipeline:
         """
         model = self._cacheable()
         if self.runtime.dtype != "float32":
-            raise ConfigError(f"passages are precomputed in the `dtype` 'float32', got {self.runtime.dtype!r}")
+            raise ConfigError(f"passages are precomputed in the `dtype` 'float32', got {self.runtime.dtype!r}; pass it")
         with working():
             return in_sound_thread(
                 precompute,
@@ -246,7 +246,7 @@ class Pipeline:
 
     def _passage_blocks(self, passages: Iterable[str]) -> Iterator[TokenIds]:
         assert isinstance(self._planner, SharedQueryPlanner), "other plans are refused above"
-        texts = (checked_text(f"`passages[{index}]`", text) for index, text in enumerate(passages))
+        texts = (repaired_text(own_text(f"`passages[{index}]`", text)) for index, text in enumerate(passages))
         while taken := list(islice(texts, _TOKENISED_AT_ONCE)):
             yield from self._planner.candidate_blocks(taken, truncate_side="candidates")[0]
 

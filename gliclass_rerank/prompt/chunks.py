@@ -14,8 +14,10 @@ from gliclass_rerank.types import Span, TokenIds
 
 # A sentence may go on from the end of one chunk to the next; this share of both has it whole.
 _OVERLAP: Final = 8
+# Shorter chunks rank as well as whole windows, cost less attention, and say more closely where the answer is.
+_MOST_TOKENS: Final = 126
 # Bound on the cost of one passage; what is left over is cut and reported.
-_MOST_CHUNKS: Final = 32
+_MOST_CHUNKS: Final = 64
 # After the end of a line, or of a sentence with its closing quote or bracket; in Chinese and Japanese without a space.
 _SENTENCE_END: Final = re.compile(
     r"\n\s*|(?<=[.!?\u2026])\s+|(?<=[.!?\u2026][\"')\]\u201d\u2019])\s+|(?<=[\u3002\uff01\uff1f])"
@@ -54,7 +56,7 @@ def chunked(
         encode: Encoder of chunks.
 
     Returns:
-        Token ids of all chunks in order, and the chunks. Of a passage with more than 32 the last one may exceed the
+        Token ids of all chunks in order, and the chunks. Of a passage with more than 64 the last one may exceed the
         limit.
     """
     chunks: list[Chunk] = []
@@ -64,7 +66,7 @@ def chunked(
             chunks.append(Chunk(index))
             continue
         _, tokens = tokenizer.encode_with_spans(text)
-        room = max(1, limit - special - SPARE_TOKENS)
+        room = min(_MOST_TOKENS, max(1, limit - special - SPARE_TOKENS))
         spans = chunk_spans(text, tokens, room, overlap=room // _OVERLAP, most=_MOST_CHUNKS)
         chunks += [Chunk(index, span) for span in spans]
     parts = [(texts[chunk.candidate], chunk.span) for chunk in chunks if chunk.span is not None]

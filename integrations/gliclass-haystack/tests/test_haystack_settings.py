@@ -166,7 +166,7 @@ def test_yaml_with_an_unknown_setting_is_refused_by_its_name():
 def test_a_given_reranker_is_saved_as_its_settings_and_its_weights_are_not():
     ranker = GLiClassRanker(reranker=shared_reranker())
     assert ranker.reranker == ranker.to_dict()["init_parameters"]["reranker"] == {"device": "cpu", "backend": "torch"}
-    assert "reranker:\n        device: cpu\n" in saved(ranker)
+    assert "reranker:\n        backend: torch\n        device: cpu\n" in saved(ranker)
 
 
 def test_no_device_stays_no_device_after_the_model_is_loaded():
