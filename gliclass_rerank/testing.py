@@ -328,6 +328,7 @@ class AdapterConformance(ABC):
         assert {self.metadata(document)["ranking_id"] for document in ranked} == {logged.id}
         places = [self.metadata(document)["ranking_index"] for document in ranked]
         assert places == [one.index for one in logged.shown] == self.positions(ranked)
+        assert [one.id for one in logged.shown] == [self.identity(document) for document in ranked]
 
     def test_an_unknown_setting_is_refused(self) -> None:
         with pytest.raises((ValueError, TypeError), match="topn"):
