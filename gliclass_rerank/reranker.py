@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,7 +110,7 @@ class Reranker(LoadedModel):
         """
         if type(query) is not str:
             query = own_text("`query`", query)
-        return self._rank(repaired_texts("queries", [query]), [passages], top_k, examples, where, log)[0]
+        return self._rank(repaired_texts("queries", [query]), [passages], top_k, examples, where, log=log)[0]
 
     def rank_many(
         self,
@@ -146,7 +147,7 @@ class Reranker(LoadedModel):
             lists = checked_list("passages_per_query", lists, "lists")
         if len(lists) != len(asked.texts):
             raise InputError(f"{wanted}, got {len(lists)}")
-        return self._rank(asked, lists, top_k, examples, where, log)
+        return self._rank(asked, lists, top_k, examples, where, log=log)
 
     def _rank(
         self,
@@ -155,6 +156,7 @@ class Reranker(LoadedModel):
         top_k: int | None,
         examples: Examples | None,
         where: Where,
+        *,
         log: bool,
     ) -> list[Ranking]:
         limit = None if top_k is None else checked_count("top_k", top_k)
@@ -173,9 +175,11 @@ class Reranker(LoadedModel):
         ]
         scored = self._pipeline.score(requests, truncate_side="candidates")
         rankings = [
-            _ranking(number, *each, limit, self._pipeline.calibration, number in asked.repaired)
-            for number, each in enumerate(zip(scored, requests, given, recalled, strict=True))
+            _ranking(*each, limit, self._pipeline.calibration)
+            for each in zip(scored, requests, given, recalled, strict=True)
         ]
+        for number in asked.repaired:
+            rankings[number] = replace(rankings[number], repaired_query=True)
         if self.ranking_log is None or not log:
             return rankings
         return self.ranking_log.noted(asked.texts, rankings, where)
@@ -305,17 +309,15 @@ class Reranker(LoadedModel):
 
 
 def _ranking(
-    number: int,
     scored: Scored,
     request: ScoringRequest,
     passages: Texts,
     recalled: Recalled,
     top_k: int | None,
     calibration: tuple[float, float] | None,
-    repaired_query: bool,
 ) -> Ranking:
-    """Ranking of the caller's list for query `number`; a request has each distinct passage once."""
-    plan, cut_query = scored.plan, scored.plan.text_truncation
+    """Ranking of the caller's list, of which a request has each distinct passage once."""
+    plan = scored.plan
     position = {text: position for position, text in enumerate(request.candidates)}
     source = [position[text] for text in passages.texts]
     logits = [scored.logits[position] for position in source]
@@ -350,7 +352,7 @@ def _ranking(
         else (),
         truncated_examples=plan.truncated_examples,
         examples=recalled.examples,
-        truncated_query=None if cut_query is None else Truncation(number, cut_query.num_tokens, cut_query.num_lost),
+        truncated_query=plan.text_truncation,
         repaired=passages.repaired,
-        repaired_query=repaired_query,
+        num_tokens=sum(sequence.num_tokens for sequence in plan.requests),
     )

@@ -198,9 +198,10 @@ class RerankStage:
         found = checked_retrieval_scores(retrieval_scores, len(texts))
         names = checked_ids(ids, len(texts))
         if self._fusion == "weighted" and None in found:
-            raise InputError(
-                f"weighted fusion needs the retrieval score of each passage, got None at {found.index(None)}"
-            )
+            index = found.index(None)
+            score = None if retrieval_scores is None else retrieval_scores[index]
+            wanted = "weighted fusion needs the retrieval score of each passage, a finite number"
+            raise InputError(f"{wanted}, got {shown(score)} at {index}")
         try:
             ranking = self._rerank(query, texts, found, examples, where)
         except _FAILURES as error:
@@ -261,21 +262,12 @@ class RerankStage:
             notes["retrieval_score"] = hit.retrieval_score
         if self._fusion is not None and hit.rerank_score is not None:
             notes["rerank_score"] = hit.rerank_score
+        if self._report_truncation:
+            notes |= _report(hit, ranking)
         if hit.judged is not None:
             notes["rerank_judged"] = hit.judged
         if ranking.id is not None:
             notes["ranking_id"], notes["ranking_index"] = ranking.id, hit.index
-        if self._report_truncation:
-            start, end = hit.chunk or (None, None)
-            reported = {
-                "rerank_tokens_lost": hit.tokens_lost or None,
-                "rerank_query_tokens_lost": ranking.query_tokens_lost or None,
-                "rerank_chunk_start": start,
-                "rerank_chunk_end": end,
-                "rerank_repaired": hit.is_repaired or None,
-                "rerank_query_repaired": ranking.repaired_query or None,
-            }
-            notes |= {name: value for name, value in reported.items() if value is not None}
         if ranking.error is not None:
             notes["rerank_error"] = ranking.error
         return notes
@@ -332,9 +324,10 @@ class RerankStage:
         ]
         if self._fusion is not None:
             hits.sort(key=lambda hit: (-(hit.score or 0.0), hit.index))
+        hits += blank
         cut = ranking.truncated_query
         return StageRanking(
-            judged_first((*hits, *blank), judged),
+            judged_first(hits, judged),
             query_tokens_lost=0 if cut is None else cut.num_lost,
             repaired_query=ranking.repaired_query,
         )
@@ -373,3 +366,17 @@ class RerankStage:
             return [by_place[index] for index in order]
         theirs = [found[index] or 0.0 for index in order]  # none is None: checked in `run`
         return weighted(scores, theirs, self._weight)
+
+
+def _report(hit: StageHit, ranking: StageRanking) -> dict[str, int]:
+    """Notes on what was cut, chosen and repaired."""
+    start, end = hit.chunk or (None, None)
+    report = {
+        "rerank_tokens_lost": hit.tokens_lost or None,
+        "rerank_query_tokens_lost": ranking.query_tokens_lost or None,
+        "rerank_chunk_start": start,
+        "rerank_chunk_end": end,
+        "rerank_repaired": hit.is_repaired or None,
+        "rerank_query_repaired": ranking.repaired_query or None,
+    }
+    return {name: value for name, value in report.items() if value is not None}

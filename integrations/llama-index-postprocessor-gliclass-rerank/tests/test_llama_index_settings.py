@@ -34,6 +34,8 @@ _SETTINGS = {
     "min_example_similarity": 0.25,
     "allow_same_text": False,
     "window_tokens": 48,
+    "long_query": "error",
+    "long_passages": "cut",
     "max_example_passages": 2,
     "passage_cache": "some/cache",
     "log": "some/feedback.db",
