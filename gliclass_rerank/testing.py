@@ -15,11 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from functools import cache
 from inspect import Parameter, signature
+from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import pytest
 
 from gliclass_rerank.errors import GLiClassRerankError
+from gliclass_rerank.feedback import FeedbackLog
 from gliclass_rerank.reranker import Reranker
 from gliclass_rerank.settings import RerankerSettings
 from gliclass_rerank.stage.stage import StageSettings
@@ -345,6 +347,16 @@ class AdapterConformance(ABC):
         with warnings.catch_warnings():
             warnings.simplefilter("error", DeprecationWarning)
             assert len(self.run(self.reload(adapter), QUERY, self.found())) == len(PASSAGES)
+
+    def test_with_a_log_each_document_names_its_ranking_and_place(self, tmp_path: Path) -> None:
+        adapter = self.build(reranker={"device": "cpu", "log": str(tmp_path / "feedback.db")}, **{self.cutoff: 3})
+        ranked = self.run(adapter, QUERY, self.found())
+        with FeedbackLog(tmp_path / "feedback.db") as log:
+            (logged,) = log.rankings()
+        assert {self.metadata(document)["ranking_id"] for document in ranked} == {logged.id}
+        places = [self.metadata(document)["ranking_index"] for document in ranked]
+        assert places == [one.index for one in logged.shown] == self.positions(ranked)
+        assert [one.id for one in logged.shown] == [self.identity(document) for document in ranked]
 
     def test_an_unknown_setting_is_refused(self) -> None:
         with pytest.raises((ValueError, TypeError), match="topn"):

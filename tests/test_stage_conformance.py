@@ -28,6 +28,14 @@ def reranked(stage, documents, ranking):
     ]
 
 
+def call(documents):
+    return {
+        "passages": [found.text for found in documents],
+        "retrieval_scores": [found.score for found in documents],
+        "ids": [found.identity for found in documents],
+    }
+
+
 class TestPlainAdapter(AdapterConformance):
     cutoff = "top_k"
 
@@ -41,12 +49,10 @@ class TestPlainAdapter(AdapterConformance):
         ]
 
     def run(self, adapter, query, documents, **overrides):
-        texts, scores = [found.text for found in documents], [found.score for found in documents]
-        return reranked(adapter, documents, adapter.run(query, texts, scores, **overrides))
+        return reranked(adapter, documents, adapter.run(query, **call(documents), **overrides))
 
     async def arun(self, adapter, query, documents, **overrides):
-        texts, scores = [found.text for found in documents], [found.score for found in documents]
-        return reranked(adapter, documents, await adapter.arun(query, texts, scores, **overrides))
+        return reranked(adapter, documents, await adapter.arun(query, **call(documents), **overrides))
 
     def identity(self, document):
         return document.identity

@@ -76,19 +76,30 @@ class RankingLog:
         ids = self.note(queries, [[_shown(hit) for hit in ranking] for ranking in rankings], where)
         return [replace(ranking, id=name) for ranking, name in zip(rankings, ids, strict=True)]
 
-    def noted_of_stage(self, query: str, texts: Sequence[str], ranking: StageRanking, where: object) -> StageRanking:
+    def noted_of_stage(
+        self,
+        query: str,
+        texts: Sequence[str],
+        ids: Sequence[str | None],
+        ranking: StageRanking,
+        where: object,
+    ) -> StageRanking:
         """Add what a stage returns, and return it with its id.
 
         Args:
             query: Query.
             texts: The caller's passages.
+            ids: The caller's id of each.
             ranking: Result of the stage.
             where: As for `note`.
 
         Returns:
             Copy of the ranking.
         """
-        shown = [ShownPassage(hit.index, hit.logit, hit.score, texts[hit.index], None, hit.judged) for hit in ranking]
+        shown = [
+            ShownPassage(hit.index, hit.logit, hit.score, texts[hit.index], ids[hit.index], hit.judged)
+            for hit in ranking
+        ]
         (name,) = self.note([query], [shown], where)
         return replace(ranking, id=name)
 

@@ -82,3 +82,19 @@ def _retrieval_score(index: int, value: object) -> float | None:
         raise InputError(f"`retrieval_scores[{index}]` must be a number, got {shown(value)}")
     # A NaN from a retriever must not stop a pipeline that ignores its scores.
     return number if math.isfinite(number) else None
+
+
+def checked_ids(values: Sequence[str | None] | None, count: int) -> list[str | None]:
+    """Validate one id or None for each of `count` passages; None for none."""
+    if values is None:
+        return [None] * count
+    given = checked_list("ids", values, "strings")
+    if len(given) != count:
+        raise InputError(f"`ids` must hold one id for each of the {count} passages, got {len(given)}")
+    return [None if value is None else _checked_id(index, value) for index, value in enumerate(given)]
+
+
+def _checked_id(index: int, value: object) -> str:
+    if not is_a(value, str):
+        raise InputError(f"`ids[{index}]` must be a string, got {shown(value)}")
+    return str.encode(value, "utf-8", "replace").decode()  # type: ignore[arg-type] # invalid Unicode stops no query

@@ -34,7 +34,12 @@ from gliclass_rerank.errors import (
 )
 from gliclass_rerank.examples.judgements import judged_first
 from gliclass_rerank.settings import RerankerSettings, taking
-from gliclass_rerank.stage.arguments import checked_retrieval_scores, reranker_or_settings, reranker_type
+from gliclass_rerank.stage.arguments import (
+    checked_ids,
+    checked_retrieval_scores,
+    reranker_or_settings,
+    reranker_type,
+)
 from gliclass_rerank.stage.fusion import Fusion, reciprocal_rank, weighted
 from gliclass_rerank.types import Example, Judged, Span, StageHit, StageRanking
 
@@ -158,6 +163,7 @@ class RerankStage:
         score_threshold: float | None = None,
         examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
         where: Where = None,
+        ids: Sequence[str | None] | None = None,
     ) -> StageRanking:
         """Rerank retrieved passages.
 
@@ -171,6 +177,7 @@ class RerankStage:
             score_threshold: Minimum score of the reranker; None for the constructor's.
             examples: Judged examples; None for the constructor's, an empty list for none.
             where: Metadata values that the store's examples must have, or a predicate on the metadata; None for all.
+            ids: The caller's id of each passage, for the log; None for none.
 
         Returns:
             Each passage at most once.
@@ -189,6 +196,7 @@ class RerankStage:
             raise InputError(f"`query` must not be blank, got {shown(query)}")
         texts, repaired, _ = repaired_texts("passages", passages, blanks_others=True)
         found = checked_retrieval_scores(retrieval_scores, len(texts))
+        names = checked_ids(ids, len(texts))
         if self._fusion == "weighted" and None in found:
             index = found.index(None)
             score = None if retrieval_scores is None else retrieval_scores[index]
@@ -207,7 +215,7 @@ class RerankStage:
         if threshold is not None:
             hits = tuple(hit for hit in hits if hit.rerank_score is not None and hit.rerank_score >= threshold)
         marked = (replace(hit, is_repaired=True) if hit.index in repaired else hit for hit in hits[:limit])
-        return self._logged(query, texts, replace(ranking, hits=tuple(marked)), where)
+        return self._logged(query, texts, names, replace(ranking, hits=tuple(marked)), where)
 
     async def arun(
         self,
@@ -219,6 +227,7 @@ class RerankStage:
         score_threshold: float | None = None,
         examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
         where: Where = None,
+        ids: Sequence[str | None] | None = None,
     ) -> StageRanking:
         """Await `run` in a worker thread, without blocking the event loop."""
         return await in_background(
@@ -230,6 +239,7 @@ class RerankStage:
             score_threshold=score_threshold,
             examples=examples,
             where=where,
+            ids=ids,
         )
 
     def notes(self, hit: StageHit, ranking: StageRanking) -> dict[str, float | int | str]:
@@ -326,9 +336,18 @@ class RerankStage:
         before = len(self._passage_prefix)
         return None if chunk is None else (max(0, chunk[0] - before), max(0, chunk[1] - before))
 
-    def _logged(self, query: str, texts: Sequence[str], ranking: StageRanking, where: Where) -> StageRanking:
+    def _logged(
+        self,
+        query: str,
+        texts: Sequence[str],
+        ids: Sequence[str | None],
+        ranking: StageRanking,
+        where: Where,
+    ) -> StageRanking:
         log = None if self._reranker is None else self._reranker.ranking_log
-        return ranking if log is None else log.noted_of_stage(query, texts, ranking, where)
+        if log is None or not ranking.hits:
+            return ranking
+        return log.noted_of_stage(query, texts, ids, ranking, where)
 
     def _warn(self, error: DataError) -> None:
         """Report once that a store or cache cannot be opened: nothing else would, as each query keeps its order."""

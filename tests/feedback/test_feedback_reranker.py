@@ -170,18 +170,57 @@ def test_a_stage_logs_what_it_returns(tiny):
         reranker=reranker, query_prefix="query: ", passage_prefix="passage: ", fusion="weighted", top_k=2
     )
 
-    ranking = stage.run(QUERY, [*PASSAGES[:3], " "], [1.0, 2.0, 3.0, 4.0], where={"tenant": "north"})
+    ids = ["doc-0", None, "doc-2", "doc-3"]
+    ranking = stage.run(QUERY, [*PASSAGES[:3], " "], [1.0, 2.0, 3.0, 4.0], where={"tenant": "north"}, ids=ids)
 
     (logged,) = reranker.log.rankings()
     assert logged.id == ranking.id
     assert (logged.query, logged.where) == (QUERY, {"tenant": "north"})
     assert hits(logged.shown) == hits(ranking)
-    assert [one.text for one in logged.shown] == [PASSAGES[hit.index] for hit in ranking]
+    assert [(one.text, one.id) for one in logged.shown] == [(PASSAGES[hit.index], ids[hit.index]) for hit in ranking]
     assert all(hit.logit is not None for hit in ranking)
     notes = stage.notes(ranking[0], ranking)
     reranker.log.clicks(notes["ranking_id"], [notes["ranking_index"]])
     with pytest.raises(InputError, match="has no passage of the index 3"):
         reranker.log.clicks(ranking.id, [3])
+
+
+def test_nothing_shown_is_nothing_logged(tiny):
+    reranker = tiny()
+
+    assert RerankStage(reranker=reranker).run(QUERY, []).id is None
+    assert list(reranker.log.rankings()) == []
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (["a"], "`ids` must hold one id for each of the 4 passages, got 1"),
+        ([1, 2, 3, 4], r"`ids\[0\]` must be a string, got 1"),
+        ("abcd", "`ids` must be a list of strings, got 'abcd'"),
+    ],
+)
+def test_ids_of_passages_are_checked(tiny, ids, message):
+    with pytest.raises(InputError, match=message):
+        RerankStage(reranker=tiny()).run(QUERY, PASSAGES, ids=ids)
+
+
+def test_an_id_of_invalid_unicode_stops_no_query(tiny):
+    reranker = tiny()
+
+    RerankStage(reranker=reranker).run(QUERY, PASSAGES[:1], ids=["doc-\ud800"])
+
+    assert [one.shown[0].id for one in reranker.log.rankings()] == ["doc-?"]
+
+
+def test_ids_of_documents_reach_the_log(tiny):
+    reranker = tiny(log_texts=False)
+    documents = [{"id": f"doc-{number}", "text": text} for number, text in enumerate(PASSAGES)]
+
+    ranking = reranker.rank(QUERY, documents)
+
+    logged = reranker.log.ranking(ranking.id)
+    assert [one.id for one in logged.shown] == [f"doc-{hit.index}" for hit in ranking]
 
 
 def test_a_stage_without_a_log_notes_no_id(tiny):

@@ -341,6 +341,7 @@ class GLiClassRerank(BaseDocumentCompressor):
         return {
             "query": query,
             "passages": [shown_text(document, self.metadata_keys, self.separator) for document in found],
+            "ids": [document.id for document in found],
             "retrieval_scores": scores,
             "top_k": self.top_n if top_n is None else checked_cutoff("top_n", top_n),
             "score_threshold": self.score_threshold if score_threshold is None else score_threshold,

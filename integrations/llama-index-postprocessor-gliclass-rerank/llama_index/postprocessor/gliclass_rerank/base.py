@@ -362,7 +362,8 @@ class GLiClassRerank(BaseNodePostprocessor):
         # Checked before events are told of them, which take some types only.
         stage.run(passages=(), **limited)
         texts = [_text(node, self.metadata_mode) for node in nodes]
-        return {"passages": texts, "retrieval_scores": [node.score for node in nodes], **limited}
+        scores, ids = [node.score for node in nodes], [node.node.node_id for node in nodes]
+        return {"passages": texts, "retrieval_scores": scores, "ids": ids, **limited}
 
     @contextmanager
     def _reported(

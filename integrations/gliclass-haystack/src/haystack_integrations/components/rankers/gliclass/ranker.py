@@ -316,7 +316,8 @@ class GLiClassRanker:
         """
         found = deduplicated(documents)
         texts, scores = self._texts(found), [document.score for document in found]
-        ranking = self._stage.run(query, texts, scores, top_k=top_k, score_threshold=score_threshold)
+        ids = [document.id for document in found]
+        ranking = self._stage.run(query, texts, scores, top_k=top_k, score_threshold=score_threshold, ids=ids)
         return {"documents": reranked(found, ranking, self._stage)}
 
     @component.output_types(documents=list[Document])
@@ -340,7 +341,8 @@ class GLiClassRanker:
         """
         found = deduplicated(documents)
         texts, scores = self._texts(found), [document.score for document in found]
-        ranking = await self._stage.arun(query, texts, scores, top_k=top_k, score_threshold=score_threshold)
+        ids = [document.id for document in found]
+        ranking = await self._stage.arun(query, texts, scores, top_k=top_k, score_threshold=score_threshold, ids=ids)
         return {"documents": reranked(found, ranking, self._stage)}
 
     def _texts(self, documents: Sequence[Document]) -> list[str]:
