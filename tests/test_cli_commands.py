@@ -110,7 +110,7 @@ def test_a_query_that_cannot_be_ranked_stops_no_other(tiny_folders, tmp_path, ca
         {"id": 7, "query": "oil", "passages": ["chain"]},
     ]
     queries = written(tmp_path / "q.jsonl", jsonl(rows))
-    options = ["--model", str(tiny_folders["bert"]), "--device", "cpu", "--long-query", "error"]
+    options = ["--model", str(tiny_folders["bert"]), "--device", "cpu", "--backend", "torch", "--long-query", "error"]
     assert cli.main(["rank", "--queries", queries, *options]) == 1
     captured = capsys.readouterr()
     answers = list(map(json.loads, captured.out.splitlines()))
@@ -201,7 +201,7 @@ def test_wrong_examples_and_ids_change_nothing(store, tmp_path, capsys):
 @pytest.fixture
 def classify(tiny_folders):
     def run(*arguments):
-        return cli.main(["classify", "--model", str(tiny_folders["bert"]), "--device", "cpu", *arguments])
+        return cli.main(["classify", "--model", str(tiny_folders["bert"]), "--backend", "torch", *arguments])
 
     return run
 
@@ -333,7 +333,7 @@ def test_a_terminal_shows_what_runs_and_how_far_it_is(tiny_folders, tmp_path):
 def test_a_reader_of_many_answers_may_stop_early(tiny_folders, tmp_path):
     rows = [{"query": "oil", "passages": ["chain", "rim"]}] * 2000
     queries = written(tmp_path / "q.jsonl", jsonl(rows))
-    command = [*PROGRAM, "rank", "--queries", queries, "--model", str(tiny_folders["bert"]), "--device", "cpu"]
+    command = [*PROGRAM, "rank", "--queries", queries, "--model", str(tiny_folders["bert"]), "--backend", "torch"]
     program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     line = program.stdout.readline()
     program.stdout.close()
@@ -344,7 +344,7 @@ def test_a_reader_of_many_answers_may_stop_early(tiny_folders, tmp_path):
 
 
 def test_answers_come_while_queries_are_still_being_written_and_ctrl_c_ends_it_in_silence(tiny_folders):
-    command = [*PROGRAM, "rank", "--queries", "-", "--model", str(tiny_folders["bert"]), "--device", "cpu"]
+    command = [*PROGRAM, "rank", "--queries", "-", "--model", str(tiny_folders["bert"]), "--backend", "torch"]
     program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     for query in ("oil", "rim"):
         program.stdin.write(json.dumps({"query": query, "passages": ["chain", "rim"]}).encode() + b"\n")

@@ -27,6 +27,7 @@ from gliclass_rerank.cli.measuring import evaluate
 from gliclass_rerank.cli.preparing import optimize, precompute
 from gliclass_rerank.cli.ranking import rank
 from gliclass_rerank.cli.sections import Sections
+from gliclass_rerank.cli.serve import ENVIRONMENT, serve
 from gliclass_rerank.errors import ConfigError, GLiClassRerankError, InputError
 from gliclass_rerank.learn.data.mining_command import mine, teach
 from gliclass_rerank.learn.data.rac_command import pseudo_label, rac_data
@@ -49,6 +50,7 @@ app = typer.Typer(
 app.command(rich_help_panel=_USE)(rank)
 app.command(rich_help_panel=_USE)(classify)
 app.command(rich_help_panel=_USE)(models)
+app.command(rich_help_panel=_USE, context_settings={"auto_envvar_prefix": ENVIRONMENT})(serve)
 app.add_typer(examples, name="examples", rich_help_panel=_USE)
 for _title, _commands in {
     _USE: (optimize, precompute),

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gliclass_rerank.checks import named
-from gliclass_rerank.cli.model_options import with_model_options
+from gliclass_rerank.cli.model_options import with_options
+from gliclass_rerank.cli.notes import library_notes
 from gliclass_rerank.cli.output import note_lines, print_json, print_row, progress, with_fields
 from gliclass_rerank.errors import DataError, InputError, shown
 from gliclass_rerank.settings import ModelSettings
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _BATCH = 16
 
 
-@with_model_options(ModelSettings)
+@with_options(ModelSettings)
 def classify(
     settings: ModelSettings,
     texts: Annotated[
@@ -54,7 +55,8 @@ def classify(
     given = _given_texts(texts, text)
     names = _labels(label, labels)
     meanings = None if descriptions is None else read_json(descriptions)
-    classifier = ZeroShotClassifier(**settings.to_dict())
+    with library_notes():
+        classifier = ZeroShotClassifier(**settings.to_dict())
     cut: list[int] = []
     with progress(None, "texts", beside_results=True) as update:
         source = iter(given)

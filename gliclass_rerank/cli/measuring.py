@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gliclass_rerank.cli.model_options import load_reranker, with_model_options
+from gliclass_rerank.cli.model_options import load_reranker, with_options
 from gliclass_rerank.cli.output import AsJson, note, print_json, progress
 from gliclass_rerank.settings import RerankerSettings
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 # Judgements of the very queries would give the answers away.
-@with_model_options(but=("allow_same_text",))
+@with_options(RerankerSettings, but=("allow_same_text",))
 def evaluate(
     settings: RerankerSettings,
     data: Annotated[Path, typer.Option("--data", help="Folder of the collection, such as one of BEIR.")],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from gliclass_rerank.cli.model_options import load_reranker, with_model_options
+from gliclass_rerank.cli.model_options import load_reranker, with_options
 from gliclass_rerank.cli.output import progress
 from gliclass_rerank.errors import ConfigError
 from gliclass_rerank.settings import RerankerSettings
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gliclass_rerank.runtime.passage_cache import StatesDtype
 
 
-@with_model_options()
+@with_options(RerankerSettings)
 def optimize(
     settings: RerankerSettings,
     prune_after: Annotated[
@@ -41,7 +41,7 @@ def optimize(
         typer.echo(f"removed {removed} that were not used for {prune_after} days")
 
 
-@with_model_options(but=("dtype",))
+@with_options(RerankerSettings, but=("dtype",))
 def precompute(
     settings: RerankerSettings,
     passages: Annotated[

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from gliclass_rerank.cli.conditions import Where, condition
-from gliclass_rerank.cli.model_options import load_reranker, with_model_options
+from gliclass_rerank.cli.model_options import load_reranker, with_options
 from gliclass_rerank.cli.output import (
     AsJson,
     note,
@@ -34,7 +34,7 @@ _PASSAGES_HELP: Final = "File: .txt, a passage per line; .jsonl, `text` and perh
 _QUERIES_HELP: Final = "File of queries: .txt, one per line; .jsonl, `query` and perhaps `passages`; or -."
 
 
-@with_model_options()
+@with_options(RerankerSettings)
 def rank(
     settings: RerankerSettings,
     query: Annotated[str | None, typer.Option("--query", help="What is searched for.")] = None,

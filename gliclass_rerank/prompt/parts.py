@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
-from gliclass_rerank.prompt.chunks import chunk_spans
+from gliclass_rerank.prompt.chunks import SPARE_TOKENS, chunk_spans
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.prompt.planner import Planner
-
-# A chunk by itself may have a token more than as a part of its text.
-_SPARE: Final = 2
 
 
 def label_groups(request: ScoringRequest, size: int | None) -> list[ScoringRequest]:
@@ -41,8 +38,8 @@ def text_chunks(planner: Planner[Any], groups: Sequence[ScoringRequest]) -> list
         return [list(groups)]
     text, room = groups[0].text, min(cut.num_tokens - cut.num_lost for cut in cuts)
     _, tokens = planner.layout.tokenizer.encode_with_spans(text)
-    chunks = [text[slice(*span)] for span in chunk_spans(text, tokens, max(1, room - _SPARE))]
+    chunks = [text[slice(*span)] for span in chunk_spans(text, tokens, max(1, room - SPARE_TOKENS))]
     if len(chunks) < 2:
         return [list(groups)]
-    # Again, because the last one of many may be too long.
+    # Again, because labels may leave less room for another chunk.
     return [part for chunk in chunks for part in text_chunks(planner, [replace(group, text=chunk) for group in groups])]
