@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from test_cli import OverlapReranker, error_of
@@ -300,6 +302,30 @@ def test_progress_counts_the_passages_that_were_scored(tiny_folders, plan, monke
 
 
 PROGRAM = [sys.executable, "-c", "import sys; from gliclass_rerank.cli import main; sys.exit(main())"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no terminals of this kind")
+def test_a_terminal_shows_how_far_it_is(tiny_folders, tmp_path):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    passages = written(tmp_path / "p.txt", "".join(f"oil chain {number}\n" for number in range(6_000)))
+    command = [*PROGRAM, "rank", "--query", "oil", "--passages", passages, "--top-k", "1", "--backend", "torch"]
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command += ["--model", str(tiny_folders["bert"])]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, check=True)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # the other end is closed
+        while part := os.read(ours, 1 << 16):
+            shown += part
+    os.close(ours)
+    assert len(done.stdout.splitlines()) == 2
+    assert b"passages/s]" in shown
 
 
 @pytest.mark.slow

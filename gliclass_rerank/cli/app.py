@@ -8,7 +8,6 @@ code is 2 for wrong arguments, 1 for everything else. Model modules are imported
 from __future__ import annotations
 
 import io
-import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -77,7 +76,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     with working() as token:
         if argv is None:
             _cancel_when_interrupted(token)
-            _show_log()
         try:
             code = int(typer.main.get_command(app).main(words, prog_name=_PROGRAM, standalone_mode=False) or 0)
         except BaseException as error:  # noqa: BLE001 - raised again unless it is known
@@ -97,18 +95,6 @@ def _cancel_when_interrupted(token: Token) -> None:
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
-
-
-def _show_log() -> None:
-    """On a terminal, tell what the library logs: which backend runs, what is exported at first use."""
-    if not sys.stderr.isatty():
-        return
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("note: %(message)s"))
-    logger = logging.getLogger("gliclass_rerank")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
 
 
 def _code_of(error: BaseException, token: Token, words: Sequence[str]) -> int:

@@ -57,8 +57,9 @@ def rank(
     if queries is not None:
         _rank_queries(rank_one, reranker.name, queries, loaded)
     elif query is not None and loaded is not None:
-        with scoring_progress(len(loaded), "passages"):
-            ranking = rank_one(query, [passage.text for passage in loaded])
+        texts = [passage.text for passage in loaded]
+        with scoring_progress(len(set(texts)), "passages"):  # equal ones are scored once
+            ranking = rank_one(query, texts)
         if as_json:
             print_json({"query": query, "model": reranker.name, **_ranking_fields(loaded, ranking)})
         else:
