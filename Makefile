@@ -111,7 +111,7 @@ bench-labels: $(BENCH)
 	$(BIN)/python benchmarks/bench_labels.py $(ARGS)
 
 bench-serve: $(BENCH)
-	$(BIN)/python benchmarks/bench_serve.py $(ARGS)
+	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/bench_serve.py $(ARGS)
 
 bench-adapters: $(ADAPTER_VENV)/.stamp
 	HAYSTACK_TELEMETRY_ENABLED=false $(ADAPTER_VENV)/bin/python benchmarks/bench_adapters.py

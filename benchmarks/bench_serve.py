@@ -4,7 +4,8 @@ Regime: compute-bound on a CPU. Callers on loopback, each with one request at a 
 requests alike, the cache off. Each cell runs for a fixed time between two runs of `rank_many` over the same kind of
 requests in this process, while the server idles: its passages/s are quoted as a share of theirs, by the clock and by
 processor time, which says more on a busy machine. The ceiling by processor time is 100 %; by the clock batches that
-overlap tokenising and computing may gain.
+overlap tokenising and computing may gain. `OMP_WAIT_POLICY=passive` keeps torch's idle threads, which spin for other
+backends' time in a thread that has called torch before, out of the comparison.
 
     python benchmarks/bench_serve.py [--model NAME] [--callers 1 8 64 256] [--passages 20 100] [--seconds 15] \
         [--soak REQUESTS] [--peer URL --peer-pid PID]
@@ -35,7 +36,7 @@ from harness import print_json
 from gliclass_rerank import Reranker
 
 WORDS = "chain oil brake wheel saddle rim tyre spoke pump rain hill bike squeal noise lever".split()  # noqa: SIM905
-LIBRARY_SECONDS = 4.0
+LIBRARY_SECONDS, LIBRARY_PASSAGES = 4.0, 160
 WARM_UP = 3
 
 Request = tuple[str, list[str]]
@@ -73,9 +74,14 @@ async def post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reque
 
 
 async def load(url: str, pid: int, callers: int, num_passages: int, seconds: float, seed: int) -> Cell:
-    """Keep a server busy; requests that have no answer at the end are cut off and not counted."""
+    """Keep a server busy until the clock runs out; what counts ends with the last answer."""
     address, source, latencies, others = urlsplit(url), requests(num_passages, seed), list[float](), list[int]()
     start, processor = time.perf_counter(), processor_seconds(pid)
+    taken = 0.0, 0.0
+
+    def stop() -> None:
+        nonlocal taken
+        taken = time.perf_counter() - start, processor_seconds(pid) - processor
 
     async def call() -> None:
         reader, writer = await asyncio.open_connection(address.hostname, address.port)
@@ -85,6 +91,7 @@ async def load(url: str, pid: int, callers: int, num_passages: int, seconds: flo
                 status = await post(reader, writer, next(source))
                 if status == 200:
                     latencies.append(time.perf_counter() - began)
+                    stop()
                 else:
                     others.append(status)
                     await asyncio.sleep(0.1)
@@ -93,7 +100,6 @@ async def load(url: str, pid: int, callers: int, num_passages: int, seconds: flo
 
     tasks = [asyncio.create_task(call()) for _ in range(callers)]
     ended, _ = await asyncio.wait(tasks, timeout=seconds)
-    taken = time.perf_counter() - start, processor_seconds(pid) - processor
     failed = sum(task.exception() is not None for task in ended)
     for task in tasks:
         task.cancel()
@@ -109,12 +115,13 @@ def processor_seconds(pid: int) -> float:
 
 
 def library_speed(reranker: Reranker, num_passages: int, seed: int) -> tuple[float, float]:
-    """Passages of `rank_many` a second and a processor second, eight requests a call."""
-    source, start, processor, passages = requests(num_passages, seed), time.perf_counter(), time.process_time(), 0
+    """Passages of `rank_many` a second and a processor second, several requests a call."""
+    source, together, passages = requests(num_passages, seed), max(1, LIBRARY_PASSAGES // num_passages), 0
+    start, processor = time.perf_counter(), time.process_time()
     while time.perf_counter() - start < LIBRARY_SECONDS:
-        queries, lists = zip(*(next(source) for _ in range(8)), strict=True)
+        queries, lists = zip(*(next(source) for _ in range(together)), strict=True)
         reranker.rank_many(queries, lists)
-        passages += 8 * num_passages
+        passages += together * num_passages
     return passages / (time.perf_counter() - start), passages / (time.process_time() - processor)
 
 
@@ -209,8 +216,8 @@ def row_of(
         "answers": len(cell.latencies),
         "refused": cell.refused,
         "failed": cell.failed,
-        "passages_per_s": passages / cell.seconds,
-        "share_of_rank_many": passages / cell.seconds / clock,
+        "passages_per_s": passages / cell.seconds if passages else 0.0,
+        "share_of_rank_many": passages / cell.seconds / clock if passages else 0.0,
         "processor_share": passages / cell.processor_s / processor if cell.processor_s else None,
         **{f"p{round(100 * share)}_ms": percentile(cell.latencies, share) for share in (0.5, 0.95, 0.99)},
     }
@@ -265,6 +272,7 @@ def main() -> None:
                 after = library_speed(reranker, num_passages, 2)
                 rows += [row_of(cell, name, callers, num_passages, (before, after)) for name, cell in cells.items()]
                 before = after
+                print(*rows[-1].values(), file=sys.stderr)
         memory = soak(url, pid, arguments.soak) if arguments.soak else []
     print_rows(rows)
     for point in memory:

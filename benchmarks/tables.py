@@ -30,6 +30,7 @@ WITH_AMX: Final = "2026-11-29-throughput-x86_64-amx-1-thread.json"
 LONG_LISTS: Final = "2026-11-29-throughput-x86_64-avx512-bf16-1000-passages.json"
 MEMORY: Final = ("2026-11-29-memory.json", "2026-11-29-memory-openvino.json")  # the second one was run later
 GPU_COUNTS: Final = "2026-11-30-gpu-counts.json"
+SERVE: Final = "2026-11-30-serve.json"
 
 LONG_PASSAGES: Final = "2026-11-30-long-passages.json"
 
@@ -142,6 +143,31 @@ def memory(results: Path) -> str:
     return table(["MiB after so many passages", *(f"{step:,}" for step in steps)], lines)
 
 
+def serve(results: Path) -> str:
+    """Server under load, beside the library in the same run."""
+    rows = rows_of(results, SERVE, server="gliclass-rerank")
+    lines = [
+        [
+            str(row["callers"]),
+            str(row["passages"]),
+            *(f"{row[name]:.0%}" for name in ("processor_share", "share_of_rank_many")),
+            *(f"{row[name] / row['p50_ms']:.1f}" for name in ("p95_ms", "p99_ms")),
+            str(row["failed"]),
+        ]
+        for row in rows
+    ]
+    head = [
+        "callers",
+        "passages",
+        "of `rank_many`, by processor time",
+        "by the clock",
+        "p95 / p50",
+        "p99 / p50",
+        "errors",
+    ]
+    return table(head, lines)
+
+
 def why(results: Path) -> str:
     """The case for and against, in three figures."""
     found = {(row["collection"], row["scorer"]): row["ndcg@10, 100"] for row in rows_of(results, QUALITY)}
@@ -207,6 +233,7 @@ TABLES: Final[Mapping[str, Table]] = {
     "memory": memory,
     "gpu-counts": gpu_counts,
     "long-passages": long_passages,
+    "serve": serve,
 }
 
 

@@ -92,6 +92,18 @@ def test_equal_passages_are_scored_once_and_reported_at_each_index(scripted):
     assert indices(ranking) == [1, 4, 0, 2, 3]
 
 
+def test_the_tokens_that_were_read_are_counted_once_for_equal_passages(tiny_folders):
+    reranker = Reranker(tiny_folders["bert"], device="cpu")
+
+    def num_tokens(*passages):
+        return reranker.rank(QUERY, passages).num_tokens
+
+    assert num_tokens() == 0
+    assert num_tokens("oil", "oil") == num_tokens("oil")
+    assert num_tokens("oil chain") == num_tokens("oil") + 1
+    assert num_tokens("oil " * 900) < reranker.max_window_tokens + num_tokens("oil")
+
+
 def test_equal_passages_are_one_passage_to_the_model(tiny):
     once = {hit.index: hit.logit for hit in tiny.rank(QUERY, ["oil", "wax rust"])}
 

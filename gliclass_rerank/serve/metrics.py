@@ -29,8 +29,8 @@ class Metrics:
             "te_request_duration", "Seconds of a request", ["path"], buckets=_SECONDS, registry=registry
         )
         self._rankings = _sum("te_predict_count", "Rankings, also from the cache", registry)
-        self._queue = _seconds("te_request_queue_duration", "Seconds in the queue", registry)
-        self._inference = _seconds("te_request_inference_duration", "Seconds in the model, with the batch", registry)
+        self._queue = _seconds("te_predict_queue_duration", "Seconds in the queue", registry)
+        self._inference = _seconds("te_predict_inference_duration", "Seconds in the model, with the batch", registry)
         self._lengths = Histogram("te_request_input_length", "Tokens of a ranking", buckets=_TOKENS, registry=registry)
         self._batch_requests = Histogram(
             "te_batch_next_size", "Requests of a batch", buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry

@@ -88,8 +88,13 @@ class WordEncoder:
 
 
 @pytest.fixture
-def learning(tiny_folders):
-    with ExampleStore(encoder=WordEncoder()) as store:
+def path(tmp_path):
+    return tmp_path / "examples.db"
+
+
+@pytest.fixture
+def learning(tiny_folders, path):
+    with ExampleStore(path, WordEncoder()) as store:
         yield Reranker(tiny_folders["bert"], device="cpu", example_store=store)
 
 
@@ -104,6 +109,23 @@ def test_feedback_is_stored_and_makes_cached_scores_stale(learning):
     assert [answer.headers["x-cache"] for answer in (*before, after)] == ["miss", "hit", "miss"]
     assert learning.example_store.get(learned.body["id"]).metadata == {"user": "me"}
     assert after.body["results"] != before[0].body["results"]
+
+
+def test_examples_that_another_process_writes_make_cached_scores_stale(learning, path):
+    with running(ServedModel("tiny", learning)) as server, ExampleStore(path, WordEncoder()) as other:
+        assert [ask(server).headers["x-cache"] for _ in range(2)] == ["miss", "hit"]
+        other.add([{"text": "the chain", "labels": ["oil"]}])
+        assert [ask(server).headers["x-cache"] for _ in range(2)] == ["miss", "hit"]
+
+
+def test_scores_with_examples_of_an_unknown_version_are_not_cached(tiny_folders):
+    class Source:
+        def find_examples(self, texts, k, min_similarity, *, allow_equal=False):
+            return [[] for _ in texts]
+
+    reranker = Reranker(tiny_folders["bert"], device="cpu", example_store=Source())
+    with running(ServedModel("tiny", reranker)) as server:
+        assert [ask(server).headers["x-cache"] for _ in range(2)] == ["miss", "miss"]
 
 
 def test_bad_feedback_is_refused_in_one_sentence(learning):

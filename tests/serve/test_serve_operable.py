@@ -48,7 +48,7 @@ def test_metrics_have_the_names_of_tei(reranker):
     assert metrics["gliclass_rerank_cache_hits_total"] == 1
     assert metrics["gliclass_rerank_passages_total"] == 4
     assert metrics["te_queue_size"] == metrics["vllm:num_requests_running"] == 0
-    assert metrics["te_batch_next_size_count"] == metrics["te_request_queue_duration_count"] == 1
+    assert metrics["te_batch_next_size_count"] == metrics["te_predict_queue_duration_count"] == 1
     assert metrics["te_request_input_length_sum"] == 2 * metrics["vllm:prompt_tokens_total"]
     assert metrics['te_request_duration_count{path="/v2/rerank"}'] == 2
 

@@ -88,7 +88,7 @@ def info(engine: Engine) -> dict[str, Any]:  # Any: JSON
         "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
         "max_concurrent_requests": settings.max_waiting,
         "max_input_length": model.reranker.max_window_tokens,
-        "max_gather_tokens": engine.gather_tokens,
+        "max_batch_tokens": engine.gather_tokens,
         "max_batch_requests": None,
         "max_client_batch_size": settings.max_documents,
         "auto_truncate": True,
