@@ -35,8 +35,8 @@ from gliclass_rerank.checkpoint.location import (
 from gliclass_rerank.checks import checked_count, checked_share, of_settings
 from gliclass_rerank.errors import CheckpointError, ConfigError, listed, shown
 from gliclass_rerank.files.atomic_write import atomic_folder, own_folder
-from gliclass_rerank.model.config import checked_calibration
-from gliclass_rerank.pipeline import Pipeline, Scored
+from gliclass_rerank.model.calibration import checked_line
+from gliclass_rerank.pipeline import Calibration, Pipeline, Scored
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.prompt.planner import TokenPlan, TruncateSide
 from gliclass_rerank.settings import RerankerSettings
@@ -68,6 +68,9 @@ class CascadeConfig:
         max_query_tokens: Limit, examples excluded, beyond which the first one ranks alone, unless only the second one
             reads the query's examples; None for no limit.
         score_calibration: Slope and intercept before the sigmoid; None for 1 and 0.
+        answerable_calibration: Slope and intercept of the best logit for `Ranking.answerable`; None for none.
+        unseen_calibration: Slope and intercept from the first one's logit to the mixture that is expected of it, for
+            passages without a second look; None for 1 and 0.
     """
 
     first: str
@@ -79,6 +82,8 @@ class CascadeConfig:
     first_reads_examples: bool = True
     max_query_tokens: int | None = None
     score_calibration: tuple[float, float] | None = None
+    answerable_calibration: tuple[float, float] | None = None
+    unseen_calibration: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         for field, name in (("first", self.first), ("second", self.second)):
@@ -97,8 +102,8 @@ class CascadeConfig:
                     object.__setattr__(self, field, checked_count(field, count))
         if not isinstance(self.first_reads_examples, bool):
             raise ConfigError(f"`first_reads_examples` must be true or false, got {shown(self.first_reads_examples)}")
-        if self.score_calibration is not None:
-            object.__setattr__(self, "score_calibration", checked_calibration(self.score_calibration))
+        for field in ("score_calibration", "answerable_calibration", "unseen_calibration"):
+            object.__setattr__(self, field, checked_line(field, getattr(self, field)))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CascadeConfig:  # Any: JSON
@@ -163,20 +168,23 @@ class Cascade:
         name: Name given by the caller.
         plan: Attention plan of the first checkpoint.
         runtime: Runtime of the first checkpoint.
-        calibration: Slope and intercept before the sigmoid; None for 1 and 0.
+        calibration: Conversion of logits to probabilities.
         precompute: Method of the first pipeline.
+        config: Settings of the cascade.
+        first: Pipeline that scores every passage.
     """
 
     def __init__(self, name: str, folder: Path, config: CascadeConfig, settings: RerankerSettings) -> None:
         self.name = name
-        self.calibration = config.score_calibration
-        self._config = config
+        self.calibration = Calibration(config.score_calibration, config.answerable_calibration)
+        self._unseen = config.unseen_calibration or (1.0, 0.0)
+        self.config = config
         first, second = (_part(folder, part) for part in (config.first, config.second))
         # In parallel: reading weights, vocabularies and graphs releases the GIL and dominates a cold start.
         with working() as token:
             loading = Workers(1, "gliclass-rerank-load").submit(Pipeline, settings, folder=second)
             try:
-                self._first = Pipeline(
+                self.first = Pipeline(
                     settings,
                     folder=first,
                     max_passage_tokens=config.first_passage_tokens,
@@ -186,15 +194,14 @@ class Cascade:
             except BaseException:
                 token.cancel()
                 raise
-        self.precompute = self._first.precompute
-        self.plan, self.runtime = self._first.plan, self._first.runtime
+        self.precompute = self.first.precompute
+        self.plan, self.runtime = self.first.plan, self.first.runtime
 
     def score(self, requests: Sequence[ScoringRequest], *, truncate_side: TruncateSide) -> list[Scored]:
         """Score several requests together.
 
-        Passages that the second checkpoint skips keep the first one's order and stay behind those it rescored: their
-        logits
-        are shifted down together if needed.
+        Passages that the second checkpoint skips keep the first one's order and stay behind those it rescored. Their
+        logits are those that a second look is expected to give, shifted down together if needed.
 
         Args:
             requests: Requests, each with any number of candidates.
@@ -204,9 +211,9 @@ class Cascade:
             One result per request, as from `Pipeline.score`; the plan adds the second checkpoint's truncations to the
             first one's.
         """
-        both = self._config.first_reads_examples
+        both = self.config.first_reads_examples
         shown = requests if both else [replace(request, examples=()) for request in requests]
-        scored = self._first.score(shown, truncate_side=truncate_side)
+        scored = self.first.score(shown, truncate_side=truncate_side)
         chosen = [self._chosen(request, first) for request, first in zip(requests, scored, strict=True)]
         again = [
             replace(request, candidates=[request.candidates[index] for index in indices])
@@ -217,23 +224,25 @@ class Cascade:
 
     def _chosen(self, request: ScoringRequest, first: Scored) -> list[int]:
         """Candidates for the second checkpoint, best first."""
-        limit, logits = self._config.max_query_tokens, first.logits
-        only_second_reads = bool(request.examples) and not self._config.first_reads_examples
-        if limit is not None and not only_second_reads and self._first.num_tokens(request.text) > limit:
+        limit, logits = self.config.max_query_tokens, first.logits
+        only_second_reads = bool(request.examples) and not self.config.first_reads_examples
+        if limit is not None and not only_second_reads and self.first.num_tokens(request.text) > limit:
             return []
-        return sorted(range(len(logits)), key=lambda index: (-logits[index], index))[: self._config.rerank_depth]
+        return sorted(range(len(logits)), key=lambda index: (-logits[index], index))[: self.config.rerank_depth]
 
     def _joined(self, request: ScoringRequest, first: Scored, chosen: Sequence[int], second: Scored) -> Scored:
-        share, with_examples = self._config.first_weight, self._config.first_weight_with_examples
+        share, with_examples = self.config.first_weight, self.config.first_weight_with_examples
         if request.examples and with_examples is not None:
             share = with_examples
         refined = {
             index: share * first.logits[index] + (1 - share) * logit
             for index, logit in zip(chosen, second.logits, strict=True)
         }
-        others = [logit for index, logit in enumerate(first.logits) if index not in refined]
+        slope, intercept = self._unseen
+        expected = [slope * logit + intercept for logit in first.logits]
+        others = [logit for index, logit in enumerate(expected) if index not in refined]
         down = max(0.0, max(others) - min(refined.values())) if refined and others else 0.0
-        logits = [refined.get(index, logit - down) for index, logit in enumerate(first.logits)]
+        logits = [refined.get(index, logit - down) for index, logit in enumerate(expected)]
         return first._replace(logits=logits, plan=self._with_cuts(first.plan, chosen, second.plan))
 
     def _with_cuts(self, plan: TokenPlan[Any], chosen: Sequence[int], second: TokenPlan[Any]) -> TokenPlan[Any]:
@@ -242,13 +251,13 @@ class Cascade:
         If the first one reads only the beginning of passages, its cuts do not count for rescored ones; if it reads no
         examples, the second one's truncations of examples count.
         """
-        read_on = frozenset() if self._config.first_passage_tokens is None else frozenset(chosen)
+        read_on = frozenset() if self.config.first_passage_tokens is None else frozenset(chosen)
         cuts = {cut.index: cut for cut in plan.truncated if cut.index not in read_on}
         for cut in second.truncated:
             index = chosen[cut.index]
             if index not in cuts or cuts[index].num_lost < cut.num_lost:
                 cuts[index] = Truncation(index, cut.num_tokens, cut.num_lost)
-        read = plan if self._config.first_reads_examples else second
+        read = plan if self.config.first_reads_examples else second
         return replace(
             plan,
             truncated=tuple(cuts[index] for index in sorted(cuts)),
@@ -280,20 +289,19 @@ def save_cascade(config: CascadeConfig, folder: str | Path, parts: Mapping[str, 
         (staging / CONFIG).write_text(json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def copy_cascade(source: Path, folder: str | Path, *, score_calibration: tuple[float, float]) -> None:
-    """Copy a cascade with another calibration.
+def copy_cascade(source: Path, folder: str | Path, config: CascadeConfig) -> None:
+    """Copy a cascade with other settings.
 
     Args:
         source: Folder of the cascade.
         folder: New folder.
-        score_calibration: Slope and intercept.
+        config: Settings of the copy, with the parts of `source`.
 
     Raises:
         CheckpointError: The folder exists.
     """
-    config = CascadeConfig.from_dict(read_config(source))
     parts = {name: source / name for name in (config.first, config.second) if (source / name).is_dir()}
-    save_cascade(replace(config, score_calibration=score_calibration), folder, parts)
+    save_cascade(config, folder, parts)
 
 
 def _part(folder: Path, name: str) -> Path:

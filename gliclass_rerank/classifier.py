@@ -107,8 +107,9 @@ class ZeroShotClassifier(LoadedModel):
             texts: One text or a list of texts.
             labels: Labels for all texts (a list or a hierarchy), or one list of labels per text.
             threshold: Minimum score of a returned label; `multi_label` only.
-            multi_label: Any number of labels may apply (sigmoid); else exactly one does (softmax; the best is returned,
-                ties by index).
+            multi_label: Any number of labels may apply, each with a probability of its own: the logit's sigmoid, or,
+                with the bundled model, that of its margin over the best other label. Else exactly one does (softmax;
+                the best is returned, ties by index).
             prompt: Task description, prepended to each text.
             examples: Judged examples, shown with every text. None queries the store for each text, in one search.
             example_format: `"rac"`, `"few_shot"`, or None for the checkpoint's.
@@ -127,7 +128,7 @@ class ZeroShotClassifier(LoadedModel):
         batch = (checked_text("`texts`", texts),) if is_a(texts, str) else checked_texts("texts", texts)
         label_sets = _label_sets(labels, len(batch))
         requests = self._requests(batch, label_sets, prompt, examples, example_format)
-        choose = partial(_above, threshold) if multi_label else _best
+        choose = partial(_above, threshold, self._pipeline.calibration.label) if multi_label else _best
         scored = self._pipeline.score(requests, truncate_side="text")
         return [
             _classification(number, each, choose(each.logits, request.candidates), request.examples)
@@ -262,9 +263,24 @@ def _label_sets(labels: Labels | Sequence[Labels], num_texts: int) -> list[tuple
     return [flatten_labels(item) for item in items]
 
 
-def _above(threshold: float, logits: Sequence[float], labels: Sequence[str]) -> list[LabelScore]:
-    scored = enumerate(zip(labels, probabilities(logits), strict=True))
+def _above(
+    threshold: float, calibration: tuple[float, float, float] | None, logits: Sequence[float], labels: Sequence[str]
+) -> list[LabelScore]:
+    if calibration is None:
+        scores = probabilities(logits)
+    else:
+        slope, intercept, absent = calibration
+        scores = probabilities(_margins(logits, absent), (slope, intercept))
+    scored = enumerate(zip(labels, scores, strict=True))
     return [LabelScore(label, score, index) for index, (label, score) in scored if score >= threshold]
+
+
+def _margins(logits: Sequence[float], absent: float) -> list[float]:
+    """Margin of each label over the best other one, which `absent` stands in for where there is none."""
+    if len(logits) < 2:
+        return [logit - absent for logit in logits]
+    second, best = sorted(logits)[-2:]
+    return [logit - (second if logit == best else best) for logit in logits]
 
 
 def _best(logits: Sequence[float], labels: Sequence[str]) -> list[LabelScore]:

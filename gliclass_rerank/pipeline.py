@@ -58,6 +58,21 @@ class Scored(NamedTuple):
     sees_companions: bool
 
 
+class Calibration(NamedTuple):
+    """Slopes and intercepts before the sigmoid.
+
+    Attributes:
+        score: Of a passage's score; None for 1 and 0.
+        answerable: Of the best logit of a list, for the probability that any of its passages answers the query; None if
+            the checkpoint has none.
+        label: See `ModelConfig.label_calibration`.
+    """
+
+    score: tuple[float, float] | None = None
+    answerable: tuple[float, float] | None = None
+    label: tuple[float, float, float] | None = None
+
+
 class Pipeline:
     """Checkpoint ready to score; immutable after construction, thread-safe.
 
@@ -73,7 +88,7 @@ class Pipeline:
         name: Name or folder of the checkpoint.
         plan: Attention plan; None for bi-encoders.
         runtime: Resolved runtime.
-        calibration: Slope and intercept before the sigmoid; None for 1 and 0.
+        calibration: Conversion of logits to probabilities.
     """
 
     def __init__(
@@ -96,7 +111,10 @@ class Pipeline:
             )
         self.name = name or checkpoint.name
         self.plan = resolve_plan(checkpoint, settings.plan)
-        self.calibration = checkpoint.config.score_calibration
+        config = checkpoint.config
+        self.calibration = Calibration(
+            config.score_calibration, config.answerable_calibration, config.label_calibration
+        )
         self._model = checkpoint.model
         self._planner = build_planner(checkpoint, self.plan, settings, max_passage_tokens=max_passage_tokens)
         self.runtime: ResolvedRuntime = resolve_runtime(

@@ -12,7 +12,7 @@ from gliclass_rerank.cascade import load_ranker
 from gliclass_rerank.checks import checked_count, checked_list, checked_text, checked_texts, is_a, of_settings
 from gliclass_rerank.errors import InputError, shown
 from gliclass_rerank.examples.retrieval import Examples
-from gliclass_rerank.pipeline import Scored, probabilities
+from gliclass_rerank.pipeline import Calibration, Scored, probabilities
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.settings import RerankerSettings, taking
@@ -224,17 +224,20 @@ def _ranking(
     source: Sequence[int],
     top_k: int | None,
     examples: tuple[Example, ...],
-    calibration: tuple[float, float] | None,
+    calibration: Calibration,
 ) -> Ranking:
     """Ranking of the caller's list; `source` maps each passage to its distinct one."""
     logits, plan = scored.logits, scored.plan
     order = sorted(range(len(source)), key=lambda index: (-logits[source[index]], index))[:top_k]
-    scores = probabilities([logits[source[index]] for index in order], calibration)
+    scores = probabilities([logits[source[index]] for index in order], calibration.score)
+    answerable = None
+    if calibration.answerable is not None:
+        (answerable,) = probabilities([max(logits)], calibration.answerable) if logits else (0.0,)
     cut = {truncation.index: truncation for truncation in plan.truncated}
     first_index = {position: index for index, position in reversed(list(enumerate(source)))}
     return Ranking(
         hits=tuple(
-            Hit(index=index, logit=logits[source[index]], score=score)
+            Hit(index=index, score=score, logit=logits[source[index]])
             for index, score in zip(order, scores, strict=True)
         ),
         truncated=tuple(
@@ -247,4 +250,5 @@ def _ranking(
         else (),
         truncated_examples=plan.truncated_examples,
         examples=examples,
+        answerable=answerable,
     )

@@ -23,13 +23,14 @@ class Hit:
 
     Attributes:
         index: Position in the caller's list of passages.
-        logit: Raw model output; unbounded, comparable within one ranking.
-        score: Probability in [0, 1]: sigmoid of the logit, calibrated if the checkpoint is. Same order as the logits.
+        score: Probability of being relevant, in [0, 1]: sigmoid of the logit, calibrated if the checkpoint is. Same
+            order as the logits.
+        logit: Raw model output; unbounded, and without ties where scores saturate.
     """
 
     index: int
-    logit: float
     score: float
+    logit: float
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,15 @@ class Ranking(_Hits[Hit]):
         truncated_examples: Truncated or dropped examples, by index in `examples`.
         examples: Judged examples in prompt order before truncation, given or found in the store; empty without
             passages.
+        answerable: Probability that any of the passages answers the query, in [0, 1], among all passages, not only the
+            hits; None if the checkpoint is not calibrated for it.
     """
 
     truncated: tuple[Truncation, ...] = ()
     windows: tuple[tuple[int, ...], ...] = ()
     truncated_examples: tuple[Truncation, ...] = ()
     examples: tuple[Example, ...] = ()
+    answerable: float | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ class LabelScore:
 
     Attributes:
         label: The caller's label (hierarchies joined by dots).
-        score: Sigmoid of the logit, or softmax over the labels if exactly one applies; in [0, 1].
+        score: Probability in [0, 1] that the label applies, or softmax over the labels if exactly one does.
         index: Position in the flattened list of labels.
     """
 

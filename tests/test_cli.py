@@ -29,7 +29,7 @@ class OverlapReranker:
         overlaps = [len(words & set(passage.split())) for passage in passages]
         order = sorted(range(len(passages)), key=lambda index: (-overlaps[index], index))
         truncated = (Truncation(0, num_tokens=9, num_lost=2),) if "long" in words else ()
-        hits = tuple(Hit(index, float(overlaps[index]), overlaps[index] / 10) for index in order[:top_k])
+        hits = tuple(Hit(index, logit=float(overlaps[index]), score=overlaps[index] / 10) for index in order[:top_k])
         return Ranking(hits, truncated)
 
 

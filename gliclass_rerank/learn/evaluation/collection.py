@@ -69,6 +69,7 @@ def load_collection(
     qrels: Path | str | None = None,
     candidates: Path | str | None = None,
     limit: int | None = None,
+    with_unanswerable: bool = False,
 ) -> Collection:
     """Read one split of a collection.
 
@@ -78,6 +79,7 @@ def load_collection(
         qrels: Other judgments: a file of the folder, else a path.
         candidates: Other candidates: a file of the folder, else a path.
         limit: Maximum number of queries, the first ones.
+        with_unanswerable: Keep queries whose judgments are all negative.
 
     Returns:
         The collection, without queries that lack a positive judgment or candidates.
@@ -92,7 +94,7 @@ def load_collection(
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{named(folder)}: no such folder")
-    judged = _judged(qrels_file(folder, split) if qrels is None else _file(folder, qrels))
+    judged = _judged(qrels_file(folder, split) if qrels is None else _file(folder, qrels), with_unanswerable)
     source, lists = _candidates(folder, split, candidates, judged)
     usable = {query_id for query_id in judged if lists.get(query_id)}
     queries = dict(islice(_texts(_file(folder, "queries.jsonl"), usable, _query_text).items(), limit))
@@ -153,11 +155,11 @@ def read_judgments(path: Path) -> Iterator[tuple[str, str, int]]:
         yield query_id, doc_id, grade
 
 
-def _judged(path: Path) -> Qrels:
+def _judged(path: Path, with_unanswerable: bool) -> Qrels:
     qrels: dict[str, dict[str, int]] = {}
     for query_id, doc_id, grade in read_judgments(path):
         qrels.setdefault(query_id, {})[doc_id] = grade
-    return {query_id: grades for query_id, grades in qrels.items() if has_positive(grades)}
+    return {query_id: grades for query_id, grades in qrels.items() if with_unanswerable or has_positive(grades)}
 
 
 def _candidates(folder: Path, split: str, name: Path | str | None, judged: Qrels) -> tuple[Path, Candidates]:
