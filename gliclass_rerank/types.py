@@ -120,11 +120,13 @@ class StageRanking(_Hits[StageHit]):
     """Hits, best first: blank passages last, ties in the retriever's order.
 
     Attributes:
-        hits: Passages above the threshold, at most `top_k`.
+        hits: Passages above the thresholds, at most `top_k`.
         error: Reason for keeping the retriever's order, in one sentence; None if reranked.
+        answerable: See `Ranking.answerable`; None also if the order was kept or no text was ranked.
     """
 
     error: str | None = None
+    answerable: float | None = None
 
 
 @dataclass(frozen=True)

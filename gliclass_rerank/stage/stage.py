@@ -64,6 +64,8 @@ class StageSettings(RerankerSettings):
     """Maximum number of passages to return; None for all."""
     score_threshold: float | None = None
     """Minimum score of the reranker, in [0, 1], before `top_k` and regardless of fusion; None for none."""
+    min_answerable: float | None = None
+    """Minimum `Ranking.answerable`, in [0, 1]: below it no passage is returned; None for none."""
     query_prefix: str = ""
     """Prefix of each query."""
     passage_prefix: str = ""
@@ -102,6 +104,7 @@ class RerankStage:
         self._reranker, self._loading = _source(settings.loading(), settings.reranker)
         self._is_shared = self._reranker is not None
         top_k, threshold, examples = settings.top_k, settings.score_threshold, settings.examples
+        answerable = settings.min_answerable
         with of_settings():
             self._fusion = checked_choice("fusion", settings.fusion, (None, *get_args(Fusion)))
             self._on_error = checked_choice("on_error", settings.on_error, get_args(OnError))
@@ -109,6 +112,7 @@ class RerankStage:
             self._report_truncation = checked_flag("report_truncation", settings.report_truncation)
             self._top_k = None if top_k is None else checked_count("top_k", top_k)
             self._threshold = None if threshold is None else checked_share("score_threshold", threshold)
+            self._min_answerable = None if answerable is None else checked_share("min_answerable", answerable)
             self._weight = checked_share("fusion_weight", settings.fusion_weight)
             self._query_prefix = checked_text("`query_prefix`", settings.query_prefix)
             self._passage_prefix = checked_text("`passage_prefix`", settings.passage_prefix)
@@ -172,9 +176,10 @@ class RerankStage:
             examples: Judged examples; None for the constructor's, an empty list for none.
 
         Returns:
-            Each passage at most once.
+            Each passage at most once; none where `answerable` is below `min_answerable`.
 
         Raises:
+            ConfigError: `min_answerable` is set, and the checkpoint is not calibrated for it.
             InputError: An argument has the wrong type or length, the query is blank, or fusion lacks a retrieval score.
             WindowOverflowError: The query leaves no room for a passage.
             CheckpointError: The checkpoint cannot be loaded.
@@ -193,15 +198,17 @@ class RerankStage:
                 f"weighted fusion needs the retrieval score of each passage, got None at {found.index(None)}"
             )
         try:
-            hits = self._rerank(query, texts, found, examples)
+            hits, answerable = self._rerank(query, texts, found, examples)
         except _FAILURES as error:
             if self._on_error == "raise":
                 raise
             kept = tuple(StageHit(index, None, retrieval_score=score) for index, score in enumerate(found))
             return StageRanking(kept[:limit], error=f"{type(error).__name__}: {error}")
+        if self._min_answerable is not None and (answerable or 0.0) < self._min_answerable:
+            hits = []
         if threshold is not None:
             hits = [hit for hit in hits if hit.rerank_score is not None and hit.rerank_score >= threshold]
-        return StageRanking(tuple(hits[:limit]))
+        return StageRanking(tuple(hits[:limit]), answerable=answerable)
 
     async def arun(
         self,
@@ -262,10 +269,11 @@ class RerankStage:
         texts: Sequence[str],
         found: Sequence[float | None],
         examples: Sequence[Example | Mapping[str, Any]] | None,
-    ) -> list[StageHit]:
+    ) -> tuple[list[StageHit], float | None]:
+        """All passages, best first, and the probability that any of them answers the query."""
         written = [index for index, text in enumerate(texts) if text.strip()]
         blank = [index for index, text in enumerate(texts) if not text.strip()]
-        scores, lost, order = [0.0] * len(texts), [0] * len(texts), []
+        scores, lost, order, answerable = [0.0] * len(texts), [0] * len(texts), list[int](), None
         if written:
             reranker = self._loaded()
             shown = self._examples if examples is None else examples
@@ -277,6 +285,9 @@ class RerankStage:
                 [self._passage_prefix + texts[index] for index in written],
                 examples=shown,
             )
+            answerable = ranking.answerable
+            if answerable is None and self._min_answerable is not None:
+                raise ConfigError(f"`min_answerable` needs a model calibrated for it, got {listed([reranker.name])}")
             for hit in ranking:
                 order.append(written[hit.index])
                 scores[order[-1]] = hit.score
@@ -285,7 +296,8 @@ class RerankStage:
         fused = self._fused(order, scores, found)
         if self._fusion is not None:
             order.sort(key=lambda index: (-fused[index], index))
-        return [StageHit(index, fused[index], scores[index], found[index], lost[index]) for index in order + blank]
+        hits = [StageHit(index, fused[index], scores[index], found[index], lost[index]) for index in order + blank]
+        return hits, answerable
 
     def _fused(self, order: Sequence[int], scores: list[float], found: Sequence[float | None]) -> list[float]:
         """Sort value of each passage; 0 for blank ones, which are not in `order`."""
