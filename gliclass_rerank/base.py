@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
 
 from gliclass_rerank.cascade import Cascade
-from gliclass_rerank.checks import checked_texts
+from gliclass_rerank.checks import repaired_texts
+from gliclass_rerank.examples.filters import Where
+from gliclass_rerank.examples.judgements import Recalled
 from gliclass_rerank.examples.retrieval import Retrieval
 from gliclass_rerank.examples.source import ExampleSource
 from gliclass_rerank.model.config import AttentionPlan
@@ -16,6 +19,8 @@ from gliclass_rerank.pipeline import Pipeline
 from gliclass_rerank.runtime.resolve import ResolvedRuntime
 from gliclass_rerank.settings import ModelSettings
 from gliclass_rerank.types import Example
+
+logger = logging.getLogger(__name__)
 
 _Model = TypeVar("_Model", bound="LoadedModel")
 
@@ -38,6 +43,16 @@ class LoadedModel:
             num_examples=settings.num_examples,
             min_example_similarity=settings.min_example_similarity,
             allow_same_text=settings.allow_same_text,
+        )
+        runtime = pipeline.runtime
+        quicker = "" if runtime.quicker is None else f"; quicker here: {runtime.quicker}"
+        logger.info("%r: %s%s", self, runtime.reason, quicker)
+
+    def __repr__(self) -> str:
+        plan = "" if self.plan is None else f"plan={self.plan!r}, "
+        return (
+            f"<{type(self).__name__} {self.name}: {plan}backend={self.backend!r}, dtype={self.dtype!r}, "
+            f"device={str(self.device)!r}>"
         )
 
     def __reduce__(self: _Model) -> tuple[Callable[..., _Model], tuple[type[_Model], dict[str, Any]]]:
@@ -93,20 +108,37 @@ class LoadedModel:
         """Source of judged examples: the `ExampleStore` of the given path, or the given source."""
         return self._retrieval.source
 
-    def examples_for(self, queries: Sequence[str]) -> list[tuple[Example, ...]]:
+    def examples_for(self, queries: Sequence[str], *, where: Where = None) -> list[tuple[Example, ...]]:
         """Find the examples that are shown beside queries, or beside texts to classify.
 
         Args:
             queries: What is searched for, or classified.
+            where: Required metadata values, or a predicate on the metadata.
 
         Returns:
             For each of them its examples, most similar first; none without a store.
 
         Raises:
-            InputError: Not a list of strings.
-            BackendError: The store failed.
+            InputError: An argument has the wrong type.
+            BackendError: The store failed, or cannot filter.
         """
-        return self._retrieval.shown(checked_texts("queries", queries))
+        return [recalled.examples for recalled in self.recall(queries, where=where)]
+
+    def recall(self, queries: Sequence[str], *, where: Where = None) -> list[Recalled]:
+        """Find the examples that are shown beside queries, and the judgements of the queries themselves.
+
+        Args:
+            queries: What is searched for, or classified.
+            where: Required metadata values, or a predicate on the metadata.
+
+        Returns:
+            Examples and judgements per query; none without a store.
+
+        Raises:
+            InputError: An argument has the wrong type.
+            BackendError: The store failed, or cannot filter.
+        """
+        return self._retrieval.recall(repaired_texts("queries", queries).texts, where=where)
 
 
 def _rebuilt(kind: type[_Model], settings: dict[str, Any]) -> _Model:

@@ -12,11 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeVar
 
 from gliclass_rerank.errors import ConfigError, GLiClassRerankError, InputError, cause, listed, shown
 
 _Choice = TypeVar("_Choice", bound="str | None")
+
+# Id and metadata of a document.
+_About = tuple[str | int | None, Mapping[str, Any] | None]  # Any: the caller's
 
 # For JSON: far deeper than anyone writes, far from exhausting Python's stack.
 MAX_NESTING: Final = 100
@@ -49,11 +53,30 @@ def is_a(value: object, kind: type | tuple[type, ...]) -> bool:
     return issubclass(type(value), kind)
 
 
-def checked_text(name: str, value: object) -> str:
-    """Validate a string argument; anything else, such as NaN from a data frame, is refused."""
+class Texts(NamedTuple):
+    """Strings of a caller's list.
+
+    Attributes:
+        texts: The strings, in valid Unicode.
+        repaired: Indices of those in which U+FFFD replaced invalid Unicode.
+        documents: Id and metadata of those that were given as documents, by index.
+    """
+
+    texts: tuple[str, ...]
+    repaired: tuple[int, ...] = ()
+    documents: Mapping[int, _About] = MappingProxyType({})
+
+
+def own_text(name: str, value: object) -> str:
+    """Validate the type of a string argument; anything else, such as NaN from a data frame, is refused."""
     if not issubclass(type(value), str):
         raise InputError(f"{name} must be a string, got {shown(value)}")
-    text: str = str.__str__(value)  # its own characters, whatever a subclass returns
+    return str.__str__(value)  # its own characters, whatever a subclass returns
+
+
+def checked_text(name: str, value: object) -> str:
+    """Validate a string argument in valid Unicode."""
+    text = own_text(name, value)
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -62,15 +85,78 @@ def checked_text(name: str, value: object) -> str:
     return text
 
 
+def repaired_text(text: str) -> str:
+    """Replace lone surrogates by U+FFFD, and pairs of them by their character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def repaired_texts(name: str, values: object, *, blanks_others: bool = False) -> Texts:
+    """Read a list of strings, or of documents with `text` and perhaps `id` and `metadata`, in valid Unicode.
+
+    Args:
+        name: Name of the argument.
+        values: Any iterable with an order; other keys of a document are left alone.
+        blanks_others: Items of another type are blank, and count as repaired; else they are refused.
+
+    Returns:
+        The texts.
+
+    Raises:
+        InputError: Not such a list.
+    """
+    if type(values) in (list, tuple) and all(type(value) is str for value in values):  # type: ignore[attr-defined]
+        with suppress(UnicodeEncodeError):
+            "".join(values).encode()  # type: ignore[arg-type]
+            return Texts(tuple(values))  # type: ignore[arg-type]
+    texts, repaired, documents = list[str](), list[int](), dict[int, _About]()
+    for index, item in enumerate(_items(name, _checked_strings(name, values))):
+        given, about = _text_of(f"`{name}[{index}]`", item, blanks_others=blanks_others)
+        texts.append(repaired_text(given or ""))
+        if given is None or texts[-1] != given:
+            repaired.append(index)
+        if about is not None:
+            documents[index] = about
+    return Texts(tuple(texts), tuple(repaired), documents)
+
+
+def _text_of(name: str, item: object, *, blanks_others: bool) -> tuple[str | None, _About | None]:
+    """Text of a string or document, None for a blanked one, and id and metadata of a document."""
+    try:
+        return _document(name, item) if is_a(item, Mapping) else (own_text(name, item), None)
+    except InputError:
+        if blanks_others:
+            return None, None
+        raise
+
+
+def _document(name: str, value: object) -> tuple[str, _About]:
+    """Read a document; an id that is neither a string nor a whole number is written as text."""
+    with reading(name):
+        document = dict(value)  # type: ignore[call-overload] # a mapping
+        if "text" not in document:
+            raise InputError(f"{name} needs the key `text`, got the keys {shown(sorted(map(str, document)))}")
+        key, metadata = document.get("id"), document.get("metadata")
+        if not (metadata is None or is_a(metadata, Mapping)):
+            raise InputError(f"{name}'s `metadata` must be a mapping, got {shown(metadata)}")
+        about = key if key is None or type(key) in (str, int) else str(key), metadata
+        return own_text(f"{name}'s `text`", document["text"]), about
+
+
 def checked_texts(name: str, values: object) -> tuple[str, ...]:
-    """A list of strings; a lone string is refused, because it is a sequence of strings too, and so is a set."""
+    """A list of strings in valid Unicode."""
     if type(values) in (list, tuple) and all(type(value) is str for value in values):  # type: ignore[attr-defined]
         with suppress(UnicodeEncodeError):  # which one it is, is found out below
             "".join(values).encode()  # type: ignore[arg-type]
             return tuple(values)  # type: ignore[arg-type]
+    items = _items(name, _checked_strings(name, values))
+    return tuple(checked_text(f"`{name}[{index}]`", value) for index, value in enumerate(items))
+
+
+def _checked_strings(name: str, values: object) -> object:
+    """Refuse a lone string, because it is a sequence of strings too, and a set, because it has no order."""
     if is_a(values, (str, bytes, bytearray, memoryview, Mapping, Set)) or not hasattr(type(values), "__iter__"):
         raise InputError(f"`{name}` must be a list of strings, got {shown(values)}")
-    return tuple(checked_text(f"`{name}[{index}]`", value) for index, value in enumerate(_items(name, values)))
+    return values
 
 
 def checked_list(name: str, values: object, of: str) -> list[Any]:  # Any: checked by the caller

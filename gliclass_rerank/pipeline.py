@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from numbers import Integral
+from os import getpid
 from pathlib import Path
 from threading import get_ident
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, get_args
 
 from gliclass_rerank.calls.forks import in_sound_thread
 from gliclass_rerank.calls.steps import computing, working
 from gliclass_rerank.checkpoint.loading import Checkpoint, load_checkpoint
 from gliclass_rerank.checks import checked_choice, checked_text, is_a, of_settings
-from gliclass_rerank.errors import ConfigError, shown
+from gliclass_rerank.errors import BackendError, ConfigError, shown
 from gliclass_rerank.model.backbones.registry import unsupported_reason
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.model.cost import optimal_window_tokens
@@ -30,15 +34,20 @@ from gliclass_rerank.prompt.planner import (
     WindowPlanner,
 )
 from gliclass_rerank.prompt.sample import sample_rankings
+from gliclass_rerank.runtime.executor import Executor
 from gliclass_rerank.runtime.export import build_executor
 from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.runtime.passage_precompute import open_passage_cache, precompute, uncacheable_reason
 from gliclass_rerank.runtime.resolve import ResolvedRuntime, resolve_runtime
-from gliclass_rerank.settings import ModelSettings, RerankerSettings
-from gliclass_rerank.types import TokenIds
+from gliclass_rerank.settings import LongPassages, LongQuery, ModelSettings, RerankerSettings
+from gliclass_rerank.types import Span, TokenIds
+
+logger = logging.getLogger(__name__)
 
 # Window of public checkpoints' training, and upstream's default.
 _MAX_WINDOW_TOKENS: Final = 1024
+# Markers, special tokens, and a token of the query and of a passage, at the least.
+_LEAST_WINDOW_TOKENS: Final = 8
 # The tokenizer encodes several at once.
 _TOKENISED_AT_ONCE: Final = 1024
 _PLANS: Final = get_args(AttentionPlan)
@@ -49,13 +58,15 @@ class Scored(NamedTuple):
 
     Attributes:
         logits: One per candidate, in the request's order.
-        plan: Executed plan.
+        plan: Executed plan; its `members` are candidates.
         sees_companions: Candidates of one sequence saw each other.
+        spans: Characters of the best chunk, by candidate; only of those that were split.
     """
 
     logits: list[float]
     plan: TokenPlan[Any]  # Any: windows or blocks
     sees_companions: bool
+    spans: Mapping[int, Span] = MappingProxyType({})
 
 
 class Calibration(NamedTuple):
@@ -74,7 +85,7 @@ class Calibration(NamedTuple):
 
 
 class Pipeline:
-    """Checkpoint ready to score; immutable after construction, thread-safe.
+    """Checkpoint ready to score; thread-safe, and immutable but for a backend chosen automatically that cannot run.
 
     Args:
         settings: Settings of the caller.
@@ -83,6 +94,7 @@ class Pipeline:
         is_fetched: The folder was just downloaded from the hub.
         max_passage_tokens: Passage limit; None for the checkpoint's. `shared_query` only.
         passage_cache: Folder of precomputed passages; None for none.
+        int8_ndcg_loss: Loss of nDCG@10 in int8; None for the checkpoint's.
 
     Attributes:
         name: Name or folder of the checkpoint.
@@ -100,6 +112,7 @@ class Pipeline:
         is_fetched: bool = False,
         max_passage_tokens: int | None = None,
         passage_cache: str | Path | None = None,
+        int8_ndcg_loss: float | None = None,
     ) -> None:
         with of_settings():
             if settings.plan is not None:
@@ -117,6 +130,8 @@ class Pipeline:
         )
         self._model = checkpoint.model
         self._planner = build_planner(checkpoint, self.plan, settings, max_passage_tokens=max_passage_tokens)
+        if int8_ndcg_loss is None and isinstance(settings, RerankerSettings):  # of rankings alone
+            int8_ndcg_loss = checkpoint.config.int8_ndcg_loss
         self.runtime: ResolvedRuntime = resolve_runtime(
             checkpoint.config,
             backend=settings.backend,
@@ -124,13 +139,28 @@ class Pipeline:
             dtype=settings.dtype,
             batch_tokens=settings.batch_tokens,
             threads=settings.threads,
+            int8_ndcg_loss=int8_ndcg_loss,
         )
+        self._pid = getpid()
+        self._is_automatic = settings.backend in (None, "auto") and settings.dtype is None
         self._uncacheable = uncacheable_reason(checkpoint.config, self.plan)
         # Before the executor, which may change the precision of the weights.
-        cache = None if passage_cache is None else open_passage_cache(Path(passage_cache), self._cacheable())
-        self._executor = build_executor(
-            checkpoint.model, self.runtime, plan=self.plan, sample=self._sample, passage_cache=cache
-        )
+        self._cache = None if passage_cache is None else open_passage_cache(Path(passage_cache), self._cacheable())
+        try:
+            self._executor = self._built()
+        except BackendError as error:
+            if not self._is_automatic or self.runtime.backend == "torch":
+                raise
+            self._run_on_torch(error.reason)
+
+    def _built(self) -> Executor[Any]:  # Any: windows or blocks
+        return build_executor(self._model, self.runtime, plan=self.plan, sample=self._sample, passage_cache=self._cache)
+
+    def _run_on_torch(self, reason: str) -> None:
+        """Replace a backend that was chosen automatically and cannot run."""
+        logger.warning("`%s` runs on torch, in float32, instead of %s: %s", self.name, self.runtime.backend, reason)
+        self.runtime = replace(self.runtime, backend="torch", dtype="float32", reason=reason, quicker=None)
+        self._executor = self._built()
 
     def score(self, requests: Sequence[ScoringRequest], *, truncate_side: TruncateSide) -> list[Scored]:
         """Score several requests together.
@@ -149,6 +179,8 @@ class Pipeline:
         """
         if get_ident() == computing.survivor:  # a thread that a fork has left cannot compute
             return in_sound_thread(self.score, requests, truncate_side=truncate_side)
+        if self._is_automatic and self.runtime.backend == "openvino" and getpid() != self._pid:
+            self._run_on_torch("openvino does not survive a fork")
         planner = self._planner
         with working():
             plans = [
@@ -156,7 +188,8 @@ class Pipeline:
                 for request in requests
             ]
             logits = self._executor.run(plans)
-        return [Scored(row, plan, planner.sees_companions) for row, plan in zip(logits, plans, strict=True)]
+        scored = [Scored(row, plan, planner.sees_companions) for row, plan in zip(logits, plans, strict=True)]
+        return [_best_chunks(each) if each.plan.chunks else each for each in scored]
 
     def precompute(
         self,
@@ -223,6 +256,21 @@ class Pipeline:
         requests = [ScoringRequest(text=query, candidates=passages) for query, passages in sample_rankings()]
         plans = [self._planner.plan(request, truncate_side="candidates") for request in requests]
         return [request for plan in plans for request in plan.requests]
+
+
+def _best_chunks(scored: Scored) -> Scored:
+    """Give each candidate the logit of its best chunk, the first one among equals."""
+    chunks, best = scored.plan.chunks, dict[int, int]()
+    for position, chunk in enumerate(chunks):
+        known = best.setdefault(chunk.candidate, position)
+        if scored.logits[position] > scored.logits[known]:
+            best[chunk.candidate] = position
+    members = (dict.fromkeys(chunks[position].candidate for position in group) for group in scored.plan.members)
+    return scored._replace(
+        logits=[scored.logits[best[candidate]] for candidate in range(len(best))],
+        plan=replace(scored.plan, members=tuple(map(tuple, members))),
+        spans={candidate: span for candidate, place in best.items() if (span := chunks[place].span) is not None},
+    )
 
 
 def probabilities(logits: Sequence[float], calibration: tuple[float, float] | None = None) -> list[float]:
@@ -297,7 +345,11 @@ def build_planner(
         ConfigError: A length is out of range.
     """
     config, layout, max_window_tokens = checkpoint.config, checkpoint.layout, settings.max_window_tokens
-    window_tokens = settings.window_tokens if isinstance(settings, RerankerSettings) else None
+    ranking = settings if isinstance(settings, RerankerSettings) else RerankerSettings()
+    window_tokens = ranking.window_tokens
+    with of_settings():
+        long_query = checked_choice("long_query", ranking.long_query, get_args(LongQuery))
+        long_passages = checked_choice("long_passages", ranking.long_passages, get_args(LongPassages))
     if max_passage_tokens is None:
         max_passage_tokens = config.default_passage_tokens if max_window_tokens is None else None
     elif plan != "shared_query":
@@ -315,6 +367,8 @@ def build_planner(
             max_window_tokens=max_window_tokens,
             max_passage_tokens=max_passage_tokens,
             max_example_tokens=settings.max_example_tokens,
+            long_query=long_query,
+            long_passages=long_passages,
         )
     labels, max_label_tokens = checkpoint.label_tokenizer, 0
     if labels is not None:
@@ -325,6 +379,8 @@ def build_planner(
                 max_window_tokens=max_window_tokens,
                 label_tokenizer=labels,
                 max_label_tokens=max_label_tokens,
+                long_query=long_query,
+                long_passages=long_passages,
             )
     cheapest = partial(optimal_window_tokens, config.shape)
     return WindowPlanner(
@@ -334,12 +390,17 @@ def build_planner(
         label_tokenizer=labels,
         max_label_tokens=max_label_tokens,
         max_example_tokens=settings.max_example_tokens,
+        long_query=long_query,
+        long_passages=long_passages,
     )
 
 
 def _window_limit(limit: int | None, wanted: int | None) -> int:
     if wanted is None:
         return min(_MAX_WINDOW_TOKENS, limit or _MAX_WINDOW_TOKENS)
-    if wanted < 1 or (limit is not None and wanted > limit):
-        raise ConfigError(f"`max_window_tokens` must be between 1 and {limit or 'any number'}, got {wanted}")
-    return wanted
+    if not _is_whole(wanted, _LEAST_WINDOW_TOKENS) or (limit is not None and wanted > limit):
+        raise ConfigError(
+            f"`max_window_tokens` must be between {_LEAST_WINDOW_TOKENS} and {limit or 'any number'}, "
+            f"got {shown(wanted)}"
+        )
+    return int(wanted)

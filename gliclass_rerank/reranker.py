@@ -9,17 +9,29 @@ from typing import Any, Final
 from gliclass_rerank.base import LoadedModel
 from gliclass_rerank.calls.background import in_background
 from gliclass_rerank.cascade import load_ranker
-from gliclass_rerank.checks import checked_count, checked_list, checked_text, checked_texts, is_a, of_settings
+from gliclass_rerank.checks import (
+    Texts,
+    checked_count,
+    checked_list,
+    is_a,
+    of_settings,
+    own_text,
+    repaired_text,
+    repaired_texts,
+)
 from gliclass_rerank.errors import InputError, shown
+from gliclass_rerank.examples.filters import Where
+from gliclass_rerank.examples.judgements import Recalled, judged_first
 from gliclass_rerank.examples.retrieval import Examples
 from gliclass_rerank.pipeline import Calibration, Scored, probabilities
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.settings import RerankerSettings, taking
-from gliclass_rerank.types import Example, Hit, Ranking, Truncation
+from gliclass_rerank.types import Example, Hit, Passage, Ranking, Truncation
 
 # Three examples with four passages leave each about 35 of BERT's 512 tokens, a sentence or two.
 _EXAMPLE_PASSAGES: Final = 4
+_NOTHING: Final = Recalled()
 
 
 class Reranker(LoadedModel):
@@ -51,46 +63,55 @@ class Reranker(LoadedModel):
     def rank(
         self,
         query: str,
-        passages: Sequence[str],
+        passages: Sequence[Passage],
         *,
         top_k: int | None = None,
         examples: Examples | None = None,
+        where: Where = None,
     ) -> Ranking:
         """Rank passages, best first.
 
-        Equal passages are scored once and reported at each index.
+        Equal passages are scored once and reported at each index. Invalid Unicode is replaced by U+FFFD and reported.
 
         Args:
             query: Query; not blank.
-            passages: Passages in any order; may be empty, and each may be blank.
+            passages: Passages in any order: strings, or documents with `text`, and perhaps `id` and `metadata`, which
+                the hits return. May be empty, and each may be blank.
             top_k: Maximum number of hits; None for all.
             examples: Judged examples: earlier queries with relevant (`true_labels`) and irrelevant (`false_labels`)
                 passages. None queries the store, if any; an empty list shows none.
+            where: Metadata values that the store's examples must have, or a predicate on the metadata; None for all.
 
         Returns:
-            Hits by descending logit, ties by index.
+            Passages that the store knows as relevant to this very query, others, those known as irrelevant; each by
+            descending logit, ties by index.
 
         Raises:
             InputError: An argument has the wrong type, the query is blank, or `top_k` is below 1.
-            WindowOverflowError: The query leaves no room for a passage.
+            WindowOverflowError: The query leaves no room for a passage; with `long_query="error"`.
             BackendError: The forward pass or the store failed.
         """
-        return self.rank_many([checked_text("`query`", query)], [passages], top_k=top_k, examples=examples)[0]
+        if type(query) is not str:
+            query = own_text("`query`", query)
+        return self._rank(repaired_texts("queries", [query]), [passages], top_k, examples, where)[0]
 
     def rank_many(
         self,
         queries: Sequence[str],
-        passages_per_query: Sequence[Sequence[str]],
+        passages_per_query: Sequence[Sequence[Passage]],
         top_k: int | None = None,
         examples: Examples | None = None,
+        *,
+        where: Where = None,
     ) -> list[Ranking]:
         """Rank several queries together, sharing forward passes and one search in the store.
 
         Args:
             queries: Queries; not blank.
-            passages_per_query: One list of passages per query.
+            passages_per_query: One list of passages per query, as for `rank`.
             top_k: Maximum number of hits per query; None for all.
             examples: Judged examples, shown with every query. None queries the store for each.
+            where: As for `rank`, for all queries.
 
         Returns:
             One ranking per query.
@@ -98,48 +119,68 @@ class Reranker(LoadedModel):
         Raises:
             InputError: An argument is invalid, as for `rank`, or the lists differ in length.
         """
-        limit = None if top_k is None else checked_count("top_k", top_k)
-        texts = checked_texts("queries", queries)
-        wanted = f"`passages_per_query` must hold one list for each of the {len(texts)} queries"
+        asked = repaired_texts("queries", queries)
+        wanted = f"`passages_per_query` must hold one list for each of the {len(asked.texts)} queries"
         lists = passages_per_query
         if type(lists) not in (list, tuple):
             if is_a(lists, str) or not is_a(lists, Sequence):
                 raise InputError(f"{wanted}, got {shown(lists)}")
             lists = checked_list("passages_per_query", lists, "lists")
-        if len(lists) != len(texts):
+        if len(lists) != len(asked.texts):
             raise InputError(f"{wanted}, got {len(lists)}")
-        candidates, sources = [], []
-        for query, passages in zip(texts, lists, strict=True):
+        return self._rank(asked, lists, top_k, examples, where)
+
+    def _rank(
+        self,
+        asked: Texts,
+        lists: Sequence[Sequence[Passage]],
+        top_k: int | None,
+        examples: Examples | None,
+        where: Where,
+    ) -> list[Ranking]:
+        limit = None if top_k is None else checked_count("top_k", top_k)
+        for query in asked.texts:
             if not query.strip():
                 raise InputError(f"`query` must not be blank, got {shown(query)}")
-            # Equal passages are scored once: `source` maps each passage to its distinct one.
-            positions: dict[str, int] = {}
-            given = checked_texts("passages", passages)
-            sources.append([positions.setdefault(passage, len(positions)) for passage in given])
-            candidates.append(list(positions))
-        examples_of: Sequence[tuple[Example, ...]] = [()] * len(texts)
+        given = [repaired_texts("passages", passages) for passages in lists]
+        candidates = [list(dict.fromkeys(each.texts)) for each in given]  # equal passages are scored once
+        recalled = [_NOTHING] * len(lists)
         if examples is not None or self._retrieval.source is not None:
-            examples_of = self._retrieval.shown(texts, examples, needed=[bool(some) for some in candidates])
+            needed = [bool(some) for some in candidates]
+            recalled = self._retrieval.recall(asked.texts, examples, needed=needed, where=where)
         requests = [
-            ScoringRequest(query, some, examples=found, max_example_labels=self._max_example_passages)
-            for query, some, found in zip(texts, candidates, examples_of, strict=True)
+            ScoringRequest(query, some, examples=found.examples, max_example_labels=self._max_example_passages)
+            for query, some, found in zip(asked.texts, candidates, recalled, strict=True)
         ]
         scored = self._pipeline.score(requests, truncate_side="candidates")
         return [
-            _ranking(each, source, limit, request.examples, self._pipeline.calibration)
-            for each, source, request in zip(scored, sources, requests, strict=True)
+            _ranking(number, *each, limit, self._pipeline.calibration, number in asked.repaired)
+            for number, each in enumerate(zip(scored, requests, given, recalled, strict=True))
         ]
 
     async def arank(
         self,
         query: str,
-        passages: Sequence[str],
+        passages: Sequence[Passage],
         *,
         top_k: int | None = None,
         examples: Examples | None = None,
+        where: Where = None,
     ) -> Ranking:
         """Await `rank` in a worker thread, without blocking the event loop."""
-        return await in_background(self.rank, query, passages, top_k=top_k, examples=examples)
+        return await in_background(self.rank, query, passages, top_k=top_k, examples=examples, where=where)
+
+    async def arank_many(
+        self,
+        queries: Sequence[str],
+        passages_per_query: Sequence[Sequence[Passage]],
+        top_k: int | None = None,
+        examples: Examples | None = None,
+        *,
+        where: Where = None,
+    ) -> list[Ranking]:
+        """Await `rank_many` in a worker thread, without blocking the event loop."""
+        return await in_background(self.rank_many, queries, passages_per_query, top_k, examples, where=where)
 
     def precompute(
         self,
@@ -182,12 +223,13 @@ class Reranker(LoadedModel):
         *,
         id: str | None = None,
         metadata: Mapping[str, Any] | None = None,  # Any: JSON
+        where: Mapping[str, Any] | None = None,  # Any: JSON
     ) -> str:
-        """Store judged passages of a query, to be shown with later rankings of similar queries.
+        """Store judged passages of a query, which decide its later rankings and are shown with those of similar ones.
 
         All judgements of a query, regardless of case and white space, form one example; the newest judgement of a
-        passage
-        wins. An `ExampleStore` with a path has them on disk when this returns.
+        passage wins. An `ExampleStore` with a path has them on disk when this returns, and other processes see them
+        from then on.
 
         Args:
             query: Query; not blank.
@@ -195,6 +237,8 @@ class Reranker(LoadedModel):
             irrelevant: Irrelevant passages.
             id: Id that keeps these judgements separate; reuse it with the same query to extend them.
             metadata: JSON values; they replace earlier ones under the same keys.
+            where: JSON values that become metadata and keep these judgements apart from all others: rankings with the
+                same `where` find them, such as those of one tenant.
 
         Returns:
             Id of the example.
@@ -205,10 +249,10 @@ class Reranker(LoadedModel):
                 relevant and irrelevant, the id belongs to another query, or the store was opened with `read_only=True`.
             BackendError: The store failed.
         """
-        query = checked_text("`query`", query)
+        query = repaired_text(own_text("`query`", query))
         if not query.strip():
             raise InputError(f"`query` must not be blank, got {shown(query)}")
-        good, bad = checked_texts("relevant", relevant), checked_texts("irrelevant", irrelevant)
+        good, bad = repaired_texts("relevant", relevant).texts, repaired_texts("irrelevant", irrelevant).texts
         if not good and not bad:
             raise InputError(
                 f"`relevant` or `irrelevant` must hold a passage, got {shown(relevant)} and {shown(irrelevant)}"
@@ -216,30 +260,62 @@ class Reranker(LoadedModel):
         for passage in good:
             if passage in bad:
                 raise InputError(f"a passage must be either relevant or irrelevant, got {shown(passage)} as both")
-        return self._retrieval.learn(Example(query, good, bad), id=id, metadata=metadata)
+        return self._retrieval.learn(Example(query, good, bad), id=id, metadata=metadata, where=where)
+
+    async def afeedback(
+        self,
+        query: str,
+        relevant: Sequence[str] = (),
+        irrelevant: Sequence[str] = (),
+        *,
+        id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,  # Any: JSON
+        where: Mapping[str, Any] | None = None,  # Any: JSON
+    ) -> str:
+        """Await `feedback` in a worker thread, without blocking the event loop."""
+        return await in_background(self.feedback, query, relevant, irrelevant, id=id, metadata=metadata, where=where)
 
 
 def _ranking(
+    number: int,
     scored: Scored,
-    source: Sequence[int],
+    request: ScoringRequest,
+    passages: Texts,
+    recalled: Recalled,
     top_k: int | None,
-    examples: tuple[Example, ...],
     calibration: Calibration,
+    repaired_query: bool,
 ) -> Ranking:
-    """Ranking of the caller's list; `source` maps each passage to its distinct one."""
-    logits, plan = scored.logits, scored.plan
-    order = sorted(range(len(source)), key=lambda index: (-logits[source[index]], index))[:top_k]
-    scores = probabilities([logits[source[index]] for index in order], calibration.score)
-    answerable = None
+    """Ranking of the caller's list for query `number`; a request has each distinct passage once."""
+    plan, cut_query, answerable = scored.plan, scored.plan.text_truncation, None
+    position = {text: position for position, text in enumerate(request.candidates)}
+    source = [position[text] for text in passages.texts]
+    logits = [scored.logits[position] for position in source]
+    order = sorted(range(len(source)), key=lambda index: (-logits[index], index))
     if calibration.answerable is not None:
-        (answerable,) = probabilities([max(logits)], calibration.answerable) if logits else (0.0,)
+        (answerable,) = probabilities([logits[order[0]]], calibration.answerable) if order else (0.0,)
+    if not recalled.verdicts:
+        order = order[:top_k]
+    scores = probabilities([logits[index] for index in order], calibration.score)
     cut = {truncation.index: truncation for truncation in plan.truncated}
     first_index = {position: index for index, position in reversed(list(enumerate(source)))}
+    hits = tuple(
+        Hit(
+            index,
+            score,
+            logits[index],
+            passages.texts[index],
+            *passages.documents.get(index, (None, None)),
+            chunk=scored.spans.get(source[index]),
+        )
+        for index, score in zip(order, scores, strict=True)
+    )
+    if recalled.verdicts:
+        hits = judged_first(hits, recalled.judged(passages.texts))[:top_k]
+        if answerable is not None and hits and hits[0].judged == "relevant":
+            answerable = 1.0
     return Ranking(
-        hits=tuple(
-            Hit(index=index, score=score, logit=logits[source[index]])
-            for index, score in zip(order, scores, strict=True)
-        ),
+        hits=hits,
         truncated=tuple(
             Truncation(index, cut[position].num_tokens, cut[position].num_lost)
             for index, position in enumerate(source)
@@ -249,6 +325,9 @@ def _ranking(
         if scored.sees_companions
         else (),
         truncated_examples=plan.truncated_examples,
-        examples=examples,
+        examples=recalled.examples,
+        truncated_query=None if cut_query is None else Truncation(number, cut_query.num_tokens, cut_query.num_lost),
+        repaired=passages.repaired,
+        repaired_query=repaired_query,
         answerable=answerable,
     )

@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass, fields
 from difflib import get_close_matches
 from functools import update_wrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
 from gliclass_rerank.checks import json_settings
 from gliclass_rerank.errors import ConfigError, shown
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from gliclass_rerank.examples.source import ExampleSource
     from gliclass_rerank.model.config import AttentionPlan
     from gliclass_rerank.runtime.resolve import BackendName
+
+LongQuery = Literal["cut", "error"]
+LongPassages = Literal["cut", "best_chunk"]
 
 _Parameters = ParamSpec("_Parameters")
 _Settings = TypeVar("_Settings")
@@ -49,7 +52,8 @@ class ModelSettings:
     """Torch device; None for cuda, else mps, else cpu."""
     dtype: str | torch.dtype | None = None
     """Precision of the backbone: `"float32"`, `"float16"`, `"bfloat16"`, or `"int8"` on onnx and openvino; None for
-    bfloat16 on cuda devices that support it, else float32.
+    the quickest one that keeps the order if the backend is `"auto"`, else float32, and bfloat16 on cuda devices that
+    support it.
     """
     plan: AttentionPlan | None = None
     """`"joint"` or `"shared_query"`; None for the plan of training. The other one costs quality
@@ -59,7 +63,7 @@ class ModelSettings:
     """Branch, tag or commit of a hub model."""
     max_window_tokens: int | None = None
     """Longest sequence; None for 1,024 or the backbone's limit, and for passages the checkpoint's (256 for the bundled
-    model). Longer passages are truncated and reported; queries never are.
+    model).
     """
     max_example_tokens: int | None = None
     """Token budget of a request's examples, markers included; the longest parts are cut first. None for all the room
@@ -68,9 +72,9 @@ class ModelSettings:
     batch_tokens: int | None = None
     """Tokens per forward pass; None for 2,048 on the CPU and 65,536 elsewhere."""
     backend: BackendName | None = None
-    """Runtime of the transformer layers: `"torch"` (None), `"onnx"`, `"openvino"`, or `"auto"`, the fastest one here
-    that keeps the order. onnx and openvino run BERT, DeBERTa-v2/v3 and ModernBERT on the CPU, from an export cached
-    at first use.
+    """Runtime of the transformer layers: `"auto"` (None), the quickest one installed that was measured to keep the
+    order; `"torch"`, `"onnx"` or `"openvino"`. onnx and openvino run BERT, DeBERTa-v2/v3 and ModernBERT on the CPU,
+    from an export cached at first use.
     """
     threads: int | None = None
     """CPU threads of this instance, shared by all callers; None for torch's default in each calling thread
@@ -84,9 +88,10 @@ class ModelSettings:
     """Maximum number of examples shown."""
     min_example_similarity: float = 0.5
     """Minimum cosine between an example's text and the query or text, in [-1, 1]."""
-    allow_same_text: bool = False
-    """Allow examples with the query's own text, regardless of case and white space. They give the answer away: right
-    for production, wrong for evaluation.
+    allow_same_text: bool = True
+    """Let judgements of the query's own text count, regardless of case and white space: passages known to be relevant
+    come first, irrelevant ones last. They give the answer away: right for production, wrong for evaluation, which sets
+    this to False.
     """
 
     @staticmethod
@@ -126,6 +131,14 @@ class RerankerSettings(ModelSettings):
     _: KW_ONLY
     window_tokens: int | None = None
     """Target length of windows under the `joint` plan; None for the cheapest one for backbone and query."""
+    long_query: LongQuery = "cut"
+    """Queries that do not fit: `"cut"` cuts the middle, which is reported, and leaves passages a quarter of a window;
+    `"error"` raises a `WindowOverflowError`.
+    """
+    long_passages: LongPassages = "cut"
+    """Passages that do not fit: `"cut"` cuts the end, which is reported; `"best_chunk"` splits them at sentence ends,
+    with overlap, and takes the best chunk's score.
+    """
     max_example_passages: int | None = None
     """Maximum judged passages shown per example, newest first, and half of them irrelevant ones if the checkpoint reads
     these and both kinds exceed the limit. None for 4.

@@ -53,8 +53,8 @@ _OTHER_SETTINGS: Final = {
 
 @cache
 def shared_reranker() -> Reranker:
-    """Bundled model on the CPU, loaded once per process."""
-    return Reranker(device="cpu")
+    """Bundled model on the CPU, in torch, loaded once per process."""
+    return Reranker(device="cpu", backend="torch")
 
 
 class AdapterConformance(ABC):

@@ -8,13 +8,21 @@ A *candidate* is what one marker stands for: a passage when ranking, a label whe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any, Final, Literal, TypeVar, overload
 
 from gliclass_rerank.checks import checked_list, checked_text, checked_texts, is_a, reading
-from gliclass_rerank.errors import InputError, shown
+from gliclass_rerank.errors import InputError, listed, shown
 
 TokenIds = tuple[int, ...]
+Judged = Literal["relevant", "irrelevant"]
+# Text, or a document with `text`, and perhaps `id` and `metadata`.
+Passage = str | Mapping[str, Any]  # Any: JSON
+# First and past-the-last position.
+Span = tuple[int, int]
+# Of an example as a mapping, ours and upstream's.
+_EXAMPLE_KEYS: Final = ("text", "labels", "true_labels", "false_labels", "all_labels")
 
 
 @dataclass(frozen=True)
@@ -24,23 +32,49 @@ class Hit:
     Attributes:
         index: Position in the caller's list of passages.
         score: Probability of being relevant, in [0, 1]: sigmoid of the logit, calibrated if the checkpoint is. Same
-            order as the logits.
+            order as the logits. 1 for a passage judged relevant to this very query, 0 for one judged irrelevant.
         logit: Raw model output; unbounded, and without ties where scores saturate.
+        text: The passage.
+        id: Id of a passage that was given as a document; None without one.
+        metadata: Metadata of a passage that was given as a document; the caller's object.
+        chunk: First and past-the-last character of the best chunk, if the passage was split
+            (`long_passages="best_chunk"`); None for a whole passage.
+        judged: Judgement of the passage for this very query in the example store; None for none.
     """
 
     index: int
     score: float
     logit: float
+    text: str = ""
+    id: str | int | None = None
+    metadata: Mapping[str, Any] | None = None  # Any: the caller's
+    chunk: Span | None = None
+    judged: Judged | None = None
+
+    def as_judged(self, judged: Judged) -> Hit:
+        """Return a copy with a judgement, which decides the score: 1 if relevant, else 0."""
+        return replace(self, score=float(judged == "relevant"), judged=judged)
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON
+        """Convert to a new dict of JSON values, if the metadata are; `id` to `judged` only if there."""
+        values = {"index": self.index, "score": self.score, "logit": self.logit, "text": self.text}
+        given = {
+            "id": self.id,
+            "metadata": None if self.metadata is None else dict(self.metadata),
+            "chunk": None if self.chunk is None else list(self.chunk),
+            "judged": self.judged,
+        }
+        return values | {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Truncation:
-    """Truncation of a passage, an example or a classified text.
+    """Truncation of a query, a passage, an example or a classified text.
 
     Attributes:
         index: Position in the caller's list.
         num_tokens: Original number of tokens.
-        num_lost: Tokens cut from the end.
+        num_lost: Tokens cut: from a query's middle, else from the end.
     """
 
     index: int
@@ -75,7 +109,7 @@ class _Hits(Sequence[HitT_co]):
 
 @dataclass(frozen=True)
 class Ranking(_Hits[Hit]):
-    """Hits, highest logit first, ties by index.
+    """Hits: judged relevant ones, others, judged irrelevant ones; each by descending logit, ties by index.
 
     Attributes:
         hits: Ranked passages, at most `top_k`.
@@ -85,15 +119,26 @@ class Ranking(_Hits[Hit]):
         truncated_examples: Truncated or dropped examples, by index in `examples`.
         examples: Judged examples in prompt order before truncation, given or found in the store; empty without
             passages.
+        truncated_query: Truncation of the query's middle, with the query's position in `rank_many`; None if it is
+            whole.
+        repaired: Passages with invalid Unicode, which U+FFFD replaced, by index.
+        repaired_query: True if the query had invalid Unicode.
         answerable: Probability that any of the passages answers the query, in [0, 1], among all passages, not only the
-            hits; None if the checkpoint is not calibrated for it.
+            hits; 1 with a passage judged relevant to this very query. None if the checkpoint is not calibrated for it.
     """
 
     truncated: tuple[Truncation, ...] = ()
     windows: tuple[tuple[int, ...], ...] = ()
     truncated_examples: tuple[Truncation, ...] = ()
     examples: tuple[Example, ...] = ()
+    truncated_query: Truncation | None = None
+    repaired: tuple[int, ...] = ()
+    repaired_query: bool = False
     answerable: float | None = None
+
+    def to_list(self) -> list[dict[str, Any]]:  # Any: JSON
+        """Convert the hits to dicts, best first; see `Hit.to_dict`."""
+        return [hit.to_dict() for hit in self.hits]
 
 
 @dataclass(frozen=True)
@@ -106,6 +151,10 @@ class StageHit:
         rerank_score: The reranker's score in [0, 1]; 0 for a blank passage, which the model never sees.
         retrieval_score: The retriever's score, if given.
         tokens_lost: Tokens cut from the passage's end.
+        chunk: First and past-the-last character of the best chunk, if the passage was split; None for a whole one.
+        is_repaired: True if U+FFFD replaced invalid Unicode, or the passage was no string, which counts as blank.
+        judged: Judgement of the passage for this very query in the example store; None for none. It counts more than
+            any score.
     """
 
     index: int
@@ -113,6 +162,14 @@ class StageHit:
     rerank_score: float | None = None
     retrieval_score: float | None = None
     tokens_lost: int = 0
+    chunk: Span | None = None
+    is_repaired: bool = False
+    judged: Judged | None = None
+
+    def as_judged(self, judged: Judged) -> StageHit:
+        """Return a copy with a judgement, which decides the scores: 1 if relevant, else 0."""
+        score = float(judged == "relevant")
+        return replace(self, score=score, rerank_score=score, judged=judged)
 
 
 @dataclass(frozen=True)
@@ -122,10 +179,14 @@ class StageRanking(_Hits[StageHit]):
     Attributes:
         hits: Passages above the thresholds, at most `top_k`.
         error: Reason for keeping the retriever's order, in one sentence; None if reranked.
+        query_tokens_lost: Tokens cut from the query's middle, prefix included.
+        repaired_query: True if U+FFFD replaced invalid Unicode in the query.
         answerable: See `Ranking.answerable`; None also if the order was kept or no text was ranked.
     """
 
     error: str | None = None
+    query_tokens_lost: int = 0
+    repaired_query: bool = False
     answerable: float | None = None
 
 
@@ -194,7 +255,8 @@ class Example:
             The example.
 
         Raises:
-            InputError: `value` is not an example, or a field has the wrong type.
+            InputError: `value` is not an example, a field has the wrong type, or a mapping has an unknown key, a blank
+                text or no label.
         """
         if is_a(value, cls):
             return value  # type: ignore[return-value] # one
@@ -204,11 +266,15 @@ class Example:
             fields = dict(value)  # type: ignore[arg-type] # a mapping
             if "text" not in fields:
                 raise InputError(f"an example needs the key `text`, got the keys {shown(sorted(map(str, fields)))}")
+            if unknown := next((key for key in fields if key not in _EXAMPLE_KEYS), None):
+                near = get_close_matches(str(unknown), _EXAMPLE_KEYS, n=1)
+                hint = f"; did you mean `{near[0]}`?" if near else f"; known are {listed(_EXAMPLE_KEYS)}"
+                raise InputError(f"an example has no key {shown(unknown)}{hint}")
         true_labels = _label_tuple("true_labels", fields.get("labels", fields.get("true_labels", ())))
         all_labels = _label_tuple("all_labels", fields.get("all_labels", ()))
         known = set(true_labels)
         false_labels = fields.get("false_labels", tuple(label for label in all_labels if label not in known))
-        return cls(fields["text"], true_labels, false_labels)
+        return cls(fields["text"], true_labels, false_labels).complete()
 
     @classmethod
     def list_of(cls, values: Sequence[Example | Mapping[str, Any]] | None) -> tuple[Example, ...]:
@@ -216,6 +282,16 @@ class Example:
         if values is None:
             return ()
         return tuple(cls.of(value) for value in checked_list("examples", values, "examples"))
+
+    def complete(self) -> Example:
+        """Return this example; an `InputError` if it would show nothing: its text is blank, or it has no label."""
+        if not self.text.strip():
+            raise InputError(f"an example's `text` must not be blank, got {shown(self.text)}")
+        if not any(label.strip() for label in (*self.true_labels, *self.false_labels)):
+            raise InputError(
+                f"an example needs a label in `true_labels` or `false_labels`, got {shown(self.text)} without one"
+            )
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to JSON values, which `of` reads back."""

@@ -44,6 +44,15 @@ def _one_torch_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_quicker_than_torch():
+    """Tests that name no backend run on torch in float32, whatever is installed here; see `test_auto_backend`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_installed", "has_native_bfloat16", "has_native_int8"):
+            patch.setattr(f"gliclass_rerank.runtime.resolve.{name}", lambda *_: False)
+        yield
+
+
 @pytest.fixture(params=sorted(BACKBONES))
 def backbone(request) -> str:
     return request.param

@@ -214,7 +214,7 @@ def test_a_cold_process_loads_backbones_of_two_kinds(tmp_path):
         for name, backbone in (("first", "deberta-v2"), ("second", "modernbert"))
     }
     save_cascade(CascadeConfig(first="first", second="second"), tmp_path / "both", parts)
-    code = f"from gliclass_rerank import Reranker; Reranker({str(tmp_path / 'both')!r}, device='cpu')"
+    code = f"from gliclass_rerank import Reranker; Reranker({str(tmp_path / 'both')!r}, device='cpu', backend='torch')"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 

@@ -51,7 +51,7 @@ def test_many_texts_are_classified_as_each_alone_after_one_search(learned):
     together = learned(texts, LABELS, threshold=0)
     with_source = ZeroShotClassifier(device="cpu", example_store=source)(texts, LABELS, threshold=0)
 
-    assert source.asked == [(texts, 3, 0.5, False)]
+    assert source.asked == [(texts, 3, 0.5, True)]
     assert with_source == together
     for text, found in zip(texts, together, strict=True):
         (alone,) = learned(text, LABELS, threshold=0)
@@ -67,12 +67,12 @@ def test_examples_by_hand_and_none_at_all_take_the_place_of_the_stores(learned, 
     assert learned(CHAIN_TEXT, LABELS, 0, examples=[]) == plain(CHAIN_TEXT, LABELS, 0)
 
 
-def test_a_text_is_never_shown_its_own_judgement_unless_asked_for(store, learned, plain):
+def test_a_text_is_shown_its_own_judgement_unless_that_is_switched_off(store, learned, plain):
     text = f" {CHAIN.text.upper()}"
-    allowing = ZeroShotClassifier(device="cpu", example_store=store, allow_same_text=True)
+    measured = ZeroShotClassifier(device="cpu", example_store=store, allow_same_text=False)
 
-    assert learned.logits(text, LABELS) == plain.logits(text, LABELS)
-    assert allowing.logits(text, LABELS) == plain.logits(text, LABELS, examples=[CHAIN])
+    assert learned.logits(text, LABELS) == plain.logits(text, LABELS, examples=[CHAIN])
+    assert measured.logits(text, LABELS) == plain.logits(text, LABELS)
 
 
 def test_number_and_similarity_of_examples_can_be_set(store, plain):

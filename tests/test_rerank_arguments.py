@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from gliclass_rerank import ConfigError, InputError, Reranker, WindowOverflowError
+from gliclass_rerank import ConfigError, Example, InputError, Reranker, WindowOverflowError
 
 QUERY = "chain slip"
 
@@ -34,7 +34,9 @@ def test_passages_may_be_any_iterable_of_strings(bundled):
         (["oil", math.nan], "`passages[1]` must be a string, got nan"),
         (["oil", "wax", None], "`passages[2]` must be a string, got None"),
         ([b"oil"], "`passages[0]` must be a string, got b'oil'"),
-        (["oil \ud800"], "`passages[0]` must be valid Unicode, got '\\ud800' at 4"),
+        ([{"id": 1}], "`passages[0]` needs the key `text`, got the keys ['id']"),
+        ([{"text": None}], "`passages[0]`'s `text` must be a string, got None"),
+        ([{"text": "oil", "metadata": 7}], "`passages[0]`'s `metadata` must be a mapping, got 7"),
     ],
 )
 def test_passages_of_another_type_are_refused_with_their_place(bundled, passages, message):
@@ -69,11 +71,23 @@ def test_a_window_longer_than_the_backbones_positions_is_refused(tiny_folders):
     with pytest.raises(ConfigError) as caught:
         Reranker(tiny_folders["bert"], device="cpu", max_window_tokens=212)
 
-    assert str(caught.value) == "`max_window_tokens` must be between 1 and 211, got 212"
+    assert str(caught.value) == "`max_window_tokens` must be between 8 and 211, got 212"
 
 
-def test_a_query_that_fills_the_window_is_an_error(tiny_folder):
-    reranker = Reranker(tiny_folder, device="cpu", max_window_tokens=13)
+@pytest.mark.parametrize("tokens", [5, 7.5, "64", True])
+def test_a_window_without_room_for_query_and_passage_is_refused_at_construction(tiny_folders, tokens):
+    with pytest.raises(ConfigError, match=f"`max_window_tokens` must be between 8 and 211, got {tokens!r}"):
+        Reranker(tiny_folders["bert"], device="cpu", max_window_tokens=tokens)
+
+
+def test_an_unknown_way_to_treat_long_texts_lists_the_known_ones(tiny_folders):
+    for setting, known in (("long_query", "`cut`, `error`"), ("long_passages", "`best_chunk`, `cut`")):
+        with pytest.raises(ConfigError, match=f"`{setting}` must be one of {known}, got 'drop'"):
+            Reranker(tiny_folders["bert"], device="cpu", **{setting: "drop"})
+
+
+def test_a_query_that_fills_the_window_is_an_error_on_request(tiny_folder):
+    reranker = Reranker(tiny_folder, device="cpu", max_window_tokens=13, long_query="error")
 
     with pytest.raises(WindowOverflowError, match="the query takes 1"):
         reranker.rank("oil " * 12, ["wax"])
@@ -88,6 +102,11 @@ def test_a_query_that_fills_the_window_is_an_error(tiny_folder):
         ([{"labels": ["oil"]}], r"an example needs the key `text`, got the keys \['labels'\]"),
         ([{"text": "oil", "labels": [7]}], r"`examples.true_labels\[0\]` must be a string, got 7"),
         ([{"text": "\ud800", "labels": []}], "an example's `text` must be valid Unicode"),
+        ([{"text": "oil", "true_lables": ["a"]}], "an example has no key 'true_lables'; did you mean `true_labels`?"),
+        ([{"text": "oil", "x": 1}], "an example has no key 'x'; known are `all_labels`, "),
+        ([{"text": " ", "labels": ["a"]}], "an example's `text` must not be blank, got ' '"),
+        ([{"text": "oil"}], "an example needs a label in `true_labels` or `false_labels`, got 'oil' without one"),
+        ([Example("oil", [" "])], "an example needs a label in `true_labels` or `false_labels`, got 'oil' without one"),
         (5, "`examples` must be a list of examples, got 5"),
     ],
 )

@@ -84,11 +84,11 @@ def test_close_drops_the_model_and_the_next_use_loads_it_again(tiny_folders):
 
 def test_former_names_in_the_settings_of_a_reranker_work_and_are_told_of(reranker):
     with pytest.warns(DeprecationWarning, match="`allow_equal_queries` is called `allow_same_text` now") as warned:
-        stage = RerankStage(reranker={"device": "cpu", "allow_equal_queries": True})
+        stage = RerankStage(reranker={"device": "cpu", "allow_equal_queries": False})
     assert warned[0].filename == __file__
-    assert pickle.loads(pickle.dumps(stage)).__getstate__()["_loading"] == {"device": "cpu", "allow_same_text": True}
+    assert pickle.loads(pickle.dumps(stage)).__getstate__()["_loading"] == {"device": "cpu", "allow_same_text": False}
     with pytest.raises(ConfigError, match="`allow_equal_queries` is called `allow_same_text` now; pass one of them"):
-        RerankStage(reranker={"allow_equal_queries": True, "allow_same_text": False})
+        RerankStage(reranker={"allow_equal_queries": False, "allow_same_text": False})
 
 
 def test_close_leaves_a_given_reranker_to_its_other_users(reranker):
@@ -174,7 +174,7 @@ def test_settings_of_a_reranker_may_hold_paths_and_torch_values(tiny_folders):
 
 def test_a_query_that_outgrows_the_window_is_a_failure_of_the_step(tiny_folders):
     long_query = "chain " * 400
-    settings = {"model": str(tiny_folders["bert"]), "device": "cpu", "max_window_tokens": 64}
+    settings = {"model": str(tiny_folders["bert"]), "device": "cpu", "max_window_tokens": 64, "long_query": "error"}
     with pytest.raises(WindowOverflowError):
         RerankStage(reranker=settings).run(long_query, ["oil"])
 

@@ -74,16 +74,27 @@ def test_a_prefix_is_no_part_of_what_is_searched_for():
 
     stage.run(CHAIN_QUERY, PASSAGES)
 
-    assert source.asked == [([CHAIN_QUERY], 3, 0.5, False)]
+    assert source.asked == [([CHAIN_QUERY], 3, 0.5, True)]
 
 
-def test_behind_a_prefix_a_query_is_not_shown_its_own_judgement_either(path, bundled):
-    plain, stage = (
-        RerankStage(reranker=reranker, query_prefix="query: ")
-        for reranker in (bundled, Reranker(device="cpu", example_store=path))
-    )
+def test_judgements_count_behind_prefixes_and_in_any_fusion(path, bundled):
+    reranker = Reranker(device="cpu", example_store=path)
+    reranker.feedback(CHAIN_QUERY, relevant=[PASSAGES[2]], irrelevant=[PASSAGES[0]])
+    stages = [
+        RerankStage(reranker=reranker, query_prefix="query: ", passage_prefix="passage: "),
+        RerankStage(reranker=reranker, fusion="weighted"),
+        RerankStage(reranker=reranker, score_threshold=0.0, top_k=3),
+    ]
 
-    assert stage.run(CHAIN[0].text, PASSAGES) == plain.run(CHAIN[0].text, PASSAGES)
+    for stage in stages:
+        ranking = stage.run(f" {CHAIN_QUERY.upper()}", PASSAGES, [3.0, 2.0, 1.0])
+        assert [hit.index for hit in ranking] == [2, 1, 0]
+        assert [hit.judged for hit in ranking] == ["relevant", None, "irrelevant"]
+        assert [ranking[0].score, ranking[2].score] == [ranking[0].rerank_score, ranking[2].rerank_score] == [1.0, 0.0]
+        assert [stage.notes(hit, ranking).get("rerank_judged") for hit in ranking] == ["relevant", None, "irrelevant"]
+    assert stages[2].run(CHAIN_QUERY, PASSAGES, top_k=1)[0].index == 2
+    # Examples by hand take the place of the whole store.
+    assert all(hit.judged is None for hit in stages[0].run(CHAIN_QUERY, PASSAGES, examples=[]))
 
 
 def test_only_blank_passages_ask_no_store():
@@ -104,15 +115,21 @@ def test_a_failing_source_keeps_the_order():
         RerankStage(reranker=failing).run(CHAIN_QUERY, PASSAGES)
 
 
-def test_a_store_that_is_open_elsewhere_keeps_the_order_until_it_is_free(path, encoder, by_hand):
+def test_a_store_that_cannot_be_opened_is_reported_once_and_keeps_the_order_until_it_can(path, by_hand, caplog):
+    good = path.read_bytes()
+    path.write_bytes(b"no database at all, but long enough to be looked at" * 10)
     stage = RerankStage(device="cpu", example_store=path, on_error="keep_order")
-    with ExampleStore(path, encoder):
-        stage.warm_up()
+    stage.warm_up()
+    with pytest.warns(RuntimeWarning, match=r"nothing is reranked: the store `.*` is no example store"):
         kept = stage.run(CHAIN_QUERY, PASSAGES)
-        with pytest.raises(DataError, match="open elsewhere"):
-            RerankStage(device="cpu", example_store=path).warm_up()
+    again = stage.run(CHAIN_QUERY, PASSAGES)  # a second warning would be an error
+    with pytest.raises(DataError, match="is no example store"):
+        RerankStage(device="cpu", example_store=path).warm_up()
 
     assert kept.error.startswith("DataError: the store `")
+    assert again == kept
+    assert caplog.text.count("nothing is reranked") == 1
+    path.write_bytes(good)
     assert stage.run(CHAIN_QUERY, PASSAGES) == by_hand
 
 
@@ -129,8 +146,9 @@ def test_closing_the_stage_closes_the_store_of_a_path_and_the_next_use_opens_it_
     stage = RerankStage(device="cpu", example_store=path)
     stage.warm_up()
     with pytest.raises(DataError, match="open elsewhere"):
-        ExampleStore(path, encoder)
+        ExampleStore.reencode(path, encoder)
     stage.close()
+    assert ExampleStore.reencode(path, encoder) == 1
 
     with ExampleStore(path, encoder) as store:
         assert len(store) == 1

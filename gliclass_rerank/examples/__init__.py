@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         StoreEncoder,
     )
     from gliclass_rerank.examples.foreign import FALSE_LABELS, TRUE_LABELS, ForeignExampleSource, example_metadata
-    from gliclass_rerank.examples.records import Stored
+    from gliclass_rerank.examples.rows import Stored
     from gliclass_rerank.examples.search import Found
     from gliclass_rerank.examples.source import ExampleSource, FeedbackSource
     from gliclass_rerank.examples.store import ExampleStore
@@ -47,7 +47,7 @@ _HOMES = {
     "ExampleStore": "store",
     "FeedbackSource": "source",
     "Found": "search",
-    "Stored": "records",
+    "Stored": "rows",
     "plain_store": ".settings",
 }
 

@@ -1,8 +1,12 @@
-"""Synchronisation of an index, in memory and on disk, with the records.
+"""Synchronisation of an index in memory with the records.
 
-A change goes to the records in one transaction, then to the index in memory; if the second step fails, the index is
-rebuilt before its next use. The index file is written on closing and occasionally before; the records keep its digest.
-Opening compares row numbers for missing and stale rows; a damaged, foreign or missing file is rebuilt.
+Each process has an index of its own, which follows the records: a search asks for their position first and catches up
+with what others have written. A change goes to the records in one transaction, then to the index; if the second step
+fails, the index is rebuilt before its next use. The index file is written on closing and occasionally before; opening
+compares row numbers for missing and stale rows, and rebuilds what is damaged, foreign or missing.
+
+Locks are taken in this order: all other writers are kept out (`Records.alone`), the index is tuned by one thread,
+searches pause.
 """
 
 from __future__ import annotations
@@ -10,26 +14,26 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import numpy as np
 
-from gliclass_rerank._version import __version__
-from gliclass_rerank.errors import DataError, InputError, MissingDependencyError, cause, listed
-from gliclass_rerank.examples.forks import follow_forks
-from gliclass_rerank.examples.index import FloatArray, IndexBuilder, VectorIndex
-from gliclass_rerank.examples.index_file import read_index_file, write_index_file
+from gliclass_rerank.calls.fork_hooks import follow_forks
+from gliclass_rerank.errors import DataError, InputError, cause, listed
+from gliclass_rerank.examples.changes import Change
+from gliclass_rerank.examples.index import IndexBuilder, VectorIndex
+from gliclass_rerank.examples.index_upkeep import catch_up, follow, load, write_file
 from gliclass_rerank.examples.locks import SharedLock
-from gliclass_rerank.examples.records import NewRecord, Overtaken, Records
+from gliclass_rerank.examples.records import Records
+from gliclass_rerank.examples.rows import Position
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 # The file is rewritten when it lacks this many changes, or a quarter of all vectors.
 _MAX_UNSAVED: Final = 10_000
-_BATCH_ROWS: Final = 4096
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +42,7 @@ class CachedIndex:
     """Index of some records. Searches run concurrently; writers take turns.
 
     Args:
-        records: Records, changed through this object only from now on.
+        records: Records; other processes may change them too.
         builder: Index builder.
         path: Index file, may be missing; None for no file.
         read_only: Leave the file unchanged.
@@ -53,20 +57,20 @@ class CachedIndex:
         self._path = path
         self._read_only = read_only
         self._process = os.getpid()
-        self._writer = threading.Lock()
+        self._tuning = threading.Lock()
         self._lock = SharedLock()
         self._is_closed = False
         # Set during a change, and still set after a failed one.
         self._is_doubtful = False
         self._num_unsaved = 0
-        self._state = records.state
-        loaded = self._load()
+        self._position = records.position()
+        loaded = load(path, builder, records)
         if loaded is None:
             self._index = builder.build(records)
             self._num_unsaved = len(self._index)
-            self._save_if_due()
         else:
-            self._index = loaded
+            self._index, self._num_unsaved = loaded
+        self._save_if_due()
         follow_forks(self)
 
     def before_fork(self) -> None:
@@ -76,13 +80,15 @@ class CachedIndex:
         """Do nothing."""
 
     def after_fork_in_child(self) -> None:
-        """Renew the locks; the records' state reveals an interrupted change."""
-        self._writer = threading.Lock()
+        """Renew the locks; the records' position reveals an interrupted change."""
+        self._tuning = threading.Lock()
         self._lock = SharedLock()
         self._is_doubtful = True
 
+    # Use
+
     def using(self, work: Callable[Concatenate[VectorIndex, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function while nothing is written. It must not use this object.
+        """Run a function on an index of all that was written before. It must not use this object.
 
         Args:
             work: Function of the index.
@@ -96,23 +102,18 @@ class CachedIndex:
             InputError: The store is closed.
         """
         while True:
+            self._require_open()
+            self._settle()
             with self._lock.reading():
-                if self._is_closed:
-                    raise InputError("the store is closed")
-                if self._is_in_step():
+                self._require_open()
+                if not self._is_doubtful:
                     return work(self._index, *args, **kwargs)
-            with self._writer:
-                self._settle()
-
-    def _is_in_step(self) -> bool:
-        # Only another process of the family changes records without this object.
-        return not self._is_doubtful and not (self._records.is_shared and self._records.state != self._state)
 
     def changing(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function as the only writer, concurrently with searches.
+        """Run a function as the only writer of all processes, concurrently with searches.
 
         Args:
-            work: Function that reads, then calls `write`; repeated if another process wrote in between.
+            work: Function that reads, then calls `write`.
             *args: Positional arguments.
             **kwargs: Keyword arguments.
 
@@ -121,156 +122,138 @@ class CachedIndex:
 
         Raises:
             InputError: The store is closed or read-only.
-            DataError: Its file was deleted or replaced.
+            DataError: Its file was deleted or replaced, or others did not let this process write in time.
         """
-        with self._writer:
-            while True:
-                if self._is_closed:
-                    raise InputError("the store is closed")
-                if self._read_only:
-                    raise InputError("the store was opened with `read_only=True`, it cannot be changed")
-                self._records.require_in_place()
-                self._settle()
-                try:
-                    return work(*args, **kwargs)
-                except Overtaken:
-                    continue
-
-    def write(
-        self,
-        *,
-        added: Sequence[NewRecord] = (),
-        vectors: FloatArray | None = None,
-        removed: Sequence[int] = (),
-        rewritten: Mapping[int, NewRecord] | None = None,
-    ) -> list[str]:
-        """Change records and index as the writer, like `Records.write`, and return the ids of the added records."""
-        with self._lock.writing():
-            self._is_doubtful = True
-            rows, ids, state = self._records.write(
-                added=added, vectors=vectors, removed=removed, rewritten=rewritten, since=self._state
-            )
-            if len(removed):
-                self._index.remove(np.array(removed, dtype=np.int64))
-            if vectors is not None:
-                self._index.add(rows, vectors)
-            self._state = state
-            self._is_doubtful = False
-        self._num_unsaved += len(added) + len(removed)
+        self.require_writable()
+        self._settle()  # while others can still write: it may take long
+        with self._records.alone():
+            self._require_open()
+            self._settle()
+            result = work(*args, **kwargs)
         if not self._builder.suits(self._index):
-            self._rebuild()
+            with self._tuning:
+                self._rebuild()
         self._save_if_due()
+        return result
+
+    def write(self, change: Change) -> list[str]:
+        """Change records and index within `changing`, once; returns the ids of the added records."""
+        with self._tuning, self._lock.writing():
+            self._require_open()
+            self._is_doubtful = True
+            rows, ids, position = self._records.write(change)
+            if len(change.removed):
+                self._index.remove(np.array(change.removed, dtype=np.int64))
+            if change.vectors is not None:
+                self._index.add(rows, change.vectors)
+            self._position = position
+            self._is_doubtful = False
+        self._num_unsaved += len(change.added) + len(change.removed)
         return ids
 
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise InputError("the store is closed")
+
+    def require_writable(self) -> None:
+        """Check that the store can be changed.
+
+        Raises:
+            InputError: It is closed or read-only.
+            DataError: Its file was deleted or replaced.
+        """
+        self._require_open()
+        if self._read_only:
+            raise InputError("the store was opened with `read_only=True`, it cannot be changed")
+        self._records.database.require_in_place()
+
+    # Following the records
+
+    def _is_in_step(self) -> bool:
+        return not self._is_doubtful and self._records.position().state == self._position.state
+
     def _settle(self) -> None:
-        """Repair the index after a failed or foreign change, as the writer."""
+        """Repair the index after a failed change, and catch up with other processes."""
         if self._is_in_step():
             return
-        state = self._records.state
-        if state != self._state and (self._is_doubtful or not self._follow(state)):
-            self._rebuild()
-        self._is_doubtful = False
+        with self._tuning:
+            position = self._records.position()
+            if position.state != self._position.state and (self._is_doubtful or not self._follow(position)):
+                self._rebuild()
+            self._is_doubtful = False
 
-    def _follow(self, state: int) -> bool:
-        """Apply changes of other processes, as the writer."""
+    def _follow(self, position: Position) -> bool:
+        """Apply changes of other processes while tuning; False if rebuilding is better."""
         with self._lock.writing():
             self._is_doubtful = True
-            if not self._catch_up(self._index):
+            num_changed = follow(self._index, self._records, self._position)
+            if num_changed is None:
+                num_changed = catch_up(self._index, self._records)
+            if num_changed is None or not self._builder.suits(self._index):
                 return False
-            self._state = state
+            self._num_unsaved += num_changed
+            self._position = position
             return True
 
     def _rebuild(self) -> None:
-        """Rebuild the index from the records, as the writer; searches use the old one meanwhile."""
-        state = self._records.state
+        """Rebuild the index from the records while tuning; searches use the old one meanwhile."""
+        position = self._records.position()
         index = self._builder.build(self._records)
         with self._lock.writing():
-            self._index, self._state = index, state
+            self._index, self._position = index, position
         self._num_unsaved = len(index)
 
-    def _load(self) -> VectorIndex | None:
-        """Read and update the index; None if it has to be rebuilt."""
-        if self._path is None or not os.path.lexists(self._path):
-            return None
-        try:
-            with read_index_file(self._path, digests=self._records.index_digests()) as reader:
-                if reader.header.get("dim") != self._records.dim:
-                    return None
-                index = self._builder.load(reader)
-        except MissingDependencyError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the records are the truth
-            logger.info("an index is built anew: %s", cause(error))
-            return None
-        if index.dim != self._records.dim or not self._builder.suits(index):
-            return None
-        return index if self._catch_up(index) else None
-
-    def _catch_up(self, index: VectorIndex) -> bool:
-        """Add missing and remove stale rows; False if rebuilding is better."""
-        held, wanted = index.rows(), self._records.rows()
-        surplus = np.setdiff1d(held, wanted, assume_unique=True)
-        missing = np.setdiff1d(wanted, held, assume_unique=True)
-        if len(surplus) + len(missing) > len(wanted) // 2:
-            return False
-        index.remove(surplus)
-        try:
-            for start in range(0, len(missing), _BATCH_ROWS):
-                index.add(*self._records.vectors(missing[start : start + _BATCH_ROWS]))
-        except InputError:  # records and index have diverged
-            return False
-        self._num_unsaved = len(surplus) + len(missing)
-        return self._builder.suits(index)
+    # The file
 
     def save(self) -> None:
-        """Write the file as the writer, unless the index is fast to build."""
+        """Write the file, unless the index is fast to build.
+
+        Raises:
+            InputError: The store is closed or read-only.
+            DataError: Its file was deleted or replaced.
+        """
+        self.require_writable()
+        self._settle()
+        self._save()
+
+    def _save(self) -> None:
         if self._path is None or self._read_only:
             return
         try:
-            if self._index.is_quick_to_build:
-                self._path.unlink(missing_ok=True)
-            else:
-                self._write_file(self._path)
+            with self._tuning:
+                if self._index.is_quick_to_build:
+                    self._path.unlink(missing_ok=True)
+                    digest = None
+                else:
+                    digest = write_file(self._path, self._index, self._position, self._records.database.mode)
+                self._num_unsaved = 0
+            if digest is not None:
+                self._records.note_index(digest)
         except (OSError, DataError) as error:
             # Only the next start is slower.
             logger.warning("the index %s could not be written: %s", listed([str(self._path)]), cause(error))
-            return
-        self._num_unsaved = 0
-
-    def _write_file(self, path: Path) -> None:
-        header = {
-            "kind": self._index.kind,
-            "dim": self._index.dim,
-            "metric": "inner_product",
-            "state": self._state,
-            "written_by": __version__,
-        }
-        records = self._records
-        with write_index_file(path, header, mode=records.mode, on_written=records.note_index) as writer:
-            self._index.save(writer)
 
     def _save_if_due(self) -> None:
         # Forked children leave the file to the process that opened the store.
         if self._num_unsaved > max(_MAX_UNSAVED, len(self._index) // 4) and os.getpid() == self._process:
-            self.save()
+            self._save()
 
     def close(self) -> None:
         """Write the file if it is out of date, and close the records; idempotent."""
-        with self._writer:
+        with self._tuning, self._lock.writing():
             if self._is_closed:
                 return
-            try:
-                if self._num_unsaved and not self._is_doubtful and os.getpid() == self._process:
-                    self._save_at_end()
-            finally:
-                with self._lock.writing():
-                    self._is_closed = True
-                    self._records.close()
+            self._is_closed = True
+        try:
+            if self._num_unsaved and not self._is_doubtful and os.getpid() == self._process:
+                self._save_at_end()
+        finally:
+            self._records.close()
 
     def _save_at_end(self) -> None:
         try:
-            self._records.require_in_place()
-            if self._records.state == self._state:
-                self.save()
+            self._records.database.require_in_place()
+            if self._records.position().state == self._position.state:
+                self._save()
         except DataError as error:
             logger.warning("an index was not written: %s", error)

@@ -16,9 +16,9 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
+from gliclass_rerank.calls.fork_hooks import ForkedLock
 from gliclass_rerank.checks import checked_text
 from gliclass_rerank.errors import BackendError, InputError, cause, shown
-from gliclass_rerank.examples.forks import ForkedLock
 from gliclass_rerank.examples.index import FloatArray
 from gliclass_rerank.files.digests import folder_digest
 

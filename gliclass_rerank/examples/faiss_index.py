@@ -142,6 +142,11 @@ class FaissIndex:
         """Number of removed vectors still in memory."""
         return self._num_dead
 
+    @property
+    def last_row(self) -> int:
+        """Greatest row number ever added, or -1."""
+        return int(self._rows[-1]) if len(self._rows) else -1
+
     def __len__(self) -> int:
         return len(self._rows) - self._num_dead
 
@@ -152,8 +157,7 @@ class FaissIndex:
 
     def add(self, rows: IntArray, vectors: FloatArray) -> None:
         """Add vectors."""
-        last_row = int(self._rows[-1]) if len(self._rows) else -1
-        check_added(rows, vectors, dim=self.dim, last_row=last_row)
+        check_added(rows, vectors, dim=self.dim, last_row=self.last_row)
         if not len(rows):
             return
         self._index.add(np.ascontiguousarray(vectors, dtype=np.float32))

@@ -9,7 +9,7 @@ from typing import Any
 
 from gliclass_rerank.checks import checked_text, checked_texts, is_a, reading
 from gliclass_rerank.errors import InputError, shown
-from gliclass_rerank.examples.records import Stored
+from gliclass_rerank.examples.rows import Stored
 from gliclass_rerank.examples.text_identity import text_identity
 
 Metadata = Mapping[str, Any]  # Any: JSON

@@ -19,6 +19,7 @@ import numpy as np
 
 from gliclass_rerank.checks import as_number, checked_cosine, checked_count, checked_text, checked_texts
 from gliclass_rerank.errors import BackendError, ConfigError, InputError, shown
+from gliclass_rerank.examples.filters import Where, make_filter
 from gliclass_rerank.examples.index import FloatArray
 from gliclass_rerank.examples.source import failures_named
 from gliclass_rerank.examples.text_identity import text_identity
@@ -61,8 +62,7 @@ class ForeignExampleSource(ABC, Generic[DocumentT]):
     """`ExampleSource` over another library's store; as thread-safe as the store.
 
     A subclass searches, reads documents and embeds. Exceptions of the store become `BackendError`, so that an outage
-    does
-    not stop a pipeline that keeps the order on errors.
+    does not stop a pipeline that keeps the order on errors.
 
     Args:
         to_cosine: Function from a store's score to a cosine; None computes cosines from vectors.
@@ -99,20 +99,27 @@ class ForeignExampleSource(ABC, Generic[DocumentT]):
         """Vectors of documents, for several searches at once; unused with `to_cosine`."""
 
     def find_examples(
-        self, texts: Sequence[str], k: int, min_similarity: float, *, allow_equal: bool = False
+        self,
+        texts: Sequence[str],
+        k: int,
+        min_similarity: float,
+        *,
+        allow_equal: bool = False,
+        where: Where = None,
     ) -> list[list[Example]]:
         """Find the examples whose texts are most similar.
 
         The store's ranking selects the `k`; threshold and order use cosines, ties keep the store's order. Without
-        `allow_equal`,
-        up to 1,000 documents are read to skip the text's own. A document that is not an example is a `BackendError`.
+        `allow_equal` or with `where`, up to 1,000 documents are read to skip others. A document that is not an example
+        is a `BackendError`.
         """
         asked, wanted = checked_texts("texts", texts), checked_count("k", k)
         least = checked_cosine("min_similarity", min_similarity)
+        fits = make_filter(where, (), None).where
         with failures_named():
             vectors = [self._query_vector(text) for text in asked]
             found = [
-                self._nearest(text, vector, wanted, allow_equal=allow_equal)
+                self._nearest(text, vector, wanted, None if allow_equal else text_identity(text), fits)
                 for text, vector in zip(asked, vectors, strict=True)
             ]
             cosines = iter(self._cosines(vectors, found))
@@ -122,16 +129,28 @@ class ForeignExampleSource(ABC, Generic[DocumentT]):
             examples.append([example for cosine, example in ranked if cosine >= least])
         return examples
 
-    def _nearest(self, text: str, vector: Vector | None, k: int, *, allow_equal: bool) -> list[_Candidate[DocumentT]]:
-        """The store's first `k` documents, without those of the text itself."""
-        own = None if allow_equal else text_identity(text)
-        count, num_before = k if allow_equal else 2 * k, 0
+    def _nearest(
+        self,
+        text: str,
+        vector: Vector | None,
+        k: int,
+        excluded: str | None,
+        fits: Callable[[Mapping[str, Any]], bool] | None,  # Any: whatever metadata hold
+    ) -> list[_Candidate[DocumentT]]:
+        """The store's first `k` documents that fit, without those of an excluded text."""
+        takes_all = excluded is None and fits is None
+        count, num_before = k if takes_all else 2 * k, 0
         while True:
             hits = self._search(text, vector, count)
             found = [_Candidate(document, self._example(document), score) for document, score in hits]
-            others = [one for one in found if own is None or text_identity(one.example.text) != own]
+            others = [
+                one
+                for one in found
+                if (excluded is None or text_identity(one.example.text) != excluded)
+                and (fits is None or fits(self._content(one.document)[1]))
+            ]
             # A store may return fewer than it has, such as one of each kind: only a search without progress is the end.
-            if allow_equal or len(others) >= k or len(found) <= num_before or count >= _MAX_FETCHED:
+            if takes_all or len(others) >= k or len(found) <= num_before or count >= _MAX_FETCHED:
                 return others[:k]
             count, num_before = min(2 * count, _MAX_FETCHED), len(found)
 

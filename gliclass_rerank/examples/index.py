@@ -73,6 +73,11 @@ class VectorIndex(Protocol):
         """True if building is no slower than reading."""
         ...
 
+    @property
+    def last_row(self) -> int:
+        """Greatest row number ever added, or -1."""
+        ...
+
     def __len__(self) -> int: ...
 
     def rows(self) -> IntArray:

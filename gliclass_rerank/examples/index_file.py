@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gliclass_rerank.checks import named
+from gliclass_rerank.database.private_files import PRIVATE, create_private, open_regular
 from gliclass_rerank.errors import DataError, shown
-from gliclass_rerank.examples.private_files import PRIVATE, create_private, open_regular
 
 _FORMAT: Final = 1
 _HEADER: Final = "header.json"

@@ -51,6 +51,11 @@ class NumpyIndex:
         """Dimension of the vectors."""
         return self._dim
 
+    @property
+    def last_row(self) -> int:
+        """Greatest row number ever added, or -1."""
+        return self._last_row
+
     def __len__(self) -> int:
         return self._num_vectors
 

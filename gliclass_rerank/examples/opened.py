@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from gliclass_rerank.calls.fork_hooks import ForkedLock
 from gliclass_rerank.checks import checked_path, reading
-from gliclass_rerank.examples.forks import ForkedLock
 from gliclass_rerank.examples.store import ExampleStore
 
 _stores: WeakValueDictionary[Path, ExampleStore] = WeakValueDictionary()

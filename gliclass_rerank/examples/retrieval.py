@@ -8,9 +8,16 @@ from typing import Any
 
 from gliclass_rerank.checks import checked_cosine, checked_count, checked_flag, of_settings
 from gliclass_rerank.errors import BackendError, ConfigError, shown
-from gliclass_rerank.examples.filters import Metadata
+from gliclass_rerank.examples.filters import Metadata, Where
+from gliclass_rerank.examples.judgements import Recalled, verdicts
 from gliclass_rerank.examples.opened import opened_store
-from gliclass_rerank.examples.source import ExampleSource, FeedbackSource, checked_store, failures_named
+from gliclass_rerank.examples.source import (
+    ExampleSource,
+    FeedbackSource,
+    JudgementSource,
+    checked_store,
+    failures_named,
+)
 from gliclass_rerank.examples.text_identity import text_identity
 from gliclass_rerank.types import Example
 
@@ -24,13 +31,13 @@ class Retrieval:
         store: Path of an `ExampleStore`, any source, or None.
         num_examples: Maximum number of examples.
         min_example_similarity: Minimum cosine of an example.
-        allow_same_text: Allow examples with the queried text.
+        allow_same_text: Use judgements and examples of the queried text itself.
 
     Attributes:
         source: Example source; None without a store.
         num_examples: Maximum number of examples.
         min_example_similarity: Minimum cosine of an example.
-        allow_equal: Allow examples with the queried text.
+        allow_same_text: Use judgements and examples of the queried text itself.
 
     Raises:
         ConfigError: An argument has the wrong type or is out of range, or another encoder filled the store.
@@ -53,64 +60,82 @@ class Retrieval:
             self.source = opened_store(given) if isinstance(given, (str, Path)) else given
 
     def shown(
-        self, texts: Sequence[str], by_hand: Examples | None = None, *, needed: Sequence[bool] | None = None
+        self, texts: Sequence[str], by_hand: Examples | None = None, *, where: Where = None
     ) -> list[tuple[Example, ...]]:
-        """Select the examples of several texts, in one search.
+        """Select the examples of several texts, see `recall`."""
+        return [recalled.examples for recalled in self.recall(texts, by_hand, where=where)]
+
+    def recall(
+        self,
+        texts: Sequence[str],
+        by_hand: Examples | None = None,
+        *,
+        needed: Sequence[bool] | None = None,
+        where: Where = None,
+    ) -> list[Recalled]:
+        """Select the examples of several texts, in one search, and look up their own judgements.
 
         Args:
             texts: Queries, or texts to classify.
-            by_hand: Examples for all texts, possibly none; None queries the store.
+            by_hand: Examples for all texts, possibly none, in place of the store; None queries the store.
             needed: Texts that need examples; None for all.
+            where: Required metadata values, or a predicate on the metadata.
 
         Returns:
-            Examples per text, the store's by descending similarity.
+            Examples and judgements per text.
 
         Raises:
-            InputError: `by_hand` holds something else than examples.
-            BackendError: The store failed.
+            InputError: `by_hand` holds something else than examples, or one that shows nothing; or `where` has the
+                wrong type.
+            BackendError: The store failed, or cannot filter.
         """
         wanted = [True] * len(texts) if needed is None else needed
         if by_hand is not None:
-            shown = Example.list_of(by_hand)
-            return [shown if is_wanted else () for is_wanted in wanted]
+            shown = Recalled(tuple(example.complete() for example in Example.list_of(by_hand)))
+            return [shown if is_wanted else Recalled() for is_wanted in wanted]
         asked = [text for text, is_wanted in zip(texts, wanted, strict=True) if is_wanted]
         if self.source is None or not asked:
-            return [()] * len(texts)
-        found = iter(self._found(asked))
-        return [next(found) if is_wanted else () for is_wanted in wanted]
+            return [Recalled()] * len(texts)
+        found = iter(self._found(self.source, asked, {} if where is None else {"where": where}))
+        return [next(found) if is_wanted else Recalled() for is_wanted in wanted]
 
-    def _found(self, texts: Sequence[str]) -> list[tuple[Example, ...]]:
-        assert self.source is not None, "asked for only where there is one"
+    def _found(self, source: ExampleSource, texts: Sequence[str], scope: Mapping[str, Any]) -> list[Recalled]:
+        settings = self.num_examples, self.min_example_similarity
         with failures_named():
-            found = self.source.find_examples(
-                texts, self.num_examples, self.min_example_similarity, allow_equal=self.allow_same_text
+            similar = _read(
+                source.find_examples(texts, *settings, allow_equal=self.allow_same_text, **scope), len(texts)
             )
-            answers = [Example.list_of(examples) for examples in found]
-        if len(answers) != len(texts):
-            raise BackendError(f"the example store must answer each of {len(texts)} texts, got {len(answers)} answers")
+            if not self.allow_same_text:
+                # Sources exclude these themselves; checked again, because a leaked answer must not depend on it.
+                return [
+                    Recalled(tuple(example for example in examples if not _is_of(example, text)))
+                    for examples, text in zip(similar, texts, strict=True)
+                ]
+            own = similar
+            if isinstance(source, JudgementSource):
+                own = _read(source.find_judgements(texts, **scope), len(texts))
         return [
-            tuple(example for example in examples if self._may_be_shown(example, text))
-            for examples, text in zip(answers, texts, strict=True)
+            Recalled(examples, verdicts(example for example in judged if _is_of(example, text)))
+            for examples, judged, text in zip(similar, own, texts, strict=True)
         ]
 
-    def _may_be_shown(self, example: Example, text: str) -> bool:
-        # Sources exclude these themselves; checked again, because a leaked answer must not depend on it.
-        return self.allow_same_text or text_identity(example.text) != text_identity(text)
-
-    def learn(self, example: Example, *, id: str | None, metadata: Metadata | None) -> str:
+    def learn(
+        self, example: Example, *, id: str | None, metadata: Metadata | None, where: Metadata | None = None
+    ) -> str:
         """Write judgements into the store.
 
         Args:
             example: Judged example.
             id: Id of the example; None for one from its text.
             metadata: JSON values to store with it.
+            where: JSON values that keep these judgements apart from others.
 
         Returns:
             Id of the example.
 
         Raises:
             ConfigError: There is no store, or it is not writable.
-            InputError: `id` or `metadata` is invalid, or the store is read-only.
+            InputError: `id`, `metadata` or `where` is invalid, or the store is read-only.
             BackendError: The store failed.
         """
         if self.source is None:
@@ -120,5 +145,21 @@ class Retrieval:
                 f"feedback needs a store with `add_judgements`, as `ExampleStore` has; `example_store` cannot be "
                 f"written to, got {shown(self.source)}"
             )
+        scope = {} if where is None else {"where": where}
         with failures_named():
-            return self.source.add_judgements(example, id=id, metadata=metadata)
+            return self.source.add_judgements(example, id=id, metadata=metadata, **scope)
+
+
+def _shows_something(example: Example) -> bool:
+    return bool(example.text.strip() and (example.true_labels or example.false_labels))
+
+
+def _is_of(example: Example, text: str) -> bool:
+    return text_identity(example.text) == text_identity(text)
+
+
+def _read(answers: Sequence[Examples], count: int) -> list[tuple[Example, ...]]:
+    read = [tuple(each for each in Example.list_of(examples) if _shows_something(each)) for examples in answers]
+    if len(read) != count:
+        raise BackendError(f"the example store must answer each of {count} texts, got {len(read)} answers")
+    return read

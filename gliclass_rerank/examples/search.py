@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from gliclass_rerank.examples.cached_index import CachedIndex
 from gliclass_rerank.examples.filters import Filter
 from gliclass_rerank.examples.index import FloatArray, IntArray, VectorIndex
-from gliclass_rerank.examples.records import Records, Stored
+from gliclass_rerank.examples.records import Records
+from gliclass_rerank.examples.rows import Stored
 from gliclass_rerank.types import Example
 
 _MIN_DEPTH: Final = 32

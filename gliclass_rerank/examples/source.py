@@ -21,6 +21,8 @@ class ExampleSource(Protocol):
     ) -> list[list[Example]]:
         """Find the examples whose texts are most similar.
 
+        A source that can filter also takes `where`: required metadata values. It is passed only if the caller set it.
+
         Args:
             texts: Queries, or texts to classify.
             k: Maximum number of examples per text.
@@ -39,6 +41,15 @@ class ExampleSource(Protocol):
 
 
 @runtime_checkable
+class JudgementSource(ExampleSource, Protocol):
+    """Source that looks up the judgements of a text exactly, such as `ExampleStore`."""
+
+    def find_judgements(self, texts: Sequence[str], *, where: Any = None) -> list[list[Example]]:  # Any: see above
+        """Find the examples of the very texts, regardless of case and white space, in order of writing."""
+        ...
+
+
+@runtime_checkable
 class FeedbackSource(ExampleSource, Protocol):
     """Writable source, such as `ExampleStore`."""
 
@@ -46,6 +57,8 @@ class FeedbackSource(ExampleSource, Protocol):
         self, example: Example, *, id: str | None = None, metadata: Mapping[str, Any] | None = None
     ) -> str:
         """Add an example, merged with earlier judgements of its text: the newest judgement of a label wins.
+
+        A source that keeps judgements apart also takes `where`, passed only if the caller set it: metadata values.
 
         Args:
             example: Judged example.

@@ -1,10 +1,10 @@
 """Checkpoint config: `config.json`, typed and validated once.
 
 Keys keep upstream's spelling. Keys in `_IGNORED` concern only upstream's training or other architectures and are
-dropped; other unknown keys are logged at debug level. Nine keys are ours: `attention_plan` and `query_attention_start`
+dropped; other unknown keys are logged at debug level. Ten keys are ours: `attention_plan` and `query_attention_start`
 (docs/decisions/0003-attention-plans.md), `query_key_bias` and `token_interaction` (0009-trained-head.md),
-`candidate_position_start` (0015-start-from-a-cross-encoder.md), `default_passage_tokens`, and the calibrations of
-scores, labels (0033-scores.md) and of `answerable` (0034-answerable.md).
+`candidate_position_start` (0015-start-from-a-cross-encoder.md), `default_passage_tokens`, the calibrations of scores,
+labels (0033-scores.md) and of `answerable` (0034-answerable.md), and `int8_ndcg_loss` (0036-default-backend.md).
 """
 
 from __future__ import annotations
@@ -170,6 +170,8 @@ class ModelConfig:
             in for an absent one; None for the raw logit's sigmoid. Ours.
         default_passage_tokens: Default limit of passages under `shared_query`, if longer ones were never trained; None
             for the window. Ours.
+        int8_ndcg_loss: Largest loss of nDCG@10 in int8 against float32 over the sets it was measured on; None if it was
+            not measured. Ours.
         shape: Sizes of the backbone, from `encoder_config`.
     """
 
@@ -209,6 +211,7 @@ class ModelConfig:
     answerable_calibration: tuple[float, float] | None = None
     label_calibration: tuple[float, float, float] | None = None
     default_passage_tokens: int | None = None
+    int8_ndcg_loss: float | None = None
     shape: BackboneShape = field(init=False, repr=False, compare=False)
     _squeeze_inputs: int | None = field(default=None, repr=False)
     _scorer_width: int = field(default=256, repr=False)
@@ -257,6 +260,9 @@ class ModelConfig:
         for key in ("score_calibration", "answerable_calibration"):
             object.__setattr__(self, key, checked_line(key, getattr(self, key)))
         object.__setattr__(self, "label_calibration", checked_label_calibration(self.label_calibration))
+
+        if self.int8_ndcg_loss is not None:
+            check({"int8_ndcg_loss": self.int8_ndcg_loss}, {"int8_ndcg_loss": Number(0, 1)})
 
         longest = self.default_passage_tokens
         if longest is not None and (type(longest) is not int or longest < 1):

@@ -62,10 +62,11 @@ class Encoded:
         """Number of truncatable tokens."""
         return self.truncatable[1] - self.truncatable[0]
 
-    def without(self, count: int) -> Encoded:
-        """Copy without the last `count` truncatable tokens."""
+    def without(self, count: int, *, in_middle: bool = False) -> Encoded:
+        """Copy without the last, or the middle, `count` truncatable tokens."""
         start, end = self.truncatable
-        return Encoded(self.ids[: end - count] + self.ids[end:], (start, end - count))
+        cut = start + (end - start - count + 1) // 2 if in_middle else end - count
+        return Encoded(self.ids[:cut] + self.ids[cut + count :], (start, end - count))
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,11 @@ class Frame:
         """Number of truncatable tokens."""
         return self.head.num_truncatable + self.tail.num_truncatable
 
-    def without(self, count: int) -> Frame:
-        """Copy without the last `count` truncatable tokens."""
+    def without(self, count: int, *, in_middle: bool = False) -> Frame:
+        """Copy without the last, or the middle, `count` truncatable tokens."""
         if self.head.num_truncatable:
-            return Frame(self.head.without(count), self.tail)
-        return Frame(self.head, self.tail.without(count))
+            return Frame(self.head.without(count, in_middle=in_middle), self.tail)
+        return Frame(self.head, self.tail.without(count, in_middle=in_middle))
 
 
 class PromptLayout:

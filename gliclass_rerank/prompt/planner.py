@@ -1,8 +1,8 @@
 """Token plans: texts to token sequences that fit, planned in tokens before anything is concatenated.
 
-When ranking, query and markers survive and passages are cut; when classifying, labels and prompt survive and the text
-is cut. Examples are cut to their budget. Every cut is reported; upstream's right truncation silently loses queries or
-candidates.
+When ranking, markers survive, the middle of a query is cut if the caller allows it, and passages are cut or split into
+chunks. When classifying, labels and prompt survive and the text is cut. Examples are cut to their budget. Every cut is
+reported; upstream's right truncation silently loses queries or candidates.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import ClassVar, Generic, Literal, Protocol, TypeVar
 
 from gliclass_rerank.errors import InputError, WindowOverflowError
 from gliclass_rerank.prompt.budget import fit_examples
+from gliclass_rerank.prompt.chunks import Chunk, chunked
 from gliclass_rerank.prompt.layout import Encoded, Frame, PromptLayout, ScoringRequest
 from gliclass_rerank.prompt.tokenizer import TextTokenizer
 from gliclass_rerank.prompt.windows import pack
+from gliclass_rerank.settings import LongPassages, LongQuery
 from gliclass_rerank.types import Blocks, TokenIds, Truncation, Window
 
 TruncateSide = Literal["candidates", "text"]
@@ -29,7 +31,9 @@ class TokenPlan(Generic[RequestT]):
 
     Attributes:
         requests: Model inputs: windows, or at most one `Blocks`.
-        members: Positions in `ScoringRequest.candidates` of each input's candidates, in marker order.
+        members: Positions of each input's candidates, in marker order: in `chunks` if there are any, else in
+            `ScoringRequest.candidates`.
+        chunks: Chunks, if a candidate was split, by candidate; else empty.
         truncated: Truncated candidates, ascending by index.
         text_truncation: Truncation of the text (index 0), or None.
         truncated_examples: Truncated or dropped examples, ascending by index.
@@ -37,6 +41,7 @@ class TokenPlan(Generic[RequestT]):
 
     requests: tuple[RequestT, ...] = ()
     members: tuple[tuple[int, ...], ...] = ()
+    chunks: tuple[Chunk, ...] = ()
     truncated: tuple[Truncation, ...] = ()
     text_truncation: Truncation | None = None
     truncated_examples: tuple[Truncation, ...] = ()
@@ -84,6 +89,8 @@ class WindowPlanner:
         max_label_tokens: Longest sequence of the label encoder.
         max_example_tokens: Maximum tokens of all examples, further limited to the room beside the query and a quarter
             of the window for passages, or, when classifying a long text, half of the room beside the labels.
+        long_query: Treatment of a query that leaves passages less than a quarter of the window.
+        long_passages: Treatment of passages longer than the room beside the query.
     """
 
     layout: PromptLayout
@@ -92,30 +99,38 @@ class WindowPlanner:
     label_tokenizer: TextTokenizer | None = None
     max_label_tokens: int = 0
     max_example_tokens: int | None = None
+    long_query: LongQuery = "error"
+    long_passages: LongPassages = "cut"
     sees_companions: ClassVar[bool] = True
 
     def plan(self, request: ScoringRequest, *, truncate_side: TruncateSide) -> TokenPlan[Window]:
         """Plan the windows of a request."""
         label_ids: list[TokenIds] = []
+        chunks: tuple[Chunk, ...] = ()
         truncated: tuple[Truncation, ...] = ()
         request, cut_examples = fit_examples(self.layout, request, self._example_room(request, truncate_side))
         if self.label_tokenizer is None:
             frame, candidates = self.layout.joint(request), self.layout.tokenizer.encode(request.candidates)
         else:
             frame = self.layout.fused(request)
-            candidates = [()] * len(request.candidates)
-            label_ids, truncated = _label_sequences(self.label_tokenizer, request.candidates, self.max_label_tokens)
+            is_split = self.long_passages == "best_chunk" and truncate_side == "candidates"
+            label_ids, chunks, truncated = _label_sequences(
+                self.label_tokenizer, request.candidates, self.max_label_tokens, is_split=is_split
+            )
+            candidates = [()] * len(label_ids)
         if truncate_side == "text":
             frame, groups, lost = self._fit_text(frame, candidates)
         else:
-            groups, candidates, cut = self._fit_candidates(frame, candidates)
-            truncated, lost = cut or truncated, None
+            frame, lost = self._fit_query(frame)
+            groups, candidates, found, cut = self._fit_candidates(frame, request.candidates, candidates)
+            truncated, chunks = cut or truncated, found or chunks
         return TokenPlan(
             requests=tuple(
                 self._window(frame, [candidates[i] for i in group], [label_ids[i] for i in group] if label_ids else [])
                 for group in groups
             ),
             members=tuple(map(tuple, groups)),
+            chunks=chunks,
             truncated=truncated,
             text_truncation=lost,
             truncated_examples=cut_examples,
@@ -128,7 +143,7 @@ class WindowPlanner:
         frame = self.layout.joint(bare) if self.label_tokenizer is None else self.layout.fused(bare)
         room = self.max_window_tokens - self._overhead(frame)
         if truncate_side == "candidates":
-            room -= self.max_window_tokens // 4
+            room -= self._least_for_passages
         else:
             labels = (
                 [()] * len(request.candidates)
@@ -139,14 +154,25 @@ class WindowPlanner:
             room = max(room, (room + frame.num_truncatable) // 2)
         return _least(room, self.max_example_tokens)
 
+    @property
+    def _least_for_passages(self) -> int:
+        return self.max_window_tokens // 4
+
     def _overhead(self, frame: Frame) -> int:
         tokenizer = self.layout.tokenizer
         special = len(tokenizer.prefix_ids) + len(tokenizer.suffix_ids)
         return special + len(frame.head.ids) + 1 + len(frame.tail.ids)
 
+    def _fit_query(self, frame: Frame) -> tuple[Frame, Truncation | None]:
+        """Cut a query's middle if passages would have too little of the window."""
+        excess = self._overhead(frame) + self._least_for_passages - self.max_window_tokens
+        if self.long_query == "error" or not 0 < excess < frame.num_truncatable:
+            return frame, None
+        return frame.without(excess, in_middle=True), Truncation(0, frame.num_truncatable, excess)
+
     def _fit_candidates(
-        self, frame: Frame, candidates: Sequence[TokenIds]
-    ) -> tuple[list[range], list[TokenIds], tuple[Truncation, ...]]:
+        self, frame: Frame, texts: Sequence[str], candidates: Sequence[TokenIds]
+    ) -> tuple[list[range], list[TokenIds], tuple[Chunk, ...], tuple[Truncation, ...]]:
         overhead = self._overhead(frame)
         room = self.max_window_tokens - overhead - 1
         if room < 1:
@@ -154,10 +180,14 @@ class WindowPlanner:
                 f"the query takes {overhead} of the window's {self.max_window_tokens} tokens "
                 "and leaves no room for a passage"
             )
-        kept, truncated = _cut(candidates, room)
+        chunks: tuple[Chunk, ...] = ()
+        if self.long_passages == "best_chunk" and max(map(len, candidates)) > room:
+            tokenizer = self.layout.tokenizer
+            candidates, chunks = chunked(tokenizer, texts, candidates, room, tokenizer.encode)
+        kept, truncated = _cut(candidates, room, chunks)
         target = min(self.max_window_tokens, self.window_tokens(overhead))
         groups = pack([1 + len(ids) for ids in kept], max(1, target - overhead))
-        return groups, kept, truncated
+        return groups, kept, chunks, truncated
 
     def _fit_text(self, frame: Frame, labels: Sequence[TokenIds]) -> tuple[Frame, list[range], Truncation | None]:
         """Put all labels in one window if the text keeps half of the room, else use as few windows as that takes."""
@@ -198,12 +228,16 @@ class SharedQueryPlanner:
         max_passage_tokens: Maximum length of a passage's block; None for no other limit. Labels are exempt.
         max_example_tokens: Maximum tokens of all examples, further limited to the room beside the query, or, when
             classifying a long text, half of the block.
+        long_query: Treatment of a query longer than a block.
+        long_passages: Treatment of passages longer than theirs.
     """
 
     layout: PromptLayout
     max_window_tokens: int
     max_passage_tokens: int | None = None
     max_example_tokens: int | None = None
+    long_query: LongQuery = "error"
+    long_passages: LongPassages = "cut"
     sees_companions: ClassVar[bool] = False
 
     def plan(self, request: ScoringRequest, *, truncate_side: TruncateSide) -> TokenPlan[Blocks]:
@@ -215,28 +249,31 @@ class SharedQueryPlanner:
         text, lost, tokenizer = self.layout.query_block(request), None, self.layout.tokenizer
         excess = len(tokenizer.prefix_ids) + len(text.ids) + len(tokenizer.suffix_ids) - self.max_window_tokens
         if excess > 0:
-            text, lost = _without(text, excess, self.max_window_tokens, truncate_side)
+            text, lost = _without(text, excess, self.max_window_tokens, truncate_side, self.long_query)
         query = (*tokenizer.prefix_ids, *text.ids, *tokenizer.suffix_ids)
-        blocks, truncated = self.candidate_blocks(request.candidates, truncate_side=truncate_side)
+        blocks, chunks, truncated = self.candidate_blocks(request.candidates, truncate_side=truncate_side)
         if truncated and truncate_side == "text":
             raise _label_overflow(truncated[0])
-        return TokenPlan((Blocks(query, blocks),), (tuple(range(len(blocks))),), truncated, lost, cut_examples)
+        return TokenPlan((Blocks(query, blocks),), (tuple(range(len(blocks))),), chunks, truncated, lost, cut_examples)
 
     def candidate_blocks(
         self, texts: Sequence[str], *, truncate_side: TruncateSide
-    ) -> tuple[tuple[TokenIds, ...], tuple[Truncation, ...]]:
-        """Encode candidates to query-independent blocks, and report those truncated."""
+    ) -> tuple[tuple[TokenIds, ...], tuple[Chunk, ...], tuple[Truncation, ...]]:
+        """Encode candidates to query-independent blocks, with the chunks if any was split, and report those cut."""
         suffix, label_id = self.layout.tokenizer.suffix_ids, self.layout.label_id
         assert label_id is not None, "checked when the checkpoint was loaded"
         longest = self.max_window_tokens
         if truncate_side == "candidates":
             longest = min(longest, self.max_passage_tokens or longest)
         room = max(longest - 1 - len(suffix), 0)
-        encoded = self.layout.tokenizer.encode(texts)
-        truncated = tuple(
-            Truncation(index, len(ids), len(ids) - room) for index, ids in enumerate(encoded) if len(ids) > room
-        )
-        return tuple((label_id, *ids[:room], *suffix) for ids in encoded), truncated
+        encoded, chunks = self.layout.tokenizer.encode(texts), tuple[Chunk, ...]()
+        if max(map(len, encoded), default=0) <= room:
+            return tuple((label_id, *ids, *suffix) for ids in encoded), (), ()
+        if self.long_passages == "best_chunk" and truncate_side == "candidates":
+            tokenizer = self.layout.tokenizer
+            encoded, chunks = chunked(tokenizer, texts, encoded, room, tokenizer.encode)
+        kept, truncated = _cut(encoded, room, chunks)
+        return tuple((label_id, *ids, *suffix) for ids in kept), chunks, truncated
 
     def _example_room(self, request: ScoringRequest, truncate_side: TruncateSide) -> int:
         tokenizer, bare = self.layout.tokenizer, self.layout.query_block(replace(request, examples=()))
@@ -255,12 +292,16 @@ class BiEncoderPlanner:
         max_window_tokens: Longest sequence of the text encoder.
         label_tokenizer: Tokenizer of the label encoder.
         max_label_tokens: Longest sequence of the label encoder.
+        long_query: Treatment of a query longer than its sequence.
+        long_passages: Treatment of passages longer than theirs.
     """
 
     layout: PromptLayout
     max_window_tokens: int
     label_tokenizer: TextTokenizer
     max_label_tokens: int
+    long_query: LongQuery = "error"
+    long_passages: LongPassages = "cut"
     sees_companions: ClassVar[bool] = False
 
     def plan(self, request: ScoringRequest, *, truncate_side: TruncateSide) -> TokenPlan[Blocks]:
@@ -270,12 +311,15 @@ class BiEncoderPlanner:
         bare, lost, tokenizer = self.layout.bare_text(request), None, self.layout.tokenizer
         excess = len(tokenizer.prefix_ids) + len(bare.ids) + len(tokenizer.suffix_ids) - self.max_window_tokens
         if excess > 0:
-            bare, lost = _without(bare, excess, self.max_window_tokens, truncate_side)
+            bare, lost = _without(bare, excess, self.max_window_tokens, truncate_side, self.long_query)
         text = (*tokenizer.prefix_ids, *bare.ids, *tokenizer.suffix_ids)
-        labels, truncated = _label_sequences(self.label_tokenizer, request.candidates, self.max_label_tokens)
+        is_split = self.long_passages == "best_chunk" and truncate_side == "candidates"
+        labels, chunks, truncated = _label_sequences(
+            self.label_tokenizer, request.candidates, self.max_label_tokens, is_split=is_split
+        )
         if truncated and truncate_side == "text":
             raise _label_overflow(truncated[0])
-        return TokenPlan((Blocks(text, tuple(labels)),), (tuple(range(len(labels))),), truncated, lost)
+        return TokenPlan((Blocks(text, tuple(labels)),), (tuple(range(len(labels))),), chunks, truncated, lost)
 
 
 def _least(room: int, limit: int | None) -> int:
@@ -288,12 +332,14 @@ def _label_overflow(label: Truncation) -> WindowOverflowError:
     )
 
 
-def _without(text: Encoded, excess: int, limit: int, truncate_side: TruncateSide) -> tuple[Encoded, Truncation]:
-    """Remove `excess` tokens from a text's truncatable part."""
-    num_tokens = text.num_truncatable
-    if truncate_side == "candidates" or excess >= num_tokens:
+def _without(
+    text: Encoded, excess: int, limit: int, truncate_side: TruncateSide, long_query: LongQuery
+) -> tuple[Encoded, Truncation]:
+    """Remove `excess` tokens from a text's truncatable part: of a query's middle, of another text's end."""
+    num_tokens, is_query = text.num_truncatable, truncate_side == "candidates"
+    if excess >= num_tokens or (is_query and long_query == "error"):
         raise WindowOverflowError(f"the query takes {limit + excess} tokens, more than the window's {limit}")
-    return text.without(excess), Truncation(0, num_tokens, excess)
+    return text.without(excess, in_middle=is_query), Truncation(0, num_tokens, excess)
 
 
 def _shorten(frame: Frame, left: int) -> tuple[Frame, Truncation | None]:
@@ -303,19 +349,25 @@ def _shorten(frame: Frame, left: int) -> tuple[Frame, Truncation | None]:
     return frame.without(total - left), Truncation(index=0, num_tokens=total, num_lost=total - left)
 
 
-def _cut(candidates: Sequence[TokenIds], room: int) -> tuple[list[TokenIds], tuple[Truncation, ...]]:
+def _cut(
+    candidates: Sequence[TokenIds], room: int, chunks: Sequence[Chunk] = ()
+) -> tuple[list[TokenIds], tuple[Truncation, ...]]:
+    """Cut candidates, or chunks of them, at their ends."""
     truncated = tuple(
-        Truncation(index, len(ids), len(ids) - room) for index, ids in enumerate(candidates) if len(ids) > room
+        Truncation(chunks[index].candidate if chunks else index, len(ids), len(ids) - room)
+        for index, ids in enumerate(candidates)
+        if len(ids) > room
     )
     return [ids[:room] for ids in candidates], truncated
 
 
 def _label_sequences(
-    tokenizer: TextTokenizer, texts: Sequence[str], max_tokens: int
-) -> tuple[list[TokenIds], tuple[Truncation, ...]]:
+    tokenizer: TextTokenizer, texts: Sequence[str], max_tokens: int, *, is_split: bool
+) -> tuple[list[TokenIds], tuple[Chunk, ...], tuple[Truncation, ...]]:
     """Whole sequences for a label encoder; cut sequences keep their closing special tokens."""
-    kept, truncated = _cut(tokenizer.encode_sequences(texts), max_tokens)
+    sequences, chunks = tokenizer.encode_sequences(texts), tuple[Chunk, ...]()
+    if is_split and max(map(len, sequences), default=0) > max_tokens:
+        sequences, chunks = chunked(tokenizer, texts, sequences, max_tokens, tokenizer.encode_sequences)
     closing = tokenizer.suffix_ids
-    for cut in truncated:
-        kept[cut.index] = kept[cut.index][: max_tokens - len(closing)] + closing
-    return kept, truncated
+    kept = [ids if len(ids) <= max_tokens else ids[: max_tokens - len(closing)] + closing for ids in sequences]
+    return kept, chunks, _cut(sequences, max_tokens, chunks)[1]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from tqdm import tqdm
 
 from gliclass_rerank._imports import require, require_onnxruntime, require_openvino
 from gliclass_rerank.errors import ConfigError
@@ -31,6 +33,8 @@ from gliclass_rerank.types import Blocks, Window
 
 if TYPE_CHECKING:
     from gliclass_rerank.runtime.sessions import Precision
+
+logger = logging.getLogger(__name__)
 
 Sample = Callable[[], Sequence[Any]]  # Any: windows or blocks, depending on the plan
 
@@ -100,7 +104,7 @@ def _exported_layers(
         cached_layer=cached_layer,
     )
     requests = tuple(sample()) if runtime.dtype == "int8" else None
-    entry = _exported(model, plan, layers, requests, cache)
+    entry = _exported(model, plan, layers, requests, cache, f"{backend} {runtime.dtype}")
     exported = ExportedLayers(
         model.encoder_model,
         entry,
@@ -118,6 +122,7 @@ def _exported(
     layers: LayerPlan,
     sample: tuple[Window, ...] | tuple[Blocks, ...] | None,
     cache: Path,
+    title: str,
 ) -> Entry:
     """Cache entry with a plan's graphs: int8 calibrated on the sample if there is one, else float32."""
     settings = {
@@ -137,21 +142,38 @@ def _exported(
 
     def build(folder: Path) -> None:
         onnx = require("onnx", extra="onnx")
-        with as_backend_error("the model could not be exported"):
-            written = layers if sample is None else _fitted(model, plan, layers, sample)
-            for name in graphs_of(plan, layers):
+        names = graphs_of(plan, layers)
+        logger.info("exporting the layers for %s, once, to %s", title, cache)
+        with (
+            # disable=None: no bar where stderr is not a terminal
+            tqdm(total=len(sample or ()) + len(names), desc=f"exporting for {title}", disable=None, leave=False) as bar,
+            as_backend_error("the model could not be exported"),
+        ):
+            written = layers if sample is None else _fitted(model, plan, layers, sample, bar.update)
+            for name in names:
                 onnx.save(GRAPHS[name](model.encoder_model, written), folder / f"{name}.onnx")
+                bar.update()
 
     return cached_graphs(cache, graph_key(weights, settings), build)
 
 
 def _fitted(
-    model: GLiClass, plan: AttentionPlan, layers: LayerPlan, sample: Sequence[Window] | Sequence[Blocks]
+    model: GLiClass,
+    plan: AttentionPlan,
+    layers: LayerPlan,
+    sample: Sequence[Window] | Sequence[Blocks],
+    on_observed: Callable[[], object],
 ) -> LayerPlan:
     # One sequence at a time, because padding would distort the calibration.
-    runtime = resolve_runtime(model.config, device="cpu", dtype="float32", batch_tokens=1)
+    runtime = resolve_runtime(model.config, backend="torch", device="cpu", dtype="float32", batch_tokens=1)
     executor = build_executor(model, runtime, plan=plan)
     backbone = model.encoder_model
     kept = float_activations(backbone)
     watched = {name: each for name, each in layer_writer(backbone).watched(backbone).items() if name not in kept}
-    return replace(layers, inputs=observed_inputs(watched, lambda: executor.logits(sample)))
+
+    def run() -> None:
+        for request in sample:
+            executor.logits([request])
+            on_observed()
+
+    return replace(layers, inputs=observed_inputs(watched, run))

@@ -6,6 +6,7 @@ itself without taking it back. The next signal with a Python handler, Ctrl-C inc
 
 from __future__ import annotations
 
+import os
 import threading
 from functools import cache
 from typing import Any, Final
@@ -16,6 +17,7 @@ from gliclass_rerank.runtime.foreign_errors import as_backend_error
 DEVICE: Final = "CPU"
 _MAKING: Final = threading.Lock()
 _made: Final[list[Any]] = []  # Any: openvino has no types
+_made_in: Final[list[int]] = []  # process
 
 
 def the_core() -> Any:
@@ -24,7 +26,14 @@ def the_core() -> Any:
     with _MAKING:
         if not _made:
             _made.append(openvino.Core())
+            _made_in.append(os.getpid())
         return _made[0]
+
+
+def is_inherited() -> bool:
+    """Tell whether a parent process made the core; a graph on several threads would then wait for the parent's."""
+    the_core()
+    return _made_in[0] != os.getpid()
 
 
 @cache

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gliclass_rerank.errors import BackendError, OutOfMemoryError
+from gliclass_rerank.errors import OutOfMemoryError
 from gliclass_rerank.runtime.after_fork import OpenedHere
 from gliclass_rerank.runtime.foreign_errors import as_backend_error
-
-# First process to use OpenVINO; its forks cannot.
-_used_in: Final[list[int]] = []
 
 
 class OpenVinoSession:
@@ -30,19 +26,19 @@ class OpenVinoSession:
         compiled: Factory of the single-stream compiled model.
 
     Raises:
-        BackendError: The graph cannot be loaded, or the parent process has used OpenVINO.
+        BackendError: The graph cannot be loaded.
     """
 
     def __init__(self, path: Path, compiled: Callable[[], Any]) -> None:  # Any: openvino has no types
         self._path = path
         self._compiled = compiled
-        # One stream runs one request at a time anyway; the lock also spans failure and recompilation.
+        # One stream runs one request at a time anyway; the lock also spans failure and recompilation. No fork finds
+        # it held: forks wait for native computing (`calls.steps.computing`).
         self._running = threading.Lock()
         self._opened = OpenedHere(self._open)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
         """Compute the graph's outputs."""
-        _check_process()  # before the lock, which a thread of the parent may hold
         with self._running:
             model = self._opened.get()
             with as_backend_error("openvino failed"):
@@ -57,7 +53,6 @@ class OpenVinoSession:
             return [np.array(tensor.data) for tensor in request.output_tensors]
 
     def _open(self) -> Any:
-        _check_process()
         with as_backend_error(f"openvino could not load `{self._path}`"):
             return self._compiled()
 
@@ -75,18 +70,3 @@ def _check_computed(request: Any) -> None:
     """
     if not all(tensor.size for tensor in request.output_tensors):
         raise OutOfMemoryError("openvino gave no outputs, which it does where memory does not suffice")
-
-
-def _check_process() -> None:
-    """Check that the process may use OpenVINO, which would wait for the parent's threads after a fork.
-
-    Raises:
-        BackendError: The parent process has used OpenVINO.
-    """
-    if not _used_in:
-        _used_in.append(os.getpid())
-    if _used_in[0] != os.getpid():
-        raise BackendError(
-            "openvino does not survive a fork: this process was forked from one that had loaded a model for the "
-            "backend 'openvino'; load it after the fork only, or start processes with the method 'spawn'"
-        )

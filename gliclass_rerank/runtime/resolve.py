@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 import torch
 
@@ -22,6 +22,9 @@ BackendName = Literal["auto", "torch", "onnx", "openvino"]
 Backend = Literal["torch", "onnx", "openvino"]
 
 _BACKENDS: Final = get_args(BackendName)
+# Loss of nDCG@10 up to which `"auto"` takes int8.
+_MOST_NDCG_LOSS: Final = 0.003
+_OPENVINO: Final = "pip install 'gliclass-rerank[openvino]'"
 _DTYPES: Final = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -36,6 +39,7 @@ class ResolvedRuntime:
         batch_tokens: Budget of a forward pass in tokens, padding included.
         threads: CPU threads of all forward passes together; None for torch's default in each calling thread.
         reason: Reason for this backend and precision, in one sentence.
+        quicker: Command that installs a quicker backend; None if there is none here, or the backend was asked for.
     """
 
     backend: Backend
@@ -44,6 +48,7 @@ class ResolvedRuntime:
     batch_tokens: int
     threads: int | None
     reason: str
+    quicker: str | None = None
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -54,22 +59,25 @@ class ResolvedRuntime:
 def resolve_runtime(
     config: ModelConfig,
     *,
-    backend: BackendName | None = None,
+    backend: BackendName | None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     batch_tokens: int | None = None,
     threads: int | None = None,
+    int8_ndcg_loss: float | None = None,
 ) -> ResolvedRuntime:
     """Resolve the settings that the caller left open.
 
     Args:
         config: Config of the checkpoint.
-        backend: None for torch. `"auto"` prefers bfloat16 on OpenVINO, then bfloat16 torch for a BERT, where the
-            processor supports it; else torch. With a `dtype` it is the fastest backend that has it.
+        backend: `"auto"` or None takes the quickest one that keeps the order, of those installed: int8 if its loss
+            was measured, on OpenVINO, else bfloat16 on OpenVINO, else int8 on ONNX Runtime, else torch, for a BERT in
+            bfloat16. Each needs a processor that supports it. With a `dtype` it is the fastest backend that has it.
         device: Torch device; None for cuda, else mps, else cpu. Exported models run on the CPU.
         dtype: None for bfloat16 on a cuda device that supports it, else float32.
         batch_tokens: Budget of a forward pass in tokens; None for 2,048 on the CPU and 65,536 elsewhere.
         threads: CPU threads of all forward passes together; None for torch's default.
+        int8_ndcg_loss: Largest loss of nDCG@10 measured in int8; None if it was not measured.
 
     Returns:
         The resolved runtime.
@@ -80,11 +88,12 @@ def resolve_runtime(
     """
     if backend is not None and backend not in _BACKENDS:
         raise ConfigError(f"`backend` must be one of {listed(_BACKENDS)}, got {shown(backend)}")
-    name: Backend
-    if backend == "auto":
-        name, dtype, reason = _quickest(config, device, dtype)
+    if backend is None or backend == "auto":
+        keeps_order = int8_ndcg_loss is not None and int8_ndcg_loss <= _MOST_NDCG_LOSS
+        chosen = _quickest(config, device, dtype, int8_keeps_order=keeps_order)
     else:
-        name, reason = backend or "torch", "the default" if backend is None else "as asked for"
+        chosen = _Choice(backend, dtype, "as asked for")
+    name = chosen.backend
     place = resolve_device("cpu" if device is None and name != "torch" else device)
     if name != "torch" and place.type != "cpu":
         raise ConfigError(f"the backend {name!r} runs on the CPU only, got `device` {shown(device)}")
@@ -92,31 +101,48 @@ def resolve_runtime(
     return ResolvedRuntime(
         backend=name,
         device=place,
-        dtype=_torch_dtype(dtype, place) if name == "torch" else _exported_dtype(name, dtype),
+        dtype=_torch_dtype(chosen.dtype, place) if name == "torch" else _exported_dtype(name, chosen.dtype),
         batch_tokens=batch_tokens or default_batch_tokens(on_cpu=place.type == "cpu"),
         threads=threads,
-        reason=reason,
+        reason=chosen.reason,
+        quicker=chosen.quicker,
     )
 
 
+class _Choice(NamedTuple):
+    backend: Backend
+    dtype: str | torch.dtype | None
+    reason: str
+    quicker: str | None = None
+
+
 def _quickest(
-    config: ModelConfig, device: str | torch.device | None, dtype: str | torch.dtype | None
-) -> tuple[Backend, str | torch.dtype | None, str]:
+    config: ModelConfig, device: str | torch.device | None, dtype: str | torch.dtype | None, *, int8_keeps_order: bool
+) -> _Choice:
     """Backend and precision for `"auto"`, and the reason."""
-    wanted = None if dtype is None else dtype_name(dtype)
     if resolve_device(device).type != "cpu":
-        return "torch", dtype, "exported models run on the CPU only"
+        return _Choice("torch", dtype, "exported models run on the CPU only")
     if reason := export_refusal(config):
-        return "torch", dtype, reason
-    if wanted == "int8":
-        only_onnx = _installed("onnxruntime") and not _installed("openvino")
-        return "onnx" if only_onnx else "openvino", dtype, "the quickest one with int8"
-    if wanted in {None, "bfloat16"} and _installed("openvino") and has_bfloat16():
-        return "openvino", "bfloat16", "openvino is installed and the processor has bfloat16"
+        return _Choice("torch", dtype, reason)
+    wanted = None if dtype is None else dtype_name(dtype)
+    openvino, onnx = _installed("openvino"), _installed("onnxruntime")
+    takes_int8 = wanted is None and int8_keeps_order and has_native_int8()
+    takes_bfloat16 = wanted in {None, "bfloat16"}
+    quicker = _OPENVINO if not openvino and (takes_int8 or (takes_bfloat16 and has_native_bfloat16())) else None
     # Other backbones write their attention out, for which torch would hold memory per sequence length.
-    if wanted is None and config.shape.model_type == "bert" and has_native_bfloat16():
-        return "torch", "bfloat16", "the processor has bfloat16; openvino, which is quicker, is not installed"
-    return "torch", dtype, "the processor has no bfloat16, or another precision was asked for"
+    torch_bfloat16 = wanted is None and config.shape.model_type == "bert" and has_native_bfloat16()
+    choices = (
+        (wanted == "int8", _Choice("onnx" if onnx and not openvino else "openvino", dtype, "the quickest with int8")),
+        (takes_int8 and openvino, _Choice("openvino", "int8", "the quickest, and it keeps the order")),
+        (
+            openvino and takes_bfloat16 and not takes_int8 and has_bfloat16(),
+            _Choice("openvino", "bfloat16", "the quickest that was measured to keep the order"),
+        ),
+        (takes_int8 and onnx, _Choice("onnx", "int8", "the quickest of those installed", quicker)),
+        (torch_bfloat16, _Choice("torch", "bfloat16", "the quickest of those installed", quicker)),
+        (True, _Choice("torch", dtype, "nothing quicker was measured to keep the order", quicker)),
+    )
+    return next(choice for is_possible, choice in choices if is_possible)
 
 
 def export_refusal(config: ModelConfig) -> str | None:
@@ -155,10 +181,17 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
 def has_native_bfloat16() -> bool:
     """Test for native bfloat16 products in torch; False if unknown (non-x86 processors, old torch)."""
     has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if not has_onednn or not hasattr(torch.cpu, "get_capabilities"):
-        return False
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
+    return has_onednn and _processor_has("amx_bf16", "avx512_bf16")
+
+
+def has_native_int8() -> bool:
+    """Test for native int8 products; False if unknown. Without them sums of products saturate in ONNX Runtime."""
+    return _processor_has("avx512_vnni", "avx_vnni", "amx_int8")
+
+
+def _processor_has(*features: str) -> bool:
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return any(capabilities.get(name, False) for name in features)
 
 
 def dtype_name(dtype: str | torch.dtype) -> str:

@@ -43,7 +43,7 @@ class Session(Protocol):
 
         Raises:
             OutOfMemoryError: Memory was exhausted; smaller inputs may fit.
-            BackendError: Any other failure, or the process was forked.
+            BackendError: Any other failure.
         """
         ...
 
@@ -73,8 +73,7 @@ def open_session(path: Path, runtime: Runtime, precision: Precision, threads: in
         raise ConfigError("`dtype` is 'bfloat16', which this processor does not have")
     # Set explicitly: OpenVINO silently replaces float32 by bfloat16 where the processor supports it.
     hint = "bf16" if precision != "float32" and native else "f32"
-    settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-    return OpenVinoSession(path, partial(compiled_model, path, hint, settings))
+    return OpenVinoSession(path, partial(compiled_model, path, hint, threads))
 
 
 class _OnnxSession:

@@ -5,13 +5,16 @@ Importing this module loads no torch: the model is loaded at first use or in `wa
 
 from __future__ import annotations
 
+import logging
 import math
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from gliclass_rerank.calls.background import in_background
+from gliclass_rerank.calls.fork_hooks import ForkedLock
 from gliclass_rerank.checks import (
     as_number,
     checked_choice,
@@ -20,11 +23,12 @@ from gliclass_rerank.checks import (
     checked_list,
     checked_share,
     checked_text,
-    checked_texts,
     is_a,
     json_settings,
     of_settings,
+    own_text,
     reading,
+    repaired_texts,
 )
 from gliclass_rerank.errors import (
     BackendError,
@@ -37,13 +41,14 @@ from gliclass_rerank.errors import (
     listed,
     shown,
 )
-from gliclass_rerank.examples.forks import ForkedLock
+from gliclass_rerank.examples.judgements import judged_first
 from gliclass_rerank.examples.source import checked_store
 from gliclass_rerank.settings import RerankerSettings, current_names, taking
 from gliclass_rerank.stage.fusion import Fusion, reciprocal_rank, weighted
-from gliclass_rerank.types import Example, StageHit, StageRanking
+from gliclass_rerank.types import Example, Judged, Span, StageHit, StageRanking
 
 if TYPE_CHECKING:
+    from gliclass_rerank.examples.filters import Where
     from gliclass_rerank.reranker import Reranker
 
 OnError = Literal["raise", "keep_order"]
@@ -51,6 +56,8 @@ OnError = Literal["raise", "keep_order"]
 # Failures of a running service with correct code: the model or store cannot be loaded or fails, or a query
 # outgrows the window.
 _FAILURES: Final = (BackendError, CheckpointError, DataError, MissingDependencyError, WindowOverflowError)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ class StageSettings(RerankerSettings):
     keep_retrieval_score: bool = False
     """Report the retriever's score in `notes`."""
     report_truncation: bool = False
-    """Report the number of truncated tokens in `notes`."""
+    """Report in `notes` the number of truncated tokens, the best chunk, and repaired texts."""
 
 
 class RerankStage:
@@ -103,6 +110,7 @@ class RerankStage:
         self._lock = ForkedLock()
         self._reranker, self._loading = _source(settings.loading(), settings.reranker)
         self._is_shared = self._reranker is not None
+        self._has_warned = False
         top_k, threshold, examples = settings.top_k, settings.score_threshold, settings.examples
         answerable = settings.min_answerable
         with of_settings():
@@ -116,7 +124,7 @@ class RerankStage:
             self._weight = checked_share("fusion_weight", settings.fusion_weight)
             self._query_prefix = checked_text("`query_prefix`", settings.query_prefix)
             self._passage_prefix = checked_text("`passage_prefix`", settings.passage_prefix)
-            self._examples = None if examples is None else Example.list_of(examples)
+            self._examples = None if examples is None else [each.complete() for each in Example.list_of(examples)]
 
     def __getstate__(self) -> dict[str, Any]:
         shared = self._reranker if self._is_shared else None
@@ -162,18 +170,20 @@ class RerankStage:
         top_k: int | None = None,
         score_threshold: float | None = None,
         examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
+        where: Where = None,
     ) -> StageRanking:
         """Rerank retrieved passages.
 
         Args:
             query: Query; not blank.
             passages: Retrieved passages, best first; may be empty. Blank ones skip the model and come last, with score
-                0.
+                0, and so do None and others that are no strings. Invalid Unicode is replaced by U+FFFD.
             retrieval_scores: The retriever's scores, higher is better; NaN and infinity count as None. Required by
                 `"weighted"` fusion.
             top_k: Maximum number of passages; None for the constructor's.
             score_threshold: Minimum score of the reranker; None for the constructor's.
             examples: Judged examples; None for the constructor's, an empty list for none.
+            where: Metadata values that the store's examples must have, or a predicate on the metadata; None for all.
 
         Returns:
             Each passage at most once; none where `answerable` is below `min_answerable`.
@@ -181,34 +191,38 @@ class RerankStage:
         Raises:
             ConfigError: `min_answerable` is set, and the checkpoint is not calibrated for it.
             InputError: An argument has the wrong type or length, the query is blank, or fusion lacks a retrieval score.
-            WindowOverflowError: The query leaves no room for a passage.
+            WindowOverflowError: The query leaves no room for a passage; with `long_query="error"`.
             CheckpointError: The checkpoint cannot be loaded.
             DataError: The store cannot be opened.
             BackendError: The forward pass or the store failed.
         """
         limit = self._top_k if top_k is None else checked_count("top_k", top_k)
         threshold = self._threshold if score_threshold is None else checked_share("score_threshold", score_threshold)
-        query = checked_text("`query`", query)
+        query = own_text("`query`", query)
         if not query.strip():
             raise InputError(f"`query` must not be blank, got {shown(query)}")
-        texts = checked_texts("passages", passages)
+        texts, repaired, _ = repaired_texts("passages", passages, blanks_others=True)
         found = _retrieval_scores(retrieval_scores, len(texts))
         if self._fusion == "weighted" and None in found:
             raise InputError(
                 f"weighted fusion needs the retrieval score of each passage, got None at {found.index(None)}"
             )
         try:
-            hits, answerable = self._rerank(query, texts, found, examples)
+            ranking = self._rerank(query, texts, found, examples, where)
         except _FAILURES as error:
             if self._on_error == "raise":
                 raise
+            if isinstance(error, DataError):
+                self._warn(error)
             kept = tuple(StageHit(index, None, retrieval_score=score) for index, score in enumerate(found))
             return StageRanking(kept[:limit], error=f"{type(error).__name__}: {error}")
-        if self._min_answerable is not None and (answerable or 0.0) < self._min_answerable:
-            hits = []
+        hits = ranking.hits
+        if self._min_answerable is not None and (ranking.answerable or 0.0) < self._min_answerable:
+            hits = ()
         if threshold is not None:
-            hits = [hit for hit in hits if hit.rerank_score is not None and hit.rerank_score >= threshold]
-        return StageRanking(tuple(hits[:limit]), answerable=answerable)
+            hits = tuple(hit for hit in hits if hit.rerank_score is not None and hit.rerank_score >= threshold)
+        marked = (replace(hit, is_repaired=True) if hit.index in repaired else hit for hit in hits[:limit])
+        return replace(ranking, hits=tuple(marked))
 
     async def arun(
         self,
@@ -219,6 +233,7 @@ class RerankStage:
         top_k: int | None = None,
         score_threshold: float | None = None,
         examples: Sequence[Example | Mapping[str, Any]] | None = None,  # Any: upstream's JSON-like examples
+        where: Where = None,
     ) -> StageRanking:
         """Await `run` in a worker thread, without blocking the event loop."""
         return await in_background(
@@ -229,6 +244,7 @@ class RerankStage:
             top_k=top_k,
             score_threshold=score_threshold,
             examples=examples,
+            where=where,
         )
 
     def notes(self, hit: StageHit, ranking: StageRanking) -> dict[str, float | int | str]:
@@ -239,16 +255,30 @@ class RerankStage:
             ranking: Result of `run`.
 
         Returns:
-            `retrieval_score` if kept and known; `rerank_score` under fusion; `rerank_tokens_lost` if reported and above
-            0; `rerank_error` if the retriever's order was kept.
+            `retrieval_score` if kept and known; `rerank_score` under fusion; `rerank_judged` (`"relevant"` or
+            `"irrelevant"`) if the store has a judgement for this very query; `rerank_error` if the retriever's order
+            was kept. If reported: `rerank_tokens_lost` and `rerank_query_tokens_lost` above 0; `rerank_chunk_start` and
+            `rerank_chunk_end`, characters of the ranked text, of a passage that was split; `rerank_repaired` and
+            `rerank_query_repaired` True where U+FFFD replaced invalid Unicode.
         """
         notes: dict[str, float | int | str] = {}
         if self._keep_retrieval_score and hit.retrieval_score is not None:
             notes["retrieval_score"] = hit.retrieval_score
         if self._fusion is not None and hit.rerank_score is not None:
             notes["rerank_score"] = hit.rerank_score
-        if self._report_truncation and hit.tokens_lost:
-            notes["rerank_tokens_lost"] = hit.tokens_lost
+        if hit.judged is not None:
+            notes["rerank_judged"] = hit.judged
+        if self._report_truncation:
+            start, end = hit.chunk or (None, None)
+            reported = {
+                "rerank_tokens_lost": hit.tokens_lost or None,
+                "rerank_query_tokens_lost": ranking.query_tokens_lost or None,
+                "rerank_chunk_start": start,
+                "rerank_chunk_end": end,
+                "rerank_repaired": hit.is_repaired or None,
+                "rerank_query_repaired": ranking.repaired_query or None,
+            }
+            notes |= {name: value for name, value in reported.items() if value is not None}
         if ranking.error is not None:
             notes["rerank_error"] = ranking.error
         return notes
@@ -269,47 +299,64 @@ class RerankStage:
         texts: Sequence[str],
         found: Sequence[float | None],
         examples: Sequence[Example | Mapping[str, Any]] | None,
-    ) -> tuple[list[StageHit], float | None]:
-        """All passages, best first, and the probability that any of them answers the query."""
+        where: Where,
+    ) -> StageRanking:
         written = [index for index, text in enumerate(texts) if text.strip()]
-        blank = [index for index, text in enumerate(texts) if not text.strip()]
-        scores, lost, order, answerable = [0.0] * len(texts), [0] * len(texts), list[int](), None
-        if written:
-            reranker = self._loaded()
-            shown = self._examples if examples is None else examples
-            if shown is None:
-                # Looked up without the prefix, which would hide equal queries.
-                (shown,) = reranker.examples_for([query])
-            ranking = reranker.rank(
-                self._query_prefix + query,
-                [self._passage_prefix + texts[index] for index in written],
-                examples=shown,
-            )
-            answerable = ranking.answerable
-            if answerable is None and self._min_answerable is not None:
-                raise ConfigError(f"`min_answerable` needs a model calibrated for it, got {listed([reranker.name])}")
-            for hit in ranking:
-                order.append(written[hit.index])
-                scores[order[-1]] = hit.score
-            for truncation in ranking.truncated:
-                lost[written[truncation.index]] = truncation.num_lost
-        fused = self._fused(order, scores, found)
+        blank = [StageHit(index, 0.0, 0.0, found[index]) for index, text in enumerate(texts) if not text.strip()]
+        if not written:
+            return StageRanking(tuple(blank))
+        reranker = self._loaded()
+        shown = self._examples if examples is None else examples
+        judged: list[Judged | None] = [None] * len(texts)
+        if shown is None:
+            # Looked up without the prefixes, which would hide equal texts.
+            (recalled,) = reranker.recall([query], where=where)
+            shown, judged = recalled.examples, recalled.judged(texts)
+        ranking = reranker.rank(
+            self._query_prefix + query,
+            [self._passage_prefix + texts[index] for index in written],
+            examples=shown,
+        )
+        if ranking.answerable is None and self._min_answerable is not None:
+            raise ConfigError(f"`min_answerable` needs a model calibrated for it, got {listed([reranker.name])}")
+        order = [written[hit.index] for hit in ranking]
+        fused = self._fused(order, [hit.score for hit in ranking], found)
+        lost = {written[cut.index]: cut.num_lost for cut in ranking.truncated}
+        hits = [
+            StageHit(index, score, hit.score, found[index], lost.get(index, 0), self._without_prefix(hit.chunk))
+            for index, score, hit in zip(order, fused, ranking, strict=True)
+        ]
         if self._fusion is not None:
-            order.sort(key=lambda index: (-fused[index], index))
-        hits = [StageHit(index, fused[index], scores[index], found[index], lost[index]) for index in order + blank]
-        return hits, answerable
+            hits.sort(key=lambda hit: (-(hit.score or 0.0), hit.index))
+        cut = ranking.truncated_query
+        return StageRanking(
+            judged_first((*hits, *blank), judged),
+            query_tokens_lost=0 if cut is None else cut.num_lost,
+            repaired_query=ranking.repaired_query,
+            answerable=1.0 if ranking.answerable is not None and "relevant" in judged else ranking.answerable,
+        )
+
+    def _without_prefix(self, chunk: Span | None) -> Span | None:
+        before = len(self._passage_prefix)
+        return None if chunk is None else (max(0, chunk[0] - before), max(0, chunk[1] - before))
+
+    def _warn(self, error: DataError) -> None:
+        """Report once that a store or cache cannot be opened: nothing else would, as each query keeps its order."""
+        if self._has_warned:
+            return
+        self._has_warned = True
+        logger.warning("nothing is reranked: %s", error)
+        warnings.warn(f"nothing is reranked: {error}", RuntimeWarning, stacklevel=3)
 
     def _fused(self, order: Sequence[int], scores: list[float], found: Sequence[float | None]) -> list[float]:
-        """Sort value of each passage; 0 for blank ones, which are not in `order`."""
+        """Sort value of each passage in `order`, with its score."""
         if self._fusion is None:
             return scores
         if self._fusion == "reciprocal_rank":
             by_place = reciprocal_rank(order, weight=self._weight)
-        else:
-            theirs = [found[index] or 0.0 for index in order]  # none is None: checked in `run`
-            values = weighted([scores[index] for index in order], theirs, self._weight)
-            by_place = dict(zip(order, values, strict=True))
-        return [by_place.get(index, 0.0) for index in range(len(scores))]
+            return [by_place[index] for index in order]
+        theirs = [found[index] or 0.0 for index in order]  # none is None: checked in `run`
+        return weighted(scores, theirs, self._weight)
 
 
 def _source(

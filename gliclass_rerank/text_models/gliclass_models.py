@@ -87,7 +87,9 @@ class GLiClassEncoder:
         if checkpoint.config.is_bi_encoder:
             raise ConfigError(f"only a uni-encoder's backbone can embed texts, `{model}` is a bi-encoder")
         self._options = options
-        self._runtime = resolve_runtime(checkpoint.config, device=options.device, batch_tokens=options.batch_tokens)
+        self._runtime = resolve_runtime(
+            checkpoint.config, backend="torch", device=options.device, batch_tokens=options.batch_tokens
+        )
         self._tokenizer = checkpoint.layout.tokenizer
         self._pad_id = checkpoint.config.shape.pad_id
         self._backbone = checkpoint.model.encoders[0].to(self._runtime.device, self._runtime.torch_dtype)

@@ -71,7 +71,7 @@ def main():
     way, model, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
     settings = json.loads(sys.argv[4] if len(sys.argv) > 4 else "{}")
     torch.set_num_threads(threads)
-    reranker = Reranker(model, device="cpu", **settings)
+    reranker = Reranker(model, device="cpu", **{"backend": "torch", **settings})
     expected = reranker.rank("chain", PASSAGES)
 
     def rank():

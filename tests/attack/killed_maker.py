@@ -25,7 +25,7 @@ def make(kind, model, folder):
         export.default_cache_folder = lambda: folder
         Reranker(model, backend="onnx", dtype="int8", threads=1)
     else:
-        Reranker(model, device="cpu", threads=1).precompute(TEXTS, folder)
+        Reranker(model, device="cpu", backend="torch", threads=1).precompute(TEXTS, folder)
 
 
 def say(what):

@@ -66,7 +66,7 @@ def abandoned(reranker):
 def main():
     way, model, settings = sys.argv[1], sys.argv[2], json.loads(sys.argv[3] if len(sys.argv) > 3 else "{}")
     torch.set_num_threads(1)
-    reranker = Reranker(model, device="cpu", **settings)
+    reranker = Reranker(model, device="cpu", **{"backend": "torch", **settings})
     reranker.rank("chain", PASSAGES[:2])
     sys.stdout.write("ranking\n")
     sys.stdout.flush()

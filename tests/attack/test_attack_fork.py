@@ -132,7 +132,7 @@ SERVICE = """
 import torch
 torch.set_num_threads({threads})
 from gliclass_rerank import Reranker
-reranker = Reranker({model!r}, device="cpu")
+reranker = Reranker({model!r}, device="cpu", backend="torch")
 passages = ["oil the chain " * 30, "a tyre is flat " * 20, "true the wheel"] * 5
 expected = reranker.rank("chain", passages)
 

@@ -110,7 +110,7 @@ def test_a_process_with_a_pending_ranking_ends(attack, way, settings):
 def test_a_thread_of_the_callers_that_is_no_daemon_is_finished(tmp_path):
     code = (
         "import sys, threading\nfrom gliclass_rerank import Reranker\n"
-        f"reranker = Reranker({MODEL!r}, device='cpu', threads=1)\n"
+        f"reranker = Reranker({MODEL!r}, device='cpu', backend='torch', threads=1)\n"
         f"work = lambda: open({str(tmp_path / 'done')!r}, 'x').write(str(len(reranker.rank('chain', ['oil'] * 5))))\n"
         "threading.Timer(0.5, work).start()\nsys.exit(7)\n"
     )
@@ -139,7 +139,9 @@ def torch_is_loaded(process):
 def test_the_command_says_nothing_when_it_is_interrupted(attack, tmp_path, later_s, times, options):
     passages = tmp_path / "passages.txt"
     passages.write_text("\n".join(PASSAGES), encoding="utf-8")
-    process = started(["-c", COMMAND, "rank", "--query", "chain", "--passages", passages, *options])
+    process = started(
+        ["-c", COMMAND, "rank", "--query", "chain", "--passages", passages, "--backend", "torch", *options]
+    )
     while not torch_is_loaded(process):
         time.sleep(0.05)
     time.sleep(later_s)

@@ -1,5 +1,6 @@
-"""What `backend="auto"` takes, with the packages that are installed here and without them."""
+"""What `backend="auto"`, the default, takes: with the packages that are installed here and without them."""
 
+import logging
 import sys
 
 import pytest
@@ -8,17 +9,27 @@ from tiny_checkpoints import encoder_values, tiny_config, write_tiny_checkpoint
 
 from gliclass_rerank import Reranker, ZeroShotClassifier
 from gliclass_rerank.cascade import CascadeConfig, save_cascade
-from gliclass_rerank.errors import ConfigError, MissingDependencyError
+from gliclass_rerank.errors import BackendError, ConfigError, MissingDependencyError
 from gliclass_rerank.runtime import export, resolve
 from gliclass_rerank.runtime.openvino_core import has_bfloat16
 from gliclass_rerank.runtime.resolve import has_native_bfloat16, resolve_runtime
 
+# As they are, before the shared fixture hides them.
+REAL = {"_installed": resolve._installed, "has_native_bfloat16": has_native_bfloat16}
 BI_ENCODER = {"architecture_type": "bi-encoder", "label_model_config": encoder_values("bert")}
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "default_cache_folder", lambda: tmp_path / "cache")
+    for name, real in REAL.items():
+        monkeypatch.setattr(resolve, name, real)
+
+
+@pytest.fixture(params=[True, False], ids=["native int8", "no native int8"])
+def native_int8(request, monkeypatch):
+    monkeypatch.setattr(resolve, "has_native_int8", lambda: request.param)
+    return request.param
 
 
 @pytest.fixture
@@ -41,7 +52,7 @@ def chosen(config, backend="auto", **options):
 @pytest.mark.parametrize(
     ("backend", "dtype", "expected"),
     [
-        (None, None, ("torch", "float32")),
+        ("torch", None, ("torch", "float32")),
         ("torch", torch.float16, ("torch", "float16")),
         ("onnx", None, ("onnx", "float32")),
         ("onnx", "int8", ("onnx", "int8")),
@@ -52,10 +63,8 @@ def test_what_is_named_is_taken_as_it_is(backend, dtype, expected):
     assert chosen(tiny_config("bert"), backend, dtype=dtype) == expected
 
 
-def test_the_reason_can_be_read(without):
-    without("openvino")
-
-    assert resolve_runtime(tiny_config("bert"), device="cpu").reason == "the default"
+def test_the_reason_can_be_read():
+    assert resolve_runtime(tiny_config("bert"), backend="torch").reason == "as asked for"
     refused = resolve_runtime(tiny_config("bert", **BI_ENCODER), backend="auto", device="cpu").reason
     assert refused == "only uni-encoders can be exported so far, got 'bi-encoder'"
 
@@ -64,6 +73,74 @@ def test_automatically_it_is_the_quickest_that_is_installed(quickest, backbone):
     if quickest[0] == "torch" and backbone != "bert":
         quickest = ("torch", "float32")
     assert chosen(tiny_config(backbone)) == quickest
+
+
+def test_none_is_auto(quickest):
+    assert chosen(tiny_config("bert"), None) == chosen(tiny_config("bert"), "auto") == quickest
+
+
+@pytest.mark.parametrize(("loss", "is_taken"), [(None, False), (0.0, True), (0.003, True), (0.0031, False)])
+def test_int8_is_taken_where_its_loss_was_measured_and_the_processor_has_it(quickest, native_int8, loss, is_taken):
+    found = chosen(tiny_config("bert"), int8_ndcg_loss=loss)
+
+    assert found == (("openvino", "int8") if is_taken and native_int8 else quickest)
+
+
+def test_int8_runs_on_onnxruntime_without_openvino(quickest, without, monkeypatch):
+    monkeypatch.setattr(resolve, "has_native_int8", lambda: True)
+    without("openvino")
+
+    runtime = resolve_runtime(tiny_config("bert"), backend=None, device="cpu", int8_ndcg_loss=0.0)
+
+    assert (runtime.backend, runtime.dtype) == ("onnx", "int8")
+    assert runtime.quicker == "pip install 'gliclass-rerank[openvino]'"
+
+
+def test_what_is_not_quicker_is_not_advertised(without, monkeypatch):
+    without("openvino", "onnxruntime")
+    monkeypatch.setattr(resolve, "has_native_bfloat16", lambda: False)
+
+    assert resolve_runtime(tiny_config("bert"), backend=None, device="cpu", int8_ndcg_loss=0.5).quicker is None
+
+
+def test_one_line_of_the_log_says_what_was_taken(tiny_folders, without, monkeypatch, caplog):
+    without("openvino", "onnxruntime")
+    monkeypatch.setattr(resolve, "has_native_bfloat16", lambda: True)
+    with caplog.at_level(logging.INFO, "gliclass_rerank"):
+        reranker = Reranker(tiny_folders["bert"], device="cpu")
+
+    assert caplog.messages == [
+        f"<Reranker {tiny_folders['bert']}: plan='shared_query', backend='torch', dtype='bfloat16', device='cpu'>: "
+        "the quickest of those installed; quicker here: pip install 'gliclass-rerank[openvino]'"
+    ]
+    assert caplog.messages[0].startswith(f"{reranker!r}: ")
+
+
+def test_the_first_export_says_so_once(quickest, tiny_folders, caplog, tmp_path):
+    settings = {"device": "cpu", "backend": "openvino", "dtype": "float32"}
+    with caplog.at_level(logging.INFO, "gliclass_rerank.runtime"):
+        for _ in range(2):
+            Reranker(tiny_folders["bert"], **settings)
+
+    assert caplog.messages == [f"exporting the layers for openvino float32, once, to {tmp_path / 'cache'}"]
+
+
+def test_what_was_chosen_automatically_and_cannot_run_is_replaced_by_torch(tiny_folders, monkeypatch, caplog):
+    def full_disk(*_, **__):
+        raise BackendError("the exported model could not be kept")
+
+    monkeypatch.setattr(resolve, "_installed", lambda _: True)
+    monkeypatch.setattr(resolve, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(export, "_exported_layers", full_disk)
+
+    reranker = Reranker(tiny_folders["bert"], device="cpu")
+
+    assert (reranker.backend, reranker.dtype) == ("torch", "float32")
+    assert reranker.runtime.reason == "the exported model could not be kept"
+    assert len(reranker.rank("oil", ["wax", "rim"])) == 2
+    assert "runs on torch, in float32, instead of openvino" in caplog.text
+    with pytest.raises(BackendError, match="could not be kept"):
+        Reranker(tiny_folders["bert"], device="cpu", backend="openvino", dtype="bfloat16")
 
 
 @pytest.mark.parametrize("package", ["openvino", "onnx"])
@@ -121,7 +198,7 @@ def test_what_was_taken_can_be_read(quickest, tiny_folders):
 
         assert (found.backend, found.dtype) == quickest
     assert Reranker(tiny_folders["bert"], device="cpu", dtype=torch.bfloat16).dtype == "bfloat16"
-    assert Reranker(tiny_folders["bert"], device="cpu").backend == "torch"
+    assert Reranker(tiny_folders["bert"], device="cpu", backend="torch").backend == "torch"
 
 
 def test_a_cascade_takes_it_for_both(quickest, tiny_folders, tmp_path):

@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 
 from gliclass_rerank.errors import BackendError, OutOfMemoryError
-from gliclass_rerank.runtime import openvino_session
-from gliclass_rerank.runtime.openvino_core import the_core
+from gliclass_rerank.runtime import openvino_core
+from gliclass_rerank.runtime.openvino_cache import compiled_model
 from gliclass_rerank.runtime.openvino_session import OpenVinoSession
 
 WIDTH = 8
@@ -29,9 +30,7 @@ def session(tmp_path):
     graph = onnx.helper.make_graph(nodes, "g", infos[:1], infos[1:], [onnx.numpy_helper.from_array(weights, "w")])
     opsets = [onnx.helper.make_opsetid("", 20)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10), tmp_path / "g.onnx")
-    core = the_core()
-    settings = {"NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-    return OpenVinoSession(tmp_path / "g.onnx", lambda: core.compile_model(str(tmp_path / "g.onnx"), "CPU", settings))
+    return OpenVinoSession(tmp_path / "g.onnx", partial(compiled_model, tmp_path / "g.onnx", "f32", threads=2))
 
 
 def rows(count):
@@ -61,10 +60,14 @@ def test_outputs_that_were_not_computed_are_refused(session, monkeypatch):
     assert session._opened.get() is not model
 
 
-def test_a_process_that_was_forked_from_one_with_openvino_is_told(session, monkeypatch):
-    monkeypatch.setattr(openvino_session, "_used_in", [-1])
-    with pytest.raises(BackendError, match="load it after the fork"):
-        session.run(rows(5))
+def test_a_forked_process_computes_in_one_thread_and_says_so(session, monkeypatch, caplog):
+    (expected,) = session.run(rows(5))
+    monkeypatch.setattr(openvino_core, "_made_in", [-1])
+    session._opened.drop()
+
+    np.testing.assert_array_equal(session.run(rows(5))[0], expected)
+    assert session._opened.get().get_property("INFERENCE_NUM_THREADS") == 1
+    assert "openvino uses one thread in a forked process" in caplog.text
 
 
 def test_a_signal_after_a_model_was_freed_does_not_kill_the_process(session, tmp_path):

@@ -15,7 +15,7 @@ import torch
 from gliclass_rerank import Reranker
 torch.set_num_threads(1)
 extra, settings = int(sys.argv[1]), json.loads(sys.argv[2])
-reranker = Reranker("minilm-l6-v1", device="cpu", batch_tokens=50_000, **settings)
+reranker = Reranker("minilm-l6-v1", device="cpu", batch_tokens=50_000, **{"backend": "torch", **settings})
 passages = [f"oil the chain number {number} " * 10 for number in range(32)]
 reranker.rank("chain", passages[:2])
 if extra:

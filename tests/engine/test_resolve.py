@@ -7,7 +7,7 @@ from gliclass_rerank.runtime.resolve import has_native_bfloat16, resolve_runtime
 
 
 def resolved(device=None, dtype=None, **options):
-    return resolve_runtime(tiny_config("bert"), device=device, dtype=dtype, **options)
+    return resolve_runtime(tiny_config("bert"), device=device, dtype=dtype, **{"backend": "torch", **options})
 
 
 def placed(*arguments):

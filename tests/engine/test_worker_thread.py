@@ -117,7 +117,7 @@ def test_a_forked_process_ranks_with_the_number_too_and_both_end():
     code = """
 import os, sys, torch
 from gliclass_rerank import Reranker
-reranker = Reranker(device="cpu", threads=2)
+reranker = Reranker(device="cpu", backend="torch", threads=2)
 expected = reranker.rank("chain", ["oil the chain", "a tyre"])
 child = os.fork()
 if child == 0:

@@ -135,7 +135,7 @@ def test_a_store_that_nobody_holds_gives_its_file_up(tmp_path):
     forgotten = ExampleStore(path, ENCODER)
     forgotten.add([CHAIN])
     with pytest.raises(DataError, match="open elsewhere"):
-        ExampleStore(path, ENCODER)
+        ExampleStore.reencode(path, ENCODER)
 
     del forgotten
     gc.collect()
@@ -143,6 +143,7 @@ def test_a_store_that_nobody_holds_gives_its_file_up(tmp_path):
     with ExampleStore(path, ENCODER) as store:
         assert not store.is_closed
         assert len(store) == 1
+    assert ExampleStore.reencode(path, ENCODER) == 1
     assert store.is_closed
 
 

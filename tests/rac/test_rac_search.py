@@ -6,10 +6,12 @@ from rac_data import DIM, ArraySource, unit_vectors
 
 from gliclass_rerank import Example
 from gliclass_rerank.examples.cached_index import CachedIndex
+from gliclass_rerank.examples.changes import Change
 from gliclass_rerank.examples.filters import Filter, make_filter
 from gliclass_rerank.examples.index import Neighbours
 from gliclass_rerank.examples.numpy_index import NumpyBuilder
-from gliclass_rerank.examples.records import Identity, NewRecord, Records, metadata_text
+from gliclass_rerank.examples.records import Records
+from gliclass_rerank.examples.rows import Identity, NewRecord, metadata_text
 from gliclass_rerank.examples.search import Question, answer
 
 COUNT = 2903
@@ -51,15 +53,19 @@ class PoorBuilder:
 def records():
     made = Records(None)
     vectors = unit_vectors(COUNT, num_clusters=3)
-    made.create(Identity("encoder", vectors[0]))
+    made.adopt(Identity("encoder", vectors[0]))
     made.write(
-        added=[
-            NewRecord(
-                f"{number:05}", Example(f"text {number}"), metadata_text("m", {"shop": SHOPS[number % 3], "n": number})
-            )
-            for number in range(COUNT)
-        ],
-        vectors=vectors,
+        Change(
+            [
+                NewRecord(
+                    f"{number:05}",
+                    Example(f"text {number}"),
+                    metadata_text("m", {"shop": SHOPS[number % 3], "n": number}),
+                )
+                for number in range(COUNT)
+            ],
+            vectors,
+        )
     )
     yield made
     made.close()

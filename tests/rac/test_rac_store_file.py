@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import Child
 from rac_data import ENCODER, bag_of_words, table_encoder
 
 from gliclass_rerank import Example
@@ -220,10 +221,10 @@ def test_a_change_that_was_interrupted_leaves_store_and_index_in_step(opened, ba
 
     with monkeypatch.context() as patch:
         if moment == "before commit":
-            patch.setattr("gliclass_rerank.examples.records._to_blob", interrupt)
+            patch.setattr("gliclass_rerank.examples.changes.to_blob", interrupt)
         elif moment == "after commit":
             write = store._records.write
-            patch.setattr(store._records, "write", lambda **change: (write(**change), interrupt()))
+            patch.setattr(store._records, "write", lambda change: (write(change), interrupt()))
         else:
             patch.setattr(index, "add", interrupt)
         with pytest.raises(Interrupted):
@@ -239,7 +240,7 @@ def test_a_change_that_was_interrupted_leaves_store_and_index_in_step(opened, ba
 def test_a_full_disk_is_an_error_and_changes_nothing(opened):
     store = opened()
     store.add(EXAMPLES[:20], ids=IDS[:20])
-    with store._records._using() as connection:
+    with store._records.database.transaction() as connection:
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {pages}")
 
@@ -268,35 +269,84 @@ def in_another_process(path, action, **options):
     return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
 
 
-ELSEWHERE = "is open elsewhere; close it there, or open it everywhere with `read_only=True`"
+def test_processes_share_a_store_and_each_sees_what_the_others_write(opened, path, backend):
+    with opened(backend=backend) as store:
+        store.add(EXAMPLES[:40], ids=IDS[:40])
+        assert (
+            in_another_process(path, "print(len(store), store.search('the chain of number 0', k=1)[0].id)") == "40 00"
+        )
+        change = "store.delete(['03']); store.update(['04'], [Example('b')])"
+        assert in_another_process(path, f"print(store.add([Example('a bell')], ids=['bell'])); {change}") == "['bell']"
+
+        assert_in_step(store, [*IDS[:3], *IDS[5:40], "bell", "04"])
+        store.add(EXAMPLES[40:41], ids=IDS[40:41])
+        assert in_another_process(path, "print(len(store))", read_only=True) == "41"
 
 
-def test_a_store_that_is_open_cannot_be_opened_by_another_process(opened, path):
-    with opened() as store:
-        store.add(EXAMPLES[:1])
-        assert in_another_process(path, "print(len(store))").endswith(ELSEWHERE)
-        assert in_another_process(path, "print(len(store))", read_only=True).endswith(ELSEWHERE)
-        store.add(EXAMPLES[1:2])
-    assert in_another_process(path, "print(len(store))") == "2"
+def test_a_store_can_be_open_twice_in_one_process(opened):
+    one, other = opened(), opened()
+    one.add(EXAMPLES[:2], ids=IDS[:2])
+
+    assert_in_step(other, IDS[:2])
+    other.delete(IDS[:1])
+    assert_in_step(one, IDS[1:2])
 
 
-def test_a_store_that_is_open_cannot_be_opened_twice_in_one_process(opened, path):
-    opened()
-
-    with pytest.raises(DataError, match=r"the store `.*judged.db` is open elsewhere"):
-        opened()
-    with pytest.raises(DataError, match=r"the store `.*judged.db` is open elsewhere"):
-        opened(read_only=True)
-
-
-def test_readers_share_a_store_and_keep_writers_out(opened, path):
+def test_readers_see_what_is_written_meanwhile(opened, path):
     fill(opened)
-    with opened(read_only=True) as one, opened(read_only=True) as other:
+    with opened(read_only=True) as one:
         assert in_another_process(path, "print(len(store.search('the chain')))", read_only=True) == "3"
-        assert in_another_process(path, "store.add([Example('a')])").endswith(ELSEWHERE)
-        assert_in_step(one, IDS)
-        assert_in_step(other, IDS)
-    assert in_another_process(path, "print(store.add([Example('a')], ids=['a']))") == "['a']"
+        assert in_another_process(path, "print(store.add([Example('a')], ids=['a']))") == "['a']"
+        assert_in_step(one, [*IDS, "a"])
+
+
+def test_an_index_follows_more_removals_than_the_store_remembers(opened, monkeypatch):
+    monkeypatch.setattr("gliclass_rerank.examples.changes._NUM_REMOVALS", 3)
+    one, other = opened(), opened()
+    one.add(EXAMPLES, ids=IDS)
+    assert_in_step(other, IDS)
+
+    one.delete(IDS[:5])
+
+    assert_in_step(other, IDS[5:])
+
+
+def test_a_store_of_the_first_format_is_converted(opened, path):
+    fill(opened)
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        "DROP INDEX texts_by_digest; DROP TABLE texts; DROP TABLE removals; PRAGMA user_version = 1"
+    )
+    connection.close()
+
+    with pytest.raises(DataError, match="has format 1; open it once without `read_only=True` to convert it"):
+        opened(read_only=True)
+    with opened() as store:
+        assert_in_step(store, IDS)
+        assert store.find_judgements([" THE chain of number 2"]) == [[EXAMPLES[2]]]
+        store.delete(IDS[:1])
+    with opened(read_only=True) as store:
+        assert_in_step(store, IDS[1:])
+
+
+def test_a_store_on_a_read_only_medium_can_be_read(opened, path, tmp_path):
+    if os.getuid():
+        pytest.skip("needs root, to become somebody who may not write")
+    fill(opened)
+    path.chmod(0o444)
+
+    def read():
+        os.setuid(65534)
+        with opened(read_only=True) as store:
+            return len(store.search("the chain"))
+
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o555)
+    try:
+        assert Child(read).result() == ["done", 3]
+    finally:
+        for folder in (tmp_path, *tmp_path.parents[:2]):
+            folder.chmod(0o700)
 
 
 def test_a_reader_changes_nothing(opened, path, backend):
@@ -358,10 +408,10 @@ def test_another_programs_database_is_refused_and_left_alone(opened, path):
 def test_another_format_is_refused(opened, path):
     fill(opened)
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
 
-    with pytest.raises(DataError, match=r"has format 2, this version of gliclass-rerank reads 1"):
+    with pytest.raises(DataError, match=r"has format 3, this version of gliclass-rerank reads 2"):
         opened()
 
 

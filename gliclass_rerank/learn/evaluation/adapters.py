@@ -55,6 +55,8 @@ class PairSettings(RerankerSettings):
     model: Reranker | str | Path | None = None  # type: ignore[assignment] # wider than what is loaded
     """A `Reranker`, or what it loads: a local folder, a hub name, or None for the bundled model."""
     _: KW_ONLY
+    allow_same_text: bool = False
+    """As for a `Reranker`, but off: judged queries would give their answers away."""
     max_query_chars: int | None = None
     """Longer queries are cut to this; None cuts none, and a query that outgrows the window (documents used as queries,
     as in ArguAna) is a `WindowOverflowError`."""

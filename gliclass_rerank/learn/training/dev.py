@@ -36,7 +36,7 @@ class LiveScorer:
 
     def __init__(self, model: ScoringHead, planner: Planner[Any], plan: AttentionPlan | None) -> None:
         self._model, self._planner = model, planner
-        runtime = resolve_runtime(model.config, device=model.logit_scale.device, dtype="float32")
+        runtime = resolve_runtime(model.config, backend="torch", device=model.logit_scale.device, dtype="float32")
         self._executor = build_executor(model, runtime, plan=plan)
 
     def logits(self, request: ScoringRequest, *, truncate_side: TruncateSide) -> list[float]:

@@ -1,0 +1,156 @@
+"""Question: do passages that are too long rank better by their best chunk than by their beginning, and at what cost?
+
+    python benchmarks/bench_long_passages.py --data RERANK_FOLDER [--sets FOLDER:SPLIT ...] [--limit N] [--depth N]
+
+A set without candidates gets its BM25 top 100, over the whole corpus. Queries whose candidates hold no long passage are
+measured too. Tokens are those of the passages as the first model reads them; the second one of a cascade reads one
+chunk of each of its best passages, so that it costs the same either way. p: two-sided paired randomisation test over
+queries of nDCG@10 against `cut`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from harness import print_json
+from paired import p_value
+from ranking_sets import headed
+
+from gliclass_rerank import Reranker
+from gliclass_rerank.learn.data.retrieval import Bm25Retriever
+from gliclass_rerank.learn.evaluation.collection import Collection, folder_and_split, load_collection, spread
+from gliclass_rerank.learn.evaluation.files import existing, read_jsonl
+from gliclass_rerank.learn.evaluation.passages import passage_text
+from gliclass_rerank.learn.evaluation.ranking import evaluate_queries
+from gliclass_rerank.prompt.layout import ScoringRequest
+
+SETS = ("train/medquad:dev", "train/desktop_help:train", "train/docsections:train", "eval/cisi:test")
+WAYS = ("cut", "best_chunk")
+DEPTH = 100
+
+
+def collection_of(folder: Path, split: str, *, limit: int, depth: int) -> Collection:
+    """Queries evenly spread over a split, with the first candidates of each."""
+    found = (existing(folder / name) for name in ("candidates.jsonl", f"bm25_top100.{split}.jsonl"))
+    if any(found):
+        whole = load_collection(folder, split)
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            candidates = Path(scratch) / "candidates.jsonl"
+            write_candidates(folder, split, candidates, limit)
+            whole = load_collection(folder, split, candidates=candidates)
+    names = list(whole.queries)
+    chosen = [names[position] for position in spread(len(names), limit)]
+    some = replace(
+        whole,
+        queries={name: whole.queries[name] for name in chosen},
+        qrels={name: whole.qrels[name] for name in chosen},
+        candidates={name: whole.candidates[name] for name in chosen},
+    )
+    return headed(some, depth)
+
+
+def write_candidates(folder: Path, split: str, path: Path, limit: int) -> None:
+    """Write the BM25 top 100 of queries evenly spread over a split."""
+    corpus = {record.string("id"): passage_text(record) for record in read_jsonl(required(folder / "corpus.jsonl"))}
+    queries = {record.string("id"): record.string("text") for record in read_jsonl(required(folder / "queries.jsonl"))}
+    judged = required(folder / f"qrels.{split}.tsv").read_text(encoding="utf-8").splitlines()
+    names = list(dict.fromkeys(line.split("\t")[0] for line in judged))
+    chosen = [names[position] for position in spread(len(names), limit)]
+    found = Bm25Retriever(list(corpus.values())).retrieve([queries[name] for name in chosen], DEPTH)
+    ids = list(corpus)
+    rows = (
+        {"query_id": name, "doc_ids": [ids[index] for index in row]} for name, row in zip(chosen, found, strict=True)
+    )
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def required(path: Path) -> Path:
+    """A file, plain or gzipped."""
+    found = existing(path)
+    assert found is not None, f"{path} is missing"
+    return found
+
+
+def num_tokens(reranker: Reranker, query: str, passages: list[str]) -> int:
+    """Tokens of the passages, as the first model reads them."""
+    pipeline = getattr(reranker._pipeline, "_first", reranker._pipeline)
+    plan = pipeline._planner.plan(ScoringRequest(query, list(dict.fromkeys(passages))), truncate_side="candidates")
+    return sum(request.num_tokens for request in plan.requests)
+
+
+def measured(collection: Collection, rerankers: dict[str, Reranker]) -> list[dict[str, Any]]:
+    """A row for each way; all take turns at every query."""
+    runs: dict[str, dict[str, tuple[str, ...]]] = {name: {} for name in rerankers}
+    seconds, tokens = dict.fromkeys(rerankers, 0.0), dict.fromkeys(rerankers, 0)
+    num_long = 0
+    for query_id, query in collection.queries.items():
+        ids = collection.candidates[query_id]
+        passages = [collection.passages[doc_id] for doc_id in ids]
+        for name, reranker in rerankers.items():
+            started = time.perf_counter()
+            ranking = reranker.rank(query, passages)
+            seconds[name] += time.perf_counter() - started
+            runs[name][query_id] = tuple(ids[hit.index] for hit in ranking)
+            tokens[name] += num_tokens(reranker, query, passages)
+            num_long += len(ranking.truncated) if name == WAYS[0] else 0
+    quality = {name: evaluate_queries(collection.qrels, run) for name, run in runs.items()}
+    figures = {name: [each.ndcg_at_10 for each in found.values()] for name, found in quality.items()}
+    return [
+        {
+            "collection": collection.name,
+            "queries": len(collection.queries),
+            "passages": collection.num_candidates,
+            "long": num_long / collection.num_candidates,
+            "way": name,
+            "ndcg@10": sum(figures[name]) / len(figures[name]),
+            "p": None if name == WAYS[0] else p_value(figures[WAYS[0]], figures[name]),
+            "tokens": tokens[name] / tokens[WAYS[0]],
+            "seconds": seconds[name] / seconds[WAYS[0]],
+        }
+        for name in rerankers
+    ]
+
+
+def main() -> None:
+    """Print a row a set and way, then one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--sets", nargs="+", default=SETS)
+    parser.add_argument("--limit", type=int, default=100)
+    parser.add_argument("--depth", type=int, default=DEPTH)
+    parser.add_argument("--model")
+    parser.add_argument("--backend", default="torch")
+    parser.add_argument("--dtype")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    settings = {"device": "cpu", "backend": arguments.backend, "dtype": arguments.dtype}
+    rerankers = {way: Reranker(arguments.model, long_passages=way, **settings) for way in WAYS}
+    rows = []
+    for name in arguments.sets:
+        folder, split = folder_and_split(str(arguments.data / name), "test")
+        collection = collection_of(folder, split, limit=arguments.limit, depth=arguments.depth)
+        rows += measured(collection, rerankers)
+        for row in rows[-len(WAYS) :]:
+            print(
+                " | ".join(
+                    f"{key} {value:.4f}" if isinstance(value, float) else str(value) for key, value in row.items()
+                ),
+                flush=True,
+            )
+    facts = {"model": rerankers["cut"].name, "backend": rerankers["cut"].backend, "dtype": rerankers["cut"].dtype}
+    print_json(
+        {"benchmark": "long passages", **facts, "depth": arguments.depth, "limit": arguments.limit, "rows": rows}
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""SQLite files that threads, forks and other processes use at once."""

@@ -1,0 +1,119 @@
+"""Chunks of passages that are longer than a sequence: split at sentence ends, with overlap."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gliclass_rerank.prompt.tokenizer import TextTokenizer
+from gliclass_rerank.types import Span, TokenIds
+
+# A sentence may go on from the end of one chunk to the next; this share of both has it whole.
+_OVERLAP: Final = 8
+# Bound on the cost of one passage; what is left over is cut and reported.
+_MOST_CHUNKS: Final = 32
+# After the end of a line, or of a sentence with its closing quote or bracket; in Chinese and Japanese without a space.
+_SENTENCE_END: Final = re.compile(
+    r"\n\s*|(?<=[.!?\u2026])\s+|(?<=[.!?\u2026][\"')\]\u201d\u2019])\s+|(?<=[\u3002\uff01\uff1f])"
+)
+# A chunk encoded on its own may begin with a token more than it has in its text.
+_SPARE: Final = 2
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Part of a candidate, or a whole one.
+
+    Attributes:
+        candidate: Position of the candidate in its request.
+        span: First and past-the-last character; None for a whole candidate.
+    """
+
+    candidate: int
+    span: Span | None = None
+
+
+def chunked(
+    tokenizer: TextTokenizer,
+    texts: Sequence[str],
+    encoded: Sequence[TokenIds],
+    limit: int,
+    encode: Callable[[Sequence[str]], list[TokenIds]],
+) -> tuple[list[TokenIds], tuple[Chunk, ...]]:
+    """Split what is longer than a limit.
+
+    Args:
+        tokenizer: Tokenizer of the texts.
+        texts: Candidates.
+        encoded: Their token ids.
+        limit: Maximum number of token ids, special tokens included if `encode` adds them.
+        encode: Encoder of chunks.
+
+    Returns:
+        Token ids of all chunks in order, and the chunks. Of a passage with more than 32 the last one may exceed the
+        limit.
+    """
+    chunks: list[Chunk] = []
+    special = len(encode([""])[0])
+    for index, (text, ids) in enumerate(zip(texts, encoded, strict=True)):
+        if len(ids) <= limit:
+            chunks.append(Chunk(index))
+            continue
+        _, tokens = tokenizer.encode_with_spans(text)
+        spans = chunk_spans(text, tokens, max(1, limit - special - _SPARE))
+        chunks += [Chunk(index, span) for span in spans]
+    parts = [(texts[chunk.candidate], chunk.span) for chunk in chunks if chunk.span is not None]
+    new = iter(encode([text[slice(*span)] for text, span in parts]))
+    return [encoded[chunk.candidate] if chunk.span is None else next(new) for chunk in chunks], tuple(chunks)
+
+
+def chunk_spans(text: str, tokens: Sequence[Span], room: int) -> list[Span]:
+    """Split a text into overlapping chunks of similar length.
+
+    A chunk ends with a sentence if one ends in its second half, else with a word. The next one repeats the last
+    sentences, or words, of at most an eighth of `room`.
+
+    Args:
+        text: Any string.
+        tokens: Characters of each token, ascending.
+        room: Maximum number of tokens of a chunk, at least 1.
+
+    Returns:
+        Characters of each chunk, ascending; only white space is in none.
+    """
+    starts = [start for start, _ in tokens]
+    sentences = sorted({bisect_left(starts, found.end()) for found in _SENTENCE_END.finditer(text)})
+    words = [index for index in range(1, len(tokens)) if _begins_word(text, tokens, index)]
+    overlap = room // _OVERLAP
+    count = -(-(len(tokens) - overlap) // (room - overlap))
+    length = min(room, -(-(len(tokens) - overlap) // max(1, count)) + overlap)
+    spans, start, first = list[Span](), 0, 0
+    while len(tokens) - start > room and len(spans) < _MOST_CHUNKS - 1:
+        least, most = start + max(1, length // 2), start + length
+        end, breaks = next(
+            ((end, breaks) for breaks in (sentences, words) if (end := _last(breaks, least, most))), (most, [])
+        )
+        spans.append((first, tokens[end - 1][1]))
+        start = max(start + 1, _first(breaks, end - overlap, end))
+        first = starts[start]
+    return [*spans, (first, len(text))]
+
+
+def _begins_word(text: str, tokens: Sequence[Span], index: int) -> bool:
+    start = tokens[index][0]
+    return start > tokens[index - 1][1] or text[start : start + 1].isspace()
+
+
+def _last(breaks: Sequence[int], least: int, most: int) -> int | None:
+    """Last break in a range, ends included; None if there is none."""
+    place = bisect_right(breaks, most)
+    return breaks[place - 1] if place and breaks[place - 1] >= least else None
+
+
+def _first(breaks: Sequence[int], least: int, most: int) -> int:
+    """First break of a range, which ends with one if there is any."""
+    place = bisect_left(breaks, least)
+    return min(breaks[place], most) if place < len(breaks) else most
