@@ -173,6 +173,7 @@ class Cascade:
         plan: Attention plan of the first checkpoint.
         calibration: Conversion of logits to probabilities.
         precompute: Method of the first pipeline.
+        coverage: Coverage of the first one's tokenizer.
         config: Settings of the cascade.
         first: Pipeline that scores every passage.
     """
@@ -202,7 +203,7 @@ class Cascade:
             except BaseException:
                 token.cancel()
                 raise
-        self.precompute = self.first.precompute
+        self.precompute, self.coverage = self.first.precompute, self.first.coverage
         self.plan = self.first.plan
 
     @property

@@ -24,6 +24,7 @@ from gliclass_rerank.model.backbones.registry import unsupported_reason
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.model.cost import optimal_window_tokens
 from gliclass_rerank.model.gliclass import GLiClass
+from gliclass_rerank.prompt.coverage import Coverage
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.prompt.planner import (
     BiEncoderPlanner,
@@ -101,6 +102,7 @@ class Pipeline:
         plan: Attention plan; None for bi-encoders.
         runtime: Resolved runtime.
         calibration: Conversion of logits to probabilities.
+        coverage: Coverage of the tokenizer.
     """
 
     def __init__(
@@ -128,6 +130,7 @@ class Pipeline:
         self.calibration = Calibration(
             config.score_calibration, config.answerable_calibration, config.label_calibration
         )
+        self.coverage = Coverage(checkpoint.layout.tokenizer)
         self._model = checkpoint.model
         self._planner = build_planner(checkpoint, self.plan, settings, max_passage_tokens=max_passage_tokens)
         if int8_ndcg_loss is None and isinstance(settings, RerankerSettings):  # of rankings alone

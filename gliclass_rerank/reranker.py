@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -153,10 +154,16 @@ class Reranker(LoadedModel):
             for query, some, found in zip(asked.texts, candidates, recalled, strict=True)
         ]
         scored = self._pipeline.score(requests, truncate_side="candidates")
-        return [
+        rankings = [
             _ranking(number, *each, limit, self._pipeline.calibration, number in asked.repaired)
             for number, each in enumerate(zip(scored, requests, given, recalled, strict=True))
         ]
+        coverage = self._pipeline.coverage
+        for number, request in enumerate(requests):
+            if not all(map(coverage.is_plain, (request.text, *request.candidates))):
+                unknown, warnings = coverage.report(request.text, given[number].texts)
+                rankings[number] = replace(rankings[number], unknown=unknown, warnings=warnings)
+        return rankings
 
     async def arank(
         self,

@@ -1,7 +1,8 @@
 """Frozen values shared by all modules; no torch, no tokenizer.
 
-The public ones are `Hit`, `Truncation`, `Ranking`, `StageHit`, `StageRanking`, `LabelScore`, `Classification` and
-`Example`. `Window` and `Blocks` carry token ids from `prompt/` to the model: the border where text ends.
+The public ones are `Hit`, `Truncation`, `UnknownTokens`, `Ranking`, `StageHit`, `StageRanking`, `LabelScore`,
+`Classification` and `Example`. `Window` and `Blocks` carry token ids from `prompt/` to the model: the border where text
+ends.
 A *candidate* is what one marker stands for: a passage when ranking, a label when classifying.
 """
 
@@ -82,6 +83,21 @@ class Truncation:
     num_lost: int
 
 
+@dataclass(frozen=True)
+class UnknownTokens:
+    """Tokens of a text that stand for words or characters that the model does not know.
+
+    Attributes:
+        index: Position of a passage in the caller's list; None for the query.
+        num_tokens: Number of tokens before any cut.
+        num_unknown: Number of unknown ones.
+    """
+
+    index: int | None
+    num_tokens: int
+    num_unknown: int
+
+
 HitT_co = TypeVar("HitT_co", covariant=True)
 
 
@@ -125,6 +141,9 @@ class Ranking(_Hits[Hit]):
         repaired_query: True if the query had invalid Unicode.
         answerable: Probability that any of the passages answers the query, in [0, 1], among all passages, not only the
             hits; 1 with a passage judged relevant to this very query. None if the checkpoint is not calibrated for it.
+        unknown: Texts with tokens unknown to the model, the query first; words that became one unknown token.
+        warnings: Sentences on texts that the model can hardly read: mostly of unknown tokens, or of a script that its
+            vocabulary was not made for. Each kind is logged once.
     """
 
     truncated: tuple[Truncation, ...] = ()
@@ -135,6 +154,8 @@ class Ranking(_Hits[Hit]):
     repaired: tuple[int, ...] = ()
     repaired_query: bool = False
     answerable: float | None = None
+    unknown: tuple[UnknownTokens, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def to_list(self) -> list[dict[str, Any]]:  # Any: JSON
         """Convert the hits to dicts, best first; see `Hit.to_dict`."""
@@ -182,12 +203,14 @@ class StageRanking(_Hits[StageHit]):
         query_tokens_lost: Tokens cut from the query's middle, prefix included.
         repaired_query: True if U+FFFD replaced invalid Unicode in the query.
         answerable: See `Ranking.answerable`; None also if the order was kept or no text was ranked.
+        warnings: See `Ranking.warnings`.
     """
 
     error: str | None = None
     query_tokens_lost: int = 0
     repaired_query: bool = False
     answerable: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -334,6 +334,7 @@ class RerankStage:
             query_tokens_lost=0 if cut is None else cut.num_lost,
             repaired_query=ranking.repaired_query,
             answerable=1.0 if ranking.answerable is not None and "relevant" in judged else ranking.answerable,
+            warnings=ranking.warnings,
         )
 
     def _without_prefix(self, chunk: Span | None) -> Span | None:
