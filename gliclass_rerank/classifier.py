@@ -270,13 +270,21 @@ def _above(
         scores = probabilities(logits)
     else:
         slope, intercept, absent = calibration
-        scores = probabilities(_margins(logits, absent), (slope, intercept))
+        scores = probabilities(label_margins(logits, absent), (slope, intercept))
     scored = enumerate(zip(labels, scores, strict=True))
     return [LabelScore(label, score, index) for index, (label, score) in scored if score >= threshold]
 
 
-def _margins(logits: Sequence[float], absent: float) -> list[float]:
-    """Margin of each label over the best other one, which `absent` stands in for where there is none."""
+def label_margins(logits: Sequence[float], absent: float) -> list[float]:
+    """Compute the margin of each label over the best other one.
+
+    Args:
+        logits: Logit of each label.
+        absent: Logit that stands in for the other label where there is none.
+
+    Returns:
+        One margin per label.
+    """
     if len(logits) < 2:
         return [logit - absent for logit in logits]
     second, best = sorted(logits)[-2:]

@@ -80,7 +80,7 @@ def test_each_kind_of_warning_is_logged_once(coverage, caplog):
 
 
 def test_a_ranking_and_a_stage_carry_the_report(scripted):
-    from gliclass_rerank import RerankStage  # noqa: PLC0415 - the rest of this file needs no model
+    from gliclass_rerank import RerankStage
 
     reranker, _ = scripted({"oil": 1.0})
     ranking, plain = reranker.rank_many(["oil", "oil"], [["oil", RUSSIAN, RUSSIAN], ["oil"]])

@@ -20,6 +20,9 @@ from gliclass_rerank.learn.training import calibrate, command
 PASSAGES = {"a": "oil the chain", "b": "true the wheel", "c": "ring the bell", "d": "inflate the tyre"}
 
 
+LABELS = ["oil", "bell", "wheel"]
+
+
 def collection_for(model, *, num_queries=8, relevant=0):
     """Judgments that call the passage at one place of the model's own ranking relevant."""
     queries = {str(number): f"question {number} about the chain" for number in range(num_queries)}
@@ -121,6 +124,17 @@ def test_a_broken_calibration_is_refused_by_name(model, tmp_path, value):
         load_checkpoint(folder)
 
 
+def labelled_file(folder, model):
+    """Texts labelled as the model itself would."""
+    folder.mkdir()
+    logits = ZeroShotClassifier(model, device="cpu").logits("the chain", LABELS)
+    best = LABELS[logits.index(max(logits))]
+    (folder / "labels.json").write_text(json.dumps(LABELS))
+    rows = [{"text": f"the chain {number}", "labels": [best]} for number in range(12)]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / "train.jsonl"
+
+
 def test_the_command_prints_what_it_did(model, tmp_path):
     collection = collection_for(model)
     folder = tmp_path / "data"
@@ -137,10 +151,24 @@ def test_the_command_prints_what_it_did(model, tmp_path):
     )
     app = typer.Typer()
     app.command()(command.calibrate)
-    arguments = [tmp_path / "out", model, "--data", folder, "--dtype", "float16"]
+    arguments = [tmp_path / "out", model, "--data", folder, "--dtype", "float16", "--relevant-share", 0.5]
+    arguments += ["--labels", labelled_file(tmp_path / "classes", model)]
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
     assert result.exit_code == 0
     assert re.search(r"^data +8 +0\.\d+ -> 0\.\d+ ", result.stdout, re.MULTILINE)
     assert "(on queries left out of the fit; precision and recall at 0.5)" in result.stdout
-    assert load_checkpoint(tmp_path / "out").config.score_calibration is not None
+    assert re.search(r"^label .*\nclasses +12 +0\.\d+ -> 0\.\d+ ", result.stdout, re.MULTILINE)
+    config = load_checkpoint(tmp_path / "out").config
+    assert config.score_calibration is not None
+    assert config.label_calibration is not None
+    # A later calibration of scores alone keeps it.
+    calibrate(tmp_path / "out", [collection], tmp_path / "again")
+    assert load_checkpoint(tmp_path / "again").config.label_calibration == config.label_calibration
     assert {tensor.dtype for tensor in load_file(tmp_path / "out" / "model.safetensors").values()} == {torch.float16}
+
+
+def test_a_cascade_has_no_labels_to_calibrate(model, tmp_path):
+    save_cascade(CascadeConfig(first="first", second="second"), tmp_path / "in", {"first": model, "second": model})
+
+    with pytest.raises(CheckpointError, match="a cascade has no labels to calibrate"):
+        calibrate(tmp_path / "in", [collection_for(model)], tmp_path / "out", labels={"a": [object()]})

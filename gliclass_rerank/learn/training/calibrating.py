@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -16,10 +16,12 @@ import torch
 from gliclass_rerank.cascade import Cascade, copy_cascade, load_ranker
 from gliclass_rerank.checkpoint.loading import load_checkpoint, save_checkpoint
 from gliclass_rerank.checkpoint.location import locate
-from gliclass_rerank.errors import CheckpointError, DataError
+from gliclass_rerank.errors import CheckpointError, DataError, listed
 from gliclass_rerank.learn.evaluation.calibration import fit_calibration
 from gliclass_rerank.learn.evaluation.collection import Collection
+from gliclass_rerank.learn.training.calibrating_labels import fit_labels
 from gliclass_rerank.learn.training.judged import JudgedList, Line, ScoreFigures, pairs_of, score_figures
+from gliclass_rerank.learn.training.records import ClassificationRecord
 from gliclass_rerank.pipeline import Calibration, Pipeline
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.settings import RerankerSettings
@@ -40,6 +42,7 @@ class CalibrationReport:
         overall: Figures of scores in all collections.
         answerable_figures: Figures of `Ranking.answerable` by collection, where a list without its relevant passages is
             one without an answer; empty without it.
+        label_figures: Figures of labels by set; empty without sets.
     """
 
     score: Line
@@ -48,6 +51,7 @@ class CalibrationReport:
     figures: Mapping[str, ScoreFigures]
     overall: ScoreFigures
     answerable_figures: Mapping[str, ScoreFigures]
+    label_figures: Mapping[str, ScoreFigures] = field(default_factory=dict)
 
 
 def calibrate(
@@ -55,6 +59,7 @@ def calibrate(
     collections: Sequence[Collection],
     target: Path | str,
     *,
+    labels: Mapping[str, Sequence[ClassificationRecord]] | None = None,
     relevant_share: float | None = None,
     weights_dtype: torch.dtype | None = None,
     on_ranked: Callable[[int], object] | None = None,
@@ -68,6 +73,8 @@ def calibrate(
         model: Checkpoint; its calibrations are replaced.
         collections: Judged collections with at least two queries, not those of final evaluation.
         target: New folder.
+        labels: Labelled texts by set, for the calibration of labels; None keeps the checkpoint's. Not for a cascade,
+            which does not classify.
         relevant_share: Share of candidates taken to be relevant in each collection, in (0, 1), where judgments name
             only some of them; None for the share of the judgments.
         weights_dtype: Precision of the file; None for float32. A cascade's files are copied.
@@ -83,6 +90,8 @@ def calibrate(
     if Path(target).exists():  # before anything is scored
         raise CheckpointError(f"`{target}` exists already; checkpoints are never overwritten")
     scorer = load_ranker(RerankerSettings(model))
+    if labels and isinstance(scorer, Cascade):
+        raise CheckpointError(f"a cascade has no labels to calibrate, got {listed([scorer.name])}")
     lists = {each.name: _judged_lists(scorer, each, on_ranked) for each in collections}
     report = fit(lists, scorer.calibration, relevant_share)
     fitted = partial(dataclasses.replace, score_calibration=report.score, answerable_calibration=report.answerable)
@@ -91,6 +100,10 @@ def calibrate(
         return report
     checkpoint = load_checkpoint(model)
     config = fitted(checkpoint.config)
+    if labels:
+        of_labels = fit_labels(model, labels)
+        config = dataclasses.replace(config, label_calibration=of_labels.label_calibration)
+        report = dataclasses.replace(report, label_figures=of_labels.figures)
     save_checkpoint(dataclasses.replace(checkpoint, config=config), target, weights_dtype=weights_dtype)
     return report
 

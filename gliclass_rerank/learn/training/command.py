@@ -13,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from gliclass_rerank.learn.training.judged import ScoreFigures
+    from gliclass_rerank.learn.training.records import ClassificationRecord
     from gliclass_rerank.learn.training.reports import Report
 
 _SECONDS_BETWEEN_LINES = 30.0
@@ -72,6 +73,10 @@ def calibrate(
         list[str],
         typer.Option("--data", metavar="DIR[:SPLIT]", help="Judged collection, such as a dev set. Repeatable."),
     ],
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option("--labels", help="JSONL file of labelled texts, to calibrate labels on too. Repeatable."),
+    ] = None,
     split: Annotated[str, typer.Option("--split", help="Split of collections given without one.")] = "dev",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="First N queries of each only.")] = None,
     relevant_share: Annotated[
@@ -101,20 +106,31 @@ def calibrate(
             model,
             collections,
             target,
+            labels={path.parent.name: _spread_records(path, limit) for path in labels or ()},
             relevant_share=relevant_share,
             weights_dtype=getattr(torch, dtype),
             on_ranked=bar.update,
         )
     _echo_figures("score", {**report.figures, "all": report.overall})
-    if report.answerable is not None:
-        _echo_figures("answerable", report.answerable_figures)
+    _echo_figures("answerable", report.answerable_figures)
+    _echo_figures("label", report.label_figures)
     typer.echo("(on queries left out of the fit; precision and recall at 0.5)")
     typer.echo(f"slope       {report.score[0]:.4f}")
     typer.echo(f"intercept   {report.score[1]:.4f}")
     typer.echo(f"written     {target}")
 
 
+def _spread_records(path: Path, limit: int | None) -> list[ClassificationRecord]:
+    from gliclass_rerank.learn.data.labelled import open_labelled
+    from gliclass_rerank.learn.evaluation.collection import spread
+
+    records = open_labelled(path, "classification")
+    return [records[position].record for position in spread(len(records), limit)]  # type: ignore[misc] # of this kind
+
+
 def _echo_figures(title: str, figures: Mapping[str, ScoreFigures]) -> None:
+    if not figures:
+        return
     typer.echo(f"{title:20} {'queries':>8} {'ECE':>15} {'precision':>10} {'recall':>7} {'AUROC':>6}")
     for name, each in figures.items():
         errors = f"{each.error_before:.3f} -> {each.error_after:.3f}"
