@@ -1,10 +1,12 @@
 """Lists of every kind for calibration, out of train-ok collections, in the format of `gliclass-rerank calibrate`.
 
-    python benchmarks/calibration_lists.py --data RERANK_TRAIN_FOLDER --out FOLDER [--queries 120] [--depth 20]
+    python benchmarks/calibration_lists.py --data RERANK_TRAIN_FOLDER --out FOLDER [--queries 32] [--depth 14]
+    python benchmarks/calibration_lists.py --measured RERANK_EVAL_FOLDER --out OTHER_FOLDER
 
 A list holds a query's relevant passages and its best BM25 candidates; collections of one kind share a pool. Queries
-are evenly spread over a collection. Every fourth list of a kind is as long as `--long`. Questions that no passage
-answers stay, with the paragraph they were written for.
+are evenly spread over a collection. Every tenth list of a kind is as long as `--long`. Questions that no passage
+answers stay, with the paragraph they were written for. With `--measured`, lists of collections that are not fitted on:
+the first candidates of their own.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from ranking_sets import measured_queries
 
 from gliclass_rerank.learn.data.retrieval import Bm25Retriever
 from gliclass_rerank.learn.evaluation.collection import qrels_file, read_judgments, spread
@@ -37,7 +41,7 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "unanswerable": ("squad2_dev:dev",),
 }
 # Half of these questions have no answer; `answerable` is fitted on them.
-MORE: Final = {"unanswerable": 5}
+MORE: Final = {"unanswerable": 6}
 FEW_JUDGED: Final = 4
 
 
@@ -81,7 +85,7 @@ def lists(kind: Pool, depth: int, long: int) -> dict[str, list[str]]:
     found = Bm25Retriever([kind.passages[key] for key in ids]).retrieve(list(kind.queries.values()), long)
     made = {}
     for number, (query, row) in enumerate(zip(kind.queries, found, strict=True)):
-        length, judged = (depth if number % 4 else long), list(kind.grades[query])
+        length, judged = (depth if number % 10 else long), list(kind.grades[query])
         if len(judged) > FEW_JUDGED:  # a list of its own
             made[query] = judged
             continue
@@ -117,12 +121,20 @@ def _file(folder: Path, name: str) -> Path:
 def main() -> None:
     """Write a folder for each kind."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of train-ok collections")
+    data = parser.add_mutually_exclusive_group(required=True)
+    data.add_argument("--data", type=Path, help="folder of train-ok collections")
+    data.add_argument("--measured", type=Path, help="folder of collections to measure on")
     parser.add_argument("--out", type=Path, required=True, help="new folder")
-    parser.add_argument("--queries", type=int, default=120, help="queries of a kind")
-    parser.add_argument("--depth", type=int, default=20, help="length of a list")
-    parser.add_argument("--long", type=int, default=50, help="length of every fourth list")
+    parser.add_argument("--queries", type=int, default=32, help="queries of a kind")
+    parser.add_argument("--depth", type=int, default=14, help="length of a list")
+    parser.add_argument("--long", type=int, default=40, help="length of every tenth list")
     arguments = parser.parse_args()
+    if arguments.measured is not None:
+        for folder in sorted(path for path in arguments.measured.iterdir() if path.is_dir()):
+            some = measured_queries(folder, limit=arguments.queries, depth=arguments.depth)
+            own = Pool(dict(some.queries), dict(some.passages), {key: dict(row) for key, row in some.qrels.items()})
+            write(own, {key: list(row) for key, row in some.candidates.items()}, arguments.out / folder.name)
+        return
     for name, sources in KINDS.items():
         kind = pool(arguments.data, sources, arguments.queries * MORE.get(name, 1))
         candidates = lists(kind, arguments.depth, arguments.long)

@@ -29,6 +29,8 @@ WITH_AMX: Final = "2026-11-29-throughput-x86_64-amx-1-thread.json"
 LONG_LISTS: Final = "2026-11-29-throughput-x86_64-avx512-bf16-1000-passages.json"
 MEMORY: Final = ("2026-11-29-memory.json", "2026-11-29-memory-openvino.json")  # the second one was run later
 
+CALIBRATION: Final = "2026-11-30-calibration.json"
+
 REAL, EXAMPLES, LONG = "trec_dl19", "20x128+512", "1000xmixed"
 PAIRS, PAIRS_INT8 = "CrossEncoder, torch float32", "CrossEncoder, OpenVINO int8"
 RUNTIMES: Final = {
@@ -154,6 +156,27 @@ def why(results: Path) -> str:
     )
 
 
+def calibration(results: Path) -> str:
+    """Calibration errors and rates of scores, and areas under the ROC curve, a row a set."""
+    keys = ("error_before", "error_after", "precision", "recall", "answerable_area")
+    lines = []
+    for row in rows_of(results, CALIBRATION):
+        figures = (row.get(key) for key in keys)
+        name = row["set"] if row["fitted"] else f"*{row['set']}*"
+        lines.append([name, str(row["num_queries"]), *("" if each is None else f"{each:.2f}" for each in figures)])
+    head = ["set", "queries", "ECE before", "after", "precision at 0.5", "recall at 0.5", "AUROC of `answerable`"]
+    return table(head, lines)
+
+
+def unseen(results: Path) -> str:
+    """How far the scores of passages without a second look are from those with it."""
+    found = json.loads((results / CALIBRATION).read_text(encoding="utf-8"))["unseen"]
+    return (
+        "Passages that the default's second model does not see: their scores differ from those that its look would give "
+        f"by\n{found['with']:.3f} on average ({found['without']:.3f} without the estimate).\n"
+    )
+
+
 TABLES: Final[Mapping[str, Table]] = {
     "why": why,
     "quality": quality,
@@ -165,6 +188,8 @@ TABLES: Final[Mapping[str, Table]] = {
     "speed-long-lists": throughput(LONG_LISTS, LONG),
     "speed-examples": throughput(ONE_THREAD, EXAMPLES),
     "memory": memory,
+    "calibration": calibration,
+    "unseen": unseen,
 }
 
 

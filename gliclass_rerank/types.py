@@ -9,7 +9,7 @@ A *candidate* is what one marker stands for: a passage when ranking, a label whe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Final, Literal, TypeVar, overload
 
@@ -34,7 +34,7 @@ class Hit:
         index: Position in the caller's list of passages.
         score: Probability of being relevant, in [0, 1]: sigmoid of the logit, calibrated if the checkpoint is. Same
             order as the logits. 1 for a passage judged relevant to this very query, 0 for one judged irrelevant.
-        logit: Raw model output; unbounded, and without ties where scores saturate.
+        logit: Raw model output; unbounded, and without ties where scores saturate. Not in the repr.
         text: The passage.
         id: Id of a passage that was given as a document; None without one.
         metadata: Metadata of a passage that was given as a document; the caller's object.
@@ -45,7 +45,7 @@ class Hit:
 
     index: int
     score: float
-    logit: float
+    logit: float = field(repr=False)
     text: str = ""
     id: str | int | None = None
     metadata: Mapping[str, Any] | None = None  # Any: the caller's

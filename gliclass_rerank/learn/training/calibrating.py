@@ -128,7 +128,7 @@ def fit(
         raise DataError(f"calibration needs at least two judged queries, got {num_queries}")
     score = fit_calibration(*pairs_of(lists.values(), relevant_share))
     figures, overall = score_figures(lists, before.score or (1.0, 0.0), relevant_share)
-    bests = {name: [_best_logits(each) for each in own] for name, own in lists.items()}
+    bests = {name: [best_logits(each) for each in own] for name, own in lists.items()}
     answerable, answerable_figures = None, dict[str, ScoreFigures]()
     if len({truth for own in bests.values() for each in own for truth in each.relevant}) == 2:
         answerable = fit_calibration(*pairs_of(bests.values(), _ANSWERABLE_SHARE))
@@ -155,7 +155,7 @@ def _judged_lists(
     return lists
 
 
-def _best_logits(judged: JudgedList) -> JudgedList:
+def best_logits(judged: JudgedList) -> JudgedList:
     """Best logit of a list, and of the list without its relevant passages, with whether either list has an answer."""
     rest = [logit for logit, is_relevant in zip(judged.logits, judged.relevant, strict=True) if not is_relevant]
     has_answer = len(rest) < len(judged.logits)

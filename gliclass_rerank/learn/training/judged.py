@@ -109,17 +109,26 @@ def score_figures(
     lines = [fit_calibration(*pairs_of(fold.values(), relevant_share)) for fold in folds]
     measured = [(fold, line) for fold, line in zip(folds, reversed(lines), strict=True)]
     figures = {
-        name: _figures([([fold[name]], line) for fold, line in measured if fold[name]], before, relevant_share)
+        name: figures_of([([fold[name]], line) for fold, line in measured if fold[name]], before, relevant_share)
         for name, own in lists.items()
         if own
     }
-    return figures, _figures([([*fold.values()], line) for fold, line in measured], before, relevant_share)
+    return figures, figures_of([([*fold.values()], line) for fold, line in measured], before, relevant_share)
 
 
-def _figures(
+def figures_of(
     parts: Sequence[tuple[Sequence[Sequence[JudgedList]], Line]], before: Line, relevant_share: float | None
 ) -> ScoreFigures:
-    """Figures of parts, each with the line that was fitted without it."""
+    """Measure scores.
+
+    Args:
+        parts: Lists of some collections, with the slope and intercept of their scores.
+        before: Slope and intercept to compare with.
+        relevant_share: See `pairs_of`.
+
+    Returns:
+        Figures of all parts.
+    """
     pairs = [pairs_of(collections, relevant_share) for collections, _ in parts]
     old = np.array([score for part in pairs for score in probabilities(part.logits.tolist(), before)])
     new = np.array(
