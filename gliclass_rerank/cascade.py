@@ -172,6 +172,7 @@ class Cascade:
         name: Name given by the caller.
         plan: Attention plan of the first checkpoint.
         calibration: Conversion of logits to probabilities.
+        max_window_tokens: Length of the first checkpoint's longest sequence.
         precompute: Method of the first pipeline.
         coverage: Coverage of the first one's tokenizer.
         config: Settings of the cascade.
@@ -204,6 +205,7 @@ class Cascade:
                 token.cancel()
                 raise
         self.precompute, self.coverage = self.first.precompute, self.first.coverage
+        self.max_window_tokens = self.first.max_window_tokens
         self.plan = self.first.plan
 
     @property
