@@ -31,9 +31,8 @@ LONG_LISTS: Final = "2026-11-29-throughput-x86_64-avx512-bf16-1000-passages.json
 MEMORY: Final = ("2026-11-29-memory.json", "2026-11-29-memory-openvino.json")  # the second one was run later
 GPU_COUNTS: Final = "2026-11-30-gpu-counts.json"
 SERVE: Final = "2026-11-30-serve.json"
-
 LONG_PASSAGES: Final = "2026-11-30-long-passages.json"
-
+CALIBRATION: Final = "2026-11-30-calibration.json"
 BUNDLED: Final = "gliclass_rerank/bundled"
 MEASURED: Final = f"{BUNDLED}/measured.json"
 REAL, EXAMPLES, LONG = "trec_dl19", "20x128+512", "1000xmixed"
@@ -220,6 +219,27 @@ def long_passages(results: Path) -> str:
     return table(["nDCG@10", "long", "`cut`", "`best_chunk`", "p", "tokens", "time"], lines)
 
 
+def calibration(results: Path) -> str:
+    """Calibration errors and rates of scores, and areas under the ROC curve, a row a set."""
+    keys = ("error_before", "error_after", "precision", "recall", "answerable_area")
+    lines = []
+    for row in rows_of(results, CALIBRATION):
+        figures = (row.get(key) for key in keys)
+        name = row["set"] if row["fitted"] else f"*{row['set']}*"
+        lines.append([name, str(row["num_queries"]), *("" if each is None else f"{each:.2f}" for each in figures)])
+    head = ["set", "queries", "ECE before", "after", "precision at 0.5", "recall at 0.5", "AUROC of `answerable`"]
+    return table(head, lines)
+
+
+def unseen(results: Path) -> str:
+    """How far the scores of passages without a second look are from those with it."""
+    found = json.loads((results / CALIBRATION).read_text(encoding="utf-8"))["unseen"]
+    return (
+        "Passages that the default's second model does not see: their scores differ from those that its look would "
+        f"give\nby {found['with']:.3f} on average ({found['without']:.3f} without the estimate).\n"
+    )
+
+
 TABLES: Final[Mapping[str, Table]] = {
     "why": why,
     "quality": quality,
@@ -234,6 +254,8 @@ TABLES: Final[Mapping[str, Table]] = {
     "gpu-counts": gpu_counts,
     "long-passages": long_passages,
     "serve": serve,
+    "calibration": calibration,
+    "unseen": unseen,
 }
 
 

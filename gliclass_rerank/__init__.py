@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         StageHit,
         StageRanking,
         Truncation,
+        UnknownTokens,
     )
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "StageHit",
     "StageRanking",
     "Truncation",
+    "UnknownTokens",
     "WindowOverflowError",
     "ZeroShotClassifier",
     "__version__",
@@ -68,7 +70,18 @@ _HOMES = {
     "RerankerSettings": "settings",
     "RerankStage": "stage",
     **dict.fromkeys(
-        ("Classification", "Example", "Hit", "LabelScore", "Ranking", "StageHit", "StageRanking", "Truncation"), "types"
+        (
+            "Classification",
+            "Example",
+            "Hit",
+            "LabelScore",
+            "Ranking",
+            "StageHit",
+            "StageRanking",
+            "Truncation",
+            "UnknownTokens",
+        ),
+        "types",
     ),
 }
 

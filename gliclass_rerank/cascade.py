@@ -35,8 +35,8 @@ from gliclass_rerank.checkpoint.location import (
 from gliclass_rerank.checks import checked_count, checked_share, of_settings
 from gliclass_rerank.errors import CheckpointError, ConfigError, listed, shown
 from gliclass_rerank.files.atomic_write import atomic_folder, own_folder
-from gliclass_rerank.model.config import checked_calibration
-from gliclass_rerank.pipeline import Pipeline, Scored
+from gliclass_rerank.model.calibration import checked_line
+from gliclass_rerank.pipeline import Calibration, Pipeline, Scored
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.prompt.planner import TokenPlan, TruncateSide
 from gliclass_rerank.runtime.resolve import ResolvedRuntime
@@ -70,6 +70,9 @@ class CascadeConfig:
         max_query_tokens: Limit, examples excluded, beyond which the first one ranks alone, unless only the second one
             reads the query's examples; None for no limit.
         score_calibration: Slope and intercept before the sigmoid; None for 1 and 0.
+        answerable_calibration: Slope and intercept of the best logit for `Ranking.answerable`; None for none.
+        unseen_calibration: Slope and intercept from the first one's logit to the mixture that is expected of it, for
+            passages without a second look; None for 1 and 0.
         int8_ndcg_loss: Largest loss of nDCG@10 in int8 against float32 over the sets it was measured on; None for those
             of the checkpoints.
     """
@@ -83,6 +86,8 @@ class CascadeConfig:
     first_reads_examples: bool = True
     max_query_tokens: int | None = None
     score_calibration: tuple[float, float] | None = None
+    answerable_calibration: tuple[float, float] | None = None
+    unseen_calibration: tuple[float, float] | None = None
     int8_ndcg_loss: float | None = None
 
     def __post_init__(self) -> None:
@@ -101,8 +106,8 @@ class CascadeConfig:
                     object.__setattr__(self, field, checked_count(field, count))
         if not isinstance(self.first_reads_examples, bool):
             raise ConfigError(f"`first_reads_examples` must be true or false, got {shown(self.first_reads_examples)}")
-        if self.score_calibration is not None:
-            object.__setattr__(self, "score_calibration", checked_calibration(self.score_calibration))
+        for field in ("score_calibration", "answerable_calibration", "unseen_calibration"):
+            object.__setattr__(self, field, checked_line(field, getattr(self, field)))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CascadeConfig:  # Any: JSON
@@ -166,15 +171,19 @@ class Cascade:
     Attributes:
         name: Name given by the caller.
         plan: Attention plan of the first checkpoint.
-        calibration: Slope and intercept before the sigmoid; None for 1 and 0.
+        calibration: Conversion of logits to probabilities.
         max_window_tokens: Length of the first checkpoint's longest sequence.
         precompute: Method of the first pipeline.
+        coverage: Coverage of the first one's tokenizer.
+        config: Settings of the cascade.
+        first: Pipeline that scores every passage.
     """
 
     def __init__(self, name: str, folder: Path, config: CascadeConfig, settings: RerankerSettings) -> None:
         self.name = name
-        self.calibration = config.score_calibration
-        self._config = config
+        self.calibration = Calibration(config.score_calibration, config.answerable_calibration)
+        self._unseen = config.unseen_calibration or (1.0, 0.0)
+        self.config = config
         first, second = (_part(folder, part) for part in (config.first, config.second))
         # A first one that reads the beginnings alone is quick for that.
         of_first = settings if config.first_passage_tokens is None else replace(settings, long_passages="cut")
@@ -184,7 +193,7 @@ class Cascade:
                 Pipeline, settings, folder=second, int8_ndcg_loss=config.int8_ndcg_loss
             )
             try:
-                self._first = Pipeline(
+                self.first = Pipeline(
                     of_first,
                     folder=first,
                     max_passage_tokens=config.first_passage_tokens,
@@ -195,20 +204,21 @@ class Cascade:
             except BaseException:
                 token.cancel()
                 raise
-        self.precompute = self._first.precompute
-        self.max_window_tokens = self._first.max_window_tokens
-        self.plan = self._first.plan
+        self.precompute, self.coverage = self.first.precompute, self.first.coverage
+        self.max_window_tokens = self.first.max_window_tokens
+        self.plan = self.first.plan
 
     @property
     def runtime(self) -> ResolvedRuntime:
         """Runtime of the first checkpoint."""
-        return self._first.runtime
+        return self.first.runtime
 
     def score(self, requests: Sequence[ScoringRequest], *, truncate_side: TruncateSide) -> list[Scored]:
         """Score several requests together.
 
-        Passages that the second checkpoint skips keep the first one's order and stay behind those it rescored: their
-        logits are shifted down together if needed. Of a passage in chunks it rescores the first one's best.
+        Passages that the second checkpoint skips keep the first one's order and stay behind those it rescored. Their
+        logits are those that a second look is expected to give, shifted down together if needed. Of a passage in chunks
+        it rescores the first one's best.
 
         Args:
             requests: Requests, each with any number of candidates.
@@ -218,9 +228,9 @@ class Cascade:
             One result per request, as from `Pipeline.score`; the plan adds the second checkpoint's truncations to the
             first one's.
         """
-        both = self._config.first_reads_examples
+        both = self.config.first_reads_examples
         shown = requests if both else [replace(request, examples=()) for request in requests]
-        scored = self._first.score(shown, truncate_side=truncate_side)
+        scored = self.first.score(shown, truncate_side=truncate_side)
         chosen = [self._chosen(request, first) for request, first in zip(requests, scored, strict=True)]
         again = [
             replace(
@@ -234,23 +244,25 @@ class Cascade:
 
     def _chosen(self, request: ScoringRequest, first: Scored) -> list[int]:
         """Candidates for the second checkpoint, best first."""
-        limit, logits = self._config.max_query_tokens, first.logits
-        only_second_reads = bool(request.examples) and not self._config.first_reads_examples
-        if limit is not None and not only_second_reads and self._first.num_tokens(request.text) > limit:
+        limit, logits = self.config.max_query_tokens, first.logits
+        only_second_reads = bool(request.examples) and not self.config.first_reads_examples
+        if limit is not None and not only_second_reads and self.first.num_tokens(request.text) > limit:
             return []
-        return sorted(range(len(logits)), key=lambda index: (-logits[index], index))[: self._config.rerank_depth]
+        return sorted(range(len(logits)), key=lambda index: (-logits[index], index))[: self.config.rerank_depth]
 
     def _joined(self, request: ScoringRequest, first: Scored, chosen: Sequence[int], second: Scored) -> Scored:
-        share, with_examples = self._config.first_weight, self._config.first_weight_with_examples
+        share, with_examples = self.config.first_weight, self.config.first_weight_with_examples
         if request.examples and with_examples is not None:
             share = with_examples
         refined = {
             index: share * first.logits[index] + (1 - share) * logit
             for index, logit in zip(chosen, second.logits, strict=True)
         }
-        others = [logit for index, logit in enumerate(first.logits) if index not in refined]
+        slope, intercept = self._unseen
+        expected = [slope * logit + intercept for logit in first.logits]
+        others = [logit for index, logit in enumerate(expected) if index not in refined]
         down = max(0.0, max(others) - min(refined.values())) if refined and others else 0.0
-        logits = [refined.get(index, logit - down) for index, logit in enumerate(first.logits)]
+        logits = [refined.get(index, logit - down) for index, logit in enumerate(expected)]
         spans = dict(first.spans)
         for position, (start, end) in second.spans.items():
             before, _ = spans.get(chosen[position], (0, 0))
@@ -263,13 +275,13 @@ class Cascade:
         If the first one reads only the beginning of passages, its cuts do not count for rescored ones; if it reads no
         examples, the second one's truncations of examples count.
         """
-        read_on = frozenset() if self._config.first_passage_tokens is None else frozenset(chosen)
+        read_on = frozenset() if self.config.first_passage_tokens is None else frozenset(chosen)
         cuts = {cut.index: cut for cut in plan.truncated if cut.index not in read_on}
         for cut in second.truncated:
             index = chosen[cut.index]
             if index not in cuts or cuts[index].num_lost < cut.num_lost:
                 cuts[index] = Truncation(index, cut.num_tokens, cut.num_lost)
-        read = plan if self._config.first_reads_examples else second
+        read = plan if self.config.first_reads_examples else second
         queries = [cut for cut in (plan.text_truncation, second.text_truncation) if cut is not None]
         return replace(
             plan,
@@ -303,20 +315,19 @@ def save_cascade(config: CascadeConfig, folder: str | Path, parts: Mapping[str, 
         (staging / CONFIG).write_text(json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def copy_cascade(source: Path, folder: str | Path, *, score_calibration: tuple[float, float]) -> None:
-    """Copy a cascade with another calibration.
+def copy_cascade(source: Path, folder: str | Path, config: CascadeConfig) -> None:
+    """Copy a cascade with other settings.
 
     Args:
         source: Folder of the cascade.
         folder: New folder.
-        score_calibration: Slope and intercept.
+        config: Settings of the copy, with the parts of `source`.
 
     Raises:
         CheckpointError: The folder exists.
     """
-    config = CascadeConfig.from_dict(read_config(source))
     parts = {name: source / name for name in (config.first, config.second) if (source / name).is_dir()}
-    save_cascade(replace(config, score_calibration=score_calibration), folder, parts)
+    save_cascade(config, folder, parts)
 
 
 def _part(folder: Path, name: str) -> Path:

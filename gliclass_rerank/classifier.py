@@ -95,6 +95,17 @@ class ZeroShotClassifier(LoadedModel):
         _log_cuts(0, scored.plan.text_truncation, scored.plan.truncated_examples)
         return scored.logits
 
+    def label_scores(self, logits: Sequence[float]) -> list[float]:
+        """Convert the logits of one text to scores of labels, any number of which may apply, as `classify` does.
+
+        Args:
+            logits: Result of `logits`.
+
+        Returns:
+            One probability per label, in [0, 1].
+        """
+        return label_scores(logits, self._pipeline.calibration.label)
+
     def classify(
         self,
         texts: str | Sequence[str],
@@ -115,8 +126,9 @@ class ZeroShotClassifier(LoadedModel):
             texts: One text or a list of texts, or documents with `text`. Invalid Unicode is replaced by U+FFFD.
             labels: Labels for all texts (a list or a hierarchy), or one list of labels per text.
             threshold: Minimum score of a returned label; `multi_label` only.
-            multi_label: Any number of labels may apply (sigmoid); else exactly one does (softmax; the best is returned,
-                ties by index).
+            multi_label: Any number of labels may apply, each with a probability of its own: the logit's sigmoid, or,
+                with the bundled model, that of its margin over the best other label. Else exactly one does (softmax;
+                the best is returned, ties by index).
             prompt: Task description, prepended to each text, or one per text.
             examples: Judged examples, shown with every text, or one list per text. None, also for one text, queries the
                 store, in one search.
@@ -147,7 +159,7 @@ class ZeroShotClassifier(LoadedModel):
         flat = [request for parts in chunks for chunk in parts for request in chunk]
         scored = iter(self._pipeline.score(flat, truncate_side="text"))
         found = [[[next(scored) for _ in chunk] for chunk in parts] for parts in chunks]
-        choice = _Choice(multi_label, threshold, long_texts)
+        choice = _Choice(multi_label, threshold, long_texts, self._pipeline.calibration.label)
         results = [
             _classification(number, names, each, choice, request.examples)
             for number, (names, each, request) in enumerate(zip(sets, found, requests, strict=True))
@@ -284,10 +296,11 @@ class _Choice:
     multi_label: bool
     threshold: float
     pooling: LongTexts
+    calibration: tuple[float, float, float] | None
 
     def scores(self, chunks: Sequence[Sequence[float]]) -> list[float]:
         """Pool the scores of a text's chunks; `chunks` holds the logits of each."""
-        rows = [probabilities(logits) if self.multi_label else _softmax(logits) for logits in chunks]
+        rows = [label_scores(logits, self.calibration) if self.multi_label else _softmax(logits) for logits in chunks]
         return pooled(rows, self.pooling, exactly_one=not self.multi_label)
 
     def chosen(self, labels: Sequence[str], scores: Sequence[float]) -> list[LabelScore]:
@@ -330,6 +343,38 @@ def _prompts(prompt: str | Sequence[str] | None, num_texts: int) -> Sequence[str
     prompts = checked_texts("prompt", prompt)
     _check_one_each("prompt", prompts, num_texts)
     return prompts
+
+
+def label_scores(logits: Sequence[float], calibration: tuple[float, float, float] | None) -> list[float]:
+    """Convert the logits of a text's labels, any number of which may apply, to scores.
+
+    Args:
+        logits: Logit of each label.
+        calibration: `ModelConfig.label_calibration`.
+
+    Returns:
+        Probability of each label, in [0, 1].
+    """
+    if calibration is None:
+        return probabilities(logits)
+    slope, intercept, absent = calibration
+    return probabilities(label_margins(logits, absent), (slope, intercept))
+
+
+def label_margins(logits: Sequence[float], absent: float) -> list[float]:
+    """Compute the margin of each label over the best other one.
+
+    Args:
+        logits: Logit of each label.
+        absent: Logit that stands in for the other label where there is none.
+
+    Returns:
+        One margin per label.
+    """
+    if len(logits) < 2:
+        return [logit - absent for logit in logits]
+    second, best = sorted(logits)[-2:]
+    return [logit - (second if logit == best else best) for logit in logits]
 
 
 def _check_one_each(name: str, values: Sequence[object], num_texts: int) -> None:

@@ -23,6 +23,7 @@ from gliclass_rerank.model.backbones.registry import unsupported_reason
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.model.cost import optimal_window_tokens
 from gliclass_rerank.model.gliclass import GLiClass
+from gliclass_rerank.prompt.coverage import Coverage
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.prompt.parts import text_chunks
 from gliclass_rerank.prompt.planner import (
@@ -69,6 +70,21 @@ class Scored(NamedTuple):
     spans: Mapping[int, Span] = MappingProxyType({})
 
 
+class Calibration(NamedTuple):
+    """Slopes and intercepts before the sigmoid.
+
+    Attributes:
+        score: Of a passage's score; None for 1 and 0.
+        answerable: Of the best logit of a list, for the probability that any of its passages answers the query; None if
+            the checkpoint has none.
+        label: See `ModelConfig.label_calibration`.
+    """
+
+    score: tuple[float, float] | None = None
+    answerable: tuple[float, float] | None = None
+    label: tuple[float, float, float] | None = None
+
+
 class Pipeline:
     """Checkpoint ready to score; immutable after construction, thread-safe.
 
@@ -85,7 +101,8 @@ class Pipeline:
         name: Name or folder of the checkpoint.
         plan: Attention plan; None for bi-encoders.
         runtime: Resolved runtime.
-        calibration: Slope and intercept before the sigmoid; None for 1 and 0.
+        calibration: Conversion of logits to probabilities.
+        coverage: Coverage of the tokenizer.
         max_window_tokens: Length of the longest sequence.
     """
 
@@ -110,7 +127,11 @@ class Pipeline:
             )
         self.name = name or checkpoint.name
         self.plan = resolve_plan(checkpoint, settings.plan)
-        self.calibration = checkpoint.config.score_calibration
+        config = checkpoint.config
+        self.calibration = Calibration(
+            config.score_calibration, config.answerable_calibration, config.label_calibration
+        )
+        self.coverage = Coverage(checkpoint.layout.tokenizer)
         self._model = checkpoint.model
         self._planner = build_planner(checkpoint, self.plan, settings, max_passage_tokens=max_passage_tokens)
         self._encode = self._planner.encode_candidates

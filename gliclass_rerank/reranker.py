@@ -24,7 +24,7 @@ from gliclass_rerank.errors import InputError, shown
 from gliclass_rerank.examples.filters import Where
 from gliclass_rerank.examples.judgements import Recalled, judged_first, text_id
 from gliclass_rerank.examples.retrieval import Examples
-from gliclass_rerank.pipeline import Scored, probabilities
+from gliclass_rerank.pipeline import Calibration, Scored, probabilities
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.settings import RerankerSettings, taking
@@ -184,6 +184,11 @@ class Reranker(LoadedModel):
         ]
         for number in asked.repaired:
             rankings[number] = replace(rankings[number], repaired_query=True)
+        coverage = self._pipeline.coverage
+        for number, request in enumerate(requests):
+            if not all(map(coverage.is_plain, (request.text, *request.candidates))):
+                unknown, warnings = coverage.report(request.text, given[number].texts)
+                rankings[number] = replace(rankings[number], unknown=unknown, warnings=warnings)
         if self.ranking_log is None or not log:
             return rankings
         return self.ranking_log.noted(asked.texts, rankings, where)
@@ -367,24 +372,26 @@ def _ranking(
     passages: Texts,
     recalled: Recalled,
     top_k: int | None,
-    calibration: tuple[float, float] | None,
+    calibration: Calibration,
 ) -> Ranking:
     """Ranking of the caller's list, of which a request has each distinct passage once."""
-    plan = scored.plan
+    plan, answerable = scored.plan, None
     position = {text: position for position, text in enumerate(request.candidates)}
     source = [position[text] for text in passages.texts]
     logits = [scored.logits[position] for position in source]
     order = sorted(range(len(source)), key=lambda index: (-logits[index], index))
+    if calibration.answerable is not None:
+        (answerable,) = probabilities([logits[order[0]]], calibration.answerable) if order else (0.0,)
     if not recalled.verdicts:
         order = order[:top_k]
-    scores = probabilities([logits[index] for index in order], calibration)
+    scores = probabilities([logits[index] for index in order], calibration.score)
     cut = {truncation.index: truncation for truncation in plan.truncated}
     first_index = {position: index for index, position in reversed(list(enumerate(source)))}
     hits = tuple(
         Hit(
             index,
-            logits[index],
             score,
+            logits[index],
             passages.texts[index],
             *passages.documents.get(index, (None, None)),
             chunk=scored.spans.get(source[index]),
@@ -393,6 +400,8 @@ def _ranking(
     )
     if recalled.verdicts:
         hits = judged_first(hits, recalled.judged(passages.texts))[:top_k]
+        if answerable is not None and hits and hits[0].judged == "relevant":
+            answerable = 1.0
     return Ranking(
         hits=hits,
         truncated=tuple(
@@ -408,4 +417,5 @@ def _ranking(
         truncated_query=plan.text_truncation,
         repaired=passages.repaired,
         num_tokens=sum(sequence.num_tokens for sequence in plan.requests),
+        answerable=answerable,
     )

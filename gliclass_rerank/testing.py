@@ -210,6 +210,14 @@ class AdapterConformance(ABC):
         ):
             assert len(self.run(adapter, QUERY, self.found(), **overrides)) == 3
 
+    def test_nothing_comes_back_where_nothing_answers(self) -> None:
+        answerable = shared_reranker().rank(QUERY, [passage for passage in PASSAGES if passage.strip()]).answerable
+        assert answerable is not None
+        assert answerable < 1
+        everything = self.run(self.ready(min_answerable=answerable), QUERY, self.found())
+        assert len(everything) == len(PASSAGES)
+        assert self.run(self.ready(min_answerable=1.0), QUERY, self.found()) == []
+
     def test_async_equals_sync(self) -> None:
         adapter = self.ready(**{self.cutoff: 4})
         ranked = self.run(adapter, QUERY, self.found())

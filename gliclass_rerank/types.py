@@ -1,14 +1,15 @@
 """Frozen values shared by all modules; no torch, no tokenizer.
 
-The public ones are `Hit`, `Truncation`, `Ranking`, `StageHit`, `StageRanking`, `LabelScore`, `Classification` and
-`Example`. `Window` and `Blocks` carry token ids from `prompt/` to the model: the border where text ends.
+The public ones are `Hit`, `Truncation`, `UnknownTokens`, `Ranking`, `StageHit`, `StageRanking`, `LabelScore`,
+`Classification` and `Example`. `Window` and `Blocks` carry token ids from `prompt/` to the model: the border where text
+ends.
 A *candidate* is what one marker stands for: a passage when ranking, a label when classifying.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Final, Literal, TypeVar, overload
 
@@ -31,9 +32,9 @@ class Hit:
 
     Attributes:
         index: Position in the caller's list of passages.
-        logit: Raw model output; unbounded, comparable within one ranking.
-        score: Probability in [0, 1]: sigmoid of the logit, calibrated if the checkpoint is; 1 for a passage judged
-            relevant to this very query, 0 for one judged irrelevant.
+        score: Probability of being relevant, in [0, 1]: sigmoid of the logit, calibrated if the checkpoint is. Same
+            order as the logits. 1 for a passage judged relevant to this very query, 0 for one judged irrelevant.
+        logit: Raw model output; unbounded, and without ties where scores saturate. Not in the repr.
         text: The passage, in valid Unicode.
         id: Id of a passage that was given as a document; None without one.
         metadata: Metadata of a passage that was given as a document; the caller's object.
@@ -43,8 +44,8 @@ class Hit:
     """
 
     index: int
-    logit: float
     score: float
+    logit: float = field(repr=False)
     text: str = ""
     id: str | int | None = None
     metadata: Mapping[str, Any] | None = None  # Any: the caller's
@@ -80,6 +81,21 @@ class Truncation:
     index: int
     num_tokens: int
     num_lost: int
+
+
+@dataclass(frozen=True)
+class UnknownTokens:
+    """Tokens of a text that stand for words or characters that the model does not know.
+
+    Attributes:
+        index: Position of a passage in the caller's list; None for the query.
+        num_tokens: Number of tokens before any cut.
+        num_unknown: Number of unknown ones.
+    """
+
+    index: int | None
+    num_tokens: int
+    num_unknown: int
 
 
 HitT_co = TypeVar("HitT_co", covariant=True)
@@ -124,6 +140,11 @@ class Ranking(_Hits[Hit]):
         repaired_query: True if the query had invalid Unicode.
         id: Id in the feedback log, for clicks, ratings and grades; None without a log.
         num_tokens: Tokens read of query, examples and distinct passages, by a cascade's first model.
+        answerable: Probability that any of the passages answers the query, in [0, 1], among all passages, not only the
+            hits; 1 with a passage judged relevant to this very query. None if the checkpoint is not calibrated for it.
+        unknown: Texts with tokens unknown to the model, the query first; words that became one unknown token.
+        warnings: Sentences on texts that the model can hardly read: mostly of unknown tokens, or of a script that its
+            vocabulary was not made for. Each kind is logged once.
     """
 
     truncated: tuple[Truncation, ...] = ()
@@ -135,6 +156,9 @@ class Ranking(_Hits[Hit]):
     repaired_query: bool = False
     id: str | None = None
     num_tokens: int = 0
+    answerable: float | None = None
+    unknown: tuple[UnknownTokens, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def to_list(self) -> list[dict[str, Any]]:  # Any: JSON
         """Convert the hits to dicts, best first; see `Hit.to_dict`."""
@@ -179,17 +203,21 @@ class StageRanking(_Hits[StageHit]):
     """Hits, best first: blank passages last, ties in the retriever's order.
 
     Attributes:
-        hits: Passages above the threshold, at most `top_k`.
+        hits: Passages above the thresholds, at most `top_k`.
         error: Reason for keeping the retriever's order, in one sentence; None if reranked.
         query_tokens_lost: Tokens cut from the query's middle, prefix included.
         repaired_query: True if U+FFFD replaced invalid Unicode in the query.
         id: Id in the feedback log, for clicks, ratings and grades; None without a log.
+        answerable: See `Ranking.answerable`; None also if the order was kept or no text was ranked.
+        warnings: See `Ranking.warnings`.
     """
 
     error: str | None = None
     query_tokens_lost: int = 0
     repaired_query: bool = False
     id: str | None = None
+    answerable: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -198,7 +226,7 @@ class LabelScore:
 
     Attributes:
         label: The caller's label (hierarchies joined by dots).
-        score: Sigmoid of the logit, or softmax over the labels if exactly one applies; in [0, 1].
+        score: Probability in [0, 1] that the label applies, or softmax over the labels if exactly one does.
         index: Position in the flattened list of labels.
     """
 

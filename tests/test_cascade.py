@@ -187,6 +187,19 @@ def test_scores_follow_the_cascades_own_calibration(parts, tmp_path):
         assert odds == pytest.approx((raw.score / (1 - raw.score)) ** 2 / 2.718281828, rel=1e-6)
 
 
+def test_passages_without_a_second_look_get_the_logit_that_it_is_expected_to_give(parts, cascade):
+    plain, mapped = cascade(rerank_depth=5), cascade(rerank_depth=5, unseen_calibration=(2.0, -3.0))
+    first, before, after = logits(parts["first"]), logits(plain), logits(mapped)
+
+    order = sorted(first, key=first.__getitem__, reverse=True)
+    assert sorted(after, key=after.__getitem__) == sorted(before, key=before.__getitem__)
+    assert {index: after[index] for index in order[:5]} == {index: before[index] for index in order[:5]}
+    shift = 2 * first[order[5]] - 3 - after[order[5]]
+    assert shift >= 0
+    for index in order[5:]:
+        assert after[index] == pytest.approx(2 * first[index] - 3 - shift, abs=1e-5)
+
+
 def test_a_bundled_model_is_a_part_by_its_name(parts, tmp_path):
     save_cascade(CascadeConfig(first=DEFAULT_MODEL, second="second"), tmp_path / "cascade", {"second": parts["second"]})
 
@@ -255,6 +268,7 @@ def test_a_cascade_only_ranks(cascade):
         ({"first_reads_examples": 0}, "`first_reads_examples` must be true or false, got 0"),
         ({"max_query_tokens": -1}, "`max_query_tokens` must be a whole number of at least 1, got -1"),
         ({"score_calibration": [1.0]}, "`score_calibration` must be a slope above 0 and an intercept, got [1.0]"),
+        ({"unseen_calibration": [-1, 0]}, "`unseen_calibration` must be a slope above 0 and an intercept, got [-1, 0]"),
         ({"third": "x"}, "a cascade's config must have `first` and `second` and may have"),
     ],
 )

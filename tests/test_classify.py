@@ -1,13 +1,17 @@
 """The public `ZeroShotClassifier`: label sets, thresholds and what a wrong argument is told."""
 
 import copy
+import dataclasses
+import json
 import logging
 import math
+import shutil
 
 import pytest
 
-from gliclass_rerank import Example, InputError, LabelScore, WindowOverflowError, ZeroShotClassifier
-from gliclass_rerank.classifier import flatten_labels
+from gliclass_rerank import ConfigError, Example, InputError, LabelScore, WindowOverflowError, ZeroShotClassifier
+from gliclass_rerank.checkpoint.loading import load_checkpoint, save_checkpoint
+from gliclass_rerank.classifier import flatten_labels, label_margins
 
 TEXT = "chain slip on a wet road"
 LABELS = ["oil", "wax", "rust"]
@@ -234,3 +238,53 @@ def test_examples_are_values_of_their_own():
     assert Example.of({"text": "oil", "labels": ["wax"], "all_labels": ["rust", "wax", "hub"]}) == (
         Example("oil", ("wax",), ("rust", "hub"))
     )
+
+
+@pytest.fixture(scope="module")
+def by_margin(tiny_folders, tmp_path_factory):
+    """A classifier with a calibration of labels, and its checkpoint without."""
+    folder = tmp_path_factory.mktemp("by-margin") / "bert"
+    checkpoint = load_checkpoint(tiny_folders["bert"])
+    config = dataclasses.replace(checkpoint.config, label_calibration=(2.0, -0.5, 0.25))
+    save_checkpoint(dataclasses.replace(checkpoint, config=config), folder)
+    return ZeroShotClassifier(folder, device="cpu")
+
+
+def test_a_calibrated_checkpoint_scores_labels_by_their_margin_over_the_best_other_one(by_margin):
+    logits = by_margin.logits(TEXT, LABELS)
+    (found,) = by_margin([TEXT], LABELS, threshold=0)
+
+    for entry in found:
+        margin = logits[entry.index] - max(logits[: entry.index] + logits[entry.index + 1 :])
+        assert entry.score == pytest.approx(sigmoid(2 * margin - 0.5), rel=1e-12)
+
+
+def test_a_lone_label_is_compared_with_the_stand_in(by_margin):
+    (logit,) = by_margin.logits(TEXT, ["oil"])
+
+    assert by_margin([TEXT], ["oil"], threshold=0) == [
+        [LabelScore("oil", pytest.approx(sigmoid(2 * (logit - 0.25) - 0.5), rel=1e-12), 0)]
+    ]
+    assert by_margin([TEXT], []) == [[]]
+
+
+def test_the_single_label_is_chosen_by_the_softmax_of_the_logits_still(by_margin):
+    logits = by_margin.logits(TEXT, LABELS)
+    (found,) = by_margin([TEXT], LABELS, multi_label=False)
+
+    assert found[0].score == pytest.approx(1 / sum(math.exp(each - max(logits)) for each in logits), rel=1e-12)
+
+
+@pytest.mark.parametrize(("logits", "margins"), [([1.0, 3.0, 2.5], [-2.0, 0.5, -0.5]), ([2.0, 2.0], [0.0, 0.0])])
+def test_margins(logits, margins):
+    assert label_margins(logits, -9.0) == margins
+
+
+@pytest.mark.parametrize("value", [[1, 2], [0, 1, 2], "abc", [1, 2, None]])
+def test_a_broken_calibration_of_labels_is_refused(tiny_folders, tmp_path, value):
+    folder = shutil.copytree(tiny_folders["bert"], tmp_path / "bert")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "label_calibration": value}))
+
+    with pytest.raises(ConfigError, match="`label_calibration` must be a slope above 0, an intercept and a logit, got"):
+        ZeroShotClassifier(folder)

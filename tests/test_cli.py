@@ -30,7 +30,7 @@ class OverlapReranker:
         order = sorted(range(len(passages)), key=lambda index: (-overlaps[index], index))
         truncated = (Truncation(0, num_tokens=9, num_lost=2),) if "long" in words else ()
         hits = tuple(
-            Hit(index, float(overlaps[index]), overlaps[index] / 10, passages[index]) for index in order[:top_k]
+            Hit(index, overlaps[index] / 10, float(overlaps[index]), passages[index]) for index in order[:top_k]
         )
         return Ranking(hits, truncated)
 

@@ -225,6 +225,7 @@ def test_wrong_arguments_are_raised_whatever_the_error_policy(reranker, argument
     [
         ({"top_k": 0}, "`top_k` must be a whole number of at least 1, got 0"),
         ({"score_threshold": 1.5}, "`score_threshold` must be between 0 and 1, got 1.5"),
+        ({"min_answerable": -0.5}, "`min_answerable` must be between 0 and 1, got -0.5"),
         ({"fusion_weight": "half"}, "`fusion_weight` must be between 0 and 1, got 'half'"),
         ({"fusion": "sum"}, "`fusion` must be one of .*, got 'sum'"),
         ({"on_error": "ignore"}, "`on_error` must be one of .*, got 'ignore'"),

@@ -139,4 +139,10 @@ gliclass-rerank average second mixture-run/last --dtype int8
 gliclass-rerank average first-mixed mixture-first-run/last first --dtype int8
 gliclass-rerank cascade cascade --first first-mixed --second second --refined 20 --first-share 0.8 \
     --first-share-with-examples 0.6 --no-first-reads-examples
-gliclass-rerank calibrate ranker cascade --data "$data/rerank/train/selqa:train" --limit 250
+[ -d lists ] || { python "$recipe/../../benchmarks/calibration_lists.py" --data "$data/rerank/train" --out lists.partial &&
+    mv lists.partial lists; }
+set --
+for kind in lists/*; do
+    set -- "$@" --data "$kind"
+done
+gliclass-rerank calibrate ranker cascade "$@" --relevant-share 0.5

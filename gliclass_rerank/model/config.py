@@ -1,10 +1,10 @@
 """Checkpoint config: `config.json`, typed and validated once.
 
 Keys keep upstream's spelling. Keys in `_IGNORED` concern only upstream's training or other architectures and are
-dropped; other unknown keys are logged at debug level. Eight keys are ours: `attention_plan` and `query_attention_start`
+dropped; other unknown keys are logged at debug level. Ten keys are ours: `attention_plan` and `query_attention_start`
 (docs/decisions/0003-attention-plans.md), `query_key_bias` and `token_interaction` (0009-trained-head.md),
-`candidate_position_start` (0015-start-from-a-cross-encoder.md), `score_calibration`, `default_passage_tokens` and
-`int8_ndcg_loss` (0036-default-backend.md).
+`candidate_position_start` (0015-start-from-a-cross-encoder.md), `default_passage_tokens`, the calibrations of scores,
+labels (0033-scores.md) and of `answerable` (0034-answerable.md), and `int8_ndcg_loss` (0036-default-backend.md).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, get_args
 
 from gliclass_rerank.errors import ConfigError, listed, shown
 from gliclass_rerank.model.bounds import Bound, Flag, Name, Number, Whole, check
+from gliclass_rerank.model.calibration import checked_label_calibration, checked_line
 from gliclass_rerank.model.encoder import BackboneShape, backbone_shape, check_activation
 from gliclass_rerank.model.supported_backbones import MOST_LAYERS, MOST_TOKENS, known_settings
 
@@ -42,7 +43,6 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
 _MOST_PARTS: Final = 1024
 _LONGEST: Final = 1024
 
-_LOGITS: Final = Number(-1e9, 1e9)
 _MARKER: Final = Whole(0, 2 * MOST_TOKENS)
 _BOUNDS: Final[Mapping[str, Bound]] = {
     "label_model_name": Name(or_null=True),
@@ -164,7 +164,10 @@ class ModelConfig:
         query_key_bias: Add a learned bias per layer and head to passages' attention scores on query tokens. Ours.
         token_interaction: Compare passage and query token by token as well. Ours, `shared_query` only.
         score_calibration: Slope (above 0) and intercept before the sigmoid; None for the raw logit. Ours, fitted by
-            `gliclass-rerank calibrate`.
+            `gliclass-rerank calibrate`, as are the next two.
+        answerable_calibration: Slope and intercept of the best logit for `Ranking.answerable`; None for none. Ours.
+        label_calibration: Slope and intercept of a label's margin over the best other label, and the logit that stands
+            in for an absent one; None for the raw logit's sigmoid. Ours.
         default_passage_tokens: Default limit of passages under `shared_query`, if longer ones were never trained; None
             for the window. Ours.
         int8_ndcg_loss: Largest loss of nDCG@10 in int8 against float32 over the sets it was measured on; None if it was
@@ -205,6 +208,8 @@ class ModelConfig:
     query_key_bias: bool = False
     token_interaction: bool = False
     score_calibration: tuple[float, float] | None = None
+    answerable_calibration: tuple[float, float] | None = None
+    label_calibration: tuple[float, float, float] | None = None
     default_passage_tokens: int | None = None
     int8_ndcg_loss: float | None = None
     shape: BackboneShape = field(init=False, repr=False, compare=False)
@@ -252,8 +257,9 @@ class ModelConfig:
                 f"(the backbone has {longest or 'none'}), got {shown(start)}"
             )
 
-        if self.score_calibration is not None:
-            object.__setattr__(self, "score_calibration", checked_calibration(self.score_calibration))
+        for key in ("score_calibration", "answerable_calibration"):
+            object.__setattr__(self, key, checked_line(key, getattr(self, key)))
+        object.__setattr__(self, "label_calibration", checked_label_calibration(self.label_calibration))
 
         if self.int8_ndcg_loss is not None:
             check({"int8_ndcg_loss": self.int8_ndcg_loss}, {"int8_ndcg_loss": Number(0, 1)})
@@ -419,15 +425,6 @@ def _is_plain(value: object, *, depth: int) -> bool:
         parts = value.values() if isinstance(value, dict) else value
         return depth > 0 and len(value) <= _MOST_PARTS and all(_is_plain(part, depth=depth - 1) for part in parts)
     return value is None or isinstance(value, (bool, int, float)) or (isinstance(value, str) and len(value) <= _LONGEST)
-
-
-def checked_calibration(value: object) -> tuple[float, float]:
-    """Validate slope and intercept of a calibration."""
-    numbers = value if isinstance(value, (list, tuple)) else ()
-    are_numbers = all(_LOGITS.allows(number) for number in numbers)
-    if len(numbers) != 2 or not are_numbers or numbers[0] <= 0:
-        raise ConfigError(f"`score_calibration` must be a slope above 0 and an intercept, got {shown(value)}")
-    return float(numbers[0]), float(numbers[1])
 
 
 def _file_keys() -> list[str]:

@@ -40,6 +40,7 @@ class TextTokenizer:
         suffix_ids: Special tokens that close a sequence, such as [SEP].
         highest_id: Highest token id of any text.
         source: The tokenizer as loaded, in the JSON format of `tokenizers`.
+        unknown_id: Id of what the vocabulary lacks; None if it lacks nothing, as one of bytes.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -67,6 +68,9 @@ class TextTokenizer:
         opening, closing = frame.index(sentinel_id), len(frame) - frame[::-1].index(sentinel_id)
         self.prefix_ids: TokenIds = tuple(frame[:opening])
         self.suffix_ids: TokenIds = tuple(frame[closing:])
+        model = state["model"]
+        named = model.get("unk_token")
+        self.unknown_id: int | None = model.get("unk_id") if named is None else self._tokenizer.token_to_id(named)
         self.highest_id = max(_highest_id(state), *self.prefix_ids, *self.suffix_ids, 0)
 
     def marker_id(self, marker: str) -> int | None:
@@ -77,6 +81,12 @@ class TextTokenizer:
         """Token of an id, or None."""
         named = (content for content, number in self._markers.items() if number == index)
         return next(named, None) or self._tokenizer.id_to_token(index)
+
+    def pieces(self) -> list[str]:
+        """Text of each entry of the vocabulary, markers and sentinels excluded."""
+        ids = range(self._tokenizer.get_vocab_size(with_added_tokens=False))
+        with failures_as(_not_usable):
+            return self._tokenizer.decode_batch([[index] for index in ids], skip_special_tokens=False)
 
     def neutral(self, text: str) -> str:
         """Break up markers that the tokenizer would have to spell out; real tokens need no such care."""

@@ -95,6 +95,12 @@ class Engine:
         done = await _translated(self._scheduler.submit(request, self.models.classify, request, cost=cost))
         return done.result
 
+    def label_scores(self, logits: Sequence[float]) -> list[float]:
+        """Convert the result of `classify` to probabilities of labels, any number of which may apply."""
+        classifier = self.models.classifier
+        assert classifier is not None, "it gave the logits"
+        return classifier.label_scores(logits)
+
     async def feedback(
         self, model: str | None, query: str, relevant: Sequence[str], irrelevant: Sequence[str], more: Mapping[str, Any]
     ) -> str:

@@ -153,5 +153,5 @@ def estimated_tokens(texts: Sequence[str], limit: int) -> int:
 
 def _scores(ranking: Ranking) -> Scores:
     # Without the texts, which the cache would hold on to.
-    hits = tuple(Hit(hit.index, hit.logit, hit.score) for hit in ranking)
+    hits = tuple(Hit(hit.index, hit.score, hit.logit) for hit in ranking)
     return Scores(hits, ranking.truncated, ranking.truncated_query, ranking.num_tokens)

@@ -26,10 +26,12 @@ from gliclass_rerank.checks import (
 from gliclass_rerank.errors import (
     BackendError,
     CheckpointError,
+    ConfigError,
     DataError,
     InputError,
     MissingDependencyError,
     WindowOverflowError,
+    listed,
     shown,
 )
 from gliclass_rerank.examples.judgements import judged_first
@@ -67,6 +69,8 @@ class StageSettings(RerankerSettings):
     """Maximum number of passages to return; None for all."""
     score_threshold: float | None = None
     """Minimum score of the reranker, in [0, 1], before `top_k` and regardless of fusion; None for none."""
+    min_answerable: float | None = None
+    """Minimum `Ranking.answerable`, in [0, 1]: below it no passage is returned; None for none."""
     query_prefix: str = ""
     """Prefix of each query."""
     passage_prefix: str = ""
@@ -106,6 +110,7 @@ class RerankStage:
         self._is_shared = self._reranker is not None
         self._has_warned = False
         top_k, threshold, examples = settings.top_k, settings.score_threshold, settings.examples
+        answerable = settings.min_answerable
         with of_settings():
             self._fusion = checked_choice("fusion", settings.fusion, (None, *get_args(Fusion)))
             self._on_error = checked_choice("on_error", settings.on_error, get_args(OnError))
@@ -113,6 +118,7 @@ class RerankStage:
             self._report_truncation = checked_flag("report_truncation", settings.report_truncation)
             self._top_k = None if top_k is None else checked_count("top_k", top_k)
             self._threshold = None if threshold is None else checked_share("score_threshold", threshold)
+            self._min_answerable = None if answerable is None else checked_share("min_answerable", answerable)
             self._weight = checked_share("fusion_weight", settings.fusion_weight)
             self._query_prefix = checked_text("`query_prefix`", settings.query_prefix)
             self._passage_prefix = checked_text("`passage_prefix`", settings.passage_prefix)
@@ -180,9 +186,10 @@ class RerankStage:
             ids: The caller's id of each passage, for the log; None for none.
 
         Returns:
-            Each passage at most once.
+            Each passage at most once; none where `answerable` is below `min_answerable`.
 
         Raises:
+            ConfigError: `min_answerable` is set, and the checkpoint is not calibrated for it.
             InputError: An argument has the wrong type or length, the query is blank, or fusion lacks a retrieval score.
             WindowOverflowError: The query leaves no room for a passage; with `long_query="error"`.
             CheckpointError: The checkpoint cannot be loaded.
@@ -212,6 +219,8 @@ class RerankStage:
             kept = tuple(StageHit(index, None, retrieval_score=score) for index, score in enumerate(found))
             return StageRanking(kept[:limit], error=f"{type(error).__name__}: {error}")
         hits = ranking.hits
+        if self._min_answerable is not None and (ranking.answerable or 0.0) < self._min_answerable:
+            hits = ()
         if threshold is not None:
             hits = tuple(hit for hit in hits if hit.rerank_score is not None and hit.rerank_score >= threshold)
         marked = (replace(hit, is_repaired=True) if hit.index in repaired else hit for hit in hits[:limit])
@@ -307,6 +316,8 @@ class RerankStage:
             examples=shown,
             log=False,  # what this stage returns is what is shown
         )
+        if ranking.answerable is None and self._min_answerable is not None:
+            raise ConfigError(f"`min_answerable` needs a model calibrated for it, got {listed([reranker.name])}")
         order = [written[hit.index] for hit in ranking]
         fused = self._fused(order, [hit.score for hit in ranking], found)
         lost = {written[cut.index]: cut.num_lost for cut in ranking.truncated}
@@ -330,6 +341,8 @@ class RerankStage:
             judged_first(hits, judged),
             query_tokens_lost=0 if cut is None else cut.num_lost,
             repaired_query=ranking.repaired_query,
+            answerable=1.0 if ranking.answerable is not None and "relevant" in judged else ranking.answerable,
+            warnings=ranking.warnings,
         )
 
     def _without_prefix(self, chunk: Span | None) -> Span | None:

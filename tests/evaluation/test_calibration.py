@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from gliclass_rerank.errors import DataError
-from gliclass_rerank.learn.evaluation.calibration import expected_calibration_error, fit_calibration
+from gliclass_rerank.learn.evaluation.calibration import (
+    area_under_curve,
+    expected_calibration_error,
+    fit_calibration,
+    fit_logistic,
+)
 
 
 def sigmoid(values):
@@ -71,3 +76,34 @@ def test_one_outcome_is_not_enough(outcome):
 def test_logits_that_do_not_rise_with_relevance_are_refused(logits):
     with pytest.raises(DataError, match="rise with relevance, got a slope of"):
         fit_calibration(logits, [False, False, True, True])
+
+
+def test_weights_count_as_repetitions_in_error_and_fit():
+    logits, outcomes = drawn(0.7, -0.5, count=4000)
+    times = np.where(outcomes, 3, 1)
+    repeated = np.repeat(logits, times), np.repeat(outcomes, times)
+
+    weighted = expected_calibration_error(sigmoid(logits), outcomes, weights=times)
+    assert weighted == pytest.approx(expected_calibration_error(sigmoid(repeated[0]), repeated[1]))
+    # Smoothing goes by the number of pairs, so that the two differ a little.
+    assert fit_calibration(logits, outcomes, times) == pytest.approx(fit_calibration(*repeated), abs=0.02)
+
+
+def test_a_regression_finds_the_weight_of_each_feature():
+    rng = np.random.default_rng(1)
+    features = rng.normal(3, (1, 5), (20_000, 2))
+    outcomes = rng.random(20_000) < sigmoid(features @ [1.0, -0.4] + 0.5)
+
+    assert fit_logistic(features, outcomes) == pytest.approx([1.0, -0.4, 0.5], abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("scores", "area"),
+    [([0.1, 0.2, 0.8, 0.9], 1.0), ([0.9, 0.8, 0.2, 0.1], 0.0), ([0.5] * 4, 0.5), ([1, 3, 2, 4], 0.75)],
+)
+def test_the_area_is_how_often_a_true_outcome_has_the_higher_score(scores, area):
+    assert area_under_curve(scores, [False, False, True, True]) == area
+
+
+def test_the_area_needs_both_outcomes():
+    assert np.isnan(area_under_curve([1.0, 2.0], [True, True]))

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -17,6 +18,9 @@ from gliclass_rerank.learn.evaluation.collection import Collection
 from gliclass_rerank.learn.training import calibrate, command
 
 PASSAGES = {"a": "oil the chain", "b": "true the wheel", "c": "ring the bell", "d": "inflate the tyre"}
+
+
+LABELS = ["oil", "bell", "wheel"]
 
 
 def collection_for(model, *, num_queries=8, relevant=0):
@@ -37,28 +41,35 @@ def model(tmp_path_factory):
 
 def test_scores_become_what_slope_and_intercept_say_and_logits_stay(model, tmp_path):
     report = calibrate(model, [collection_for(model)], tmp_path / "out")
-    assert (report.num_queries, report.num_pairs) == (8, 32)
-    assert load_checkpoint(tmp_path / "out").config.score_calibration == (report.slope, report.intercept)
+    assert (report.overall.num_queries, report.overall.num_pairs) == (8, 32)
+    config, (slope, intercept) = load_checkpoint(tmp_path / "out").config, report.score
+    assert (config.score_calibration, config.answerable_calibration) == (report.score, report.answerable)
     before, after = (
         Reranker(folder, device="cpu").rank("chain", list(PASSAGES.values())) for folder in (model, tmp_path / "out")
     )
     assert [(hit.index, hit.logit) for hit in after] == [(hit.index, hit.logit) for hit in before]
     for hit in after:
-        assert hit.score == pytest.approx(1 / (1 + math.exp(-(report.slope * hit.logit + report.intercept))), rel=1e-12)
+        assert hit.score == pytest.approx(1 / (1 + math.exp(-(slope * hit.logit + intercept))), rel=1e-12)
     assert [hit.score for hit in after] != [hit.score for hit in before]
 
 
 def test_a_cascade_keeps_its_parts_and_gets_a_calibration_of_its_own(model, tmp_path):
     save_cascade(
-        CascadeConfig(first="first", second="second", rerank_depth=2),
+        CascadeConfig(first="first", second="second", rerank_depth=4),
         tmp_path / "in",
         {"first": model, "second": model},
     )
     report = calibrate(tmp_path / "in", [collection_for(tmp_path / "in")], tmp_path / "out")
 
     assert CascadeConfig.from_dict(read_config(tmp_path / "out")) == CascadeConfig(
-        first="first", second="second", rerank_depth=2, score_calibration=(report.slope, report.intercept)
+        first="first",
+        second="second",
+        rerank_depth=4,
+        score_calibration=report.score,
+        answerable_calibration=report.answerable,
+        unseen_calibration=report.unseen,
     )
+    assert report.unseen is not None
     before, after = (
         Reranker(tmp_path / name, device="cpu").rank("chain", list(PASSAGES.values())) for name in ("in", "out")
     )
@@ -67,14 +78,16 @@ def test_a_cascade_keeps_its_parts_and_gets_a_calibration_of_its_own(model, tmp_
 
 def test_the_error_on_left_out_queries_is_less_where_scores_were_off(model, tmp_path):
     report = calibrate(model, [collection_for(model)], tmp_path / "out")
-    assert 0 <= report.error_after < report.error_before <= 1
+    assert 0 <= report.overall.error_after < report.overall.error_before <= 1
+    assert report.figures == {"bicycles": report.overall}
 
 
 def test_a_calibration_is_replaced_not_stacked(model, tmp_path):
     collection = collection_for(model)
     first = calibrate(model, [collection], tmp_path / "one")
     second = calibrate(tmp_path / "one", [collection], tmp_path / "two")
-    assert second == first
+    assert (second.score, second.answerable) == (first.score, first.answerable)
+    assert second.overall.error_before < first.overall.error_before
 
 
 def test_labels_keep_their_scores(model, tmp_path):
@@ -111,6 +124,17 @@ def test_a_broken_calibration_is_refused_by_name(model, tmp_path, value):
         load_checkpoint(folder)
 
 
+def labelled_file(folder, model):
+    """Texts labelled as the model itself would."""
+    folder.mkdir()
+    logits = ZeroShotClassifier(model, device="cpu").logits("the chain", LABELS)
+    best = LABELS[logits.index(max(logits))]
+    (folder / "labels.json").write_text(json.dumps(LABELS))
+    rows = [{"text": f"the chain {number}", "labels": [best]} for number in range(12)]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / "train.jsonl"
+
+
 def test_the_command_prints_what_it_did(model, tmp_path):
     collection = collection_for(model)
     folder = tmp_path / "data"
@@ -127,10 +151,24 @@ def test_the_command_prints_what_it_did(model, tmp_path):
     )
     app = typer.Typer()
     app.command()(command.calibrate)
-    arguments = [tmp_path / "out", model, "--data", folder, "--dtype", "float16"]
+    arguments = [tmp_path / "out", model, "--data", folder, "--dtype", "float16", "--relevant-share", 0.5]
+    arguments += ["--labels", labelled_file(tmp_path / "classes", model)]
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
     assert result.exit_code == 0
-    assert "queries     8\npassages    32\nslope " in result.stdout
-    assert "(the latter on queries left out)" in result.stdout
-    assert load_checkpoint(tmp_path / "out").config.score_calibration is not None
+    assert re.search(r"^data +8 +0\.\d+ -> 0\.\d+ ", result.stdout, re.MULTILINE)
+    assert "(on queries left out of the fit; precision and recall at 0.5)" in result.stdout
+    assert re.search(r"^label .*\nclasses +12 +0\.\d+ -> 0\.\d+ ", result.stdout, re.MULTILINE)
+    config = load_checkpoint(tmp_path / "out").config
+    assert config.score_calibration is not None
+    assert config.label_calibration is not None
+    # A later calibration of scores alone keeps it.
+    calibrate(tmp_path / "out", [collection], tmp_path / "again")
+    assert load_checkpoint(tmp_path / "again").config.label_calibration == config.label_calibration
     assert {tensor.dtype for tensor in load_file(tmp_path / "out" / "model.safetensors").values()} == {torch.float16}
+
+
+def test_a_cascade_has_no_labels_to_calibrate(model, tmp_path):
+    save_cascade(CascadeConfig(first="first", second="second"), tmp_path / "in", {"first": model, "second": model})
+
+    with pytest.raises(CheckpointError, match="a cascade has no labels to calibrate"):
+        calibrate(tmp_path / "in", [collection_for(model)], tmp_path / "out", labels={"a": [object()]})

@@ -75,6 +75,7 @@ def load_collection(
     qrels: Path | str | None = None,
     candidates: Path | str | None = None,
     limit: int | None = None,
+    with_unanswerable: bool = False,
 ) -> Collection:
     """Read one split of a collection.
 
@@ -84,6 +85,7 @@ def load_collection(
         qrels: Other judgments: a file of the folder, else a path.
         candidates: Other candidates: a file of the folder, else a path.
         limit: Maximum number of queries, the first ones.
+        with_unanswerable: Keep queries whose judgments are all negative.
 
     Returns:
         The collection, without queries that lack a positive judgment or candidates.
@@ -98,7 +100,7 @@ def load_collection(
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{named(folder)}: no such folder")
-    judged = _judged(qrels_file(folder, split) if qrels is None else _file(folder, qrels))
+    judged = _judged(qrels_file(folder, split) if qrels is None else _file(folder, qrels), with_unanswerable)
     texts = _texts(_file(folder, "queries.jsonl"), judged.keys(), _query_text)
     source = _candidates_file(folder, split, candidates, judged)
     if source is None:
@@ -167,11 +169,11 @@ def read_judgments(path: Path) -> Iterator[tuple[str, str, int]]:
         yield query_id, doc_id, grade
 
 
-def _judged(path: Path) -> Qrels:
+def _judged(path: Path, with_unanswerable: bool) -> Qrels:
     qrels: dict[str, dict[str, int]] = {}
     for query_id, doc_id, grade in read_judgments(path):
         qrels.setdefault(query_id, {})[doc_id] = grade
-    return {query_id: grades for query_id, grades in qrels.items() if has_positive(grades)}
+    return {query_id: grades for query_id, grades in qrels.items() if with_unanswerable or has_positive(grades)}
 
 
 def _candidates_file(folder: Path, split: str, name: Path | str | None, judged: Qrels) -> Path | None:

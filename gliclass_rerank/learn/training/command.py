@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
+    from gliclass_rerank.learn.training.judged import ScoreFigures
+    from gliclass_rerank.learn.training.records import ClassificationRecord
     from gliclass_rerank.learn.training.reports import Report
 
 _SECONDS_BETWEEN_LINES = 30.0
@@ -65,32 +68,74 @@ def average(
 
 def calibrate(
     target: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
-    model: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
+    model: Annotated[str, typer.Argument(help="Checkpoint folder or bundled model.")],
     data: Annotated[
         list[str],
         typer.Option("--data", metavar="DIR[:SPLIT]", help="Judged collection, such as a dev set. Repeatable."),
     ],
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option("--labels", help="JSONL file of labelled texts, to calibrate labels on too. Repeatable."),
+    ] = None,
     split: Annotated[str, typer.Option("--split", help="Split of collections given without one.")] = "dev",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="First N queries of each only.")] = None,
+    relevant_share: Annotated[
+        float | None,
+        typer.Option(
+            "--relevant-share",
+            min=0.01,
+            max=0.99,
+            help="Share of relevant candidates in each collection.  [default: the judgments']",
+        ),
+    ] = None,
     dtype: _Dtype = "float32",
 ) -> None:
-    """Calibrate scores to probabilities on judged passages."""
+    """Calibrate scores, and `answerable`, to probabilities on judged passages."""
     import torch
     from tqdm import tqdm
 
     from gliclass_rerank.learn.evaluation.collection import folder_and_split, load_collection
     from gliclass_rerank.learn.training.calibrating import calibrate as run
 
-    collections = [load_collection(*folder_and_split(text, split), limit=limit) for text in data]
+    collections = [
+        load_collection(*folder_and_split(text, split), limit=limit, with_unanswerable=True) for text in data
+    ]
     num_passages = sum(collection.num_candidates for collection in collections)
     with tqdm(total=num_passages, unit=" passages", file=sys.stderr, disable=None, leave=False) as bar:
-        report = run(model, collections, target, weights_dtype=getattr(torch, dtype), on_ranked=bar.update)
-    typer.echo(f"queries     {report.num_queries}")
-    typer.echo(f"passages    {report.num_pairs}")
-    typer.echo(f"slope       {report.slope:.4f}")
-    typer.echo(f"intercept   {report.intercept:.4f}")
-    typer.echo(f"ECE         {report.error_before:.4f} -> {report.error_after:.4f} (the latter on queries left out)")
+        report = run(
+            model,
+            collections,
+            target,
+            labels={path.parent.name: _spread_records(path, limit) for path in labels or ()},
+            relevant_share=relevant_share,
+            weights_dtype=getattr(torch, dtype),
+            on_ranked=bar.update,
+        )
+    _echo_figures("score", {**report.figures, "all": report.overall})
+    _echo_figures("answerable", report.answerable_figures)
+    _echo_figures("label", report.label_figures)
+    typer.echo("(on queries left out of the fit; precision and recall at 0.5)")
+    typer.echo(f"slope       {report.score[0]:.4f}")
+    typer.echo(f"intercept   {report.score[1]:.4f}")
     typer.echo(f"written     {target}")
+
+
+def _spread_records(path: Path, limit: int | None) -> list[ClassificationRecord]:
+    from gliclass_rerank.learn.data.labelled import open_labelled
+    from gliclass_rerank.learn.evaluation.collection import spread
+
+    records = open_labelled(path, "classification")
+    return [records[position].record for position in spread(len(records), limit)]  # type: ignore[misc] # of this kind
+
+
+def _echo_figures(title: str, figures: Mapping[str, ScoreFigures]) -> None:
+    if not figures:
+        return
+    typer.echo(f"{title:20} {'queries':>8} {'ECE':>15} {'precision':>10} {'recall':>7} {'AUROC':>6}")
+    for name, each in figures.items():
+        errors = f"{each.error_before:.3f} -> {each.error_after:.3f}"
+        rates = f"{each.precision:10.3f} {each.recall:7.3f} {each.area:6.3f}"
+        typer.echo(f"{name[:20]:20} {each.num_queries:8} {errors:>15} {rates}")
 
 
 def cascade(

@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from gliclass_rerank.pipeline import probabilities
 from gliclass_rerank.serve.apis.api import Api, Body, Reply
 from gliclass_rerank.serve.core import ClassifyRequest
 from gliclass_rerank.serve.engine import Engine
@@ -47,7 +46,7 @@ class Classify(Api[ClassifyBody]):
     async def reply(self, body: ClassifyBody, engine: Engine, request_id: str) -> Reply:
         """Score the labels."""
         logits = await engine.classify(ClassifyRequest(body.text, tuple(body.labels), body.prompt))
-        scores = probabilities(logits) if body.multi_label else softmax(logits)
+        scores = engine.label_scores(logits) if body.multi_label else softmax(logits)
         order = sorted(range(len(scores)), key=lambda index: (-scores[index], index))
         labels = [Label(label=body.labels[index], index=index, score=scores[index]) for index in order]
         return Reply(Classified(id=request_id, labels=labels))

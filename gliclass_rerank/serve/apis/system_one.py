@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from gliclass_rerank.pipeline import probabilities
 from gliclass_rerank.serve.apis.api import STATUS, Api, Body, Reply
 from gliclass_rerank.serve.apis.native import softmax
 from gliclass_rerank.serve.core import ClassifyRequest, RequestError
@@ -91,7 +90,7 @@ class SystemOne(Api[SystemOneBody]):
         state, names = _text(body.state), list(body.questions)
         calls = (engine.classify(_request(state, body.questions[name])) for name in names)
         logits = await asyncio.gather(*calls)
-        answers = {name: _answer(body.questions[name], each) for name, each in zip(names, logits, strict=True)}
+        answers = {name: _answer(body.questions[name], each, engine) for name, each in zip(names, logits, strict=True)}
         assert engine.models.classifier is not None, "it has answered"
         return Reply(Answers(model=engine.models.classifier.name, answers=answers))
 
@@ -114,9 +113,9 @@ def _request(state: str, question: Noul | Choice | Score) -> ClassifyRequest:
     return ClassifyRequest(state, tuple(labels), prompt and f"{prompt} ")
 
 
-def _answer(question: Noul | Choice | Score, logits: Sequence[float]) -> Answer:
+def _answer(question: Noul | Choice | Score, logits: Sequence[float], engine: Engine) -> Answer:
     if isinstance(question, Noul):
-        return Answer(type="noul", noul=probabilities(logits)[0])
+        return Answer(type="noul", noul=engine.label_scores(logits)[0])
     shares = softmax(logits)
     if isinstance(question, Choice):
         by_name = dict(zip(question.criteria, shares, strict=True))

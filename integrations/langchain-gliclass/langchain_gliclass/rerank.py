@@ -43,6 +43,7 @@ else:
 _STAGE_SETTINGS: Final = (
     *(field.name for field in fields(RerankerSettings)),
     "reranker",
+    "min_answerable",
     "query_prefix",
     "passage_prefix",
     "fusion",
@@ -93,6 +94,8 @@ class GLiClassRerank(BaseDocumentCompressor):
         top_n: How many documents to return; None for all.
         score_threshold: Keep only documents whose reranker's score is at least this, in [0, 1]; applied before `top_n`
             and regardless of fusion. None keeps all.
+        min_answerable: Return nothing where the probability that any document answers the query is below this, in
+            [0, 1]. None always returns what was found.
         query_prefix: Put before each query.
         passage_prefix: Put before each passage that is not blank.
         metadata_keys: Metadata whose values the model sees before the content, in this order; a missing or None value
@@ -141,6 +144,7 @@ class GLiClassRerank(BaseDocumentCompressor):
     reranker: RerankerOrSettings | None = None
     top_n: int | None = None
     score_threshold: float | None = None
+    min_answerable: float | None = None
     query_prefix: str = ""
     passage_prefix: str = ""
     metadata_keys: Sequence[str] = ()

@@ -44,6 +44,7 @@ _SETTINGS = {
     "reranker": None,
     "top_n": 3,
     "score_threshold": 0.25,
+    "min_answerable": 0.125,
     "query_prefix": "question: ",
     "passage_prefix": "passage: ",
     "metadata_mode": "llm",

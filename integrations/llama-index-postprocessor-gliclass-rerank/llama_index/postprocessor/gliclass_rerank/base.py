@@ -59,6 +59,7 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 _STAGE_FIELDS: Final = (
     *(field.name for field in fields(RerankerSettings)),
     "reranker",
+    "min_answerable",
     "query_prefix",
     "passage_prefix",
     "fusion",
@@ -122,6 +123,8 @@ class GLiClassRerank(BaseNodePostprocessor):
         top_n: How many nodes to return; None for all.
         score_threshold: Keep only nodes whose reranker's score is at least this, in [0, 1]; applied before `top_n` and
             regardless of fusion. None keeps all.
+        min_answerable: Return nothing where the probability that any node answers the query is below this, in
+            [0, 1]. None always returns what was found.
         query_prefix: Put before each query.
         passage_prefix: Put before each node's text unless it is blank.
         metadata_mode: Which text of a node is ranked: `EMBED` with the metadata meant for the embedding model, `LLM`
@@ -167,6 +170,7 @@ class GLiClassRerank(BaseNodePostprocessor):
     reranker: RerankerOrSettings | None = None
     top_n: int | None = None
     score_threshold: float | None = None
+    min_answerable: float | None = None
     query_prefix: str = ""
     passage_prefix: str = ""
     metadata_mode: MetadataMode = Field(default=MetadataMode.EMBED, strict=False)  # JSON has its value

@@ -29,6 +29,7 @@ _SETTINGS: Final = (
     "reranker",
     "top_k",
     "score_threshold",
+    "min_answerable",
     "query_prefix",
     "passage_prefix",
     "meta_fields_to_embed",
@@ -90,6 +91,8 @@ class GLiClassRanker:
         top_k: How many documents to return; None for all. (Haystack's own rankers return 10.)
         score_threshold: Keep only documents whose reranker's score is at least this, in [0, 1]; applied before `top_k`
             and regardless of fusion. None keeps all.
+        min_answerable: Return nothing where the probability that any document answers the query is below this, in
+            [0, 1]. None always returns what was found.
         query_prefix: Put before each query.
         passage_prefix: Put before each text that is not blank, metadata included.
         meta_fields_to_embed: Metadata fields whose values are put before the content; what is missing or None is
@@ -141,6 +144,7 @@ class GLiClassRanker:
         reranker: Reranker | Mapping[str, Any] | None = None,  # Any: the settings' values
         top_k: int | None = None,
         score_threshold: float | None = None,
+        min_answerable: float | None = None,
         query_prefix: str = "",
         passage_prefix: str = "",
         meta_fields_to_embed: Sequence[str] | None = None,
@@ -184,6 +188,7 @@ class GLiClassRanker:
             reranker=reranker,
             top_k=top_k,
             score_threshold=score_threshold,
+            min_answerable=min_answerable,
             query_prefix=query_prefix,
             passage_prefix=passage_prefix,
             fusion=fusion,
@@ -218,6 +223,7 @@ class GLiClassRanker:
         self.reranker = _kept(reranker)
         self.top_k = top_k
         self.score_threshold = score_threshold
+        self.min_answerable = min_answerable
         self.query_prefix = query_prefix
         self.passage_prefix = passage_prefix
         self.meta_fields_to_embed = names
