@@ -31,10 +31,10 @@ join technical.jsonl medical medical-long technical technical-long code terms pa
 
 # Judged examples beside queries, for the second network: similar queries, and rewordings of the query itself.
 [ -f shown.jsonl ] || {
-    cat web.jsonl technical.jsonl > shown.all
-    gliclass-rerank rac-data --data shown.all --out shown.rac --random-share 0.2 --seed 1
-    python "$recipe/rewordings.py" shown.rac shown.jsonl
-    rm -f shown.all shown.rac
+    cat web.jsonl technical.jsonl > shown-all.jsonl
+    gliclass-rerank rac-data --data shown-all.jsonl --out shown-rac.jsonl --random-share 0.2 --seed 1
+    python "$recipe/rewordings.py" shown-rac.jsonl shown.jsonl
+    rm -f shown-all.jsonl shown-rac.jsonl
 }
 
 # Labels beside texts, with judged examples among which 30 % are of other records, as upstream's recipe has it.
@@ -42,14 +42,15 @@ for name in banking77 clinc150 go_emotions mag_paper_field sms_spam; do
     [ -f "rac-$name.jsonl" ] || gliclass-rerank rac-data --data "$data/classify/train/$name" --out "rac-$name.jsonl" --records 2000
 done
 
-bundled=$(python -c 'from gliclass_rerank.checkpoint.location import bundled_folder as at; print(at("minilm-cascade-v1"))')
-[ -e second-before ] || ln -s "$bundled/second" second-before
+bundled() { python -c 'import sys; from gliclass_rerank.checkpoint.location import bundled_folder as at; print(at(sys.argv[1]))' "$1"; }
+[ -e first-before ] || ln -s "$(bundled minilm-l6-v1)" first-before
+[ -e second-before ] || ln -s "$(bundled minilm-cascade-v1)/second" second-before
 cp "$recipe/by-kind-first.yaml" "$recipe/by-kind-second.yaml" .
 gliclass-rerank train by-kind-first.yaml ${minutes:+--minutes "$minutes"}
 gliclass-rerank train by-kind-second.yaml ${minutes:+--minutes "$minutes"}
 
 rm -rf first-by-kind second-by-kind cascade ranker
-gliclass-rerank average first-by-kind by-kind-first-run/last minilm-l6-v1 --dtype int8
+gliclass-rerank average first-by-kind by-kind-first-run/last first-before --dtype int8
 gliclass-rerank average second-by-kind by-kind-second-run/last second-before --dtype int8
 gliclass-rerank cascade cascade --first first-by-kind --second second-by-kind --refined 20 --first-share 0.8 \
     --first-share-with-examples 0.6 --no-first-reads-examples

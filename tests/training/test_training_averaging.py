@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -52,6 +54,14 @@ def test_averaging_a_checkpoint_with_itself_changes_no_bit(three, tmp_path):
 def test_the_file_can_be_written_in_half_precision(three, tmp_path):
     average(three[:2], tmp_path / "half", weights_dtype=torch.float16)
     assert {tensor.dtype for tensor in load_file(tmp_path / "half" / "model.safetensors").values()} == {torch.float16}
+
+
+def test_notes_in_a_backbones_config_are_no_difference(three, tmp_path):
+    config = json.loads((three[0] / "config.json").read_text())
+    config["encoder_config"] |= {"architectures": ["BertModel"], "_name_or_path": "somebody/bert"}
+    (three[0] / "config.json").write_text(json.dumps(config))
+    average(three[:2], tmp_path / "mean")
+    assert factor_of(tmp_path / "mean", three[0]) == 1.5
 
 
 def test_checkpoints_that_differ_in_kind_have_no_average(three, tmp_path):

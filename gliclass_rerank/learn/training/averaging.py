@@ -87,8 +87,9 @@ def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
 
 
 def _check_alike(first: Checkpoint, other: Checkpoint) -> None:
-    # The config includes plan and query start: weights of another plan are incompatible.
-    if first.config != other.config:
+    # The config includes plan and query start: weights of another plan are incompatible. As saved, because a backbone's
+    # config may hold notes of whoever made it.
+    if first.config.to_dict() != other.config.to_dict():
         raise CheckpointError(f"`{first.name}` and `{other.name}` have different configs, so their mean is no model")
     if first.layout.tokenizer.source != other.layout.tokenizer.source:
         raise CheckpointError(f"`{first.name}` and `{other.name}` have different tokenizers, so their mean is no model")

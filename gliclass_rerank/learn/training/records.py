@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from gliclass_rerank.checks import checked_text, named
 from gliclass_rerank.errors import DataError, InputError, listed, shown
 from gliclass_rerank.learn.evaluation.files import Record, read_json
 from gliclass_rerank.types import Example
+
+_EXAMPLE_KEYS: Final = {"text", "labels", "true_labels", "false_labels", "all_labels"}
 
 UNKNOWN = math.nan
 """Grade of an unjudged candidate."""
@@ -163,6 +166,8 @@ def _examples(record: Record) -> tuple[Example, ...]:
 
 
 def _example(record: Record, number: int, value: object) -> Example:
+    if isinstance(value, Mapping):  # other keys are notes, such as those of `rac-data`
+        value = {key: field for key, field in value.items() if key in _EXAMPLE_KEYS}
     try:
         return Example.of(value)  # type: ignore[arg-type] # refused if it is no mapping
     except InputError as error:
