@@ -70,23 +70,28 @@ def test_pseudo_label_writes_records_and_fills_a_store(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "message", "code"),
     [
-        (("rac-data", "--data", "absent.jsonl", "--out", "x.jsonl", "--device", "cpu"), "absent.jsonl: no such file"),
-        (("rac-data", "--data", "in.jsonl", "--out", "x.json"), "the name of the output must end in .jsonl"),
-        (("rac-data", "--data", "in.jsonl", "--out", "x.jsonl", "--max-examples", "9"), "must ascend"),
-        (("rac-data", "--data", "in.jsonl", "--out", "x.jsonl", "--encoder", "absent"), "a model must be a folder"),
-        (("pseudo-label", "--texts", "t.txt", "--out", "x.jsonl"), "`--label` or `--labels` must name the labels"),
+        (
+            ("rac-data", "--data", "absent.jsonl", "--out", "x.jsonl", "--device", "cpu"),
+            "absent.jsonl: no such file",
+            1,
+        ),
+        (("rac-data", "--data", "in.jsonl", "--out", "x.json"), "the name of the output must end in .jsonl", 2),
+        (("rac-data", "--data", "in.jsonl", "--out", "x.jsonl", "--max-examples", "9"), "must ascend", 2),
+        (("rac-data", "--data", "in.jsonl", "--out", "x.jsonl", "--encoder", "absent"), "a model must be a folder", 1),
+        (("pseudo-label", "--texts", "t.txt", "--out", "x.jsonl"), "`--label` or `--labels` must name the labels", 2),
         (
             ("pseudo-label", "--texts", "t.txt", "--out", "x.jsonl", "--labels", "absent.json"),
             "absent.json: cannot be read: No such file or directory",
+            1,
         ),
     ],
 )
-def test_errors_are_one_sentence(run, source, tmp_path, monkeypatch, arguments, message):
+def test_errors_are_one_sentence(run, source, tmp_path, monkeypatch, arguments, message, code):
     monkeypatch.chdir(tmp_path)
-    code, printed, error = run(*arguments)
-    assert (code, printed) == (2, "")
+    found, printed, error = run(*arguments)
+    assert (found, printed) == (code, "")
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert message in error
