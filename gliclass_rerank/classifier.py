@@ -332,7 +332,8 @@ def pooled(rows: Sequence[Sequence[float]], pooling: LongTexts, *, exactly_one: 
 
 
 def _softmax(logits: Sequence[float]) -> list[float]:
-    powers = [math.exp(logit - max(logits)) for logit in logits]
+    best = max(logits, default=0.0)
+    powers = [math.exp(logit - best) for logit in logits]
     total = math.fsum(powers)
     return [power / total for power in powers]
 

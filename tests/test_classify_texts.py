@@ -139,6 +139,10 @@ def test_labels_of_one_group_do_not_see_those_of_another(joint):
     assert apart != pytest.approx(scores_of(joint, "chain", labels), abs=1e-5)
 
 
+def test_a_text_may_be_a_document(joint):
+    assert joint.classify([{"text": "chain", "id": 3}], LABELS) == joint.classify("chain", LABELS)
+
+
 def test_invalid_unicode_in_a_text_is_replaced_and_told_of(joint):
     broken, whole = joint.classify(["chain \ud800", "chain \ufffd"], LABELS)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _PASSAGES_HELP: Final = "File: .txt, a passage per line; .jsonl, `text` and perhaps `title`; or - for stdin."
 _QUERIES_HELP: Final = "File of queries: .txt, one per line; .jsonl, `query` and perhaps `passages`; or -."
+# Of a ranking: in `hits`, of use to developers only, or under another name, because a query may have an `id`.
+_LEFT_OUT: Final = frozenset({"hits", "windows", "examples", "truncated_examples", "id"})
 
 
 @with_options(RerankerSettings)
@@ -125,13 +127,9 @@ def _ranking_fields(passages: Sequence[Passage], ranking: Ranking) -> dict[str, 
         with_fields({"rank": rank, **hit.to_dict(), "line": passages[hit.index].line}, passages[hit.index].fields)
         for rank, hit in enumerate(ranking, start=1)
     ]
-    return {
-        "hits": hits,
-        "truncated": [asdict(truncation) for truncation in ranking.truncated],
-        "truncated_query": None if ranking.truncated_query is None else asdict(ranking.truncated_query),
-        "repaired": list(ranking.repaired),
-        "repaired_query": ranking.repaired_query,
-    }
+    about = asdict(replace(ranking, hits=()))
+    rest = {name: value for name, value in about.items() if name not in _LEFT_OUT}
+    return {"hits": hits, **({} if ranking.id is None else {"ranking_id": ranking.id}), **rest}
 
 
 def _print_ranking(passages: Sequence[Passage], ranking: Ranking) -> None:
