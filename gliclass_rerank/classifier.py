@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, Literal, get_args
+from dataclasses import replace
+from typing import Final, get_args
 
 from gliclass_rerank.base import LoadedModel
 from gliclass_rerank.calls.background import in_background
@@ -24,7 +23,8 @@ from gliclass_rerank.checks import (
 )
 from gliclass_rerank.errors import InputError
 from gliclass_rerank.examples.retrieval import Examples
-from gliclass_rerank.pipeline import Pipeline, Scored, probabilities
+from gliclass_rerank.label_scores import LabelChoice, LongTexts, label_scores
+from gliclass_rerank.pipeline import Pipeline, Scored
 from gliclass_rerank.prompt.examples import ExampleFormat
 from gliclass_rerank.prompt.label_sets import Labels, described, flatten_labels, label_sets
 from gliclass_rerank.prompt.layout import ScoringRequest
@@ -34,7 +34,6 @@ from gliclass_rerank.types import Classification, Example, LabelScore, Truncatio
 
 logger = logging.getLogger(__name__)
 
-LongTexts = Literal["cut", "max", "mean"]
 TextExamples = Examples | Sequence[Examples | None]
 
 _FORMATS: Final = get_args(ExampleFormat)
@@ -159,7 +158,7 @@ class ZeroShotClassifier(LoadedModel):
         flat = [request for parts in chunks for chunk in parts for request in chunk]
         scored = iter(self._pipeline.score(flat, truncate_side="text"))
         found = [[[next(scored) for _ in chunk] for chunk in parts] for parts in chunks]
-        choice = _Choice(multi_label, threshold, long_texts, self._pipeline.calibration.label)
+        choice = LabelChoice(multi_label, threshold, long_texts, self._pipeline.calibration.label)
         results = [
             _classification(number, names, each, choice, request.examples)
             for number, (names, each, request) in enumerate(zip(sets, found, requests, strict=True))
@@ -289,93 +288,12 @@ class ZeroShotClassifier(LoadedModel):
         ]
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """Choice of labels by their scores."""
-
-    multi_label: bool
-    threshold: float
-    pooling: LongTexts
-    calibration: tuple[float, float, float] | None
-
-    def scores(self, chunks: Sequence[Sequence[float]]) -> list[float]:
-        """Pool the scores of a text's chunks; `chunks` holds the logits of each."""
-        rows = [label_scores(logits, self.calibration) if self.multi_label else _softmax(logits) for logits in chunks]
-        return pooled(rows, self.pooling, exactly_one=not self.multi_label)
-
-    def chosen(self, labels: Sequence[str], scores: Sequence[float]) -> list[LabelScore]:
-        """Labels that apply, in their order."""
-        every = [
-            LabelScore(label, score, index) for index, (label, score) in enumerate(zip(labels, scores, strict=True))
-        ]
-        if self.multi_label:
-            return [each for each in every if each.score >= self.threshold]
-        return [max(every, key=lambda each: (each.score, -each.index))] if every else []
-
-
-def pooled(rows: Sequence[Sequence[float]], pooling: LongTexts, *, exactly_one: bool) -> list[float]:
-    """Pool the label scores of a text's chunks.
-
-    Args:
-        rows: Scores of each chunk, in label order; one row is the result itself.
-        pooling: `"max"`, or `"mean"`.
-        exactly_one: Scale the result to a sum of 1.
-
-    Returns:
-        One score per label.
-    """
-    if len(rows) == 1:
-        return list(rows[0])
-    scores = [max(each) if pooling == "max" else math.fsum(each) / len(each) for each in zip(*rows, strict=True)]
-    total = math.fsum(scores)
-    return [score / total for score in scores] if exactly_one and total else scores
-
-
-def _softmax(logits: Sequence[float]) -> list[float]:
-    best = max(logits, default=0.0)
-    powers = [math.exp(logit - best) for logit in logits]
-    total = math.fsum(powers)
-    return [power / total for power in powers]
-
-
 def _prompts(prompt: str | Sequence[str] | None, num_texts: int) -> Sequence[str]:
     if prompt is None or is_a(prompt, str) or not is_a(prompt, (list, tuple)):
         return ["" if prompt is None else checked_text("`prompt`", prompt)] * num_texts
     prompts = checked_texts("prompt", prompt)
     _check_one_each("prompt", prompts, num_texts)
     return prompts
-
-
-def label_scores(logits: Sequence[float], calibration: tuple[float, float, float] | None) -> list[float]:
-    """Convert the logits of a text's labels, any number of which may apply, to scores.
-
-    Args:
-        logits: Logit of each label.
-        calibration: `ModelConfig.label_calibration`.
-
-    Returns:
-        Probability of each label, in [0, 1].
-    """
-    if calibration is None:
-        return probabilities(logits)
-    slope, intercept, absent = calibration
-    return probabilities(label_margins(logits, absent), (slope, intercept))
-
-
-def label_margins(logits: Sequence[float], absent: float) -> list[float]:
-    """Compute the margin of each label over the best other one.
-
-    Args:
-        logits: Logit of each label.
-        absent: Logit that stands in for the other label where there is none.
-
-    Returns:
-        One margin per label.
-    """
-    if len(logits) < 2:
-        return [logit - absent for logit in logits]
-    second, best = sorted(logits)[-2:]
-    return [logit - (second if logit == best else best) for logit in logits]
 
 
 def _check_one_each(name: str, values: Sequence[object], num_texts: int) -> None:
@@ -387,7 +305,7 @@ def _classification(
     number: int,
     labels: Sequence[str],
     chunks: Sequence[Sequence[Scored]],
-    choice: _Choice,
+    choice: LabelChoice,
     examples: tuple[Example, ...],
 ) -> Classification:
     """Result of one text; `chunks` holds, for each of its chunks, the groups of labels."""

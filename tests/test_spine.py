@@ -52,7 +52,7 @@ def body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 @pytest.mark.parametrize(("model", "num_functions", "num_files"), [(None, 45, 17), ("minilm-l6-v1", 39, 16)])
 def test_a_warm_ranking_passes_few_functions(model, num_functions, num_files):
-    found = passed(Reranker(model, device="cpu"))
+    found = passed(Reranker(model, backend="torch"))
 
     assert len(found) <= num_functions
     assert len({file for file, _ in found}) <= num_files

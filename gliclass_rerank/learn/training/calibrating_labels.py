@@ -11,8 +11,9 @@ from typing import Final
 
 import numpy as np
 
-from gliclass_rerank.classifier import ZeroShotClassifier, label_margins
+from gliclass_rerank.classifier import ZeroShotClassifier
 from gliclass_rerank.errors import DataError
+from gliclass_rerank.label_scores import label_margins
 from gliclass_rerank.learn.evaluation.calibration import expected_calibration_error, fit_calibration
 from gliclass_rerank.learn.training.judged import JudgedList, ScoreFigures, pairs_of, score_figures
 from gliclass_rerank.learn.training.records import ClassificationRecord
