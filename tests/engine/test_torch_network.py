@@ -9,7 +9,7 @@ from gliclass_rerank.types import Blocks, Window
 
 
 def on_cpu(model, dtype="float32"):
-    return TorchNetwork(model, resolve_runtime(model.config, device="cpu", dtype=dtype))
+    return TorchNetwork(model, resolve_runtime(model.config, backend="torch", device="cpu", dtype=dtype))
 
 
 @pytest.fixture(scope="module", params=sorted(BACKBONES))
