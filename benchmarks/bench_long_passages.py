@@ -108,7 +108,7 @@ def num_tokens(reranker: Reranker, query: str, passages: list[str]) -> int:
     """Tokens of the passages, as the first model reads them."""
     pipeline = getattr(reranker._pipeline, "_first", reranker._pipeline)
     plan = pipeline._planner.plan(ScoringRequest(query, list(dict.fromkeys(passages))), truncate_side="candidates")
-    return sum(request.num_tokens for request in plan.requests)
+    return plan.num_tokens
 
 
 def measured(collection: Collection, rerankers: dict[str, Reranker]) -> list[dict[str, Any]]:

@@ -416,6 +416,6 @@ def _ranking(
         examples=recalled.examples,
         truncated_query=plan.text_truncation,
         repaired=passages.repaired,
-        num_tokens=sum(sequence.num_tokens for sequence in plan.requests),
+        num_tokens=plan.num_tokens,
         answerable=answerable,
     )

@@ -356,11 +356,6 @@ class Window:
     text_start: int
     candidate_ids: tuple[TokenIds, ...] = ()
 
-    @property
-    def num_tokens(self) -> int:
-        """Tokens that encoders read, without padding."""
-        return len(self.token_ids) + sum(map(len, self.candidate_ids))
-
 
 @dataclass(frozen=True)
 class Blocks:
@@ -373,8 +368,3 @@ class Blocks:
 
     query_ids: TokenIds
     candidate_ids: tuple[TokenIds, ...]
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens that encoders read, without padding."""
-        return len(self.query_ids) + sum(map(len, self.candidate_ids))

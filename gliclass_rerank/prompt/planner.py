@@ -38,6 +38,7 @@ class TokenPlan(Generic[RequestT]):
         truncated: Truncated candidates, ascending by index.
         text_truncation: Truncation of the text (index 0), or None.
         truncated_examples: Truncated or dropped examples, ascending by index.
+        num_tokens: Tokens that encoders read, without padding.
     """
 
     requests: tuple[RequestT, ...] = ()
@@ -46,6 +47,7 @@ class TokenPlan(Generic[RequestT]):
     truncated: tuple[Truncation, ...] = ()
     text_truncation: Truncation | None = None
     truncated_examples: tuple[Truncation, ...] = ()
+    num_tokens: int = 0
 
 
 class Planner(Protocol[RequestT]):
@@ -154,16 +156,18 @@ class WindowPlanner:
             frame, lost = self._fit_query(frame)
             groups, candidates, found, cut = self._fit_candidates(frame, request.candidates, candidates)
             truncated, chunks = cut or truncated, found or chunks
+        windows = tuple(
+            self._window(frame, [candidates[i] for i in group], [label_ids[i] for i in group] if label_ids else [])
+            for group in groups
+        )
         return TokenPlan(
-            requests=tuple(
-                self._window(frame, [candidates[i] for i in group], [label_ids[i] for i in group] if label_ids else [])
-                for group in groups
-            ),
+            requests=windows,
             members=tuple(map(tuple, groups)),
             chunks=chunks,
             truncated=truncated,
             text_truncation=lost,
             truncated_examples=cut_examples,
+            num_tokens=sum(len(each.token_ids) + sum(map(len, each.candidate_ids)) for each in windows),
         )
 
     def _example_room(self, request: ScoringRequest, truncate_side: TruncateSide) -> int:
@@ -297,7 +301,8 @@ class SharedQueryPlanner:
         )
         if truncated and truncate_side == "text":
             raise _label_overflow(truncated[0])
-        return TokenPlan((Blocks(query, blocks),), (tuple(range(len(blocks))),), chunks, truncated, lost, cut_examples)
+        num_tokens, members = len(query) + sum(map(len, blocks)), tuple(range(len(blocks)))
+        return TokenPlan((Blocks(query, blocks),), (members,), chunks, truncated, lost, cut_examples, num_tokens)
 
     def candidate_blocks(
         self,
@@ -382,7 +387,8 @@ class BiEncoderPlanner:
         )
         if truncated and truncate_side == "text":
             raise _label_overflow(truncated[0])
-        return TokenPlan((Blocks(text, tuple(labels)),), (tuple(range(len(labels))),), chunks, truncated, lost)
+        num_tokens, members = len(text) + sum(map(len, labels)), tuple(range(len(labels)))
+        return TokenPlan((Blocks(text, tuple(labels)),), (members,), chunks, truncated, lost, num_tokens=num_tokens)
 
 
 def _least(room: int, limit: int | None) -> int:

@@ -63,7 +63,7 @@ class GLiClassTeacher:
             for query, passages in asks
         ]
         results = self._pipeline.score(requests, truncate_side="candidates")
-        num_tokens = sum(request.num_tokens for each in results for request in each.plan.requests)
+        num_tokens = sum(each.plan.num_tokens for each in results)
         return Scored(by_ask([logit for each in results for logit in each.logits], asks), num_tokens)
 
 

@@ -557,7 +557,7 @@ def test_a_backbone_that_cannot_be_exported_is_refused(encoder, message):
     [
         ({"backend": "tensorrt"}, "`backend` must be one of `auto`, `onnx`, `openvino`, `torch`, got 'tensorrt'"),
         ({"backend": "onnx", "dtype": "float16"}, "`dtype` must be one of `float32`, `int8` for the `backend` 'onnx'"),
-        ({"dtype": "int8"}, "`dtype` 'int8' needs the `backend` 'onnx' or 'openvino'"),
+        ({"backend": "torch", "dtype": "int8"}, "`dtype` 'int8' needs the `backend` 'onnx' or 'openvino'"),
         ({"backend": "openvino", "device": "meta"}, "the backend 'openvino' runs on the CPU only, got `device` 'meta'"),
     ],
 )
