@@ -118,9 +118,16 @@ def cosine(folder: Path, options: ModelOptions) -> Teacher:
     return CosineTeacher(EmbedsOnce(load_encoder(str(folder), options)))
 
 
-def scorers(model: Path | None, peers: Path | None, runs: Mapping[str, str]) -> list[Scorer]:
+def scorers(
+    model: Path | None,
+    peers: Path | None,
+    runs: Mapping[str, str],
+    *,
+    encoders: Sequence[Path] = (),
+    threads: int | None = None,
+) -> list[Scorer]:
     """What is compared, ours first; `runs` are settings of ours."""
-    peer = ModelOptions(max_tokens=MAX_TOKENS)
+    peer = ModelOptions(max_tokens=MAX_TOKENS, threads=threads)
     default = model or bundled_folder(DEFAULT_RANKER)
     sees_list, variant = is_cascade(read_config(default)), " ".join(runs.values())
     # A cascade may have a bundled model as a part, which lies elsewhere.
@@ -145,6 +152,9 @@ def scorers(model: Path | None, peers: Path | None, runs: Mapping[str, str]) -> 
                 lambda: cosine(dense, replace(peer, pooling="cls", query_prefix=prefix)),
             ),
         ]
+    found += [
+        Scorer(f"{folder.name}, cosine", (folder,), lambda folder=folder: cosine(folder, peer)) for folder in encoders
+    ]
     return found
 
 
@@ -250,6 +260,9 @@ def main() -> None:
     parser.add_argument("--backend", choices=["torch", "onnx", "openvino"], help="of ours  [default: torch]")
     parser.add_argument("--dtype", help="of ours, as `Reranker` has it")
     parser.add_argument("--peers", type=Path, help="folder of the ONNX peers")
+    parser.add_argument(
+        "--encoders", type=Path, nargs="+", default=[], help="folders of sentence-transformers encoders"
+    )
     parser.add_argument("--scorers", nargs="+", help="parts of names of scorers beside ours  [default: all]")
     parser.add_argument("--limit", type=int, help="queries of a collection at most")
     parser.add_argument("--depths", type=int, nargs="+", default=DEPTHS, help="lengths of the lists")
@@ -262,7 +275,9 @@ def main() -> None:
     arguments.cache.mkdir(parents=True, exist_ok=True)
     given = {"backend": arguments.backend, "dtype": arguments.dtype}
     runs = {name: value for name, value in given.items() if value is not None}
-    ours, *others = scorers(arguments.model, arguments.peers, runs)
+    ours, *others = scorers(
+        arguments.model, arguments.peers, runs, encoders=arguments.encoders, threads=arguments.threads
+    )
     if arguments.scorers is not None:
         others = [scorer for scorer in others if any(part in scorer.name for part in arguments.scorers)]
     compared, depths = [ours, *others], sorted(arguments.depths)

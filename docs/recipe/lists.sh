@@ -34,7 +34,8 @@ while [ "$block" -lt "$blocks" ]; do
 done
 block=0
 while [ "$block" -lt "$blocks" ]; do
-    lists encode --data "$data" --work . --block "$block" --teacher all-mpnet-base-v2 --model "$models/all-mpnet-base-v2"
+    lists encode --data "$data" --work . --block "$block" --teacher all-mpnet-base-v2 --model "$models/all-mpnet-base-v2" \
+        --for-mixtures
     for name in ms-marco-MiniLM-L-12 answerai-colbert-small; do
         lists score --data "$data" --work . --block "$block" --teacher "$name" --model "$models/$name"
     done

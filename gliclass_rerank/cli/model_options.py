@@ -8,11 +8,15 @@ import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import Field, fields
 from functools import update_wrapper
-from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import typer
 
+from gliclass_rerank.cli.notes import library_notes
 from gliclass_rerank.settings import RerankerSettings
+
+if TYPE_CHECKING:
+    from gliclass_rerank import Reranker
 
 _Parameters = ParamSpec("_Parameters")
 _Settings = TypeVar("_Settings")
@@ -21,17 +25,10 @@ _Settings = TypeVar("_Settings")
 _TYPES: Final[dict[str, Any]] = {"int": int, "float": float, "bool": bool, "tuple[str,": list[str]}
 
 
-def with_model_options(
-    *, but: tuple[str, ...] = ()
-) -> Callable[[Callable[Concatenate[RerankerSettings, _Parameters], None]], Callable[..., None]]:
-    """Make a command of a function whose first parameter is a `RerankerSettings`; see `with_options`."""
-    return with_options(RerankerSettings, but=but)
-
-
 def with_options(
     kind: type[_Settings], *, but: tuple[str, ...] = ()
 ) -> Callable[[Callable[Concatenate[_Settings, _Parameters], None]], Callable[..., None]]:
-    """Make a command of a function whose first parameter is an instance of a settings class.
+    """Make a command of a function whose first parameter holds settings.
 
     Args:
         kind: Dataclass with a docstring a field.
@@ -60,9 +57,18 @@ def with_options(
     return decorated
 
 
+def load_reranker(settings: RerankerSettings) -> Reranker:
+    """Load the reranker that a command's options describe."""
+    from gliclass_rerank import Reranker
+
+    with library_notes():
+        return Reranker(**settings.to_dict())
+
+
 def _option(field: Field[Any], text: str) -> inspect.Parameter:  # Any: of any type
     kind = _TYPES.get(str(field.type).partition(" ")[0], str)
-    name = f"--{field.name.replace('_', '-')}"
+    plain = field.name.replace("_", "-")
+    name = f"--{plain}/--no-{plain}" if kind is bool else f"--{plain}"
     return inspect.Parameter(
         field.name,
         inspect.Parameter.KEYWORD_ONLY,

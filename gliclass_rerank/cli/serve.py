@@ -55,7 +55,10 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Serve models over HTTP, as Cohere, Jina, vLLM, TEI, Infinity and Voyage do."""
+    """Serve models over HTTP.
+
+    Clients of Cohere, Jina, vLLM, TEI, Infinity and Voyage work as they are.
+    """
     settings = replace(server, reranker=reranker)
     for package in ("fastapi", "uvicorn", "prometheus_client", "cachetools"):
         require(package, extra="serve")

@@ -81,7 +81,7 @@ class Endpoint:
         for name in ("top_n", "top_k"):
             if isinstance(fields.get(name), int):
                 span.set_attributes({"gen_ai.rerank.top_n": fields[name]})
-        if self._engine.settings.log_texts:
+        if self._engine.settings.log_request_texts:
             record.fields["body"] = dict(fields)
 
 

@@ -72,7 +72,7 @@ class ServeSettings:
     """Seconds that running requests have after SIGTERM or Ctrl-C."""
     log_format: LogFormat = "text"
     """One line a request, as text or as a JSON object."""
-    log_texts: bool = False
+    log_request_texts: bool = False
     """Log queries and documents too."""
     tracing: bool = False
     """Export OpenTelemetry spans, as the OTEL_ variables say; needs the extra `otel`."""

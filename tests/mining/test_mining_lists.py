@@ -430,3 +430,21 @@ def test_only_what_a_mixture_wants_may_be_embedded(data, made, tmp_path, monkeyp
     embedded = int(vectors.any(axis=1).sum())
     assert embedded < made.num_texts
     assert join.write_texts(data, tmp_path, BLOCK, [DENSE], tmp_path / "out") == embedded
+
+
+def test_kinds_that_are_named_are_embedded_and_no_others(data, made, tmp_path, monkeypatch):
+    monkeypatch.setitem(TEACHERS, DENSE, Teacher(ModelOptions(), list_data.WIDTH))
+    written(tmp_path, made)
+    monkeypatch.setattr(steps, "load_encoder", lambda *_: WordEncoder())
+    kind = KINDS[made.kind[0]].name
+    with pytest.raises(ConfigError, match=r"a kind must be one of .*, got .*websites"):
+        steps.encode_step(data, tmp_path, BLOCK, "", DENSE, threads=1, kinds=["websites"])
+    with pytest.raises(ConfigError, match=r"a kind must be one of .*, got .*websites"):
+        join.join_files(data, [], tmp_path / "none.jsonl", kinds=["websites"])
+    assert not (tmp_path / "none.jsonl").exists()
+    steps.encode_step(data, tmp_path, BLOCK, "", DENSE, threads=1, kinds=[kind])
+    packed.pack_block(tmp_path, BLOCK, tmp_path / "lists.npz")
+    wanting = {number for number in range(len(made)) if KINDS[made.kind[number]].name == kind}
+    scored = load_packed(tmp_path / "lists.npz").scored_by(DENSE)
+    assert wanting <= scored
+    assert len(scored) < len(made)

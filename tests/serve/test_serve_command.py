@@ -53,13 +53,15 @@ def test_flags_set_the_server_and_its_models(settings_of):
 
 def test_flags_go_before_the_environment_and_that_before_the_file(settings_of, monkeypatch, tmp_path):
     file = tmp_path / "serve.toml"
-    file.write_text('port = 1\nslots = 3\nmax-age = 0.5\nlog-texts = true\nmodel = ["a", "b"]\ndtype = "int8"\n')
+    file.write_text(
+        'port = 1\nslots = 3\nmax-age = 0.5\nlog-request-texts = true\nmodel = ["a", "b"]\ndtype = "int8"\n'
+    )
     monkeypatch.setenv("GLICLASS_RERANK_SERVE_PORT", "2")
     monkeypatch.setenv("GLICLASS_RERANK_SERVE_API_KEY", "one two")
 
     settings = settings_of("--config", str(file), "--slots", "4")
 
-    assert (settings.port, settings.slots, settings.max_age, settings.log_texts) == (2, 4, 0.5, True)
+    assert (settings.port, settings.slots, settings.max_age, settings.log_request_texts) == (2, 4, 0.5, True)
     assert (settings.model, settings.api_key) == (("a", "b"), ("one", "two"))
     assert settings.reranker.dtype == "int8"
 
@@ -72,8 +74,6 @@ def test_flags_go_before_the_environment_and_that_before_the_file(settings_of, m
         (["--max-age", "-1"], None, "`max_age` must not be negative, got -1.0"),
         (["--document-format", "xml"], None, "`document_format` must be one of `object`, `string`, got 'xml'"),
         (["--api-key", " "], None, "`api_key` must not be blank"),
-        (["--model", "no/such/folder/here"], None, "no/such/folder/here"),
-        (["--model", "no/such/folder/here", "--workers", "2"], None, "no/such/folder/here"),
         (["--model", "a=minilm-l6-v1", "--model", "a=minilm-l6-v1"], None, "two models are called 'a'"),
         (["--host", "no.such.host.invalid"], None, "cannot listen on 'no.such.host.invalid', port 8000: "),
         ([], "porth = 1", "`serve.toml` has settings that `serve` does not know: `porth`"),
@@ -92,6 +92,15 @@ def test_what_cannot_start_is_one_line(capsys, tmp_path, arguments, file, expect
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert expected in error
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_model_that_cannot_be_loaded_is_one_line(capsys, workers):
+    assert main(["serve", "--model", "no/such/folder/here", "--workers", workers, "--port", "0"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert "no/such/folder/here" in error
 
 
 def test_an_address_in_use_is_told(capsys):

@@ -98,7 +98,7 @@ def test_the_log_has_one_line_a_request_without_its_texts(reranker, caplog):
 
 def test_the_log_has_texts_if_asked_to(reranker, caplog):
     caplog.set_level(logging.INFO)
-    with running(ServedModel("tiny", reranker), log_texts=True) as server:
+    with running(ServedModel("tiny", reranker), log_request_texts=True) as server:
         server.post("/v2/rerank", BODY)
     assert fields_of(caplog)[0]["body"] == BODY
 

@@ -8,10 +8,10 @@ from tiny_checkpoints import WORDS, tiny_checkpoint
 from training_data import ranking_records
 
 from gliclass_rerank.learn.training.batches import ItemCollator, group_by_length, rounded_width, targets_of
-from gliclass_rerank.learn.training.config import LossConfig
 from gliclass_rerank.learn.training.objective import item_loss
 from gliclass_rerank.learn.training.precision import run
 from gliclass_rerank.learn.training.questions import Question
+from gliclass_rerank.learn.training.source_config import LossConfig
 from gliclass_rerank.learn.training.stream import Item
 from gliclass_rerank.pipeline import Pipeline, build_planner
 from gliclass_rerank.prompt.layout import ScoringRequest

@@ -74,7 +74,7 @@ def test_a_config_survives_the_way_to_plain_values_and_back():
         ("sources: [{path: a}]", "`sources[0]` lacks the keys `kind`"),
         (
             "sources: [{path: a, kind: rank}]",
-            "`sources[0].kind` must be one of `classification`, `ranking`, got 'rank'",
+            "`sources[0].kind` must be one of `classification`, `ranking`, `texts`, got 'rank'",
         ),
         ("sources: {path: a}", "`sources` must be a list, got {'path': 'a'}"),
         ("sources: [a]", "`sources[0]` must be a mapping of settings, got 'a'"),
@@ -116,6 +116,22 @@ def test_a_config_survives_the_way_to_plain_values_and_back():
         (
             "sources: [{path: a, kind: classification, losses: [{name: kl, teachers: [t]}]}]",
             "`sources[0]`: classification records have no teacher scores",
+        ),
+        (
+            "sources: [{path: a, kind: texts}]",
+            "`sources[0]`: a source of texts has no grades: its losses must be `relational`, with `teachers`",
+        ),
+        (
+            "sources: [{path: a, kind: texts, losses: [{name: relational}]}]",
+            "`sources[0].losses[0]`: the loss `relational` needs `teachers`, whose vectors are its target",
+        ),
+        (
+            "sources: [{path: a, kind: ranking, losses: [{name: relational, teachers: [t]}]}]",
+            "`sources[0]`: the loss `relational` is for sources of texts, got a ranking source",
+        ),
+        (
+            "sources: [{path: a, kind: texts, prompt: x, losses: [{name: relational, teachers: [t]}]}]",
+            "`sources[0]`: `prompt` has no meaning in a texts source, got 'x'",
         ),
         (
             "sources: [{path: a, kind: ranking, min_candidates: 9, max_candidates: 8}]",

@@ -9,9 +9,9 @@ from gliclass_rerank import Reranker, ZeroShotClassifier
 from gliclass_rerank.errors import DataError
 from gliclass_rerank.learn.evaluation.collection import load_collection
 from gliclass_rerank.learn.evaluation.ranking import rerank_collection
-from gliclass_rerank.learn.training.config import DevConfig
 from gliclass_rerank.learn.training.dev import DevSets, LiveScorer, classification_figures, columns, selected
 from gliclass_rerank.learn.training.records import ClassificationRecord
+from gliclass_rerank.learn.training.source_config import DevConfig
 from gliclass_rerank.pipeline import build_planner
 from gliclass_rerank.settings import ModelSettings
 

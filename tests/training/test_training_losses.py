@@ -12,6 +12,7 @@ from gliclass_rerank.learn.training.losses import (
     margin_mse,
     mean_squared_error,
     ranknet,
+    relational,
 )
 
 COMPARING = (listwise_softmax, binary_cross_entropy, focal, mean_squared_error, margin_mse, ranknet, listwise_kl)
@@ -137,6 +138,22 @@ def test_a_list_without_a_positive_teaches_no_order(loss):
 def test_a_single_candidate_teaches_no_order(loss):
     assert value(loss, [2.0], [1.0]) == pytest.approx(0)
     assert gradient(loss, [2.0], [1.0]) == [pytest.approx(0)]
+
+
+def test_relational_wants_the_similarities_of_the_teacher_whatever_the_space():
+    vectors = torch.tensor([[3.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
+    same = torch.nn.functional.normalize(vectors, dim=-1)
+    assert relational(vectors, same @ same.T / 0.5, temperature=0.5).item() == pytest.approx(0, abs=1e-6)
+    halves = torch.tensor([[9.0, 0.0, 0.0], [0.0, 9.0, 0.0], [0.0, 0.0, 9.0]])  # the diagonal does not count
+    shares = [logistic(math.sqrt(0.5)), logistic(0), logistic(-math.sqrt(0.5))]
+    expected = sum(0.5 * math.log(0.5 / q) + 0.5 * math.log(0.5 / (1 - q)) for q in shares) / 3
+    assert relational(vectors, halves).item() == pytest.approx(expected)
+
+
+def test_two_vectors_have_no_order_to_learn():
+    vectors = torch.rand(2, 5, requires_grad=True)
+    relational(vectors, torch.rand(2, 2)).backward()
+    assert vectors.grad.abs().sum() == 0
 
 
 def test_one_vector_has_nothing_to_be_told_apart_from():

@@ -7,7 +7,7 @@ import pytest
 from training_data import classification_records, ranking_records, write_lines
 
 from gliclass_rerank.errors import DataError
-from gliclass_rerank.learn.training.config import LossConfig, SourceConfig
+from gliclass_rerank.learn.training.source_config import LossConfig, SourceConfig
 from gliclass_rerank.learn.training.sources import data_files, load_source, open_classification, open_ranking
 from gliclass_rerank.types import Example
 
@@ -67,7 +67,7 @@ def test_positives_and_negatives_are_a_short_form(tmp_path):
         ({"positives": ["a"]}, "`passages` goes with `grades`, not with `positives`"),
         ({"examples": {"text": "e"}}, "`examples` must be a list, got {'text': 'e'}"),
         (
-            {"examples": [{"text": "e"}, {"labels": ["x"]}]},
+            {"examples": [{"text": "e", "labels": ["x"]}, {"labels": ["x"]}]},
             "`examples[1]`: an example needs the key `text`, got the keys ['labels']",
         ),
         ({"examples": ["e"]}, "`examples[0]`: an example must be an `Example` or a mapping, got 'e'"),

@@ -7,9 +7,9 @@ from array import array
 from gliclass_rerank.errors import DataError
 from gliclass_rerank.examples.text_identity import text_digest
 from gliclass_rerank.learn.data.labelled import Labelled
-from gliclass_rerank.learn.training.config import Unjudged
 from gliclass_rerank.learn.training.examples import judgement
-from gliclass_rerank.learn.training.sources import RecordFile
+from gliclass_rerank.learn.training.record_file import RecordFile
+from gliclass_rerank.learn.training.source_config import Unjudged
 
 
 class ExamplePool:

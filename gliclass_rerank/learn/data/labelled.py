@@ -10,7 +10,7 @@ from typing import Any
 
 from gliclass_rerank.errors import DataError
 from gliclass_rerank.learn.evaluation.files import Record, read_jsonl
-from gliclass_rerank.learn.training.config import Kind
+from gliclass_rerank.learn.training.record_file import RecordFile
 from gliclass_rerank.learn.training.records import (
     ClassificationRecord,
     RankingRecord,
@@ -18,7 +18,7 @@ from gliclass_rerank.learn.training.records import (
     known_labels,
     ranking_record,
 )
-from gliclass_rerank.learn.training.sources import RecordFile
+from gliclass_rerank.learn.training.source_config import Kind
 
 
 @dataclass(frozen=True)

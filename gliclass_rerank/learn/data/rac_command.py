@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gliclass_rerank.examples.backends import Backend
     from gliclass_rerank.learn.data.pseudo_labels import PseudoLabelReport
     from gliclass_rerank.learn.data.statistics import RacStatistics
-    from gliclass_rerank.learn.training.config import Kind, Unjudged
+    from gliclass_rerank.learn.training.source_config import Kind, Unjudged
 
 _Encoder = Annotated[str, typer.Option("--encoder", help="Encoder of texts: a folder, or `bundled`.")]
 _MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="Longest text for the encoder; the rest is cut.")]

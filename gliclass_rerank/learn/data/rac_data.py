@@ -24,8 +24,8 @@ from gliclass_rerank.learn.data.neighbours import NeighbourSearch, VectorFile, u
 from gliclass_rerank.learn.data.partial import PartialFile, check_target
 from gliclass_rerank.learn.data.progress import Progress, silent
 from gliclass_rerank.learn.data.statistics import RacStatistics, count_examples
-from gliclass_rerank.learn.training.config import Kind, Unjudged
 from gliclass_rerank.learn.training.examples import example_of
+from gliclass_rerank.learn.training.source_config import Kind, Unjudged
 from gliclass_rerank.learn.training.sources import data_file
 from gliclass_rerank.types import Example
 

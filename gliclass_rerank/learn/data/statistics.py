@@ -7,8 +7,8 @@ from pathlib import Path
 
 from gliclass_rerank.learn.data.labelled import find_kind, labelled_parser
 from gliclass_rerank.learn.evaluation.files import read_jsonl
-from gliclass_rerank.learn.training.config import Kind
 from gliclass_rerank.learn.training.examples import judgement
+from gliclass_rerank.learn.training.source_config import Kind
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from gliclass_rerank.learn.training.config import AugmentConfig
+from gliclass_rerank.learn.training.source_config import AugmentConfig
 
 _QUESTION_WORDS: Final = (
     "what which who whom whose when where why how is are was were do does did can could should would will"

@@ -5,7 +5,6 @@ Paths in a file are relative to its folder. docs/guide/training.md explains ever
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
@@ -13,36 +12,13 @@ from typing import Any, Literal
 
 from gliclass_rerank._imports import require
 from gliclass_rerank.errors import ConfigError, shown
+from gliclass_rerank.learn.training.config_checks import check_at_least, check_positive, check_share
 from gliclass_rerank.learn.training.schema import plain, read_settings
+from gliclass_rerank.learn.training.source_config import FIGURES, DevConfig, SourceConfig
 from gliclass_rerank.model.config import AttentionPlan
 
-Kind = Literal["ranking", "classification"]
-LossName = Literal["listwise", "bce", "focal", "mse", "margin_mse", "ranknet", "kl", "contrastive"]
 Precision = Literal["float32", "bfloat16"]
 ScheduleName = Literal["linear", "cosine", "constant"]
-Unjudged = Literal["ignore", "negative"]
-
-
-FIGURES: Mapping[Kind, tuple[str, ...]] = {
-    "ranking": ("ndcg@10", "mrr@10"),
-    "classification": ("macro_f1", "accuracy"),
-}
-"""Metrics of each kind of dev set; the first one is the default for selection."""
-
-
-def _check_share(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ConfigError(f"`{name}` must be between 0 and 1, got {value}")
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not (value > 0 and math.isfinite(value)):
-        raise ConfigError(f"`{name}` must be above 0, got {value}")
-
-
-def _check_at_least(name: str, value: float, least: int) -> None:
-    if not (value >= least and math.isfinite(value)):
-        raise ConfigError(f"`{name}` must be at least {least}, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,178 +38,6 @@ class StartConfig:
     attention_plan: AttentionPlan | None = None
     query_attention_start: int | None = None
     logit_scale: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossConfig:
-    """Loss term of a source.
-
-    Attributes:
-        name: Name of the loss, see `gliclass_rerank.learn.training.losses`.
-        weight: Factor of the term.
-        temperature: Divisor of the logits (`contrastive`: cosines).
-        teachers: Teachers whose scores are the target, standardised per list and averaged; empty for the grades.
-        teacher_temperature: Divisor of the teachers' scores.
-        gamma: Exponent of `focal`.
-        alpha: Weight of the positives in `focal`; None for unweighted.
-    """
-
-    name: LossName
-    weight: float = 1.0
-    temperature: float = 1.0
-    teachers: tuple[str, ...] = ()
-    teacher_temperature: float = 1.0
-    gamma: float = 2.0
-    alpha: float | None = None
-
-    def __post_init__(self) -> None:
-        _check_positive("temperature", self.temperature)
-        _check_positive("teacher_temperature", self.teacher_temperature)
-        _check_at_least("weight", self.weight, 0)
-        _check_at_least("gamma", self.gamma, 0)
-        if self.alpha is not None:
-            _check_share("alpha", self.alpha)
-        if self.name == "contrastive" and self.teachers:
-            raise ConfigError(f"the loss `contrastive` has no target, so it takes no teachers, got {[*self.teachers]}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentConfig:
-    """Random augmentation of a source's records; numbers are probabilities unless noted.
-
-    Attributes:
-        lower_case: Lower-case the query or text.
-        drop_question_words: Drop the query's English question words.
-        drop_stop_words: Drop the query's English stop words, question words included.
-        cut_passages: Cut each passage (or text to classify) to a random run of at least a third of its words.
-        max_examples: Upper limit of a random number of examples; None shows all.
-        random_examples: Replace each drawn example by another record of the source.
-        drop_false_labels: Hide the false labels of examples that have true ones.
-    """
-
-    lower_case: float = 0.0
-    drop_question_words: float = 0.0
-    drop_stop_words: float = 0.0
-    cut_passages: float = 0.0
-    max_examples: int | None = None
-    random_examples: float = 0.0
-    drop_false_labels: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("lower_case", "drop_question_words", "drop_stop_words", "cut_passages"):
-            _check_share(name, getattr(self, name))
-        _check_share("random_examples", self.random_examples)
-        _check_share("drop_false_labels", self.drop_false_labels)
-        if self.max_examples is not None:
-            _check_at_least("max_examples", self.max_examples, 0)
-        elif self.random_examples:
-            raise ConfigError("`random_examples` needs `max_examples`, the number that examples are drawn up to")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceConfig:
-    """Source of training data.
-
-    Attributes:
-        path: JSONL file, perhaps gzipped; for classification also a folder with `<split>.jsonl` and `labels.json`.
-        kind: Kind of records.
-        split: File of a folder.
-        weight: Relative share of the training items.
-        max_candidates: Maximum passages or labels per item.
-        min_candidates: Lower limit of their random number; None always takes the maximum.
-        max_positives: Maximum positives per item; None for all that fit.
-        unjudged: Ignore ungraded passages in grade losses, or count them as negatives in records with a positive.
-        random_negatives: Random passages of other records added per item; they count as candidates.
-        max_passage_words: Maximum words per passage.
-        prompt: Task description, prepended to the text.
-        labels: All labels, for classification records without them; None reads `labels.json` beside.
-        shots: Number of records per label in few-shot training, chosen by the seed; None for all.
-        augment: Random augmentation.
-        losses: Loss terms; empty for `listwise` (ranking) or `bce` (classification).
-    """
-
-    path: Path
-    kind: Kind
-    split: str = "train"
-    weight: float = 1.0
-    max_candidates: int = 32
-    min_candidates: int | None = None
-    max_positives: int | None = None
-    unjudged: Unjudged = "ignore"
-    random_negatives: int = 0
-    max_passage_words: int | None = None
-    prompt: str = ""
-    labels: tuple[str, ...] | None = None
-    shots: int | None = None
-    augment: AugmentConfig = AugmentConfig()
-    losses: tuple[LossConfig, ...] = ()
-
-    def __post_init__(self) -> None:
-        _check_positive("weight", self.weight)
-        for name in ("max_candidates", "min_candidates", "max_positives", "max_passage_words", "shots"):
-            if getattr(self, name) is not None:
-                _check_at_least(name, getattr(self, name), 1)
-        if (self.min_candidates or 1) > self.max_candidates:
-            raise ConfigError(
-                f"`min_candidates` must be at most `max_candidates`, got {self.min_candidates} and "
-                f"{self.max_candidates}"
-            )
-        if not 0 <= self.random_negatives < self.max_candidates:
-            raise ConfigError(
-                f"`random_negatives` must be at least 0 and below `max_candidates`, got {self.random_negatives}"
-            )
-        if self.kind == "ranking":
-            self._refuse("ranking", "shots", "labels")
-        else:
-            self._refuse("classification", "random_negatives", "max_positives", "max_passage_words")
-            if any(loss.teachers for loss in self.losses):
-                raise ConfigError("classification records have no teacher scores, so their losses take no `teachers`")
-        if not self.losses:
-            default = LossConfig(name="listwise" if self.kind == "ranking" else "bce")
-            object.__setattr__(self, "losses", (default,))
-
-    def _refuse(self, kind: str, *names: str) -> None:
-        for name in names:
-            if getattr(self, name):
-                raise ConfigError(f"`{name}` has no meaning in a {kind} source, got {getattr(self, name)!r}")
-
-    @property
-    def teachers(self) -> frozenset[str]:
-        """Teachers that must have scored every record."""
-        return frozenset(name for loss in self.losses for name in loss.teachers)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DevConfig:
-    """Dev set measured during training.
-
-    Attributes:
-        path: JSONL file, perhaps gzipped; or a folder: a collection for ranking, or one with `<split>.jsonl` and
-            `labels.json` for classification.
-        kind: Kind of records.
-        split: Split of a folder.
-        name: Name in reports; None for the file's or folder's.
-        limit: Number of records, spread evenly over a file, or the first queries of a collection.
-        prompt: Task description, prepended to the text.
-        labels: All labels; None reads `labels.json` beside.
-    """
-
-    path: Path
-    kind: Kind
-    split: str = "dev"
-    name: str | None = None
-    limit: int | None = None
-    prompt: str = ""
-    labels: tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.limit is not None:
-            _check_at_least("limit", self.limit, 1)
-
-    @property
-    def title(self) -> str:
-        """Name in reports."""
-        return self.path.name.removesuffix(".gz").removesuffix(".jsonl") if self.name is None else self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,20 +121,20 @@ class TrainConfig:
         if (self.steps is None) == (self.epochs is None):
             raise ConfigError(f"give either `steps` or `epochs`, got {shown(self.steps)} and {shown(self.epochs)}")
         if self.epochs is not None:
-            _check_positive("epochs", self.epochs)
+            check_positive("epochs", self.epochs)
         for name in ("queries_per_step", "processes", "checkpoint_every", "keep_checkpoints"):
-            _check_at_least(name, getattr(self, name), 1)
+            check_at_least(name, getattr(self, name), 1)
         for name in ("steps", "threads", "padding_multiple", "eval_every", "patience"):
             if getattr(self, name) is not None:
-                _check_at_least(name, getattr(self, name), 1)
+                check_at_least(name, getattr(self, name), 1)
         rates = ("encoder_learning_rate", "head_learning_rate", "gate_learning_rate", "weight_decay")
         for name in ("seed", "frozen_layers", "max_example_tokens", *rates):
             if getattr(self, name) is not None:
-                _check_at_least(name, getattr(self, name), 0)
+                check_at_least(name, getattr(self, name), 0)
         if self.max_gradient_norm is not None:
-            _check_positive("max_gradient_norm", self.max_gradient_norm)
-        _check_share("warmup_share", self.warmup_share)
-        _check_share("dropout", self.dropout)
+            check_positive("max_gradient_norm", self.max_gradient_norm)
+        check_share("warmup_share", self.warmup_share)
+        check_share("dropout", self.dropout)
         self._check_processes()
         self._check_dev()
 

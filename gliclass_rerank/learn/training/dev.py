@@ -10,9 +10,10 @@ from gliclass_rerank._imports import require
 from gliclass_rerank.errors import DataError
 from gliclass_rerank.learn.evaluation.collection import Collection, load_collection, spread
 from gliclass_rerank.learn.evaluation.ranking import rerank_collection
-from gliclass_rerank.learn.training.config import FIGURES, DevConfig
+from gliclass_rerank.learn.training.record_file import Records
 from gliclass_rerank.learn.training.records import ClassificationRecord, RankingRecord
-from gliclass_rerank.learn.training.sources import Records, open_classification, open_ranking
+from gliclass_rerank.learn.training.source_config import FIGURES, DevConfig
+from gliclass_rerank.learn.training.sources import open_classification, open_ranking
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.model.head import ScoringHead
 from gliclass_rerank.prompt.layout import ScoringRequest

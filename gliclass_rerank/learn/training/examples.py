@@ -8,8 +8,8 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from gliclass_rerank.learn.training.config import Unjudged
 from gliclass_rerank.learn.training.records import ClassificationRecord, RankingRecord
+from gliclass_rerank.learn.training.source_config import Unjudged
 from gliclass_rerank.types import Example
 
 _Value = TypeVar("_Value")

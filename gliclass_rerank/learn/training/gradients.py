@@ -62,6 +62,8 @@ class Gradients:
     def __init__(self, config: TrainConfig, checkpoint: Checkpoint, share: int = 0) -> None:
         self._config, self._share, self._model = config, share, checkpoint.model
         self.plan = resolve_plan(checkpoint, None)
+        if self.plan == "joint" and any(source.kind == "texts" for source in config.sources):
+            raise ConfigError("a source of texts needs a plan in which candidates do not see each other, got 'joint'")
         settings = ModelSettings(
             max_window_tokens=config.max_window_tokens, max_example_tokens=config.max_example_tokens
         )
@@ -102,7 +104,7 @@ class Gradients:
         """Sum of the losses of batches that run together."""
         items = [(item, order) for batch in chunk for item, order in zip(batch.items, batch.orders, strict=True)]
         terms = [self._config.sources[item.source].losses for item, _ in items]
-        with_vectors = any(term.name == "contrastive" for losses in terms for term in losses)
+        with_vectors = any(term.wants_vectors for losses in terms for term in losses)
         if self._is_packed:
             assert isinstance(self._model, GLiClass), "see `unpackable_reason`"
             outputs = run_packed(self._model, chunk, self._config.precision, with_vectors=with_vectors)

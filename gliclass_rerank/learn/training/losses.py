@@ -1,9 +1,9 @@
 """Losses of one query's candidates, as pure functions of tensors.
 
-All but `contrastive` take `logits` (FloatTensor [num_candidates], unbounded), `targets` (FloatTensor [num_candidates];
-grades, labels or teacher scores) and `mask` (BoolTensor [num_candidates], True on known targets), and return
-FloatTensor []. Candidates with unknown targets are ignored. Without anything to learn (no known target, no positive, a
-single candidate in a comparison) the loss is 0 with zero gradients.
+All but `contrastive` and `relational` take `logits` (FloatTensor [num_candidates], unbounded), `targets` (FloatTensor
+[num_candidates]; grades, labels or teacher scores) and `mask` (BoolTensor [num_candidates], True on known targets), and
+return FloatTensor []. Candidates with unknown targets are ignored. Without anything to learn (no known target, no
+positive, a single candidate in a comparison) the loss is 0 with zero gradients.
 """
 
 from __future__ import annotations
@@ -116,6 +116,29 @@ def contrastive(anchors: Tensor, positives: Tensor, *, temperature: float = 1.0)
         return _nothing(anchors)
     cosines = functional.normalize(anchors, dim=-1) @ functional.normalize(positives, dim=-1).T
     return functional.cross_entropy(cosines / temperature, torch.arange(len(anchors), device=anchors.device))
+
+
+def relational(vectors: Tensor, targets: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """Divergence of each row's similarities to the others from a teacher's (Park et al., arXiv 1904.05068).
+
+    Args:
+        vectors: FloatTensor [num_rows, hidden].
+        targets: FloatTensor [num_rows, num_rows]. The teacher's similarities, divided by its temperature.
+        temperature: Divisor of the cosines, above 0.
+
+    Returns:
+        FloatTensor []: mean Kullback-Leibler divergence of softmaxes over the other rows; 0 with fewer than three rows.
+    """
+    count = len(vectors)
+    if count < 3:
+        return _nothing(vectors)
+    others = ~torch.eye(count, dtype=torch.bool, device=vectors.device)
+    unit = functional.normalize(vectors, dim=-1)
+    cosines = (unit @ unit.T / temperature)[others].view(count, count - 1)
+    teacher = targets[others].view(count, count - 1)
+    return functional.kl_div(
+        cosines.log_softmax(dim=1), teacher.log_softmax(dim=1), reduction="batchmean", log_target=True
+    )
 
 
 def _nothing(values: Tensor) -> Tensor:

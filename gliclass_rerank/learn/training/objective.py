@@ -7,9 +7,9 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from gliclass_rerank.learn.training.batches import targets_of
-from gliclass_rerank.learn.training.config import LossConfig
 from gliclass_rerank.learn.training.losses import (
     binary_cross_entropy,
     contrastive,
@@ -19,8 +19,10 @@ from gliclass_rerank.learn.training.losses import (
     margin_mse,
     mean_squared_error,
     ranknet,
+    relational,
 )
 from gliclass_rerank.learn.training.questions import Question
+from gliclass_rerank.learn.training.source_config import LossConfig
 
 _Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -32,7 +34,7 @@ def item_loss(
 
     Args:
         logits: FloatTensor [num_candidates].
-        vectors: FloatTensor [num_candidates, hidden]. Projected candidate vectors, for the contrastive term.
+        vectors: FloatTensor [num_candidates, hidden]. Projected candidate vectors, for terms that want them.
         question: Targets of the candidates.
         order: Candidate position in the question for each logit.
         terms: Loss terms of the source.
@@ -42,14 +44,25 @@ def item_loss(
     """
     total = logits.new_zeros(())
     for term in terms:
-        if term.name == "contrastive":
+        if term.wants_vectors:
             assert vectors is not None, "asked of the model with this term"
-            value = contrastive(vectors, vectors, temperature=term.temperature)
+            value = _of_vectors(vectors, question, order, term)
         else:
             targets, mask = _targets(question, order, term, logits.device)
             value = _function(term)(logits / term.temperature, targets, mask)
         total = total + term.weight * value
     return total
+
+
+def _of_vectors(vectors: Tensor, question: Question, order: Sequence[int], term: LossConfig) -> Tensor:
+    if term.name == "contrastive":
+        return contrastive(vectors, vectors, temperature=term.temperature)
+    units = [
+        functional.normalize(torch.as_tensor(question.vectors[name], device=vectors.device)[list(order)], dim=-1)
+        for name in term.teachers
+    ]
+    targets = torch.stack([unit @ unit.T for unit in units]).mean(dim=0)
+    return relational(vectors, targets / term.teacher_temperature, temperature=term.temperature)
 
 
 def _function(term: LossConfig) -> _Loss:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gliclass_rerank.learn.training.augment import changed_query, changed_text, cut_passage, shortened
-from gliclass_rerank.learn.training.config import AugmentConfig, SourceConfig
 from gliclass_rerank.learn.training.examples import drawn, example_of
-from gliclass_rerank.learn.training.records import UNKNOWN, ClassificationRecord, RankingRecord
-from gliclass_rerank.learn.training.sources import Records
+from gliclass_rerank.learn.training.record_file import Records
+from gliclass_rerank.learn.training.records import UNKNOWN, AnyRecord, ClassificationRecord, RankingRecord, TextsRecord
+from gliclass_rerank.learn.training.source_config import AugmentConfig, SourceConfig
 from gliclass_rerank.types import Example
 
 
@@ -30,6 +31,7 @@ class Question:
         teacher_scores: One score per candidate by teacher; NaN if unknown.
         examples: Judged examples, in prompt order.
         place: Place of the record, for messages.
+        vectors: FloatArray [num_candidates, width] by teacher, of texts.
     """
 
     text: str
@@ -38,11 +40,10 @@ class Question:
     teacher_scores: Mapping[str, tuple[float, ...]]
     examples: tuple[Example, ...]
     place: str
+    vectors: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
-def ask_about(
-    records: Records[RankingRecord | ClassificationRecord], index: int, source: SourceConfig, rng: np.random.Generator
-) -> Question:
+def ask_about(records: Records[AnyRecord], index: int, source: SourceConfig, rng: np.random.Generator) -> Question:
     """Sample a question about a record.
 
     Args:
@@ -55,6 +56,8 @@ def ask_about(
         The question, with at least one candidate.
     """
     record = records[index]
+    if isinstance(record, TextsRecord):
+        return _about_texts(record, source, rng)
     if isinstance(record, RankingRecord):
         return _about_passages(record, records, source, rng)
     return _about_labels(record, records, source, rng)
@@ -62,7 +65,7 @@ def ask_about(
 
 def _about_passages(
     record: RankingRecord,
-    records: Records[RankingRecord | ClassificationRecord],
+    records: Records[AnyRecord],
     source: SourceConfig,
     rng: np.random.Generator,
 ) -> Question:
@@ -101,7 +104,7 @@ def _about_passages(
 
 def _about_labels(
     record: ClassificationRecord,
-    records: Records[RankingRecord | ClassificationRecord],
+    records: Records[AnyRecord],
     source: SourceConfig,
     rng: np.random.Generator,
 ) -> Question:
@@ -117,6 +120,23 @@ def _about_labels(
         teacher_scores={},
         examples=_shown(record, records, source.augment, rng),
         place=record.place,
+    )
+
+
+def _about_texts(record: TextsRecord, source: SourceConfig, rng: np.random.Generator) -> Question:
+    """Texts beside an empty query: their vectors are the target, and depend on nothing else."""
+    order = rng.permutation(len(record.texts)).tolist()
+    return Question(
+        text="",
+        candidates=tuple(
+            changed_text(shortened(record.texts[place], source.max_passage_words), source.augment, rng)
+            for place in order
+        ),
+        grades=(UNKNOWN,) * len(order),
+        teacher_scores={},
+        examples=(),
+        place=record.place,
+        vectors={name: vectors[order] for name, vectors in record.vectors.items()},
     )
 
 
@@ -141,7 +161,7 @@ def _worth(grade: float) -> float:
 
 def _foreign_passages(
     record: RankingRecord,
-    records: Records[RankingRecord | ClassificationRecord],
+    records: Records[AnyRecord],
     count: int,
     rng: np.random.Generator,
 ) -> list[str]:
@@ -160,7 +180,7 @@ def _foreign_passages(
 
 def _shown(
     record: RankingRecord | ClassificationRecord,
-    records: Records[RankingRecord | ClassificationRecord],
+    records: Records[AnyRecord],
     settings: AugmentConfig,
     rng: np.random.Generator,
 ) -> tuple[Example, ...]:
@@ -170,6 +190,7 @@ def _shown(
         for place in range(int(rng.integers(settings.max_examples + 1))):
             if rng.random() < settings.random_examples:
                 other = records[int(rng.integers(len(records)))]
+                assert not isinstance(other, TextsRecord), "a source holds one kind"
                 if other.place != record.place:  # it would give the answer away
                     chosen.append(example_of(other, rng))
             elif place < len(record.examples):

@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gliclass_rerank.checks import checked_text, named
 from gliclass_rerank.errors import DataError, InputError, listed, shown
 from gliclass_rerank.learn.evaluation.files import Record, read_json
@@ -58,6 +61,24 @@ class ClassificationRecord:
     labels: tuple[str, ...]
     all_labels: tuple[str, ...]
     examples: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True)
+class TextsRecord:
+    """Texts with teachers' vectors.
+
+    Attributes:
+        place: Folder and rows.
+        texts: Texts, at least one.
+        vectors: FloatArray [num_texts, width] by teacher.
+    """
+
+    place: str
+    texts: tuple[str, ...]
+    vectors: Mapping[str, NDArray[np.float32]]
+
+
+AnyRecord = RankingRecord | ClassificationRecord | TextsRecord
 
 
 def ranking_record(record: Record) -> RankingRecord:
@@ -109,6 +130,11 @@ def classification_record(record: Record, known_labels: Sequence[str] | None = N
     return ClassificationRecord(record.place, text, labels, tuple(dict.fromkeys(all_labels)), _examples(record))
 
 
+def text_record(record: Record) -> str:
+    """Parse a line with a `text`; a `DataError` if it is missing or blank."""
+    return _text(record, "text")
+
+
 def _text(record: Record, key: str) -> str:
     text = _valid(record, key, record.string(key))
     if not text.strip():
@@ -138,12 +164,9 @@ def _examples(record: Record) -> tuple[Example, ...]:
 
 def _example(record: Record, number: int, value: object) -> Example:
     try:
-        example = Example.of(value)  # type: ignore[arg-type] # refused if it is no mapping
+        return Example.of(value)  # type: ignore[arg-type] # refused if it is no mapping
     except InputError as error:
         raise DataError(f"{record.place}: `examples[{number}]`: {error}") from None
-    if not example.text.strip():
-        raise DataError(f"{record.place}: `examples[{number}]`: an example's `text` must not be blank")
-    return example
 
 
 def _grades(record: Record, count: int) -> tuple[float, ...]:

@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gliclass_rerank.errors import DataError, InputError, WindowOverflowError
-from gliclass_rerank.learn.training.config import SourceConfig
 from gliclass_rerank.learn.training.mixing import Mixture
 from gliclass_rerank.learn.training.questions import Question, ask_about
-from gliclass_rerank.learn.training.records import ClassificationRecord, RankingRecord
-from gliclass_rerank.learn.training.sources import Records
+from gliclass_rerank.learn.training.record_file import Records
+from gliclass_rerank.learn.training.records import AnyRecord
+from gliclass_rerank.learn.training.source_config import SourceConfig
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.prompt.planner import Planner, TokenPlan
 
@@ -65,7 +65,7 @@ class Stream:
 
     def __init__(
         self,
-        sources: Sequence[tuple[SourceConfig, Records[RankingRecord | ClassificationRecord]]],
+        sources: Sequence[tuple[SourceConfig, Records[AnyRecord]]],
         planner: Planner[Any],
         *,
         seed: int,
@@ -103,7 +103,7 @@ class Stream:
             prompt=config.prompt,
             examples=question.examples,
         )
-        return self._planner.plan(request, truncate_side="candidates" if config.kind == "ranking" else "text")
+        return self._planner.plan(request, truncate_side="text" if config.kind == "classification" else "candidates")
 
 
 def prepared(prepare: Callable[[int], Prepared], first: int) -> Generator[Prepared, None, None]:

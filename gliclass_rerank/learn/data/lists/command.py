@@ -44,6 +44,7 @@ def encode(
     for_mixtures: Annotated[
         bool, typer.Option("--for-mixtures", help="Only texts of lists whose mixture has this teacher.")
     ] = False,
+    kind: Annotated[list[str] | None, typer.Option("--kind", help="Only texts of such lists. Repeatable.")] = None,
 ) -> None:
     """Embed the texts of a block."""
     from gliclass_rerank.learn.data.lists.steps import encode_step
@@ -56,6 +57,7 @@ def encode(
         teacher,
         threads=threads,
         for_mixtures=for_mixtures,
+        kinds=kind,
         num_texts=texts,
         progress=terminal,
     )

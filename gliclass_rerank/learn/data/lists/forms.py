@@ -12,7 +12,7 @@ import numpy as np
 from gliclass_rerank.learn.data.lists.sources import Item
 from gliclass_rerank.learn.data.passage_pool import cut_words
 from gliclass_rerank.learn.training.augment import changed_query
-from gliclass_rerank.learn.training.config import AugmentConfig
+from gliclass_rerank.learn.training.source_config import AugmentConfig
 
 PASSAGE_WORDS: Final = 96
 LONG_WORDS: Final = 192

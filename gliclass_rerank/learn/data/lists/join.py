@@ -12,7 +12,7 @@ from gliclass_rerank.errors import DataError
 from gliclass_rerank.files.atomic_write import atomic_file, atomic_folder
 from gliclass_rerank.learn.data.lists.block import Block, load_block
 from gliclass_rerank.learn.data.lists.forms import text_of
-from gliclass_rerank.learn.data.lists.kinds import KINDS
+from gliclass_rerank.learn.data.lists.kinds import KINDS, kinds_named
 from gliclass_rerank.learn.data.lists.mixtures import MIXTURES, mixed
 from gliclass_rerank.learn.data.lists.packed import Packed, load_packed
 from gliclass_rerank.learn.data.lists.sources import read_items, source_digest
@@ -65,12 +65,13 @@ def join_files(
         Number of records.
 
     Raises:
+        ConfigError: A kind is unknown.
         DataError: A file is missing, malformed or changed since mining.
     """
-    count = 0
+    count, wanted = 0, kinds_named(kinds)
     with atomic_file(out) as staging, staging.open("w", encoding="utf-8") as file:
         for path in files:
-            for record in joined(load_packed(path), data, kinds):
+            for record in joined(load_packed(path), data, wanted):
                 if not mixed_only or MIXTURE in record.teacher_scores:
                     file.write(record.to_line() + "\n")
                     count += 1

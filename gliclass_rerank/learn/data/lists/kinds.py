@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from gliclass_rerank.errors import ConfigError, listed, shown
 from gliclass_rerank.learn.data.lists.forms import Form
 
 # Number of blocks; a block has about 20,000 lists.
@@ -159,6 +160,14 @@ KINDS: Final = (
         pool=_corpora(_TECHNICAL),
     ),
 )
+
+
+def kinds_named(names: Collection[str] | None) -> frozenset[str]:
+    """Names of these kinds, of all if None; an unknown one is a `ConfigError`."""
+    known = frozenset(kind.name for kind in KINDS)
+    for unknown in sorted({*(names or ())} - known):
+        raise ConfigError(f"a kind must be one of {listed(known)}, got {shown(unknown)}")
+    return known if names is None else frozenset(names)
 
 
 def num_shards(collection: str) -> int:

@@ -10,7 +10,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from gliclass_rerank.learn.data.lists.asking import open_corpus
 from gliclass_rerank.learn.data.lists.block import Block, block_arrays, load_block, save_arrays
 from gliclass_rerank.learn.data.lists.forms import TextRef
 from gliclass_rerank.learn.data.lists.join import block_texts
-from gliclass_rerank.learn.data.lists.kinds import KINDS, NUM_BLOCKS
+from gliclass_rerank.learn.data.lists.kinds import KINDS, NUM_BLOCKS, kinds_named
 from gliclass_rerank.learn.data.lists.mine_block import mine_block
 from gliclass_rerank.learn.data.lists.mixtures import MIXTURES
 from gliclass_rerank.learn.data.lists.packed import Packed, load_packed
@@ -103,6 +104,7 @@ def encode_step(
     *,
     threads: int,
     for_mixtures: bool = False,
+    kinds: Collection[str] | None = None,
     num_texts: int | None = None,
     progress: Progress = silent,
 ) -> None:
@@ -117,6 +119,7 @@ def encode_step(
         threads: Threads per forward pass.
         for_mixtures: Embed only texts of lists whose mixture has this teacher; other rows stay zero. Fixed per block,
             unless the file is deleted.
+        kinds: Embed only texts of these kinds of lists; None for all. Fixed per block likewise.
         num_texts: Maximum number of texts, in the order of the lists; None for all.
         progress: Progress callback.
     """
@@ -134,7 +137,7 @@ def encode_step(
         block_texts(data, made),
         made.text_is_query,
         encoder,
-        wanted=_wanted(before, name, for_mixtures=for_mixtures),
+        wanted=_wanted(before, name, _kind_numbers(name, kinds, for_mixtures=for_mixtures)),
         num_texts=num_texts,
         progress=progress,
     )
@@ -186,13 +189,22 @@ def _is_scored(folder: Path, name: str) -> bool:
     return len(before.scored_by(name)) == len(before.block)
 
 
-def _wanted(before: Packed, name: str, *, for_mixtures: bool) -> NDArray[np.bool_]:
-    """Texts of lists without this teacher's scores, of all kinds or of those that need them."""
+def _kind_numbers(name: str, kinds: Collection[str] | None, *, for_mixtures: bool) -> frozenset[int]:
+    """Positions in `KINDS` of the kinds to embed."""
+    wanted = kinds_named(kinds)
+    return frozenset(
+        number
+        for number, kind in enumerate(KINDS)
+        if kind.name in wanted and (not for_mixtures or name in MIXTURES[kind.target].weights)
+    )
+
+
+def _wanted(before: Packed, name: str, kinds: AbstractSet[int]) -> NDArray[np.bool_]:
+    """Texts of lists of these kinds without this teacher's scores."""
     block, scored = before.block, before.scored_by(name)
     wanted = np.zeros(block.num_texts, dtype=bool)
     for number in range(len(block)):
-        uses = name in MIXTURES[KINDS[block.kind[number]].target].weights
-        if number not in scored and (uses or not for_mixtures):
+        if number not in scored and int(block.kind[number]) in kinds:
             wanted[block.query[number]] = True
             wanted[block.candidate[block.slots(number)]] = True
     return wanted
