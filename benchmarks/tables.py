@@ -147,7 +147,7 @@ def serve(results: Path) -> str:
         [
             str(row["callers"]),
             str(row["passages"]),
-            *(f"{row[name]:.0%}" for name in ("processor_share", "share_of_rank_many")),
+            f"{row['processor_share']:.0%}",
             *(str(row[name]) for name in ("answers", "refused", "failed")),
         ]
         for row in rows
@@ -156,7 +156,6 @@ def serve(results: Path) -> str:
         "callers",
         "passages",
         "of `rank_many`, by processor time",
-        "by the clock",
         "answers",
         "429",
         "other errors",
