@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from array import array
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from cachetools import LRUCache
 
 from gliclass_rerank.serve.core import Scores
-from gliclass_rerank.types import Hit, Truncation
+from gliclass_rerank.types import Hit, Judged, Truncation
 
 # Of the key, the entry and their places in two dicts.
 _ENTRY_BYTES: Final = 600
@@ -20,13 +21,14 @@ class _Entry(NamedTuple):
     indices: array[int]
     logits: array[float]
     scores: array[float]
+    judged: tuple[Judged | None, ...]
     truncated: tuple[Truncation, ...]
     truncated_query: Truncation | None
     num_tokens: int
 
 
 def _size(entry: _Entry) -> int:
-    numbers = sum(map(sys.getsizeof, (entry.indices, entry.logits, entry.scores)))
+    numbers = sum(map(sys.getsizeof, (entry.indices, entry.logits, entry.scores, entry.judged)))
     return _ENTRY_BYTES + numbers + _TRUNCATION_BYTES * len(entry.truncated)
 
 
@@ -50,8 +52,10 @@ class ScoreCache:
         entry: _Entry | None = self._entries.get(key)
         if entry is None:
             return None
-        hits = map(Hit, entry.indices, entry.logits, entry.scores)
-        return Scores(tuple(hits), entry.truncated, entry.truncated_query, entry.num_tokens)
+        hits = tuple(map(Hit, entry.indices, entry.logits, entry.scores))
+        if entry.judged:
+            hits = tuple(replace(hit, judged=judged) for hit, judged in zip(hits, entry.judged, strict=True))
+        return Scores(hits, entry.truncated, entry.truncated_query, entry.num_tokens)
 
     def put(self, key: bytes, scores: Scores) -> None:
         """Keep scores, unless they alone are larger than the cache."""
@@ -59,6 +63,7 @@ class ScoreCache:
             array("I", [hit.index for hit in scores.hits]),
             array("d", [hit.logit for hit in scores.hits]),
             array("d", [hit.score for hit in scores.hits]),
+            tuple(hit.judged for hit in scores.hits) if any(hit.judged for hit in scores.hits) else (),
             scores.truncated,
             scores.truncated_query,
             scores.num_tokens,

@@ -86,6 +86,7 @@ class RerankAnswer:
         num_tokens: Tokens that the model read of query and passages.
         timing: Seconds spent.
         is_cached: The scores came from the cache.
+        id: Id in the feedback log; None without one.
     """
 
     model: str
@@ -94,6 +95,7 @@ class RerankAnswer:
     num_tokens: int
     timing: Timing
     is_cached: bool = False
+    id: str | None = None
 
 
 @dataclass(frozen=True)

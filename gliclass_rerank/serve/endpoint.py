@@ -161,7 +161,8 @@ def _headers(reply: Reply) -> dict[str, str]:
         return {}
     queue = max(answer.timing.queue_s for answer in reply.answers)
     inference = max(answer.timing.inference_s for answer in reply.answers)
-    return {
+    ids = {} if reply.answers[0].id is None else {"x-ranking-id": reply.answers[0].id}
+    return ids | {
         "x-queue-time": milliseconds(queue),
         "x-inference-time": milliseconds(inference),
         "x-compute-tokens": str(sum(answer.num_tokens for answer in reply.answers)),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
+from gliclass_rerank.calls.background import in_background
 from gliclass_rerank.errors import BackendError, GLiClassRerankError, shown
 from gliclass_rerank.serve.cache import ScoreCache
 from gliclass_rerank.serve.core import ClassifyRequest, RequestError, RerankAnswer, RerankRequest, Scores, Timing
@@ -73,7 +74,10 @@ class Engine:
         if not request.may_truncate:
             _check_whole(scores)
         hits = scores.hits[: request.top_k]
-        return RerankAnswer(model.name, hits, len(request.passages), scores.num_tokens, timing, is_cached)
+        name = None
+        if model.reranker.log is not None:
+            name = await in_background(model.noted, request, hits)
+        return RerankAnswer(model.name, hits, len(request.passages), scores.num_tokens, timing, is_cached, name)
 
     async def classify(self, request: ClassifyRequest) -> list[float]:
         """Score a text against labels.
@@ -121,6 +125,23 @@ class Engine:
         """
         reranker = self.models.choose(model).reranker
         return await _translated(reranker.afeedback(query, relevant, irrelevant, **more))
+
+    async def signal(self, model: str | None, name: Literal["clicks", "rating"], ranking_id: str, value: Any) -> None:
+        """Add clicks on a ranking, or its rating, to the feedback log; see `FeedbackLog`.
+
+        Args:
+            model: Name of the model; None for the default.
+            name: Kind of signal.
+            ranking_id: Id of the ranking.
+            value: Indices of clicked passages, or a rating in [0, 1].
+
+        Raises:
+            RequestError: There is no log, or it does not know the ranking.
+        """
+        log = self.models.choose(model).reranker.log
+        if log is None:
+            raise RequestError("invalid", f"`/{name}` needs a log; start the server with `--log FILE`")
+        await _translated(in_background(getattr(log, name), ranking_id, value))
 
     def _check(self, request: RerankRequest) -> None:
         if not request.query.strip():

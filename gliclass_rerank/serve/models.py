@@ -41,9 +41,25 @@ class ServedModel:
     def rank(self, requests: Sequence[RerankRequest]) -> list[Scores]:
         """Rank the passages of several requests together."""
         rankings = self.reranker.rank_many(
-            [request.query for request in requests], [request.passages for request in requests]
+            [request.query for request in requests], [request.passages for request in requests], log=False
         )
         return list(map(_scores, rankings))
+
+    def noted(self, request: RerankRequest, hits: Sequence[Hit]) -> str | None:
+        """Add what a request is shown to the feedback log.
+
+        Args:
+            request: Request.
+            hits: What it is answered with.
+
+        Returns:
+            Id for clicks and ratings; None without a log.
+        """
+        if self.reranker.ranking_log is None:
+            return None
+        shown_hits = tuple(replace(hit, text=request.passages[hit.index]) for hit in hits)
+        (ranking,) = self.reranker.ranking_log.noted([request.query], [Ranking(shown_hits)], None)
+        return ranking.id
 
     def key(self, request: RerankRequest) -> bytes:
         """Digest of what decides the scores: texts, model (its calibration is part of it) and version of the examples.
@@ -67,7 +83,7 @@ class ServedModel:
     def warm_up(self) -> None:
         """Rank sample passages, so that the first request finds everything prepared."""
         for query, passages in sample_rankings()[:2]:
-            self.reranker.rank(query, passages, examples=())
+            self.reranker.rank(query, passages, examples=(), log=False)
 
 
 class Models:
@@ -153,5 +169,5 @@ def estimated_tokens(texts: Sequence[str], limit: int) -> int:
 
 def _scores(ranking: Ranking) -> Scores:
     # Without the texts, which the cache would hold on to.
-    hits = tuple(Hit(hit.index, hit.score, hit.logit) for hit in ranking)
+    hits = tuple(Hit(hit.index, score=hit.score, logit=hit.logit, judged=hit.judged) for hit in ranking)
     return Scores(hits, ranking.truncated, ranking.truncated_query, ranking.num_tokens)

@@ -10,7 +10,7 @@ from gliclass_rerank.serve.apis.api import Api
 from gliclass_rerank.serve.apis.cohere import Cohere
 from gliclass_rerank.serve.apis.infinity import Infinity
 from gliclass_rerank.serve.apis.jina import Jina
-from gliclass_rerank.serve.apis.native import Classify, Feedback
+from gliclass_rerank.serve.apis.native import Classify, Clicks, Feedback, Rating
 from gliclass_rerank.serve.apis.system_one import SystemOne
 from gliclass_rerank.serve.apis.tei import Tei
 from gliclass_rerank.serve.apis.vllm import Vllm, VllmScore
@@ -77,4 +77,6 @@ def all_routes(document_format: DocumentFormat) -> list[Route]:
         Route("/classify", (Classify(),), operation="classify"),
         Route("/v1/systemone", (SystemOne(),), operation="classify"),
         Route("/feedback", (Feedback(),), operation="feedback"),
+        Route("/clicks", (Clicks(),), operation="feedback"),
+        Route("/rating", (Rating(),), operation="feedback"),
     ]

@@ -1,4 +1,4 @@
-"""Routes of our own: /classify and /feedback."""
+"""Routes of our own: /classify, /feedback, /clicks and /rating."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class FeedbackBody(Body):
 
 
 class Learned(BaseModel):
-    """Stored example."""
+    """Stored example, or ranking with a new signal."""
 
     id: str
 
@@ -79,6 +79,46 @@ class Feedback(Api[FeedbackBody]):
         """Store the judgements."""
         more = {"id": body.id, "metadata": body.metadata}
         return Reply(Learned(id=await engine.feedback(body.model, body.query, body.relevant, body.irrelevant, more)))
+
+
+class ClicksBody(Body):
+    """Clicked documents of a ranking."""
+
+    id: str = Field(description="`id` of the answer, or its header `x-ranking-id`")
+    indices: list[int]
+    model: str | None = None
+
+
+class RatingBody(Body):
+    """Rating of a ranking."""
+
+    id: str = Field(description="`id` of the answer, or its header `x-ranking-id`")
+    rating: float = Field(ge=0, le=1, description="from 0, bad, to 1, good; a thumb is 0 or 1")
+    model: str | None = None
+
+
+class Clicks(Api[ClicksBody]):
+    """Clicks for the feedback log."""
+
+    body = ClicksBody
+    content = Learned
+
+    async def reply(self, body: ClicksBody, engine: Engine, request_id: str) -> Reply:  # noqa: ARG002 # a ranking's id
+        """Log the clicks."""
+        await engine.signal(body.model, "clicks", body.id, body.indices)
+        return Reply(Learned(id=body.id))
+
+
+class Rating(Api[RatingBody]):
+    """Ratings for the feedback log."""
+
+    body = RatingBody
+    content = Learned
+
+    async def reply(self, body: RatingBody, engine: Engine, request_id: str) -> Reply:  # noqa: ARG002 # a ranking's id
+        """Log the rating."""
+        await engine.signal(body.model, "rating", body.id, body.rating)
+        return Reply(Learned(id=body.id))
 
 
 def softmax(logits: Sequence[float]) -> list[float]:

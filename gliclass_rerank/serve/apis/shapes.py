@@ -113,7 +113,7 @@ class CohereShaped(RerankApi[RerankBody]):
         returns = self.returns_documents if body.return_documents is None else body.return_documents
         units = -(-len(body.documents) // _DOCUMENTS_PER_UNIT)
         return Reranked(
-            id=request_id,
+            id=answer.id or request_id,
             model=answer.model,
             results=[
                 Result(
