@@ -41,7 +41,9 @@ def test_a_filled_layer_gives_what_it_gave(bias, shape):
 @pytest.mark.parametrize(("dtype", "is_filled"), [(torch.bfloat16, True), (torch.float32, False)])
 def test_a_backbone_in_half_precision_meets_few_lengths(monkeypatch, backbone, dtype, is_filled):
     checkpoint = tiny_checkpoint(backbone)
-    backend = TorchNetwork(checkpoint.model, resolve_runtime(checkpoint.config, device="cpu", dtype=dtype))
+    backend = TorchNetwork(
+        checkpoint.model, resolve_runtime(checkpoint.config, backend="torch", device="cpu", dtype=dtype)
+    )
     label, met, linear = checkpoint.config.class_token_index, set(), torch.nn.functional.linear
 
     def watched(states, weight, bias=None):
@@ -77,7 +79,9 @@ class Shapes(TorchDispatchMode):
 
 def test_rows_and_queries_of_all_lengths_become_few_shapes_in_half_precision():
     checkpoint = tiny_checkpoint("bert")
-    backend = TorchNetwork(checkpoint.model, resolve_runtime(checkpoint.config, device="cpu", dtype="bfloat16"))
+    backend = TorchNetwork(
+        checkpoint.model, resolve_runtime(checkpoint.config, backend="torch", device="cpu", dtype="bfloat16")
+    )
     label = checkpoint.config.class_token_index
 
     def shapes(lengths):

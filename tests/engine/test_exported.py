@@ -351,7 +351,9 @@ def test_what_keys_are_made_from_is_watched_whole_where_the_last_layer_reads_mar
             each.module.register_forward_hook(lambda _, given, rows, site=site: count(site, rows))
         else:
             each.module.register_forward_pre_hook(lambda _, given, site=site: count(site, given[0]))
-    runtime = resolve_runtime(checkpoint.config, device="cpu", batch_tokens=1)  # a sequence at a time: no padding
+    runtime = resolve_runtime(
+        checkpoint.config, backend="torch", device="cpu", batch_tokens=1
+    )  # a sequence at a time: no padding
 
     build_executor(checkpoint.model, runtime, plan="shared_query").logits([request])
 
@@ -363,7 +365,7 @@ def test_what_keys_are_made_from_is_watched_whole_where_the_last_layer_reads_mar
 def test_what_attention_gives_has_the_bounds_of_the_values(backbone):
     checkpoint = tiny_checkpoint(backbone, **head_values("averaged tokens", backbone))
     encoder = checkpoint.model.encoder_model
-    runtime = resolve_runtime(checkpoint.config, device="cpu", batch_tokens=1)
+    runtime = resolve_runtime(checkpoint.config, backend="torch", device="cpu", batch_tokens=1)
     executor = build_executor(checkpoint.model, runtime, plan="shared_query")
     read = {
         f"{layer}.context": Observer(module.attention.output.dense)
