@@ -75,6 +75,18 @@ MODELS: dict[str, dict[str, Any]] = {
         "type_vocab_size": 0,
     },
 }
+# The default's first model, by its own head; the others read candidates and text at their first tokens.
+MODELS["minilm-l6-v1"] = MODELS["MiniLM-L6"]
+_HEADS: dict[str, dict[str, Any]] = {
+    "minilm-l6-v1": {
+        "query_attention_start": 3,
+        "query_key_bias": True,
+        "token_interaction": True,
+        "class_token_pooling": "average",
+        "pooling_strategy": "avg",
+        "normalize_features": True,
+    }
+}
 CASES = ((1, 20), (1, 100), (1, 1000), (64, 20))
 
 
@@ -170,8 +182,13 @@ def _is_view(name: str, given: Sequence[Tensor], made: Sequence[Tensor]) -> bool
     return name in ("to", "float") and given[0].dtype == made[0].dtype and given[0].device == made[0].device
 
 
+def plans_of(model: str) -> tuple[str, ...]:
+    """Attention plans that a model can run."""
+    return ("shared_query",) if model in _HEADS else ("shared_query", "joint")
+
+
 def shaped_config(model: str, plan: str, **changes: Any) -> ModelConfig:
-    """Config of a uni-encoder of a model's size, candidates and text read at their first tokens."""
+    """Config of a uni-encoder of a model's size."""
     return ModelConfig.from_dict(
         {
             "encoder_config": {**MODELS[model], "vocab_size": _VOCABULARY, "pad_token_id": 0},
@@ -182,6 +199,7 @@ def shaped_config(model: str, plan: str, **changes: Any) -> ModelConfig:
             "example_token_index": 30524,
             "attention_plan": plan,
             "prompt_first": True,
+            **_HEADS.get(model, {}),
             **changes,
         }
     )

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from device_counts import CASES, MODELS, counted, shaped_config
+from device_counts import CASES, MODELS, counted, plans_of, shaped_config
 from gpu_stages import GpuCheck, machine_stage, memory_stage, parity_stage, speed_stage, waits_stage
 from gpu_text import peers_stage, text_stage
 from harness import environment
@@ -42,7 +42,7 @@ def count_cases(models: list[str], cases: list[tuple[int, int]]) -> list[dict[st
     """Count every model, plan and case as a GPU with flash attention would run it."""
     found = []
     for model in models:
-        for plan in ("shared_query", "joint"):
+        for plan in plans_of(model):
             attention = "varlen" if unpackable_reason(shaped_config(model, plan)) is None else "padded"
             for queries, passages in cases:
                 if attention == "padded" and queries > 1:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from device_counts import passage_lengths, shaped_config, token_plan
+from device_counts import passage_lengths, plans_of, shaped_config, token_plan
 from torch.nn import functional
 
 from gliclass_rerank.model.build import build_model
@@ -22,8 +22,7 @@ from gliclass_rerank.runtime.executor import Executor
 from gliclass_rerank.runtime.export import build_executor
 from gliclass_rerank.runtime.resolve import resolve_runtime
 
-PLANS = ("shared_query", "joint")
-_TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
+_TINY = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 96}
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ def parity_stage(check: GpuCheck) -> list[dict[str, Any]]:
     if not check.is_dry:
         kinds.append(("float16", check.packed))
     for model in check.models:
-        for plan in PLANS:
+        for plan in plans_of(model):
             for changes, query in (({}, 16), ({}, 200), ({"query_key_bias": True}, 16)):
                 if changes and (plan == "joint" or model != "MiniLM-L6"):
                     continue
@@ -176,7 +175,7 @@ def waits_stage(check: GpuCheck) -> list[dict[str, Any]]:
     """Kernels of a pass as the device saw them, and a run in which every wait before the result is an error."""
     found = []
     for model in check.models:
-        for plan in PLANS:
+        for plan in plans_of(model):
             config = check.config(model, plan)
             executor = executor_of(config, plan, check.device, check.half, check.packed)
             requests = [request for each in check.plans(config, plan, (4, 20)) for request in each.requests]
@@ -202,7 +201,7 @@ def speed_stage(check: GpuCheck) -> list[dict[str, Any]]:
     """Milliseconds of calls that are tokenised already: padded, packed, compiled; and the share of the GPU's limit."""
     found = []
     for model in check.models:
-        for plan in PLANS:
+        for plan in plans_of(model):
             config = check.config(model, plan)
             kinds = {"padded": "padded", check.packed: check.packed, "compiled": check.packed}
             executors = {

@@ -69,7 +69,7 @@ class PackedNetwork(TorchNetwork):
             OutOfMemoryError: The pass does not fit the device; a smaller one may.
             BackendError: Any other failure.
         """
-        with computing, as_backend_error("torch failed"):
+        with computing, self._kernels, as_backend_error("torch failed"):
             return self._launch(requests)
 
     def compile_layers(self, backend: str = "inductor") -> None:
