@@ -31,7 +31,8 @@ from gliclass_rerank.checkpoint.location import DEFAULT_MODEL, DEFAULT_RANKER, b
 from gliclass_rerank.learn.evaluation.collection import Collection, load_collection
 from gliclass_rerank.learn.training.calibrating import CalibrationReport, best_logits, fit
 from gliclass_rerank.learn.training.judged import JudgedList, figures_of
-from gliclass_rerank.pipeline import Calibration, Pipeline, probabilities
+from gliclass_rerank.model.probability import Calibration, probabilities
+from gliclass_rerank.pipeline import Pipeline
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.settings import RerankerSettings
 

@@ -36,7 +36,8 @@ from gliclass_rerank.checks import checked_count, checked_share, of_settings
 from gliclass_rerank.errors import CheckpointError, ConfigError, listed, shown
 from gliclass_rerank.files.atomic_write import atomic_folder, own_folder
 from gliclass_rerank.model.calibration import checked_line
-from gliclass_rerank.pipeline import Calibration, Pipeline, Scored
+from gliclass_rerank.model.probability import Calibration
+from gliclass_rerank.pipeline import Pipeline, Scored
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.prompt.planner import TokenPlan, TruncateSide
 from gliclass_rerank.runtime.resolve import ResolvedRuntime

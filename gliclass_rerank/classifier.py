@@ -23,7 +23,7 @@ from gliclass_rerank.checks import (
 )
 from gliclass_rerank.errors import InputError
 from gliclass_rerank.examples.retrieval import Examples
-from gliclass_rerank.label_scores import LabelChoice, LongTexts, label_scores
+from gliclass_rerank.model.label_scores import LabelChoice, LongTexts, label_scores
 from gliclass_rerank.pipeline import Pipeline, Scored
 from gliclass_rerank.prompt.examples import ExampleFormat
 from gliclass_rerank.prompt.label_sets import Labels, described, flatten_labels, label_sets

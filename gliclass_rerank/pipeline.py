@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,6 +22,7 @@ from gliclass_rerank.model.backbones.registry import unsupported_reason
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.model.cost import optimal_window_tokens
 from gliclass_rerank.model.gliclass import GLiClass
+from gliclass_rerank.model.probability import Calibration
 from gliclass_rerank.prompt.coverage import Coverage
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.prompt.parts import text_chunks
@@ -68,21 +68,6 @@ class Scored(NamedTuple):
     plan: TokenPlan[Any]  # Any: windows or blocks
     sees_companions: bool
     spans: Mapping[int, Span] = MappingProxyType({})
-
-
-class Calibration(NamedTuple):
-    """Slopes and intercepts before the sigmoid.
-
-    Attributes:
-        score: Of a passage's score; None for 1 and 0.
-        answerable: Of the best logit of a list, for the probability that any of its passages answers the query; None if
-            the checkpoint has none.
-        label: See `ModelConfig.label_calibration`.
-    """
-
-    score: tuple[float, float] | None = None
-    answerable: tuple[float, float] | None = None
-    label: tuple[float, float, float] | None = None
 
 
 class Pipeline:
@@ -290,20 +275,6 @@ def _best_chunks(scored: Scored) -> Scored:
         plan=replace(scored.plan, members=tuple(map(tuple, members))),
         spans={candidate: span for candidate, place in best.items() if (span := chunks[place].span) is not None},
     )
-
-
-def probabilities(logits: Sequence[float], calibration: tuple[float, float] | None = None) -> list[float]:
-    """Convert logits to scores in [0, 1], the sigmoid of slope * logit + intercept, in float64 without overflow.
-
-    `calibration` is slope and intercept; None means 1 and 0.
-    """
-    slope, intercept = calibration or (1.0, 0.0)
-    scores = []
-    for logit in logits:
-        scaled = slope * logit + intercept
-        exponential = math.exp(-abs(scaled))
-        scores.append((1.0 if scaled >= 0 else exponential) / (1 + exponential))
-    return scores
 
 
 def resolve_plan(checkpoint: Checkpoint, plan: AttentionPlan | None) -> AttentionPlan | None:

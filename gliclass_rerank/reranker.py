@@ -24,7 +24,8 @@ from gliclass_rerank.errors import InputError, shown
 from gliclass_rerank.examples.filters import Where
 from gliclass_rerank.examples.judgements import Recalled, judged_first, text_id
 from gliclass_rerank.examples.retrieval import Examples
-from gliclass_rerank.pipeline import Calibration, Scored, probabilities
+from gliclass_rerank.model.probability import Calibration, probabilities
+from gliclass_rerank.pipeline import Scored
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.settings import RerankerSettings, taking

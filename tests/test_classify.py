@@ -12,7 +12,7 @@ import pytest
 from gliclass_rerank import ConfigError, Example, InputError, LabelScore, WindowOverflowError, ZeroShotClassifier
 from gliclass_rerank.checkpoint.loading import load_checkpoint, save_checkpoint
 from gliclass_rerank.classifier import flatten_labels
-from gliclass_rerank.label_scores import label_margins
+from gliclass_rerank.model.label_scores import label_margins
 
 TEXT = "chain slip on a wet road"
 LABELS = ["oil", "wax", "rust"]

@@ -93,7 +93,7 @@ def test_equal_passages_are_scored_once_and_reported_at_each_index(scripted):
 
 
 def test_the_tokens_that_were_read_are_counted_once_for_equal_passages(tiny_folders):
-    reranker = Reranker(tiny_folders["bert"], device="cpu")
+    reranker = Reranker(tiny_folders["bert"], device="cpu", long_passages="cut")
 
     def num_tokens(*passages):
         return reranker.rank(QUERY, passages).num_tokens

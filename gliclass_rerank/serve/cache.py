@@ -52,7 +52,10 @@ class ScoreCache:
         entry: _Entry | None = self._entries.get(key)
         if entry is None:
             return None
-        hits = tuple(map(Hit, entry.indices, entry.logits, entry.scores))
+        hits = tuple(
+            Hit(index, score=score, logit=logit)
+            for index, score, logit in zip(entry.indices, entry.scores, entry.logits, strict=True)
+        )
         if entry.judged:
             hits = tuple(replace(hit, judged=judged) for hit, judged in zip(hits, entry.judged, strict=True))
         return Scores(hits, entry.truncated, entry.truncated_query, entry.num_tokens)

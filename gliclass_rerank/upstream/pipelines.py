@@ -9,7 +9,7 @@ import torch
 
 from gliclass_rerank.checks import checked_count
 from gliclass_rerank.classifier import ZeroShotClassifier
-from gliclass_rerank.label_scores import LongTexts, pooled
+from gliclass_rerank.model.label_scores import LongTexts, pooled
 from gliclass_rerank.prompt.label_sets import SEPARATOR, Labels, flatten_labels
 from gliclass_rerank.upstream.arguments import Given, Texts, checked_sizes, is_multi_label
 from gliclass_rerank.upstream.loading import DEFAULT_MAX_LENGTH, load_classifier

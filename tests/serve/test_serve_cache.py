@@ -12,7 +12,9 @@ from gliclass_rerank.types import Hit, Truncation
 
 
 def scores(count=3, truncated=()):
-    return Scores(tuple(Hit(index, index / 7, index / 3) for index in range(count)), truncated, None, num_tokens=5)
+    return Scores(
+        tuple(Hit(index, score=index / 3, logit=index / 7) for index in range(count)), truncated, None, num_tokens=5
+    )
 
 
 def test_scores_come_back_as_they_were():

@@ -5,7 +5,7 @@ import pytest
 
 from gliclass_rerank.learn.training.calibrating import fit
 from gliclass_rerank.learn.training.judged import JudgedList, pairs_of
-from gliclass_rerank.pipeline import Calibration
+from gliclass_rerank.model.probability import Calibration
 
 
 def lists(*, num_lists, relevant, irrelevant, seed=0):

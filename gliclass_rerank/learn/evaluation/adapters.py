@@ -219,6 +219,7 @@ def _loaded(settings: PairSettings) -> Reranker:
     model = loading.pop("model", None)
     if not isinstance(model, Reranker):
         return Reranker(model, **loading)
+    loading.pop("allow_same_text", None)  # a reranker's own counts
     if loading:
         raise ConfigError(f"pass either a `Reranker` or {listed(loading)}, not both")
     return model
@@ -280,6 +281,8 @@ def _description(reranker: Reranker, max_query_chars: int | None) -> dict[str, A
     """Fields of mteb's `ModelMeta`; name, revision and settings identify cached results."""
     settings = reranker.settings
     scoring: dict[str, Any] = {name: settings[name] for name in _SCORING if name in settings}
+    if "example_store" not in scoring:
+        scoring.pop("allow_same_text", None)  # without judged queries it changes nothing
     if max_query_chars is not None:
         scoring["max_query_chars"] = max_query_chars
     fields = {"model_type": ["cross-encoder"], "framework": ["PyTorch"], "experiment_kwargs": scoring or None}

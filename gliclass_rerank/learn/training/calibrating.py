@@ -22,7 +22,8 @@ from gliclass_rerank.learn.evaluation.collection import Collection
 from gliclass_rerank.learn.training.calibrating_labels import fit_labels
 from gliclass_rerank.learn.training.judged import JudgedList, Line, ScoreFigures, pairs_of, score_figures
 from gliclass_rerank.learn.training.records import ClassificationRecord
-from gliclass_rerank.pipeline import Calibration, Pipeline
+from gliclass_rerank.model.probability import Calibration
+from gliclass_rerank.pipeline import Pipeline
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.settings import RerankerSettings
 

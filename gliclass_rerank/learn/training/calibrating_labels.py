@@ -13,11 +13,11 @@ import numpy as np
 
 from gliclass_rerank.classifier import ZeroShotClassifier
 from gliclass_rerank.errors import DataError
-from gliclass_rerank.label_scores import label_margins
 from gliclass_rerank.learn.evaluation.calibration import expected_calibration_error, fit_calibration
 from gliclass_rerank.learn.training.judged import JudgedList, ScoreFigures, pairs_of, score_figures
 from gliclass_rerank.learn.training.records import ClassificationRecord
-from gliclass_rerank.pipeline import probabilities
+from gliclass_rerank.model.label_scores import label_margins
+from gliclass_rerank.model.probability import probabilities
 
 # Labels shown with a text: a text's own, and others drawn at random up to a number between these.
 _FEWEST: Final = 2

@@ -90,7 +90,7 @@ def calibrate(
     ] = None,
     dtype: _Dtype = "float32",
 ) -> None:
-    """Calibrate scores, and `answerable`, to probabilities on judged passages."""
+    """Calibrate scores and `answerable` on judged passages."""
     import torch
     from tqdm import tqdm
 

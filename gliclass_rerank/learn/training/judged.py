@@ -15,7 +15,7 @@ from gliclass_rerank.learn.evaluation.calibration import (
     expected_calibration_error,
     fit_calibration,
 )
-from gliclass_rerank.pipeline import probabilities
+from gliclass_rerank.model.probability import probabilities
 
 _THRESHOLD: Final = 0.5
 _FOLDS: Final = 2

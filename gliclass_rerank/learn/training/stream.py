@@ -51,7 +51,7 @@ class Item:
     @property
     def num_tokens(self) -> int:
         """Tokens without padding."""
-        return sum(request.num_tokens for request in self.plan.requests)
+        return self.plan.num_tokens
 
 
 class Stream:

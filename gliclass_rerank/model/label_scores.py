@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gliclass_rerank.pipeline import probabilities
+from gliclass_rerank.model.probability import probabilities
 from gliclass_rerank.types import LabelScore
 
 LongTexts = Literal["cut", "max", "mean"]
