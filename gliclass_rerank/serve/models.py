@@ -67,7 +67,7 @@ class ServedModel:
     def warm_up(self) -> None:
         """Rank sample passages, so that the first request finds everything prepared."""
         for query, passages in sample_rankings()[:2]:
-            self.reranker.rank(query, passages, examples=())
+            self.reranker.rank(query, passages, examples=(), log=False)
 
 
 class Models:
