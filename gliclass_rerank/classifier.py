@@ -54,7 +54,7 @@ class ZeroShotClassifier(LoadedModel):
         CheckpointError: The checkpoint cannot be loaded.
         MissingDependencyError: The backend is not installed.
         BackendError: The export cannot be stored or loaded.
-        DataError: The store cannot be opened, for example because another process has it open.
+        DataError: The store is damaged, or of another kind.
     """
 
     @taking(ModelSettings)

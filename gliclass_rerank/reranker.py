@@ -57,8 +57,7 @@ class Reranker(LoadedModel):
         CheckpointError: The checkpoint cannot be loaded.
         MissingDependencyError: The backend is not installed.
         BackendError: The export cannot be stored or loaded.
-        DataError: The passage cache is missing or damaged, or the store cannot be opened, for example because another
-            process has it open.
+        DataError: The passage cache, the store or the log is missing, damaged or of another kind.
     """
 
     @taking(RerankerSettings)

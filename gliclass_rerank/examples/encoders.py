@@ -23,6 +23,8 @@ from gliclass_rerank.examples.index import FloatArray
 from gliclass_rerank.files.digests import folder_digest
 
 _NUM_VALUES: Final = 64
+# Prefix of fingerprints made of a folder's files.
+FOLDER: Final = "folder:"
 
 
 class StoreEncoder(Protocol):
@@ -89,7 +91,7 @@ class LocalEncoder:
         # Sampled, because stores open often; the probe vector catches changes between the samples.
         settings = {"max_tokens": max_tokens, "prefix": prefix}
         digest = folder_digest(folder, settings=settings, is_sampled=True)
-        self.fingerprint: Final = f"folder:{digest}"
+        self.fingerprint: Final = f"{FOLDER}{digest}"
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Embed texts."""

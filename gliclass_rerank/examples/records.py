@@ -147,6 +147,11 @@ class Records:
         )
         return dict(sorted(self._stored(found).items()))
 
+    def longest(self, count: int) -> dict[int, Stored]:
+        """Read the longest examples, keyed by row number."""
+        statement = "SELECT row, id, example, metadata FROM examples ORDER BY length(example) DESC, row LIMIT ?"
+        return self._stored(self.database.select(statement, (count,)))
+
     def _stored(self, found: Sequence[tuple[Any, ...]]) -> dict[int, Stored]:  # Any: SQLite values
         return {row: self._read_out(to_stored, *values) for row, *values in found}
 

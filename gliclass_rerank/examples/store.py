@@ -10,29 +10,24 @@ import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
-
-from gliclass_rerank.checks import checked_path, checked_text, checked_texts, named
-from gliclass_rerank.errors import ConfigError, InputError, shown
+from gliclass_rerank.checks import checked_path, checked_text, checked_texts
+from gliclass_rerank.errors import InputError
 from gliclass_rerank.examples.backends import Backend, builder_of
 from gliclass_rerank.examples.cached_index import CachedIndex
 from gliclass_rerank.examples.editing import Editor
-from gliclass_rerank.examples.encoders import StoreEncoder, encode_checked
+from gliclass_rerank.examples.encoder_identity import identity_of, require_same
+from gliclass_rerank.examples.encoders import StoreEncoder
 from gliclass_rerank.examples.filters import Metadata
 from gliclass_rerank.examples.judgements import text_id
 from gliclass_rerank.examples.records import Records
 from gliclass_rerank.examples.reencoding import reencode_store
-from gliclass_rerank.examples.rows import Identity, metadata_text
+from gliclass_rerank.examples.rows import metadata_text
 from gliclass_rerank.examples.store_checks import checked_encoder, checked_ids, metadata_texts
 from gliclass_rerank.examples.store_files import clear_leftovers, index_path
 from gliclass_rerank.examples.stored_examples import StoredExamples
 from gliclass_rerank.types import Example
-
-_PROBE: Final = "How do judged examples of earlier queries help to rank passages?"
-# Cosine of the same model on another machine or in half precision; other models stay below.
-_SAME_MODEL: Final = 0.999
 
 
 class ExampleStore(StoredExamples):
@@ -73,10 +68,10 @@ class ExampleStore(StoredExamples):
             raise InputError("a store in memory cannot be read only, there would be nothing in it")
         builder = builder_of(backend)
         encoder = checked_encoder(encoder)
-        mine = _identity(encoder)
+        mine = identity_of(encoder)
         records = Records(self.path, read_only=read_only)
         try:
-            _require_same(records.adopt(mine), mine, self.path)
+            require_same(records, records.adopt(mine), encoder, mine)
             place = None if self.path is None else index_path(self.path)
             index = CachedIndex(records, builder, path=place, read_only=read_only)
         except BaseException:
@@ -243,29 +238,4 @@ class ExampleStore(StoredExamples):
             BackendError: The encoder failed.
         """
         checked = checked_encoder(encoder)
-        return reencode_store(checked_path("path", path).absolute(), checked, _identity(checked))
-
-
-def _identity(encoder: StoreEncoder) -> Identity:
-    return Identity(encoder.fingerprint, encode_checked(encoder, [_PROBE])[0])
-
-
-def _require_same(filled_by: Identity, mine: Identity, path: Path | None) -> None:
-    """Check the encoder against the store's."""
-    remedy = "open it with that one, or let `ExampleStore.reencode` embed it anew"
-    if filled_by.encoder != mine.encoder:
-        raise ConfigError(
-            f"the store `{named(path)}` was filled by the encoder {shown(filled_by.encoder)}, "
-            f"not by {shown(mine.encoder)}; {remedy}"
-        )
-    if filled_by.dim != mine.dim:
-        raise ConfigError(
-            f"the store `{named(path)}` holds vectors of {filled_by.dim} numbers, "
-            f"the encoder gives {mine.dim}; {remedy}"
-        )
-    likeness = float(filled_by.probe @ mine.probe)
-    if likeness < _SAME_MODEL and np.any(filled_by.probe):
-        raise ConfigError(
-            f"the encoder {shown(mine.encoder)} has changed since it filled the store `{named(path)}`: "
-            f"its vectors of the same text have a cosine of {likeness:.3f}; {remedy}"
-        )
+        return reencode_store(checked_path("path", path).absolute(), checked, identity_of(checked))

@@ -14,8 +14,8 @@ LOG_SCHEMA: Final = Schema(
     tables=(
         # One row: key of the digests, without which they could be compared with those of any other file.
         "CREATE TABLE log (secret BLOB NOT NULL)",
-        # Passages, each once.
-        "CREATE TABLE texts (digest BLOB PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID",
+        # Passages, each once; in order of writing, since digests are in no order.
+        "CREATE TABLE texts (digest BLOB NOT NULL UNIQUE, text TEXT NOT NULL)",
         "CREATE TABLE rankings (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, time REAL NOT NULL,"
         " model TEXT NOT NULL, digest BLOB NOT NULL, query TEXT, scope TEXT NOT NULL)",
         "CREATE TABLE shown (ranking INTEGER NOT NULL, position INTEGER NOT NULL, place INTEGER NOT NULL,"

@@ -1,5 +1,6 @@
 """Encoders, and how a model is known again."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -108,6 +109,22 @@ def test_other_weights_or_settings_have_another_fingerprint(folder, tmp_path):
     ]
 
     assert len({encoder.fingerprint for encoder in made}) == len(made)
+
+
+def test_a_store_outlives_changes_of_a_folder_that_leave_its_embeddings(folder, tmp_path):
+    path, changed = tmp_path / "judged.db", shutil.copytree(folder, tmp_path / "changed")
+    config = changed / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()), indent=7))
+    with ExampleStore(path, LocalEncoder(folder, device="cpu")) as store:
+        store.add([Example("why does the chain slip on the small sprocket " * 9), Example("a bell")], ids=["a", "b"])
+
+    newer = LocalEncoder(changed, device="cpu")
+    with ExampleStore(path, newer) as store:
+        assert [found.id for found in store.search("a bell", k=1)] == ["b"]
+    assert newer.fingerprint != LocalEncoder(folder, device="cpu").fingerprint
+    for other in (LocalEncoder(folder, device="cpu", max_tokens=40), LocalEncoder(folder, device="cpu", prefix="q: ")):
+        with pytest.raises(ConfigError, match="was filled by the encoder 'folder:"):
+            ExampleStore(path, other)
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path):

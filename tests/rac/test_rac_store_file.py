@@ -290,7 +290,9 @@ def test_a_store_can_be_open_twice_in_one_process(opened):
     one.add(EXAMPLES[:2], ids=IDS[:2])
 
     assert_in_step(other, IDS[:2])
+    before = one.version
     other.delete(IDS[:1])
+    assert one.version == other.version != before
     assert_in_step(one, IDS[1:2])
 
 

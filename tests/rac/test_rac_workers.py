@@ -38,7 +38,7 @@ class Worker:
 
     @staticmethod
     def _work(writing, model, opened, name, over):
-        reranker = Reranker(model, device="cpu", example_store=opened())
+        reranker = Reranker(model, device="cpu", backend="torch", example_store=opened())
         stage = RerankStage(reranker=reranker, on_error="keep_order")
         errors, number = [], 0
         while not over.exists():
@@ -70,7 +70,7 @@ def work_together(model, opened, folder, chance, prefix=""):
     for worker in killed:
         time.sleep(chance.uniform(0, 0.2))
         worker.kill()
-    reranker = Reranker(model, device="cpu", example_store=opened())
+    reranker = Reranker(model, device="cpu", backend="torch", example_store=opened())
     before = len(reranker.example_store)
     while len(reranker.example_store) < before + 6:  # those that are left go on
         time.sleep(0.01)
