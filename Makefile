@@ -16,6 +16,9 @@ BENCH := $(VENV)/.stamp-bench
 # copied away from the packages' sources.
 ADAPTERS := $(wildcard integrations/*)
 ADAPTER_VENV ?= .venv-adapters
+# The server's clients come without the library, in the versions that applications have.
+CLIENTS_VENV ?= .venv-clients
+COHERE5_VENV ?= .venv-clients-cohere-5
 # The oldest Python that is supported, with the lowest versions that are: uv finds it, or fetches one.
 LOWEST_PYTHON ?= python3.10
 LOWEST_VENV ?= .venv-lowest
@@ -34,7 +37,8 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs
 RANK_DEMO := HF_HUB_OFFLINE=1 $(BIN)/gliclass-rerank rank --passages $(HANDBOOK) --top-k 3
 
 .PHONY: docs docs-serve docs-tables
-.PHONY: demo demo-integrations test test-slow test-adapters test-lowest attack check fix dist bench bench-adapters bench-quality
+.PHONY: demo demo-integrations test test-slow test-adapters test-clients test-lowest attack check fix dist
+.PHONY: bench bench-adapters bench-quality bench-serve
 .PHONY: bench-labels bench-classification bench-rac-classification bench-rac-ranking bench-rac-cost
 .NOTPARALLEL: # pip runs into one environment
 
@@ -48,15 +52,24 @@ demo-integrations: $(ADAPTER_VENV)/.stamp
 	done
 
 # Tests take one torch thread each, so that a process a core is quickest; more than four would only import torch more often.
-test: $(TEST) test-adapters
+test: $(TEST) test-adapters test-clients
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal $(ARGS)
 
 # Whole grids, kill tests in hundreds, processes that load everything anew.
 test-slow: $(TEST)
 	$(BIN)/python -m pytest -m slow --numprocesses logical --maxprocesses 4 --dist worksteal $(ARGS)
+	$(MAKE) test-clients CLIENT_ARGS="-m slow"
 
 test-adapters: $(ADAPTER_VENV)/.stamp
 	$(call test_outside,$(ADAPTER_VENV))
+
+# Each environment runs the tests of the clients that it has, all against `gliclass-rerank serve`. pytest's 5 is that
+# it has none: only one of them has slow tests.
+test-clients: $(TEST) $(CLIENTS_VENV)/.stamp $(COHERE5_VENV)/.stamp
+	set -e; for clients in $(CLIENTS_VENV) $(COHERE5_VENV); do \
+	    GLICLASS_RERANK=$(abspath $(BIN))/gliclass-rerank $$clients/bin/python -m pytest -q -c tests/clients/pytest.ini \
+	        --confcutdir tests/clients tests/clients $(CLIENT_ARGS) || test $$? = 5; \
+	done
 
 # The attack suite whole, and the table of its tries; ATTACK_SCALE multiplies them.
 attack: $(TEST)
@@ -97,6 +110,9 @@ bench: $(BENCH) $(PEERS)
 bench-labels: $(BENCH)
 	$(BIN)/python benchmarks/bench_labels.py $(ARGS)
 
+bench-serve: $(BENCH)
+	$(BIN)/python benchmarks/bench_serve.py $(ARGS)
+
 bench-adapters: $(ADAPTER_VENV)/.stamp
 	HAYSTACK_TELEMETRY_ENABLED=false $(ADAPTER_VENV)/bin/python benchmarks/bench_adapters.py
 
@@ -126,7 +142,7 @@ $(PEERS): $(TEST)
 $(RUNTIME): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' # --group
-	$(PIP_INSTALL) --editable '.[eval]'
+	$(PIP_INSTALL) --editable '.[eval,serve]'
 	touch $@
 
 $(TEST): $(RUNTIME)
@@ -170,7 +186,17 @@ $(ADAPTER_VENV)/.stamp: $(WHEELS)/.stamp constraints.txt
 # Without what compares with other packages: upstream, mteb, a data wheel.
 LOWEST_TESTS := $(filter-out tests/parity/ tests/attack/ $(wildcard tests/test_mteb_beir.py tests/test_assemble*.py), \
     $(wildcard tests/*/ tests/test_*.py))
-LOWEST_EXTRAS := eval,train,rac,onnx,openvino,mining
+LOWEST_EXTRAS := eval,train,rac,onnx,openvino,mining,serve
+
+$(CLIENTS_VENV)/.stamp: pyproject.toml
+	$(call install_group,$(CLIENTS_VENV),clients)
+	# It asks for an httpx from before 0.28, and does with a newer one.
+	$(CLIENTS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps infinity_client==0.0.78
+	touch $@
+
+$(COHERE5_VENV)/.stamp: pyproject.toml
+	$(call install_group,$(COHERE5_VENV),clients-cohere-5)
+	touch $@
 
 # From the sources, as uv takes the bounds of a wheel for somebody else's. Core and adapters apart: what one needs must
 # not lift the other's versions above its own bounds.
@@ -194,6 +220,13 @@ define install_lowest
 	$(BIN)/uv venv --quiet --clear --python $(LOWEST_PYTHON) $(1)
 	$(BIN)/uv pip install --quiet --python $(1)/bin/python --resolution lowest-direct $(2)
 	touch $(1)/.stamp
+endef
+
+# $(1): environment, $(2): dependency group
+define install_group
+	$(PYTHON) -m venv --clear $(1)
+	$(1)/bin/python -m pip install --quiet --upgrade 'pip>=25.1' # --group
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --group $(2)
 endef
 
 # $(1): environment

@@ -2,8 +2,9 @@
 
     python benchmarks/bench_long_passages.py --data RERANK_FOLDER [--sets FOLDER:SPLIT ...] [--limit N] [--depth N]
 
-A set without candidates gets its BM25 top 100, over the whole corpus. Queries whose candidates hold no long passage are
-measured too. Tokens are those of the passages as the first model reads them; the second one of a cascade reads one
+A set without candidates gets its BM25 top 100, over the whole corpus. `FOLDER:SPLIT+N` joins N consecutive passages of
+one title to a document, so that most answers lie beyond its beginning. Queries whose candidates hold no long passage
+are measured too. Tokens are those of the passages as the first model reads them; the second one of a cascade reads one
 chunk of each of its best passages, so that it costs the same either way. p: two-sided paired randomisation test over
 queries of nDCG@10 against `cut`.
 """
@@ -31,12 +32,12 @@ from gliclass_rerank.learn.evaluation.passages import passage_text
 from gliclass_rerank.learn.evaluation.ranking import evaluate_queries
 from gliclass_rerank.prompt.layout import ScoringRequest
 
-SETS = ("train/medquad:dev", "train/desktop_help:train", "train/docsections:train", "eval/cisi:test")
+SETS = ("train/medquad:dev", "train/desktop_help:train", "eval/cisi:test", "train/squad2_dev:dev+5")
 WAYS = ("cut", "best_chunk")
 DEPTH = 100
 
 
-def collection_of(folder: Path, split: str, *, limit: int, depth: int) -> Collection:
+def collection_of(folder: Path, split: str, *, limit: int, depth: int, join: int) -> Collection:
     """Queries evenly spread over a split, with the first candidates of each."""
     found = (existing(folder / name) for name in ("candidates.jsonl", f"bm25_top100.{split}.jsonl"))
     if any(found):
@@ -54,7 +55,31 @@ def collection_of(folder: Path, split: str, *, limit: int, depth: int) -> Collec
         qrels={name: whole.qrels[name] for name in chosen},
         candidates={name: whole.candidates[name] for name in chosen},
     )
-    return headed(some, depth)
+    return headed(some if join == 1 else joined(some, folder, join), depth)
+
+
+def joined(collection: Collection, folder: Path, count: int) -> Collection:
+    """The collection with `count` consecutive passages of one title as one document."""
+    groups: list[list[tuple[str, str]]] = []
+    title = None
+    for record in read_jsonl(required(folder / "corpus.jsonl")):
+        if record.string("title") != title or len(groups[-1]) == count:
+            title = record.string("title")
+            groups.append([])
+        groups[-1].append((record.string("id"), record.string("text")))
+    document = {name: group[0][0] for group in groups for name, _ in group}
+    texts = {group[0][0]: " ".join(text for _, text in group) for group in groups}
+    grades: dict[str, dict[str, int]] = {}
+    for query, judged in collection.qrels.items():
+        grades[query] = {}
+        for name, grade in judged.items():
+            grades[query][document[name]] = max(grade, grades[query].get(document[name], 0))
+    candidates = {
+        query: tuple(dict.fromkeys(document[name] for name in ids)) for query, ids in collection.candidates.items()
+    }
+    return replace(
+        collection, name=f"{collection.name}, {count} joined", passages=texts, qrels=grades, candidates=candidates
+    )
 
 
 def write_candidates(folder: Path, split: str, path: Path, limit: int) -> None:
@@ -136,8 +161,9 @@ def main() -> None:
     rerankers = {way: Reranker(arguments.model, long_passages=way, **settings) for way in WAYS}
     rows = []
     for name in arguments.sets:
-        folder, split = folder_and_split(str(arguments.data / name), "test")
-        collection = collection_of(folder, split, limit=arguments.limit, depth=arguments.depth)
+        path, _, join = str(arguments.data / name).partition("+")
+        folder, split = folder_and_split(path, "test")
+        collection = collection_of(folder, split, limit=arguments.limit, depth=arguments.depth, join=int(join or 1))
         rows += measured(collection, rerankers)
         for row in rows[-len(WAYS) :]:
             print(

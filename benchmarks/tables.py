@@ -2,8 +2,9 @@
 
     python benchmarks/tables.py [--check]
 
-Writes what belongs between `<!-- table: NAME -->` and `<!-- end -->` into README.md and docs/**/*.md; with `--check` it
-only names the files that differ and exits with 1. Needs nothing but Python.
+Writes what belongs between `<!-- table: NAME -->` and `<!-- end -->` into README.md and docs/**/*.md, and the figures
+that `gliclass-rerank models` prints; with `--check` it only names the files that differ and exits with 1. Needs nothing
+but Python.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ WITH_AMX: Final = "2026-11-29-throughput-x86_64-amx-1-thread.json"
 LONG_LISTS: Final = "2026-11-29-throughput-x86_64-avx512-bf16-1000-passages.json"
 MEMORY: Final = ("2026-11-29-memory.json", "2026-11-29-memory-openvino.json")  # the second one was run later
 
+BUNDLED: Final = "gliclass_rerank/bundled"
+MEASURED: Final = f"{BUNDLED}/measured.json"
 REAL, EXAMPLES, LONG = "trec_dl19", "20x128+512", "1000xmixed"
 PAIRS, PAIRS_INT8 = "CrossEncoder, torch float32", "CrossEncoder, OpenVINO int8"
 RUNTIMES: Final = {
@@ -168,6 +171,30 @@ TABLES: Final[Mapping[str, Table]] = {
 }
 
 
+def measured(results: Path) -> str:
+    """Quality and speed of the bundled models, for the command line."""
+    scorers = {"minilm-l6-v1": "minilm-l6-v1", "minilm-cascade-v1": "ours"}
+    found = {(row["scorer"], row["collection"]): row["ndcg@10, 100"] for row in rows_of(results, QUALITY)}
+    rates = {row["name"].lower(): row["passages_per_second"] for row in rows_of(results, ONE_THREAD, load=REAL)}
+    environment = json.loads((results / ONE_THREAD).read_text(encoding="utf-8"))["environment"]
+    figures = {
+        "machine": f"{environment['machine']}, {environment['threads']} thread",
+        "ndcg@10": {
+            model: {name: round(found[scorer, name], 3) for name in COLLECTIONS if (scorer, name) in found}
+            for model, scorer in scorers.items()
+        },
+        "passages_per_second": {
+            model: {
+                runtime: round(rates[f"{model}, {name}".lower()])
+                for runtime, name in RUNTIMES.items()
+                if f"{model}, {name}".lower() in rates
+            }
+            for model in scorers
+        },
+    }
+    return json.dumps(figures, indent=2) + "\n"
+
+
 def filled(text: str, results: Path) -> str:
     """A document with its tables made anew."""
     return MARKED.sub(lambda found: found["open"] + TABLES[found["name"]](results) + found["close"], text)
@@ -178,21 +205,32 @@ def documents(root: Path) -> list[Path]:
     return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 
+def made_anew(root: Path) -> dict[Path, str]:
+    """Every generated file with what the results make of it."""
+    results = root / "benchmarks" / "results"
+    made = {path: filled(path.read_text(encoding="utf-8"), results) for path in documents(root)}
+    if (root / BUNDLED).is_dir():
+        made[root / MEASURED] = measured(results)
+    return made
+
+
 def stale(root: Path = ROOT) -> list[Path]:
-    """Documents whose tables are not what the results say."""
-    texts = {path: path.read_text(encoding="utf-8") for path in documents(root)}
-    return [path for path, text in texts.items() if filled(text, root / "benchmarks" / "results") != text]
+    """Files that are not what the results say."""
+    return [
+        path for path, text in made_anew(root).items() if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
 
 
 def main() -> None:
-    """Fill the documents, or say which are stale."""
+    """Write the generated files, or say which are stale."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table differs")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a file differs")
     differing = stale()
     if parser.parse_args().check:
         sys.exit("\n".join(f"{path.relative_to(ROOT)} differs; run `make docs-tables`" for path in differing) or None)
+    made = made_anew(ROOT)
     for path in differing:
-        path.write_text(filled(path.read_text(encoding="utf-8"), ROOT / "benchmarks" / "results"), encoding="utf-8")
+        path.write_text(made[path], encoding="utf-8")
         print(path.relative_to(ROOT))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from gliclass_rerank.checks import reading
+from gliclass_rerank.checks import checked_count, reading
 from gliclass_rerank.errors import InputError, shown
 from gliclass_rerank.settings import RerankerSettings
 from gliclass_rerank.types import Example
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "as_text",
+    "checked_cutoff",
     "checked_items",
     "owned",
     "owned_examples",
@@ -55,6 +56,11 @@ def checked_items(name: str, values: Iterable[Any], kind: type[_Kind]) -> list[_
         if not isinstance(item, kind):
             raise InputError(f"`{name}[{index}]` must be a `{kind.__name__}`, got {shown(item)}")
     return items
+
+
+def checked_cutoff(name: str, value: Any) -> int | None:  # Any: checked here
+    """Validate a number of results under the framework's name for it: a whole number of at least 1, or None."""
+    return None if value is None else checked_count(name, value)
 
 
 def text_with_metadata(

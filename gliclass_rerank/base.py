@@ -44,9 +44,10 @@ class LoadedModel:
             min_example_similarity=settings.min_example_similarity,
             allow_same_text=settings.allow_same_text,
         )
-        runtime = pipeline.runtime
-        quicker = "" if runtime.quicker is None else f"; quicker here: {runtime.quicker}"
-        logger.info("%r: %s%s", self, runtime.reason, quicker)
+        if settings.backend in {None, "auto"}:
+            runtime = pipeline.runtime
+            quicker = "" if runtime.quicker is None else f"; quicker here: {runtime.quicker}"
+            logger.info("%r: %s%s", self, runtime.reason, quicker)
 
     def __repr__(self) -> str:
         plan = "" if self.plan is None else f"plan={self.plan!r}, "
@@ -87,6 +88,11 @@ class LoadedModel:
     def runtime(self) -> ResolvedRuntime:
         """Resolved runtime with its reason; for a cascade the first model's."""
         return self._pipeline.runtime
+
+    @property
+    def max_window_tokens(self) -> int:
+        """Length of the longest sequence that the model reads, in tokens; for a cascade the first model's."""
+        return self._pipeline.max_window_tokens
 
     @property
     def device(self) -> torch.device:

@@ -167,6 +167,7 @@ class Cascade:
         name: Name given by the caller.
         plan: Attention plan of the first checkpoint.
         calibration: Slope and intercept before the sigmoid; None for 1 and 0.
+        max_window_tokens: Length of the first checkpoint's longest sequence.
         precompute: Method of the first pipeline.
     """
 
@@ -195,6 +196,7 @@ class Cascade:
                 token.cancel()
                 raise
         self.precompute = self._first.precompute
+        self.max_window_tokens = self._first.max_window_tokens
         self.plan = self._first.plan
 
     @property

@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from numbers import Integral
-from os import getpid
 from pathlib import Path
 from threading import get_ident
 from types import MappingProxyType
@@ -25,6 +24,7 @@ from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.model.cost import optimal_window_tokens
 from gliclass_rerank.model.gliclass import GLiClass
 from gliclass_rerank.prompt.layout import ScoringRequest
+from gliclass_rerank.prompt.parts import text_chunks
 from gliclass_rerank.prompt.planner import (
     BiEncoderPlanner,
     Planner,
@@ -39,7 +39,7 @@ from gliclass_rerank.runtime.export import build_executor
 from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.runtime.passage_precompute import open_passage_cache, precompute, uncacheable_reason
 from gliclass_rerank.runtime.resolve import ResolvedRuntime, resolve_runtime
-from gliclass_rerank.settings import LongPassages, LongQuery, ModelSettings, RerankerSettings
+from gliclass_rerank.settings import ModelSettings, RerankerSettings
 from gliclass_rerank.types import Span, TokenIds
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Scored(NamedTuple):
 
 
 class Pipeline:
-    """Checkpoint ready to score; thread-safe, and immutable but for a backend chosen automatically that cannot run.
+    """Checkpoint ready to score; immutable after construction, thread-safe.
 
     Args:
         settings: Settings of the caller.
@@ -86,6 +86,7 @@ class Pipeline:
         plan: Attention plan; None for bi-encoders.
         runtime: Resolved runtime.
         calibration: Slope and intercept before the sigmoid; None for 1 and 0.
+        max_window_tokens: Length of the longest sequence.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Pipeline:
         self.calibration = checkpoint.config.score_calibration
         self._model = checkpoint.model
         self._planner = build_planner(checkpoint, self.plan, settings, max_passage_tokens=max_passage_tokens)
+        self.max_window_tokens = self._planner.max_window_tokens
         if int8_ndcg_loss is None and isinstance(settings, RerankerSettings):  # of rankings alone
             int8_ndcg_loss = checkpoint.config.int8_ndcg_loss
         self.runtime: ResolvedRuntime = resolve_runtime(
@@ -123,26 +125,21 @@ class Pipeline:
             threads=settings.threads,
             int8_ndcg_loss=int8_ndcg_loss,
         )
-        self._pid = getpid()
-        self._is_automatic = settings.backend in (None, "auto") and settings.dtype is None
         self._uncacheable = uncacheable_reason(checkpoint.config, self.plan)
         # Before the executor, which may change the precision of the weights.
         self._cache = None if passage_cache is None else open_passage_cache(Path(passage_cache), self._cacheable())
         try:
             self._executor = self._built()
         except BackendError as error:
-            if not self._is_automatic or self.runtime.backend == "torch":
+            # A read-only disk, for one, is no reason to fail when the choice was ours.
+            if settings.backend not in (None, "auto") or settings.dtype is not None or self.runtime.backend == "torch":
                 raise
-            self._run_on_torch(error.reason)
+            logger.warning("%s on torch, in float32: %s", self.name, error.reason)
+            self.runtime = replace(self.runtime, backend="torch", dtype="float32", reason=error.reason, quicker=None)
+            self._executor = self._built()
 
     def _built(self) -> Executor[Any]:  # Any: windows or blocks
         return build_executor(self._model, self.runtime, plan=self.plan, sample=self._sample, passage_cache=self._cache)
-
-    def _run_on_torch(self, reason: str) -> None:
-        """Replace a backend that was chosen automatically and cannot run."""
-        logger.warning("`%s` runs on torch, in float32, instead of %s: %s", self.name, self.runtime.backend, reason)
-        self.runtime = replace(self.runtime, backend="torch", dtype="float32", reason=reason, quicker=None)
-        self._executor = self._built()
 
     def score(self, requests: Sequence[ScoringRequest], *, truncate_side: TruncateSide) -> list[Scored]:
         """Score several requests together.
@@ -161,8 +158,6 @@ class Pipeline:
         """
         if get_ident() == computing.survivor:  # a thread that a fork has left cannot compute
             return in_sound_thread(self.score, requests, truncate_side=truncate_side)
-        if self._is_automatic and self.runtime.backend == "openvino" and getpid() != self._pid:
-            self._run_on_torch("openvino does not survive a fork")
         planner = self._planner
         with working():
             plans = [
@@ -172,6 +167,10 @@ class Pipeline:
             logits = self._executor.run(plans)
         scored = [Scored(row, plan, planner.sees_companions) for row, plan in zip(logits, plans, strict=True)]
         return [_best_chunks(each) if each.plan.chunks else each for each in scored]
+
+    def text_chunks(self, groups: Sequence[ScoringRequest]) -> list[list[ScoringRequest]]:
+        """Split the text of requests that outgrows the window; see `prompt.parts.text_chunks`."""
+        return text_chunks(self._planner, groups)
 
     def precompute(
         self,
@@ -329,9 +328,7 @@ def build_planner(
     config, layout, max_window_tokens = checkpoint.config, checkpoint.layout, settings.max_window_tokens
     ranking = settings if isinstance(settings, RerankerSettings) else RerankerSettings()
     window_tokens = ranking.window_tokens
-    with of_settings():
-        long_query = checked_choice("long_query", ranking.long_query, get_args(LongQuery))
-        long_passages = checked_choice("long_passages", ranking.long_passages, get_args(LongPassages))
+    long_query, long_passages = ranking.long_query, ranking.long_passages
     if max_passage_tokens is None:
         max_passage_tokens = config.default_passage_tokens if max_window_tokens is None else None
     elif plan != "shared_query":

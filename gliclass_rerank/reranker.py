@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gliclass_rerank.base import LoadedModel
 from gliclass_rerank.calls.background import in_background
@@ -21,13 +22,17 @@ from gliclass_rerank.checks import (
 )
 from gliclass_rerank.errors import InputError, shown
 from gliclass_rerank.examples.filters import Where
-from gliclass_rerank.examples.judgements import Recalled, judged_first
+from gliclass_rerank.examples.judgements import Recalled, judged_first, text_id
 from gliclass_rerank.examples.retrieval import Examples
 from gliclass_rerank.pipeline import Scored, probabilities
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.settings import RerankerSettings, taking
 from gliclass_rerank.types import Example, Hit, Passage, Ranking, Truncation
+
+if TYPE_CHECKING:
+    from gliclass_rerank.feedback.log import FeedbackLog
+    from gliclass_rerank.feedback.ranking_log import RankingLog
 
 # Three examples with four passages leave each about 35 of BERT's 512 tokens, a sentence or two.
 _EXAMPLE_PASSAGES: Final = 4
@@ -59,6 +64,16 @@ class Reranker(LoadedModel):
                 "max_example_passages", _EXAMPLE_PASSAGES if most is None else most
             )
         super().__init__(settings, load_ranker(settings))
+        self.ranking_log: RankingLog | None = None
+        if settings.log is not None:
+            from gliclass_rerank.feedback.opened import ranking_log  # costs nothing without a log
+
+            self.ranking_log = ranking_log(settings, self.name)
+
+    @property
+    def log(self) -> FeedbackLog | None:
+        """Feedback log: takes clicks, ratings and grades under `Ranking.id`; None without one."""
+        return None if self.ranking_log is None else self.ranking_log.log
 
     def rank(
         self,
@@ -68,6 +83,7 @@ class Reranker(LoadedModel):
         top_k: int | None = None,
         examples: Examples | None = None,
         where: Where = None,
+        log: bool = True,
     ) -> Ranking:
         """Rank passages, best first.
 
@@ -81,6 +97,7 @@ class Reranker(LoadedModel):
             examples: Judged examples: earlier queries with relevant (`true_labels`) and irrelevant (`false_labels`)
                 passages. None queries the store, if any; an empty list shows none.
             where: Metadata values that the store's examples must have, or a predicate on the metadata; None for all.
+            log: Add the ranking to the log, if there is one.
 
         Returns:
             Passages that the store knows as relevant to this very query, others, those known as irrelevant; each by
@@ -93,7 +110,7 @@ class Reranker(LoadedModel):
         """
         if type(query) is not str:
             query = own_text("`query`", query)
-        return self._rank(repaired_texts("queries", [query]), [passages], top_k, examples, where)[0]
+        return self._rank(repaired_texts("queries", [query]), [passages], top_k, examples, where, log=log)[0]
 
     def rank_many(
         self,
@@ -103,6 +120,7 @@ class Reranker(LoadedModel):
         examples: Examples | None = None,
         *,
         where: Where = None,
+        log: bool = True,
     ) -> list[Ranking]:
         """Rank several queries together, sharing forward passes and one search in the store.
 
@@ -112,6 +130,7 @@ class Reranker(LoadedModel):
             top_k: Maximum number of hits per query; None for all.
             examples: Judged examples, shown with every query. None queries the store for each.
             where: As for `rank`, for all queries.
+            log: As for `rank`.
 
         Returns:
             One ranking per query.
@@ -128,7 +147,7 @@ class Reranker(LoadedModel):
             lists = checked_list("passages_per_query", lists, "lists")
         if len(lists) != len(asked.texts):
             raise InputError(f"{wanted}, got {len(lists)}")
-        return self._rank(asked, lists, top_k, examples, where)
+        return self._rank(asked, lists, top_k, examples, where, log=log)
 
     def _rank(
         self,
@@ -137,6 +156,8 @@ class Reranker(LoadedModel):
         top_k: int | None,
         examples: Examples | None,
         where: Where,
+        *,
+        log: bool,
     ) -> list[Ranking]:
         limit = None if top_k is None else checked_count("top_k", top_k)
         for query in asked.texts:
@@ -153,10 +174,15 @@ class Reranker(LoadedModel):
             for query, some, found in zip(asked.texts, candidates, recalled, strict=True)
         ]
         scored = self._pipeline.score(requests, truncate_side="candidates")
-        return [
-            _ranking(number, *each, limit, self._pipeline.calibration, number in asked.repaired)
-            for number, each in enumerate(zip(scored, requests, given, recalled, strict=True))
+        rankings = [
+            _ranking(*each, limit, self._pipeline.calibration)
+            for each in zip(scored, requests, given, recalled, strict=True)
         ]
+        for number in asked.repaired:
+            rankings[number] = replace(rankings[number], repaired_query=True)
+        if self.ranking_log is None or not log:
+            return rankings
+        return self.ranking_log.noted(asked.texts, rankings, where)
 
     async def arank(
         self,
@@ -166,9 +192,10 @@ class Reranker(LoadedModel):
         top_k: int | None = None,
         examples: Examples | None = None,
         where: Where = None,
+        log: bool = True,
     ) -> Ranking:
         """Await `rank` in a worker thread, without blocking the event loop."""
-        return await in_background(self.rank, query, passages, top_k=top_k, examples=examples, where=where)
+        return await in_background(self.rank, query, passages, top_k=top_k, examples=examples, where=where, log=log)
 
     async def arank_many(
         self,
@@ -178,9 +205,10 @@ class Reranker(LoadedModel):
         examples: Examples | None = None,
         *,
         where: Where = None,
+        log: bool = True,
     ) -> list[Ranking]:
         """Await `rank_many` in a worker thread, without blocking the event loop."""
-        return await in_background(self.rank_many, queries, passages_per_query, top_k, examples, where=where)
+        return await in_background(self.rank_many, queries, passages_per_query, top_k, examples, where=where, log=log)
 
     def precompute(
         self,
@@ -229,7 +257,7 @@ class Reranker(LoadedModel):
 
         All judgements of a query, regardless of case and white space, form one example; the newest judgement of a
         passage wins. An `ExampleStore` with a path has them on disk when this returns, and other processes see them
-        from then on.
+        from then on. A log gets them too; without a store, alone.
 
         Args:
             query: Query; not blank.
@@ -244,7 +272,7 @@ class Reranker(LoadedModel):
             Id of the example.
 
         Raises:
-            ConfigError: There is no store, or it is not writable.
+            ConfigError: There is neither store nor log, or the store is not writable.
             InputError: An argument has the wrong type, the query is blank, there is no passage, a passage is both
                 relevant and irrelevant, the id belongs to another query, or the store was opened with `read_only=True`.
             BackendError: The store failed.
@@ -260,6 +288,10 @@ class Reranker(LoadedModel):
         for passage in good:
             if passage in bad:
                 raise InputError(f"a passage must be either relevant or irrelevant, got {shown(passage)} as both")
+        if self.ranking_log is not None:
+            self.ranking_log.judge(query, good, bad)
+            if self._retrieval.source is None:
+                return text_id(query)
         return self._retrieval.learn(Example(query, good, bad), id=id, metadata=metadata, where=where)
 
     async def afeedback(
@@ -277,17 +309,15 @@ class Reranker(LoadedModel):
 
 
 def _ranking(
-    number: int,
     scored: Scored,
     request: ScoringRequest,
     passages: Texts,
     recalled: Recalled,
     top_k: int | None,
     calibration: tuple[float, float] | None,
-    repaired_query: bool,
 ) -> Ranking:
-    """Ranking of the caller's list for query `number`; a request has each distinct passage once."""
-    plan, cut_query = scored.plan, scored.plan.text_truncation
+    """Ranking of the caller's list, of which a request has each distinct passage once."""
+    plan = scored.plan
     position = {text: position for position, text in enumerate(request.candidates)}
     source = [position[text] for text in passages.texts]
     logits = [scored.logits[position] for position in source]
@@ -322,7 +352,7 @@ def _ranking(
         else (),
         truncated_examples=plan.truncated_examples,
         examples=recalled.examples,
-        truncated_query=None if cut_query is None else Truncation(number, cut_query.num_tokens, cut_query.num_lost),
+        truncated_query=plan.text_truncation,
         repaired=passages.repaired,
-        repaired_query=repaired_query,
+        num_tokens=sum(sequence.num_tokens for sequence in plan.requests),
     )

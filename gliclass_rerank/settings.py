@@ -9,9 +9,9 @@ from dataclasses import KW_ONLY, dataclass, fields
 from difflib import get_close_matches
 from functools import update_wrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, ParamSpec, TypeVar, get_args
 
-from gliclass_rerank.checks import json_settings
+from gliclass_rerank.checks import checked_choice, json_settings, of_settings
 from gliclass_rerank.errors import ConfigError, shown
 
 if TYPE_CHECKING:
@@ -135,9 +135,9 @@ class RerankerSettings(ModelSettings):
     """Queries that do not fit: `"cut"` cuts the middle, which is reported, and leaves passages a quarter of a window;
     `"error"` raises a `WindowOverflowError`.
     """
-    long_passages: LongPassages = "cut"
-    """Passages that do not fit: `"cut"` cuts the end, which is reported; `"best_chunk"` splits them at sentence ends,
-    with overlap, and takes the best chunk's score.
+    long_passages: LongPassages = "best_chunk"
+    """Passages that do not fit: `"best_chunk"` splits them at sentence ends, with overlap, and takes the best chunk's
+    score; `"cut"` cuts the end, which is reported.
     """
     max_example_passages: int | None = None
     """Maximum judged passages shown per example, newest first, and half of them irrelevant ones if the checkpoint reads
@@ -147,6 +147,17 @@ class RerankerSettings(ModelSettings):
     """Folder written by `precompute` with the same checkpoint; uncached passages are computed as usual. Needs the plan
     `"shared_query"`.
     """
+    log: str | Path | None = None
+    """Path of a feedback log of what was shown, created if missing; None for none."""
+    log_texts: bool = True
+    """Keep queries and passages in the log; else the ids of documents only, and digests."""
+    log_days: int | None = None
+    """Days after which entries of the log are forgotten; None to keep them."""
+
+    def __post_init__(self) -> None:
+        with of_settings():
+            checked_choice("long_query", self.long_query, get_args(LongQuery))
+            checked_choice("long_passages", self.long_passages, get_args(LongPassages))
 
     def loading(self) -> dict[str, Any]:  # Any: values of all types
         """Arguments for a `Reranker`: its settings that differ from their defaults, without those of a subclass."""

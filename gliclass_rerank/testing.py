@@ -10,7 +10,7 @@ import copy
 import pickle
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from functools import cache
@@ -43,12 +43,25 @@ PASSAGES: Final = (
 )
 RETRIEVAL_SCORES: Final = (9.0, 8.5, 8.0, 7.5, 7.0, 6.5, 6.0, 5.5, 5.0)
 METADATA: Final = {"source": "handbook", "nested": {"tags": ["bicycle", "care"]}}
-_OTHER_VALUES: Final = {"int": 7, "float": 0.25, "bool": True}
+_OTHER_VALUES: Final = {"int": 7, "float": 0.25, "bool": False, "LongQuery": "error", "LongPassages": "cut"}
 _MISSING_MODEL: Final = "./no-such-folder/no-such-model"
 # One of each setting of a `Reranker`, none of which is the default.
 _OTHER_SETTINGS: Final = {
-    each.name: _OTHER_VALUES.get(str(each.type).partition(" ")[0], "torch") for each in fields(RerankerSettings)
+    each.name: not each.default if each.type == "bool" else _OTHER_VALUES.get(str(each.type).partition(" ")[0], "torch")
+    for each in fields(RerankerSettings)
 } | {"device": "cpu"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def only_torch() -> Iterator[None]:
+    """Hide quicker backends and precisions, so that models without a `backend` run on torch in float32.
+
+    Import it in a `conftest.py`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_installed", "has_native_bfloat16", "has_native_int8"):
+            patch.setattr(f"gliclass_rerank.runtime.resolve.{name}", lambda *_: False)
+        yield
 
 
 @cache
@@ -203,7 +216,7 @@ class AdapterConformance(ABC):
     def test_the_event_loop_goes_on_while_a_model_loads_and_ranks(self) -> None:
         async def turns_meanwhile() -> int:
             turns = 0
-            task = asyncio.ensure_future(self.arun(self.build(device="cpu"), QUERY, self.found()))
+            task = asyncio.ensure_future(self.arun(self.build(device="cpu", backend="torch"), QUERY, self.found()))
             while not task.done():
                 turns += 1
                 await asyncio.sleep(0.001)
@@ -223,6 +236,7 @@ class AdapterConformance(ABC):
     def test_a_serialised_adapter_ranks_as_before(self) -> None:
         adapter = self.build(
             device="cpu",
+            backend="torch",
             query_prefix="question: ",
             passage_prefix="passage: ",
             fusion="reciprocal_rank",
@@ -234,7 +248,8 @@ class AdapterConformance(ABC):
         assert self._summary(self.run(self.reload(adapter), QUERY, self.found())) == expected
 
     def test_a_given_reranker_is_serialised_as_its_settings(self) -> None:
-        adapter = self.reload(self.build(reranker=Reranker(device="cpu", max_window_tokens=64), report_truncation=True))
+        reranker = Reranker(device="cpu", backend="torch", max_window_tokens=64, long_passages="cut")
+        adapter = self.reload(self.build(reranker=reranker, report_truncation=True))
         assert [
             document
             for document in self.run(adapter, QUERY, self.found())
@@ -272,11 +287,25 @@ class AdapterConformance(ABC):
             assert self.metadata(ranked[0])["rerank_score"] == pytest.approx(alone, rel=1e-4)
 
     def test_cut_documents_say_so_on_request(self) -> None:
-        reranker = {"device": "cpu", "max_window_tokens": 64}
+        reranker = {"device": "cpu", "backend": "torch", "max_window_tokens": 64, "long_passages": "cut"}
         ranked = self.run(self.build(reranker=reranker, report_truncation=True), QUERY, self.found())
         cut = [document for document in ranked if "rerank_tokens_lost" in self.metadata(document)]
         assert self.positions(cut) == [8]
         assert self.metadata(cut[0])["rerank_tokens_lost"] > 0
+
+    def test_a_document_in_chunks_says_which_was_the_best_on_request(self) -> None:
+        reranker = {"device": "cpu", "backend": "torch", "max_window_tokens": 64}
+        ranked = self.run(self.build(reranker=reranker, report_truncation=True), QUERY, self.found())
+        split = [document for document in ranked if "rerank_chunk_end" in self.metadata(document)]
+        assert self.positions(split) == [8]
+        start, end = (self.metadata(split[0])[f"rerank_chunk_{name}"] for name in ("start", "end"))
+        assert 0 <= start < end <= len(PASSAGES[8])
+
+    def test_a_lone_surrogate_is_replaced_and_said_on_request(self) -> None:
+        found = self.documents(["a worn chain \ud800", "a warm kitchen"], [2.0, 1.0], METADATA)
+        ranked = self.run(self.ready(report_truncation=True), QUERY, found)
+        assert self.positions(ranked) == [0, 1]
+        assert ["rerank_repaired" in self.metadata(document) for document in ranked] == [True, False]
 
     def test_a_failure_is_raised_by_default(self) -> None:
         with pytest.raises(GLiClassRerankError, match="no-such-model"):

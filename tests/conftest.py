@@ -17,6 +17,7 @@ from tiny_checkpoints import BACKBONES, WORDS, tiny_tokenizer, write_tiny_checkp
 import gliclass_rerank.runtime.export
 from gliclass_rerank import Reranker, ZeroShotClassifier
 from gliclass_rerank.prompt.tokenizer import TextTokenizer
+from gliclass_rerank.testing import only_torch  # noqa: F401
 from gliclass_rerank.types import Window
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -42,15 +43,6 @@ def _one_torch_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _nothing_quicker_than_torch():
-    """Tests that name no backend run on torch in float32, whatever is installed here; see `test_auto_backend`."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("_installed", "has_native_bfloat16", "has_native_int8"):
-            patch.setattr(f"gliclass_rerank.runtime.resolve.{name}", lambda *_: False)
-        yield
 
 
 @pytest.fixture(params=sorted(BACKBONES))

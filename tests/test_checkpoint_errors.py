@@ -8,6 +8,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from tiny_checkpoints import change_config, change_weights, write_tiny_checkpoint
 
 from gliclass_rerank import Reranker, ZeroShotClassifier
+from gliclass_rerank.checkpoint import location
 from gliclass_rerank.checkpoint.loading import load_checkpoint
 from gliclass_rerank.errors import CheckpointError, ConfigError
 
@@ -211,3 +212,23 @@ def test_a_path_that_does_not_exist_is_not_looked_for_on_the_hub(monkeypatch, na
     monkeypatch.setattr("huggingface_hub.snapshot_download", pytest.fail)
     with pytest.raises(CheckpointError, match="there is no folder"):
         load_checkpoint(name)
+
+
+def test_a_name_that_is_nearly_a_bundled_one_offers_the_bundled_ones(monkeypatch):
+    def unreachable(*_, **__):
+        raise CheckpointError("`minilm` is no local folder and could not be had from the hub")
+
+    monkeypatch.setattr(location, "fetched", unreachable)
+    for load, near in ((Reranker, "minilm"), (ZeroShotClassifier, "minilm-l6")):
+        with pytest.raises(
+            CheckpointError, match=r"did you mean `minilm-l6-v1`\? Bundled are `minilm-cascade-v1`, `mini"
+        ):
+            load(near)
+    with pytest.raises(CheckpointError) as caught:
+        Reranker("owner/model")
+    assert "Bundled" not in str(caught.value)
+
+
+def test_a_classifier_of_a_cascade_names_a_model_that_classifies():
+    with pytest.raises(CheckpointError, match="a cascade ranks only, take a single model such as `minilm-l6-v1`"):
+        ZeroShotClassifier("minilm-cascade-v1")

@@ -24,12 +24,14 @@ class OverlapReranker:
         type(self).settings = {"model": model, **given}
         self.name = model or "overlap"
 
-    def rank(self, query, passages, top_k=None):
+    def rank(self, query, passages, top_k=None, where=None):
         words = set(query.split())
         overlaps = [len(words & set(passage.split())) for passage in passages]
         order = sorted(range(len(passages)), key=lambda index: (-overlaps[index], index))
         truncated = (Truncation(0, num_tokens=9, num_lost=2),) if "long" in words else ()
-        hits = tuple(Hit(index, float(overlaps[index]), overlaps[index] / 10) for index in order[:top_k])
+        hits = tuple(
+            Hit(index, float(overlaps[index]), overlaps[index] / 10, passages[index]) for index in order[:top_k]
+        )
         return Ranking(hits, truncated)
 
 
@@ -71,9 +73,9 @@ def collection(tmp_path):
     return str(folder)
 
 
-def error_of(capsys, arguments):
+def error_of(capsys, arguments, code=2):
     """Run the command line, which must fail with one line on stderr; return that line."""
-    assert cli.main(arguments) == 2
+    assert cli.main(arguments) == code
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ")
@@ -98,8 +100,13 @@ def test_rank_json_prints_one_object(fake_reranker, passages, capsys):
     assert json.loads(captured.out) == {
         "query": "long chain",
         "model": "overlap",
-        "hits": [{"rank": 1, "index": 1, "logit": 1.0, "score": 0.1, "line": 3, "text": "chain oil"}],
+        "hits": [
+            {"rank": 1, "index": 1, "logit": 1.0, "score": 0.1, "line": 3, "text": "chain oil"},
+        ],
         "truncated": [{"index": 0, "num_tokens": 9, "num_lost": 2}],
+        "truncated_query": None,
+        "repaired": [],
+        "repaired_query": False,
     }
     assert captured.err == ""
 
@@ -117,7 +124,8 @@ def test_every_command_takes_every_setting_of_a_reranker(command, capsys):
     assert cli.main([command, "--help"]) == 0
     shown = capsys.readouterr().out
     for field in dataclasses.fields(RerankerSettings):
-        assert f"  --{field.name.replace('_', '-')} " in shown
+        name = f"  --{field.name.replace('_', '-')} "
+        assert (name in shown) == ((command, field.name) != ("evaluate", "allow_same_text"))
 
 
 def test_the_help_of_an_option_is_the_first_clause_of_its_docstring(capsys, monkeypatch):
@@ -129,9 +137,9 @@ def test_the_help_of_an_option_is_the_first_clause_of_its_docstring(capsys, monk
 
 
 def test_options_reach_the_model_in_their_types(passages, tiny_folders, capsys):
-    options = ["--min-example-similarity", "1.5", "--model", str(tiny_folders["bert"]), "--allow-same-text"]
+    options = ["--min-example-similarity", "1.5", "--model", str(tiny_folders["bert"]), "--no-allow-same-text"]
     message = error_of(capsys, ["rank", "--query", "chain", "--passages", passages, *options])
-    assert message == "error: `min_example_similarity` must be between -1 and 1, got 1.5"
+    assert message.startswith("error: `min_example_similarity` must be between -1 and 1, got 1.5; see `gliclass-rerank")
 
 
 def test_rank_notes_on_stderr_which_passages_were_cut(fake_reranker, passages, capsys):
@@ -197,28 +205,69 @@ def test_help_and_version_succeed(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Missing command; see `gliclass-rerank --help`"),
         (["sort"], "No such command 'sort'; see `gliclass-rerank --help`"),
-        (["rank"], "Missing option '--query'; see `gliclass-rerank --help`"),
+        (["clasify"], "No such command 'clasify'. Did you mean 'classify'?; see `gliclass-rerank --help`"),
+        (["rank"], "either `--query` or `--queries` must be given, got none; see `gliclass-rerank rank --help`"),
+        (["rank", "--query", "a", "--queries", "b"], "either `--query` or `--queries` must be given, got both; see"),
+        (["rank", "--query", "a"], "`--query` needs `--passages`, got none; see `gliclass-rerank rank --help`"),
+        (["rank", "--queri", "a"], "No such option: --queri"),
         (["rank", "--query", "q", "--passages", "p.txt", "--top-k", "0"], "Invalid value for '--top-k': "),
-        (["rank", "--query", "q", "--passages", "absent.txt"], "absent.txt: cannot be read: No such file"),
-        (["rank", "--query", "q", "--passages", "p.csv"], "p.csv: the name of a passage file must end in"),
-        (["evaluate", "--data", "absent", "--split", "test"], "absent: no such folder"),
+        (["evaluate"], "Missing option '--data'; see `gliclass-rerank evaluate --help`"),
+        (["examples", "add"], "Missing argument 'files'; see `gliclass-rerank examples add --help`"),
+        (["average", "a", "b", "--dtype", "x"], "Invalid value for '--dtype': "),
     ],
 )
-def test_an_error_is_one_line_and_exit_code_2(capsys, arguments, message):
+def test_wrong_arguments_are_one_line_that_names_the_commands_help_and_exit_code_2(capsys, arguments, message):
     assert error_of(capsys, arguments).startswith(f"error: {message}")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rank", "--query", "q", "--passages", "absent.txt"], "absent.txt: cannot be read: No such file"),
+        (["rank", "--query", "q", "--passages", "p.csv"], "p.csv: the name of a file of texts must end in .jsonl or"),
+        (["evaluate", "--data", "absent"], "absent: no such folder"),
+        (["examples", "list", "--store", "absent.db"], "absent.db: there is no such store"),
+    ],
+)
+def test_another_error_is_one_line_and_exit_code_1(capsys, arguments, message):
+    assert error_of(capsys, arguments, code=1).startswith(f"error: {message}")
+
+
+def test_an_unknown_precision_gets_all_that_there_are(passages, tiny_folders, capsys):
+    command = ["rank", "--query", "chain", "--passages", passages, "--model", str(tiny_folders["bert"])]
+
+    message = error_of(capsys, [*command, "--dtype", "int4"])
+
+    assert all(name in message for name in ("float32", "float16", "bfloat16", "int8"))
+    assert message.endswith("got 'int4'; see `gliclass-rerank rank --help`")
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
+def test_help_lists_the_commands_in_sections_and_rank_first(capsys, arguments, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main(arguments) == 0
+    shown = capsys.readouterr().out
+    sections = [line.rstrip(":") for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert sections == ["Options", "Use", "Measure", "Train"]
+    assert shown.partition("Use:\n")[2].startswith("  rank ")
+    assert "..." not in shown.partition("Use:")[2]  # nothing is cut
+
+
+def test_a_group_without_a_command_prints_its_help(capsys):
+    assert cli.main(["examples"]) == 0
+    assert "search" in capsys.readouterr().out
+
+
 def test_an_unknown_split_is_an_error(collection, capsys):
-    message = error_of(capsys, ["evaluate", "--data", collection, "--split", "dev"])
+    message = error_of(capsys, ["evaluate", "--data", collection, "--split", "dev"], code=1)
     assert message.endswith("toy: no split 'dev'; it has `test`")
 
 
 def test_a_run_that_could_not_be_written_is_refused_before_anything_is_ranked(collection, tmp_path, capsys):
     path = str(tmp_path / "absent" / "run.trec")
     message = error_of(capsys, ["evaluate", "--data", collection, "--split", "test", "--run-out", path])
-    assert message == f"error: the folder of a run file must exist and be writable, got {path!r}"
+    assert message.startswith(f"error: the folder of a run file must exist and be writable, got {path!r}; see")
 
 
 def test_an_error_with_line_breaks_becomes_one_line(passages, capsys, monkeypatch):
@@ -226,7 +275,7 @@ def test_an_error_with_line_breaks_becomes_one_line(passages, capsys, monkeypatc
         raise gliclass_rerank.errors.CheckpointError("two\n  lines")
 
     monkeypatch.setattr(gliclass_rerank, "Reranker", refuse)
-    assert error_of(capsys, ["rank", "--query", "q", "--passages", passages]) == "error: two lines"
+    assert error_of(capsys, ["rank", "--query", "q", "--passages", passages], code=1) == "error: two lines"
 
 
 def run_program(code, **options):
@@ -324,4 +373,4 @@ def test_optimize_says_when_the_quickest_backend_needs_no_export(capsys, tiny_fo
     monkeypatch.setitem(sys.modules, "openvino", None)
 
     assert cli.main(["optimize", "--model", str(tiny_folders["bert"]), "--backend", "auto"]) == 2
-    assert capsys.readouterr().err.startswith("error: `backend` 'auto' is torch here, which needs no export")
+    assert "error: `backend` 'auto' is torch here, which needs no export" in capsys.readouterr().err

@@ -162,7 +162,7 @@ def test_an_id_of_one_tenant_is_not_anothers(made):
     reranker.feedback(QUERY, relevant=[PASSAGES[1]], where=NORTH, id="click")
 
     with pytest.raises(
-        InputError, match=r"the id 'click' belongs to an example outside of `where`, {'tenant': 'south'}"
+        InputError, match=r"the id 'click' belongs to an example outside of `where`, \{'tenant': 'south'\}"
     ):
         reranker.feedback(QUERY, relevant=[PASSAGES[2]], where=SOUTH, id="click")
 

@@ -153,7 +153,7 @@ def test_lists_of_different_lengths_are_refused(bundled):
 
 
 def test_a_query_that_outgrows_the_window_is_an_error_or_is_cut(tiny_folders):
-    reranker = Reranker(tiny_folders["bert"], device="cpu", max_window_tokens=20)
+    reranker = Reranker(tiny_folders["bert"], device="cpu", max_window_tokens=20, long_query="error")
     long = words(30)
 
     with pytest.raises(WindowOverflowError):

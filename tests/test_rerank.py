@@ -116,7 +116,7 @@ def test_the_windows_of_the_joint_plan_are_told_and_those_of_the_other_are_empty
 
 @pytest.mark.parametrize(("plan", "room"), [("joint", 13 - 3 - 2 - 1), ("shared_query", 13 - 1 - 1)])
 def test_cut_passages_are_reported_at_every_index_they_have(tiny_folder, plan, room):
-    reranker = Reranker(tiny_folder, device="cpu", plan=plan, max_window_tokens=13)
+    reranker = Reranker(tiny_folder, device="cpu", plan=plan, max_window_tokens=13, long_passages="cut")
     long = "oil " * 17
 
     ranking = reranker.rank(QUERY, ["wax", long, "rust", long], top_k=1)

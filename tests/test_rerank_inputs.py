@@ -119,7 +119,7 @@ def test_the_middle_of_a_long_query_is_cut_and_reported(tiny_folder):
 
 @pytest.mark.parametrize("backbone", ["modernbert", "deberta-v2"], indirect=True)  # the plan `joint`
 def test_a_long_query_leaves_passages_a_quarter_of_their_window(tiny_folder):
-    reranker = Reranker(tiny_folder, device="cpu", max_window_tokens=40)
+    reranker = Reranker(tiny_folder, device="cpu", max_window_tokens=40, long_passages="cut")
 
     ranking = reranker.rank("pump " * 60, [words(9), words(10, first=5)])
 

@@ -34,8 +34,8 @@ def test_editors_see_names_and_defaults():
 @pytest.mark.parametrize(
     ("old", "new", "value"),
     [
-        ("allow_equal_queries", "allow_same_text", True),
-        ("allow_equal_texts", "allow_same_text", True),
+        ("allow_equal_queries", "allow_same_text", False),
+        ("allow_equal_texts", "allow_same_text", False),
         ("example_similarity", "min_example_similarity", 0.7),
     ],
 )

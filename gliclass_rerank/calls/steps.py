@@ -38,10 +38,12 @@ class Token:
     Attributes:
         within: Token of the call which this one is a part of; None for none.
         is_cancelled: Whether nobody waits for the call any more; one around it may be cancelled too.
+        on_scored: Callback with the number of candidates scored since the last one; None for none.
     """
 
     within: Token | None = None
     is_cancelled: bool = False
+    on_scored: Callable[[int], object] | None = None
 
     def cancel(self) -> None:
         """Let the call end at its next step."""
@@ -111,8 +113,11 @@ computing: Final = _Gate()
 """Held while native code computes: a fork waits until nobody holds it."""
 
 
-def between_groups() -> None:
+def between_groups(num_scored: int = 0) -> None:
     """Between two steps of a call that is in a consistent state: end it if it was cancelled, let a waiting fork happen.
+
+    Args:
+        num_scored: Candidates scored by the step before, for progress.
 
     Raises:
         SystemExit: It ends a thread without a traceback, unlike its subclasses, and escapes `except Exception`.
@@ -121,6 +126,8 @@ def between_groups() -> None:
     while token is not None:
         if token.is_cancelled:
             raise SystemExit("the call was cancelled")
+        if num_scored and token.on_scored is not None:
+            token.on_scored(num_scored)
         token = token.within
     if computing.is_closing:
         computing.step_aside()

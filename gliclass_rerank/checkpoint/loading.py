@@ -93,9 +93,9 @@ def load_checkpoint(
     is_fetched = is_fetched or local_folder(wanted) is None
     values = read_config(folder)
     if values.get("model_type") != MODEL_TYPE:
-        raise CheckpointError(
-            f"`{folder}` is not a GLiClass checkpoint: its `model_type` is {shown(values.get('model_type'))}"
-        )
+        kind = shown(values.get("model_type"))
+        hint = f"; a cascade ranks only, take a single model such as `{DEFAULT_MODEL}`" if "Cascade" in kind else ""
+        raise CheckpointError(f"`{folder}` is not a GLiClass checkpoint: its `model_type` is {kind}{hint}")
     weights = {key.removeprefix(_PREFIX): tensor for key, tensor in from_integers(read_weights(folder)).items()}
     config = ModelConfig.from_dict(values).with_shapes({key: tuple(t.shape) for key, t in weights.items()})
     layout = PromptLayout(load_tokenizer(folder), prompt_first=config.prompt_first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +34,11 @@ def bundled_folder(name: str = DEFAULT_MODEL) -> Path:
 def is_bundled(name: str | Path) -> bool:
     """Test for a bundled model's name."""
     return isinstance(name, str) and is_folder_name(name) and bundled_folder(name).is_dir()
+
+
+def bundled_models() -> list[str]:
+    """Names of the bundled models."""
+    return sorted(folder.name for folder in _BUNDLED.iterdir() if (folder / CONFIG).is_file())
 
 
 def is_folder_name(name: str) -> bool:
@@ -70,6 +76,13 @@ def locate(name: str | Path, *, revision: str | None = None) -> Path:
         return folder
     if isinstance(name, Path):
         raise CheckpointError(f"there is no folder {listed([str(name)])}, and it is not a hub name (`owner/model`)")
+    if "/" not in name:  # a hub name without an owner is rare, a misspelt bundled one is not
+        try:
+            return fetched(name, revision=revision)
+        except CheckpointError as error:
+            near = get_close_matches(name, bundled_models(), n=1, cutoff=0.3)
+            hint = f"did you mean `{near[0]}`? " if near else ""
+            raise CheckpointError(f"{error}; {hint}Bundled are {listed(bundled_models())}") from error
     return fetched(name, revision=revision)
 
 

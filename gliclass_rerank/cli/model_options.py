@@ -1,4 +1,4 @@
-"""Model options of the commands, made of the fields of `RerankerSettings`: each command takes all of them."""
+"""Options of the commands, made of the fields of settings: every command that loads a model takes all of them."""
 
 from __future__ import annotations
 
@@ -8,40 +8,48 @@ import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import Field, fields
 from functools import update_wrapper
-from typing import Annotated, Any, Concatenate, Final, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import typer
 
+from gliclass_rerank.cli.notes import library_notes
 from gliclass_rerank.settings import RerankerSettings
 
+if TYPE_CHECKING:
+    from gliclass_rerank import Reranker
+
 _Parameters = ParamSpec("_Parameters")
+_Settings = TypeVar("_Settings")
 
 # Of an annotation's first part; what is none of these is text that the library reads.
-_TYPES: Final[dict[str, type]] = {"int": int, "float": float, "bool": bool}
+_TYPES: Final[dict[str, Any]] = {"int": int, "float": float, "bool": bool, "tuple[str,": list[str]}
 
 
-def with_model_options(
-    *, but: tuple[str, ...] = ()
-) -> Callable[[Callable[Concatenate[RerankerSettings, _Parameters], None]], Callable[..., None]]:
-    """Make a command of a function whose first parameter is a `RerankerSettings`.
+def with_options(
+    kind: type[_Settings], *, but: tuple[str, ...] = ()
+) -> Callable[[Callable[Concatenate[_Settings, _Parameters], None]], Callable[..., None]]:
+    """Make a command of a function whose first parameter holds settings.
 
     Args:
+        kind: Dataclass with a docstring a field.
         but: Fields that the command has no option for.
 
     Returns:
         A decorator; the options come after the function's own.
     """
 
-    def decorated(function: Callable[Concatenate[RerankerSettings, _Parameters], None]) -> Callable[..., None]:
-        taken = [each for each in fields(RerankerSettings) if each.name not in but]
+    def decorated(function: Callable[Concatenate[_Settings, _Parameters], None]) -> Callable[..., None]:
+        taken = [each for each in fields(kind) if each.name not in but]  # type: ignore[arg-type] # a dataclass
 
         def command(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> None:
-            settings = RerankerSettings(**{each.name: kwargs.pop(each.name) for each in taken})  # type: ignore[arg-type] # of their types
-            function(settings, *args, **kwargs)
+            given = {each.name: kwargs.pop(each.name) for each in taken}
+            values = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+            function(kind(**values), *args, **kwargs)
 
         update_wrapper(command, function)
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        parameters = [*own, *map(_option, taken)]
+        helps = dict(_docstrings(kind))
+        parameters = [*own, *(_option(each, _shortened(helps.get(each.name, ""))) for each in taken)]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {each.name: each.annotation for each in parameters}
         return command
@@ -49,16 +57,23 @@ def with_model_options(
     return decorated
 
 
-def _option(field: Field[Any]) -> inspect.Parameter:  # Any: of any type
+def load_reranker(settings: RerankerSettings) -> Reranker:
+    """Load the reranker that a command's options describe."""
+    from gliclass_rerank import Reranker
+
+    with library_notes():
+        return Reranker(**settings.to_dict())
+
+
+def _option(field: Field[Any], text: str) -> inspect.Parameter:  # Any: of any type
     kind = _TYPES.get(str(field.type).partition(" ")[0], str)
-    name = f"--{field.name.replace('_', '-')}"
+    plain = field.name.replace("_", "-")
+    name = f"--{plain}/--no-{plain}" if kind is bool else f"--{plain}"
     return inspect.Parameter(
         field.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=field.default,
-        annotation=Annotated[
-            kind if field.default is not None else kind | None, typer.Option(name, help=_HELP.get(field.name))
-        ],
+        annotation=Annotated[kind if field.default is not None else kind | None, typer.Option(name, help=text)],
     )
 
 
@@ -78,7 +93,4 @@ def _docstrings(settings: type) -> Iterator[tuple[str, str]]:
 def _shortened(docstring: str) -> str:
     """The first clause, without marks of code."""
     plain = " ".join(docstring.replace("`", "").replace('"', "").split())
-    return plain.partition("; ")[0].partition(". ")[0].rstrip(".") + "."
-
-
-_HELP: Final = {name: _shortened(text) for name, text in _docstrings(RerankerSettings)}
+    return plain and plain.partition("; ")[0].partition(". ")[0].rstrip(".") + "."

@@ -92,8 +92,14 @@ class Database:
             yield self._reader
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self, *, is_synced: bool = True) -> Iterator[None]:
         """Keep all other writers out, here and elsewhere; reads go on. Not reentrant.
+
+        Args:
+            is_synced: Let what is written survive a power failure; else only the end of the process.
+
+        Yields:
+            Nothing.
 
         Raises:
             DataError: Others did not let this process write in time, or the file was deleted or replaced.
@@ -103,7 +109,7 @@ class Database:
             try:
                 if self.path is not None:
                     with self._readable_errors():
-                        self._begin()
+                        self._begin("FULL" if is_synced else "NORMAL")
                 yield
             finally:
                 self._writer_thread = None
@@ -111,10 +117,17 @@ class Database:
                     self._rollback(self._writer)
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit what the block writes, or nothing; within `alone` or by itself."""
+    def transaction(self, *, is_synced: bool = True) -> Iterator[sqlite3.Connection]:
+        """Commit what the block writes, or nothing; within `alone` or by itself.
+
+        Args:
+            is_synced: As for `alone`, within which it has no effect.
+
+        Yields:
+            Connection to write with.
+        """
         if self._writer_thread != threading.get_ident():
-            with self.alone(), self.transaction() as connection:
+            with self.alone(is_synced=is_synced), self.transaction() as connection:
                 yield connection
             return
         if self.path is None:
@@ -140,12 +153,13 @@ class Database:
             self._rollback(connection)
             raise
 
-    def _begin(self) -> None:
+    def _begin(self, synchronous: str) -> None:
         self._require_usable()
         self.require_in_place()
         time.sleep(max(0.0, self._last_commit + _PAUSE_S - time.monotonic()))
         if self._writer is None:
             self._writer = self._connected()
+        self._writer.execute(f"PRAGMA synchronous = {synchronous}")
         self._writer.execute("PRAGMA busy_timeout = 0")
         deadline = time.monotonic() + _WRITER_WAITS_S
         while True:
@@ -231,6 +245,12 @@ class Database:
                 connection.backup(target)
             finally:
                 target.close()
+
+    def put_away(self) -> None:
+        """Move the write-ahead log into the file and empty it, unless others read: it may hold removed values."""
+        with self._writing, self._readable_errors():
+            if self._writer is not None:
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:

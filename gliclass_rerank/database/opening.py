@@ -118,7 +118,7 @@ def _configured(connection: sqlite3.Connection, schema: Schema, name: str, *, re
             return connection
         connection.execute(f"PRAGMA page_size = {_LARGE_PAGE}")  # several vectors per page; new files only
         _write_ahead(connection)
-        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")  # what is removed is overwritten
     except BaseException:
         connection.close()  # it may hold half a lock
         raise

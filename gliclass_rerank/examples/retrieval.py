@@ -85,8 +85,7 @@ class Retrieval:
             Examples and judgements per text.
 
         Raises:
-            InputError: `by_hand` holds something else than examples, or one that shows nothing; or `where` has the
-                wrong type.
+            InputError: `by_hand` holds something else than examples, or an empty one, or `where` has the wrong type.
             BackendError: The store failed, or cannot filter.
         """
         wanted = [True] * len(texts) if needed is None else needed
@@ -150,16 +149,17 @@ class Retrieval:
             return self.source.add_judgements(example, id=id, metadata=metadata, **scope)
 
 
-def _shows_something(example: Example) -> bool:
-    return bool(example.text.strip() and (example.true_labels or example.false_labels))
-
-
 def _is_of(example: Example, text: str) -> bool:
     return text_identity(example.text) == text_identity(text)
 
 
+def _is_complete(example: Example) -> bool:
+    return bool(example.text.strip() and (example.true_labels or example.false_labels))
+
+
 def _read(answers: Sequence[Examples], count: int) -> list[tuple[Example, ...]]:
-    read = [tuple(each for each in Example.list_of(examples) if _shows_something(each)) for examples in answers]
+    """Examples of a store that show something."""
+    read = [tuple(each for each in Example.list_of(examples) if _is_complete(each)) for examples in answers]
     if len(read) != count:
         raise BackendError(f"the example store must answer each of {count} texts, got {len(read)} answers")
     return read

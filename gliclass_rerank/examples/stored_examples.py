@@ -36,6 +36,11 @@ class StoredExamples:
         self._records = records
         self._index = index
 
+    @property
+    def version(self) -> str:
+        """Version of the examples, which every write by any process changes."""
+        return f"{self._records.position().state:x}"
+
     def __len__(self) -> int:
         return len(self._records)
 

@@ -123,9 +123,9 @@ class GLiClass(ScoringHead):
             all_layers=self._all_layers,
             read_tokens=self._read_tokens,
         )
-        logits = []
+        logits: list[Tensor] = []
         for number, group in enumerate(batch.groups):
-            between_groups()
+            between_groups(len(logits[-1]) if logits else 0)
             layers = encode(group, cached=batch.cached.get(number))
             candidates = self._fused(layers, group.mask) if self._all_layers else layers[0].to(dtype)
             logits.append(self._score_group(text, states, query.mask, candidates, group.mask))

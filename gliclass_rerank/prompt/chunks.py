@@ -1,7 +1,8 @@
-"""Chunks of passages that are longer than a sequence: split at sentence ends, with overlap."""
+"""Chunks of texts that are longer than a sequence: split at sentence ends, those of passages with overlap."""
 
 from __future__ import annotations
 
+import math
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ _SENTENCE_END: Final = re.compile(
     r"\n\s*|(?<=[.!?\u2026])\s+|(?<=[.!?\u2026][\"')\]\u201d\u2019])\s+|(?<=[\u3002\uff01\uff1f])"
 )
 # A chunk encoded on its own may begin with a token more than it has in its text.
-_SPARE: Final = 2
+SPARE_TOKENS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -63,23 +64,27 @@ def chunked(
             chunks.append(Chunk(index))
             continue
         _, tokens = tokenizer.encode_with_spans(text)
-        spans = chunk_spans(text, tokens, max(1, limit - special - _SPARE))
+        room = max(1, limit - special - SPARE_TOKENS)
+        spans = chunk_spans(text, tokens, room, overlap=room // _OVERLAP, most=_MOST_CHUNKS)
         chunks += [Chunk(index, span) for span in spans]
     parts = [(texts[chunk.candidate], chunk.span) for chunk in chunks if chunk.span is not None]
     new = iter(encode([text[slice(*span)] for text, span in parts]))
     return [encoded[chunk.candidate] if chunk.span is None else next(new) for chunk in chunks], tuple(chunks)
 
 
-def chunk_spans(text: str, tokens: Sequence[Span], room: int) -> list[Span]:
-    """Split a text into overlapping chunks of similar length.
+def chunk_spans(
+    text: str, tokens: Sequence[Span], room: int, *, overlap: int = 0, most: int | None = None
+) -> list[Span]:
+    """Split a text into chunks of similar length.
 
-    A chunk ends with a sentence if one ends in its second half, else with a word. The next one repeats the last
-    sentences, or words, of at most an eighth of `room`.
+    A chunk ends with a sentence if one ends in its second half, else with a word.
 
     Args:
         text: Any string.
         tokens: Characters of each token, ascending.
         room: Maximum number of tokens of a chunk, at least 1.
+        overlap: Maximum number of tokens that a chunk repeats of the one before, in whole sentences or words.
+        most: Maximum number of chunks, of which the last one may exceed `room`; None for any.
 
     Returns:
         Characters of each chunk, ascending; only white space is in none.
@@ -87,18 +92,19 @@ def chunk_spans(text: str, tokens: Sequence[Span], room: int) -> list[Span]:
     starts = [start for start, _ in tokens]
     sentences = sorted({bisect_left(starts, found.end()) for found in _SENTENCE_END.finditer(text)})
     words = [index for index in range(1, len(tokens)) if _begins_word(text, tokens, index)]
-    overlap = room // _OVERLAP
-    count = -(-(len(tokens) - overlap) // (room - overlap))
-    length = min(room, -(-(len(tokens) - overlap) // max(1, count)) + overlap)
     spans, start, first = list[Span](), 0, 0
-    while len(tokens) - start > room and len(spans) < _MOST_CHUNKS - 1:
-        least, most = start + max(1, length // 2), start + length
+    while (left := len(tokens) - start) > room and (most is None or len(spans) < most - 1):
+        count = math.ceil((left - overlap) / (room - overlap))
+        length = math.ceil((left - overlap) / count) + overlap
+        least, limit = start + max(1, length // 2), start + length
         end, breaks = next(
-            ((end, breaks) for breaks in (sentences, words) if (end := _last(breaks, least, most))), (most, [])
+            ((end, breaks) for breaks in (sentences, words) if (end := _last(breaks, least, limit))), (limit, [])
         )
-        spans.append((first, tokens[end - 1][1]))
+        last = tokens[end - 1][1]
+        if first < last:  # a token may be a part of a character
+            spans.append((first, last))
         start = max(start + 1, _first(breaks, end - overlap, end))
-        first = starts[start]
+        first = starts[start] if start < end else max(starts[start], last)
     return [*spans, (first, len(text))]
 
 

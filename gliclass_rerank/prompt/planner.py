@@ -56,6 +56,11 @@ class Planner(Protocol[RequestT]):
         ...
 
     @property
+    def max_window_tokens(self) -> int:
+        """Length of the longest sequence."""
+        ...
+
+    @property
     def sees_companions(self) -> bool:
         """True if candidates of one sequence attend to each other."""
         ...

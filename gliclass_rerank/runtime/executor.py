@@ -190,16 +190,17 @@ class WindowExecutor(Executor[Window]):
         """Compute each window's candidate logits, in marker order."""
         pending = {index: len(window.token_ids) for index, window in enumerate(requests)}
         results: dict[int, list[float]] = {}
-        budget = self.batch_tokens
+        budget, num_scored = self.batch_tokens, 0
         while pending:
             for batch in length_groups(pending, budget):
-                between_groups()
+                between_groups(num_scored)
                 try:
                     rows = self.network.window_logits([requests[index] for index in batch])
                 except OutOfMemoryError:
                     budget = _halved(batch, pending)
                     break
                 results.update(zip(batch, rows, strict=True))
+                num_scored = sum(map(len, rows))
                 for index in batch:
                     del pending[index]
         return [results[index] for index in range(len(requests))]

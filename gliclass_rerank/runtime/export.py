@@ -143,7 +143,8 @@ def _exported(
     def build(folder: Path) -> None:
         onnx = require("onnx", extra="onnx")
         names = graphs_of(plan, layers)
-        logger.info("exporting the layers for %s, once, to %s", title, cache)
+        num_layers = model.config.shape.num_layers
+        logger.info("exporting %d layers for %s, once, to %s", num_layers, title, cache)
         with (
             # disable=None: no bar where stderr is not a terminal
             tqdm(total=len(sample or ()) + len(names), desc=f"exporting for {title}", disable=None, leave=False) as bar,

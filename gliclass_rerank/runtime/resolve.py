@@ -226,7 +226,9 @@ def _torch_dtype(dtype: str | torch.dtype | None, device: torch.device) -> str:
     if name == "int8":
         raise ConfigError("`dtype` 'int8' needs the `backend` 'onnx' or 'openvino'")
     if name not in _DTYPES:
-        raise ConfigError(f"`dtype` must be one of {listed(_DTYPES)}, got {shown(dtype)}")
+        raise ConfigError(
+            f"`dtype` must be one of {listed(_DTYPES)}, or `int8` on onnx and openvino, got {shown(dtype)}"
+        )
     return name
 
 

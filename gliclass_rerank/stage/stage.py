@@ -6,44 +6,35 @@ Importing this module loads no torch: the model is loaded at first use or in `wa
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, fields, replace
-from importlib import import_module
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from gliclass_rerank.calls.background import in_background
 from gliclass_rerank.calls.fork_hooks import ForkedLock
 from gliclass_rerank.checks import (
-    as_number,
     checked_choice,
     checked_count,
     checked_flag,
-    checked_list,
     checked_share,
     checked_text,
-    is_a,
-    json_settings,
     of_settings,
     own_text,
-    reading,
     repaired_texts,
 )
 from gliclass_rerank.errors import (
     BackendError,
     CheckpointError,
-    ConfigError,
     DataError,
     InputError,
     MissingDependencyError,
     WindowOverflowError,
-    listed,
     shown,
 )
 from gliclass_rerank.examples.judgements import judged_first
-from gliclass_rerank.examples.source import checked_store
-from gliclass_rerank.settings import RerankerSettings, current_names, taking
+from gliclass_rerank.settings import RerankerSettings, taking
+from gliclass_rerank.stage.arguments import checked_retrieval_scores, reranker_or_settings, reranker_type
 from gliclass_rerank.stage.fusion import Fusion, reciprocal_rank, weighted
 from gliclass_rerank.types import Example, Judged, Span, StageHit, StageRanking
 
@@ -106,7 +97,7 @@ class RerankStage:
     @taking(StageSettings)
     def __init__(self, settings: StageSettings) -> None:
         self._lock = ForkedLock()
-        self._reranker, self._loading = _source(settings.loading(), settings.reranker)
+        self._reranker, self._loading = reranker_or_settings(settings.loading(), settings.reranker)
         self._is_shared = self._reranker is not None
         self._has_warned = False
         top_k, threshold, examples = settings.top_k, settings.score_threshold, settings.examples
@@ -197,11 +188,12 @@ class RerankStage:
         if not query.strip():
             raise InputError(f"`query` must not be blank, got {shown(query)}")
         texts, repaired, _ = repaired_texts("passages", passages, blanks_others=True)
-        found = _retrieval_scores(retrieval_scores, len(texts))
+        found = checked_retrieval_scores(retrieval_scores, len(texts))
         if self._fusion == "weighted" and None in found:
-            raise InputError(
-                f"weighted fusion needs the retrieval score of each passage, got None at {found.index(None)}"
-            )
+            index = found.index(None)
+            score = None if retrieval_scores is None else retrieval_scores[index]
+            wanted = "weighted fusion needs the retrieval score of each passage, a finite number"
+            raise InputError(f"{wanted}, got {shown(score)} at {index}")
         try:
             ranking = self._rerank(query, texts, found, examples, where)
         except _FAILURES as error:
@@ -215,7 +207,7 @@ class RerankStage:
         if threshold is not None:
             hits = tuple(hit for hit in hits if hit.rerank_score is not None and hit.rerank_score >= threshold)
         marked = (replace(hit, is_repaired=True) if hit.index in repaired else hit for hit in hits[:limit])
-        return replace(ranking, hits=tuple(marked))
+        return self._logged(query, texts, replace(ranking, hits=tuple(marked)), where)
 
     async def arun(
         self,
@@ -249,29 +241,23 @@ class RerankStage:
 
         Returns:
             `retrieval_score` if kept and known; `rerank_score` under fusion; `rerank_judged` (`"relevant"` or
-            `"irrelevant"`) if the store has a judgement for this very query; `rerank_error` if the retriever's order
-            was kept. If reported: `rerank_tokens_lost` and `rerank_query_tokens_lost` above 0; `rerank_chunk_start` and
-            `rerank_chunk_end`, characters of the ranked text, of a passage that was split; `rerank_repaired` and
-            `rerank_query_repaired` True where U+FFFD replaced invalid Unicode.
+            `"irrelevant"`) if the store has a judgement for this very query; `ranking_id` and `ranking_index` for
+            `reranker.log`, with a log; `rerank_error` if the retriever's order was kept. If reported:
+            `rerank_tokens_lost` and `rerank_query_tokens_lost` above 0; `rerank_chunk_start` and `rerank_chunk_end`,
+            characters of the ranked text, of a passage that was split; `rerank_repaired` and `rerank_query_repaired`
+            True where U+FFFD replaced invalid Unicode.
         """
         notes: dict[str, float | int | str] = {}
         if self._keep_retrieval_score and hit.retrieval_score is not None:
             notes["retrieval_score"] = hit.retrieval_score
         if self._fusion is not None and hit.rerank_score is not None:
             notes["rerank_score"] = hit.rerank_score
+        if self._report_truncation:
+            notes |= _report(hit, ranking)
         if hit.judged is not None:
             notes["rerank_judged"] = hit.judged
-        if self._report_truncation:
-            start, end = hit.chunk or (None, None)
-            reported = {
-                "rerank_tokens_lost": hit.tokens_lost or None,
-                "rerank_query_tokens_lost": ranking.query_tokens_lost or None,
-                "rerank_chunk_start": start,
-                "rerank_chunk_end": end,
-                "rerank_repaired": hit.is_repaired or None,
-                "rerank_query_repaired": ranking.repaired_query or None,
-            }
-            notes |= {name: value for name, value in reported.items() if value is not None}
+        if ranking.id is not None:
+            notes["ranking_id"], notes["ranking_index"] = ranking.id, hit.index
         if ranking.error is not None:
             notes["rerank_error"] = ranking.error
         return notes
@@ -283,7 +269,7 @@ class RerankStage:
             return reranker
         with self._lock:
             if self._reranker is None:
-                self._reranker = _reranker_type()(**self._loading)
+                self._reranker = reranker_type()(**self._loading)
             return self._reranker
 
     def _rerank(
@@ -309,19 +295,29 @@ class RerankStage:
             self._query_prefix + query,
             [self._passage_prefix + texts[index] for index in written],
             examples=shown,
+            log=False,  # what this stage returns is what is shown
         )
         order = [written[hit.index] for hit in ranking]
         fused = self._fused(order, [hit.score for hit in ranking], found)
         lost = {written[cut.index]: cut.num_lost for cut in ranking.truncated}
         hits = [
-            StageHit(index, score, hit.score, found[index], lost.get(index, 0), self._without_prefix(hit.chunk))
+            StageHit(
+                index,
+                score,
+                hit.score,
+                found[index],
+                lost.get(index, 0),
+                self._without_prefix(hit.chunk),
+                logit=hit.logit,
+            )
             for index, score, hit in zip(order, fused, ranking, strict=True)
         ]
         if self._fusion is not None:
             hits.sort(key=lambda hit: (-(hit.score or 0.0), hit.index))
+        hits += blank
         cut = ranking.truncated_query
         return StageRanking(
-            judged_first((*hits, *blank), judged),
+            judged_first(hits, judged),
             query_tokens_lost=0 if cut is None else cut.num_lost,
             repaired_query=ranking.repaired_query,
         )
@@ -329,6 +325,10 @@ class RerankStage:
     def _without_prefix(self, chunk: Span | None) -> Span | None:
         before = len(self._passage_prefix)
         return None if chunk is None else (max(0, chunk[0] - before), max(0, chunk[1] - before))
+
+    def _logged(self, query: str, texts: Sequence[str], ranking: StageRanking, where: Where) -> StageRanking:
+        log = None if self._reranker is None else self._reranker.ranking_log
+        return ranking if log is None else log.noted_of_stage(query, texts, ranking, where)
 
     def _warn(self, error: DataError) -> None:
         """Report once that a store or cache cannot be opened: nothing else would, as each query keeps its order."""
@@ -349,56 +349,15 @@ class RerankStage:
         return weighted(scores, theirs, self._weight)
 
 
-def _source(
-    loading: Mapping[str, Any],
-    reranker: Reranker | Mapping[str, Any] | None,  # Any: the settings' values
-) -> tuple[Reranker | None, dict[str, Any]]:
-    """Existing reranker, if any, and the arguments to load one."""
-    given = {name: value for name, value in loading.items() if value is not None}
-    if reranker is None:
-        return None, _loadable(given)
-    if given:
-        raise ConfigError(f"pass either `reranker` or {listed(given)}, not both")
-    if is_a(reranker, Mapping):
-        known = [each.name for each in fields(RerankerSettings)]
-        with of_settings(), reading("`reranker`"):
-            settings = dict(reranker)  # type: ignore[arg-type] # a mapping
-            settings = current_names(settings, stacklevel=5)  # as if its owner had passed them to the stage
-            unknown = [str(name) for name in settings if name not in known]
-        if unknown:
-            raise ConfigError(f"`reranker` may have the settings {listed(known)}, got {listed(unknown)}")
-        return None, _loadable(settings)
-    if not is_a(reranker, _reranker_type()):
-        raise ConfigError(f"`reranker` must be a `Reranker` or its settings, got {shown(reranker)}")
-    return reranker, {}  # type: ignore[return-value] # one
-
-
-def _loadable(settings: Mapping[str, Any]) -> dict[str, Any]:  # Any: the settings' values
-    """Settings as JSON values, except a store object."""
-    store = checked_store(settings.get("example_store"))
-    plain = json_settings({name: value for name, value in settings.items() if name != "example_store"})
-    return plain if store is None else {**plain, "example_store": store}
-
-
-def _reranker_type() -> type[Reranker]:
-    # Late, because it imports torch.
-    return import_module("gliclass_rerank.reranker").Reranker  # type: ignore[no-any-return] # a module is untyped
-
-
-def _retrieval_scores(values: Sequence[float | None] | None, count: int) -> list[float | None]:
-    if values is None:
-        return [None] * count
-    given = checked_list("retrieval_scores", values, "numbers")
-    if len(given) != count:
-        raise InputError(f"`retrieval_scores` must hold one number for each of the {count} passages, got {len(given)}")
-    return [_retrieval_score(index, value) for index, value in enumerate(given)]
-
-
-def _retrieval_score(index: int, value: object) -> float | None:
-    if value is None:
-        return None
-    number = as_number(value)
-    if number is None:
-        raise InputError(f"`retrieval_scores[{index}]` must be a number, got {shown(value)}")
-    # A NaN from a retriever must not stop a pipeline that ignores its scores.
-    return number if math.isfinite(number) else None
+def _report(hit: StageHit, ranking: StageRanking) -> dict[str, int]:
+    """Notes on what was cut, chosen and repaired."""
+    start, end = hit.chunk or (None, None)
+    report = {
+        "rerank_tokens_lost": hit.tokens_lost or None,
+        "rerank_query_tokens_lost": ranking.query_tokens_lost or None,
+        "rerank_chunk_start": start,
+        "rerank_chunk_end": end,
+        "rerank_repaired": hit.is_repaired or None,
+        "rerank_query_repaired": ranking.repaired_query or None,
+    }
+    return {name: value for name, value in report.items() if value is not None}

@@ -122,7 +122,7 @@ def test_the_first_export_says_so_once(quickest, tiny_folders, caplog, tmp_path)
         for _ in range(2):
             Reranker(tiny_folders["bert"], **settings)
 
-    assert caplog.messages == [f"exporting the layers for openvino float32, once, to {tmp_path / 'cache'}"]
+    assert caplog.messages == [f"exporting 3 layers for openvino float32, once, to {tmp_path / 'cache'}"]
 
 
 def test_what_was_chosen_automatically_and_cannot_run_is_replaced_by_torch(tiny_folders, monkeypatch, caplog):
@@ -138,7 +138,7 @@ def test_what_was_chosen_automatically_and_cannot_run_is_replaced_by_torch(tiny_
     assert (reranker.backend, reranker.dtype) == ("torch", "float32")
     assert reranker.runtime.reason == "the exported model could not be kept"
     assert len(reranker.rank("oil", ["wax", "rim"])) == 2
-    assert "runs on torch, in float32, instead of openvino" in caplog.text
+    assert "on torch, in float32: the exported model could not be kept" in caplog.text
     with pytest.raises(BackendError, match="could not be kept"):
         Reranker(tiny_folders["bert"], device="cpu", backend="openvino", dtype="bfloat16")
 

@@ -66,7 +66,9 @@ def test_an_unknown_precision_lists_the_known_ones():
     with pytest.raises(ConfigError) as caught:
         resolved("cpu", "int4")
 
-    assert str(caught.value) == "`dtype` must be one of `bfloat16`, `float16`, `float32`, got 'int4'"
+    assert str(caught.value) == (
+        "`dtype` must be one of `bfloat16`, `float16`, `float32`, or `int8` on onnx and openvino, got 'int4'"
+    )
 
 
 def test_integers_need_another_backend():

@@ -146,9 +146,62 @@ def test_a_missing_optional_file_is_named(folder, option):
         load_collection(folder, "test", **{option: "mistyped"})
 
 
-def test_a_split_without_candidates_says_where_it_looked(folder):
+def test_a_split_without_candidates_gets_those_that_bm25_finds(folder):
+    (folder / "candidates.jsonl").write_text(candidate_rows({"q3": ["d1"]}))  # of queries of another split
+    (folder / "queries.jsonl").write_text(
+        jsonl([{"id": "q2", "text": "steel that rusts"}, {"id": "q1", "text": "why?"}])
+    )
+
+    collection = load_collection(folder, "test")
+
+    assert not collection.has_own_candidates
+    assert collection.candidates == {"q2": ("d2",)}  # no word of q1 is in the corpus
+    assert list(collection.queries) == list(collection.qrels) == ["q2"]
+    assert collection.passages == {"d2": "Rust Salt eats steel."}
+
+
+@pytest.mark.parametrize("texts", [["", ""], ["the", "of"], []])
+def test_a_corpus_without_words_has_no_candidates(folder, texts):
     (folder / "candidates.jsonl").unlink()
-    with pytest.raises(DataError, match=r"neither in candidates.jsonl nor in bm25_top100.test.jsonl"):
+    (folder / "corpus.jsonl").write_text(jsonl({"id": f"d{number}", "text": text} for number, text in enumerate(texts)))
+
+    with pytest.raises(DataError, match="no query has both a positive judgment and candidates in the corpus"):
+        load_collection(folder, "test")
+
+
+def beir(folder):
+    """The same collection as BEIR writes it."""
+    for name in ("queries.jsonl", "corpus.jsonl"):
+        rows = map(json.loads, (folder / name).read_text().splitlines())
+        (folder / name).write_text(jsonl({"_id": row.pop("id"), **row, "metadata": {}} for row in rows))
+    (folder / "qrels").mkdir()
+    judgments = (folder / "qrels.test.tsv").read_text()
+    (folder / "qrels/test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judgments}")
+    (folder / "qrels.test.tsv").unlink()
+
+
+def test_a_beir_folder_reads_the_same(folder):
+    plain = load_collection(folder, "test")
+    beir(folder)
+
+    assert load_collection(folder, "test") == plain
+    with pytest.raises(DataError, match="no split 'dev'; it has `test`"):
+        load_collection(folder, "dev")
+
+
+def test_a_query_that_is_a_document_too_is_not_its_own_candidate(folder):
+    beir(folder)
+    (folder / "candidates.jsonl").unlink()
+    documents = [{"_id": "q1", "text": "slow puncture"}, {"_id": "d1", "text": "A puncture."}]
+    (folder / "corpus.jsonl").write_text(jsonl(documents))
+
+    assert load_collection(folder, "test", limit=1).candidates == {"q1": ("d1",)}
+
+
+def test_a_header_elsewhere_or_of_other_names_is_a_malformed_row(folder):
+    (folder / "qrels.test.tsv").write_text("query\tdocument\tgrade\nq1\td1\t1\n")
+
+    with pytest.raises(DataError, match=r"qrels.test.tsv:1: the grade must be a whole number, got 'grade'"):
         load_collection(folder, "test")
 
 

@@ -14,7 +14,7 @@ def tokens_of(text):
 
 
 def chunks_of(text, room):
-    return [text[slice(*span)] for span in chunk_spans(text, tokens_of(text), room)]
+    return [text[slice(*span)] for span in chunk_spans(text, tokens_of(text), room, overlap=room // 8)]
 
 
 PROSE = " ".join(f"Sentence {number} has some {'more ' * (number % 5)}words." for number in range(40))
@@ -31,7 +31,7 @@ def test_chunks_end_with_sentences_and_hold_every_one_whole(room):
 
 
 def test_chunks_overlap_by_the_last_sentences_and_no_more_than_an_eighth():
-    chunks = chunk_spans(PROSE, tokens_of(PROSE), 61)
+    chunks = chunk_spans(PROSE, tokens_of(PROSE), 61, overlap=7)
 
     shared = [len(tokens_of(PROSE[start:end])) for (_, end), (start, _) in itertools.pairwise(chunks)]
     assert all(0 <= count <= 61 // 8 for count in shared)
@@ -71,7 +71,7 @@ def test_lines_and_east_asian_stops_end_sentences():
 def test_odd_texts_take_no_longer_than_others(text):
     tokens = [(place, place + 1) for place in range(0, len(text), 50)]
 
-    assert len(chunk_spans(text, tokens, 16)) == 32
+    assert len(chunk_spans(text, tokens, 16, overlap=2, most=32)) == 32
 
 
 def test_a_room_of_one_token_is_enough():

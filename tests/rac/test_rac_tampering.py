@@ -308,6 +308,20 @@ def test_a_schema_of_somebody_else_is_refused(tmp_path):
         ExampleStore(path, ENCODER)
 
 
+def test_a_trigger_put_into_an_open_store_never_fires(tmp_path):
+    path = tmp_path / "judged.db"
+    filled(path)
+    with ExampleStore(path, ENCODER, backend="faiss_hnsw") as store:
+        connection = sqlite3.connect(path)
+        connection.execute("CREATE TRIGGER greedy AFTER INSERT ON examples BEGIN DELETE FROM vectors; END")
+        connection.commit()
+        connection.close()
+
+        with pytest.raises(DataError, match="is no example store: it has other tables than one"):
+            store.add([Example("x")])
+        assert len(store) == COUNT
+
+
 # Who may read
 
 

@@ -28,6 +28,7 @@ def main() -> None:
         reranker = Reranker(example_store=store)  # with a path it opens and closes the store itself
         show(reranker, "who repairs Larry?")
         name = reranker.feedback("Larry is stuck", relevant=[ANSWERS[1]], irrelevant=[ANSWERS[0]])
+        show(reranker, "Larry is stuck")
         show(reranker, "who repairs Larry?")
         store.delete([name])
         show(reranker, "who repairs Larry?")

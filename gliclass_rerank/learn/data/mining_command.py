@@ -96,7 +96,7 @@ def mine(
     device: _Device = None,
     as_json: _Json = False,
 ) -> None:
-    """Find hard negatives for queries in the passages of collections."""
+    """Find hard negatives for queries in collections."""
     from gliclass_rerank.learn.data.false_negatives import FalseNegatives
     from gliclass_rerank.learn.data.mine import Mining
     from gliclass_rerank.learn.data.mine import mine as run

@@ -58,7 +58,7 @@ def load_pool(folders: Sequence[Path], *, max_words: int | None, titles: bool = 
     for name, folder in named(folders).items():
         known: set[str] = set()
         for record in read_jsonl(required(folder, "corpus.jsonl")):
-            doc_id = record.string("id")
+            doc_id = record.id
             if doc_id in known:
                 raise DataError(f"{record.place}: a second entry with the id `{doc_id}`")
             known.add(doc_id)

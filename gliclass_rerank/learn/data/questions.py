@@ -133,7 +133,7 @@ def _judged_queries(name: str, source: Judged, pool: Pool) -> Iterator[Query]:
     judged = _judgments(name, qrels_file(source.folder, source.split), pool)
     known: set[str] = set()
     for record in read_jsonl(required(source.folder, "queries.jsonl")):
-        query_id, text = record.string("id"), checked_unicode(record.place, record.string("text").strip())
+        query_id, text = record.id, checked_unicode(record.place, record.string("text").strip())
         if query_id in known:
             raise DataError(f"{record.place}: a second entry with the id `{query_id}`")
         known.add(query_id)

@@ -31,28 +31,31 @@ class Bm25Retriever:
     Args:
         texts: Pool.
         language: Two-letter code of stemmer and stop words.
+        extra: Extra of gliclass-rerank that installs both packages.
 
     Raises:
         ConfigError: Unknown language.
         MissingDependencyError: `bm25s` or `PyStemmer` is not installed.
     """
 
-    def __init__(self, texts: Sequence[str], *, language: str = "en") -> None:
+    def __init__(self, texts: Sequence[str], *, language: str = "en", extra: str = "mining") -> None:
         if language not in _STOPWORD_LANGUAGES:
             raise ConfigError(
                 f"`language` must be one of {', '.join(sorted(_STOPWORD_LANGUAGES))}, got {shown(language)}"
             )
-        self._bm25s = require("bm25s", extra="mining")
-        self._stemmer = require("Stemmer", extra="mining").Stemmer(language)
+        self._bm25s = require("bm25s", extra=extra)
+        self._stemmer = require("Stemmer", extra=extra).Stemmer(language)
         self._language = language
         self._index = self._bm25s.BM25(k1=_K1, b=_B)
-        self._index.index(self._words(texts), show_progress=False)
-        self._size = len(texts)
+        words = self._words(texts)
+        self._size = len(texts) if any(words.ids) else 0  # bm25s cannot index texts of which no word is left
+        if self._size:
+            self._index.index(words, show_progress=False)
 
     def retrieve(self, queries: Sequence[str], depth: int) -> list[list[int]]:
         """Find passages that share a word with each query, best first, ties by position in the pool."""
-        if not queries:
-            return []
+        if not queries or not self._size:
+            return [[] for _ in queries]
         found, scores = self._index.retrieve(
             self._words(queries), k=min(depth, self._size), show_progress=False, n_threads=1
         )

@@ -35,6 +35,8 @@ _SCORING: Final = (
     "plan",
     "max_window_tokens",
     "window_tokens",
+    "long_query",
+    "long_passages",
     "max_example_passages",
     "max_example_tokens",
     "passage_cache",
@@ -58,8 +60,7 @@ class PairSettings(RerankerSettings):
     allow_same_text: bool = False
     """As for a `Reranker`, but off: judged queries would give their answers away."""
     max_query_chars: int | None = None
-    """Longer queries are cut to this; None cuts none, and a query that outgrows the window (documents used as queries,
-    as in ArguAna) is a `WindowOverflowError`."""
+    """Longer queries are cut to this; None for no limit but the window's (see `long_query`)."""
 
 
 def pair_logits(
@@ -84,7 +85,7 @@ def pair_logits(
 
     Raises:
         InputError: Not strings, a blank query, or different lengths; raised before scoring.
-        WindowOverflowError: A query leaves no room for a passage; see `max_query_chars`.
+        WindowOverflowError: A query leaves no room for a passage; with `long_query="error"`.
         BackendError: The forward pass failed.
     """
     asked, texts = checked_texts("queries", queries), checked_texts("passages", passages)

@@ -9,7 +9,9 @@
 ```
 
 Each file may be gzipped (`.gz`). Candidates come from `candidates.jsonl` if it holds a query with a positive judgment
-in the split, else from BM25. Only candidate documents are kept in memory.
+in the split, else from `bm25_top100`, else BM25 finds them in the corpus. Only candidate documents are kept in memory.
+
+A BEIR folder is read as it is: `_id` in place of `id`, and `qrels/<split>.tsv` with a header.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ from typing import Final
 from gliclass_rerank.checks import named
 from gliclass_rerank.errors import DataError, InputError, listed, shown
 from gliclass_rerank.learn.evaluation.files import GZIP_SUFFIX, Record, existing, read_jsonl, read_tsv
+from gliclass_rerank.learn.evaluation.first_stage import bm25_candidates
 from gliclass_rerank.learn.evaluation.passages import passage_text
 
 # Gains overflow beyond it.
 _MAX_GRADE: Final = 10**6
+_BEIR_HEADER: Final = ("query-id", "corpus-id", "score")
 
 Qrels = Mapping[str, Mapping[str, int]]
 Candidates = Mapping[str, tuple[str, ...]]
@@ -43,6 +47,7 @@ class Collection:
         passages: Text by candidate: title, space, text.
         qrels: Grade by query and judged document; judged documents need not be candidates.
         candidates: First-stage documents by query, best first.
+        has_own_candidates: A file lists the candidates; else BM25 found them in the corpus.
     """
 
     name: str
@@ -50,6 +55,7 @@ class Collection:
     passages: Mapping[str, str]
     qrels: Qrels
     candidates: Candidates
+    has_own_candidates: bool = True
 
     @property
     def num_candidates(self) -> int:
@@ -93,18 +99,25 @@ def load_collection(
     if not folder.is_dir():
         raise DataError(f"{named(folder)}: no such folder")
     judged = _judged(qrels_file(folder, split) if qrels is None else _file(folder, qrels))
-    source, lists = _candidates(folder, split, candidates, judged)
-    usable = {query_id for query_id in judged if lists.get(query_id)}
-    queries = dict(islice(_texts(_file(folder, "queries.jsonl"), usable, _query_text).items(), limit))
-    if not queries:
-        raise DataError(f"{named(folder)}: no query has both a positive judgment and candidates in {source.name}")
-    kept = {query_id: lists[query_id] for query_id in queries}
+    texts = _texts(_file(folder, "queries.jsonl"), judged.keys(), _query_text)
+    source = _candidates_file(folder, split, candidates, judged)
+    if source is None:
+        queries = dict(islice(texts.items(), limit))
+        lists, passages = _first_stage(queries, _file(folder, "corpus.jsonl"))
+    else:
+        lists = _read_lists(source)
+        queries = dict(islice(((name, text) for name, text in texts.items() if lists.get(name)), limit))
+    kept = {query_id: lists[query_id] for query_id in queries if lists.get(query_id)}
+    if not kept:
+        place = "the corpus" if source is None else source.name
+        raise DataError(f"{named(folder)}: no query has both a positive judgment and candidates in {place}")
     return Collection(
         name=folder.resolve().name,
-        queries=queries,
-        passages=_passages(_file(folder, "corpus.jsonl"), kept, source),
-        qrels={query_id: judged[query_id] for query_id in queries},
+        queries={query_id: queries[query_id] for query_id in kept},
+        passages=passages if source is None else _passages(_file(folder, "corpus.jsonl"), kept, source),
+        qrels={query_id: judged[query_id] for query_id in kept},
         candidates=kept,
+        has_own_candidates=source is not None,
     )
 
 
@@ -123,10 +136,11 @@ def folder_and_split(text: str, split: str) -> tuple[Path, str]:
 
 def qrels_file(folder: Path, split: str) -> Path:
     """Find the judgments of a split, plain or gzipped; a `DataError` lists the existing splits."""
-    path = existing(folder / f"qrels.{split}.tsv")
+    path = existing(folder / f"qrels.{split}.tsv") or existing(folder / "qrels" / f"{split}.tsv")
     if path is None:
-        names = (entry.name.removesuffix(GZIP_SUFFIX) for entry in folder.glob("qrels.*.tsv*"))
-        splits = {name.removeprefix("qrels.").removesuffix(".tsv") for name in names}
+        names = [entry.name.removeprefix("qrels.") for entry in folder.glob("qrels.*.tsv*")]
+        names += [entry.name for entry in folder.glob("qrels/*.tsv*")]
+        splits = {name.removesuffix(GZIP_SUFFIX).removesuffix(".tsv") for name in names}
         raise DataError(f"{named(folder)}: no split {shown(split)}; it has {listed(splits) or 'no qrels.<split>.tsv'}")
     return path
 
@@ -143,7 +157,7 @@ def read_judgments(path: Path) -> Iterator[tuple[str, str, int]]:
     Raises:
         DataError: The file cannot be read, or a row is malformed.
     """
-    for place, (query_id, doc_id, text) in read_tsv(path, num_columns=3):
+    for place, (query_id, doc_id, text) in read_tsv(path, num_columns=3, header=_BEIR_HEADER):
         try:
             grade: int | None = int(text)
         except ValueError:
@@ -160,19 +174,22 @@ def _judged(path: Path) -> Qrels:
     return {query_id: grades for query_id, grades in qrels.items() if has_positive(grades)}
 
 
-def _candidates(folder: Path, split: str, name: Path | str | None, judged: Qrels) -> tuple[Path, Candidates]:
-    own = existing(folder / "candidates.jsonl") if name is None else _file(folder, name)
-    if own is not None:
-        lists = _read_lists(own)
-        if name is not None or not judged.keys().isdisjoint(lists):
-            return own, lists
-    bm25 = existing(folder / f"bm25_top100.{split}.jsonl")
-    if bm25 is None:
-        raise DataError(
-            f"{named(folder)}: the split {shown(split)} has no candidates, "
-            f"neither in candidates.jsonl nor in bm25_top100.{named(split)}.jsonl"
-        )
-    return bm25, _read_lists(bm25)
+def _candidates_file(folder: Path, split: str, name: Path | str | None, judged: Qrels) -> Path | None:
+    if name is not None:
+        return _file(folder, name)
+    own = existing(folder / "candidates.jsonl")
+    if own is not None and not judged.keys().isdisjoint(record.string("query_id") for record in read_jsonl(own)):
+        return own
+    return existing(folder / f"bm25_top100.{split}.jsonl")
+
+
+def _first_stage(queries: Mapping[str, str], corpus: Path) -> tuple[Candidates, Mapping[str, str]]:
+    """Candidates that BM25 finds, and their passages."""
+    texts = _texts(corpus, None, passage_text)
+    if not queries or not texts:
+        return {}, {}
+    lists = bm25_candidates(queries, texts)
+    return lists, {name: texts[name] for found in lists.values() for name in found}
 
 
 def _read_lists(path: Path) -> Candidates:
@@ -195,13 +212,14 @@ def _passages(path: Path, candidates: Candidates, source: Path) -> Mapping[str, 
     return passages
 
 
-def _texts(path: Path, wanted: Set[str], text_of: Callable[[Record], str]) -> dict[str, str]:
+def _texts(path: Path, wanted: Set[str] | None, text_of: Callable[[Record], str]) -> dict[str, str]:
+    """Texts by id; None for all."""
     texts: dict[str, str] = {}
     for record in read_jsonl(path):
-        key = record.string("id")
+        key = record.id
         if key in texts:
             raise DataError(f"{record.place}: a second entry with the id `{named(key)}`")
-        if key in wanted:
+        if wanted is None or key in wanted:
             texts[key] = text_of(record)
     return texts
 

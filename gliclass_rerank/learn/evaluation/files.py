@@ -1,19 +1,23 @@
 """Readers of plain and gzipped text, JSONL and TSV files.
 
 An unreadable file or malformed line is a `DataError`, which starts with `file:line`. Lines end with a line feed and are
-decoded one by one, so that line numbers are always right.
+decoded one by one, so that line numbers are always right. `-` is standard input, which can be read once.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import re
 import stat
+import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
+from weakref import WeakSet
 
 from gliclass_rerank.checks import MAX_NESTING, named, nesting
 from gliclass_rerank.errors import DataError, cause, shown
@@ -21,6 +25,10 @@ from gliclass_rerank.errors import DataError, cause, shown
 GZIP_SUFFIX = ".gz"
 MAX_LINE_BYTES: Final = 1 << 26
 _MAX_DIGITS: Final = 300
+_STDIN: Final = frozenset({"-", "/dev/stdin", "/dev/fd/0"})
+# Open already, as `<(command)` of a shell is; opening it cannot block.
+_DESCRIPTOR: Final = re.compile(r"/dev/fd/\d+|/proc/self/fd/\d+")
+_read: WeakSet[BinaryIO] = WeakSet()
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,11 @@ class Record:
             raise DataError(f"{self.place}: `{key}` must be a string, got {shown(value)}")
         return value
 
+    @property
+    def id(self) -> str:
+        """The string at `id`, else at `_id`, as in BEIR's collections; a `DataError` if there is neither."""
+        return self.string("_id" if "id" not in self.fields and "_id" in self.fields else "id")
+
     def strings(self, key: str) -> tuple[str, ...]:
         """Return the list of strings at `key`; a `DataError` if it is absent or of another type."""
         values = self.fields.get(key)
@@ -65,8 +78,15 @@ class Record:
         return tuple(values)
 
 
+def is_stream(path: Path) -> bool:
+    """Test for standard input and other open descriptors, whose name says nothing of the format."""
+    return str(path) in _STDIN or _DESCRIPTOR.fullmatch(str(path)) is not None
+
+
 def existing(path: Path) -> Path | None:
-    """Return `path`, else `path` with `.gz` appended, whichever is a file; else None."""
+    """Return `path`, else `path` with `.gz` appended, whichever is a file or stream; else None."""
+    if is_stream(path):
+        return path
     zipped = Path(f"{path}{GZIP_SUFFIX}")
     try:
         return next((candidate for candidate in (path, zipped) if candidate.is_file()), None)
@@ -109,19 +129,25 @@ def read_jsonl(path: Path) -> Iterator[Record]:
         DataError: The file cannot be read or a line is not a JSON object.
     """
     for line, text in read_lines(path):
-        place = f"{named(path)}:{line}"
-        fields = parsed_json(text, place)
-        if not isinstance(fields, dict):
-            raise DataError(f"{place}: must be a JSON object, got {shown(fields)}")
-        yield Record(place, line, fields)
+        yield parsed_record(text, path, line)
 
 
-def read_tsv(path: Path, num_columns: int) -> Iterator[tuple[str, list[str]]]:
-    """Read a TSV file without header or quoting; blank lines are skipped.
+def parsed_record(text: str, path: Path, line: int) -> Record:
+    """Parse one line of a JSONL file; a `DataError` if it is not a JSON object."""
+    place = f"{named(path)}:{line}"
+    fields = parsed_json(text, place)
+    if not isinstance(fields, dict):
+        raise DataError(f"{place}: must be a JSON object, got {shown(fields)}")
+    return Record(place, line, fields)
+
+
+def read_tsv(path: Path, num_columns: int, *, header: Sequence[str] = ()) -> Iterator[tuple[str, list[str]]]:
+    """Read a TSV file without quoting; blank lines are skipped.
 
     Args:
         path: File with one row per line.
         num_columns: Required number of columns.
+        header: First row that is skipped, if it is there.
 
     Yields:
         The row's place (`file:line`) and its cells.
@@ -131,6 +157,8 @@ def read_tsv(path: Path, num_columns: int) -> Iterator[tuple[str, list[str]]]:
     """
     for line, text in read_lines(path):
         cells = text.split("\t")
+        if line == 1 and header and cells == [*header]:
+            continue
         if len(cells) != num_columns:
             raise DataError(f"{named(path)}:{line}: must have {num_columns} tab-separated columns, got {len(cells)}")
         yield f"{named(path)}:{line}", cells
@@ -194,18 +222,30 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     return DataError(f"{named(path)}: cannot be read: {getattr(error, 'strerror', None) or cause(error)}")
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> AbstractContextManager[BinaryIO]:
+    if str(path) in _STDIN:
+        return nullcontext(_stdin())
     try:
         found = path.stat()
     except ValueError as error:  # a null byte
         raise DataError(f"{named(path)}: cannot be read: {cause(error)}") from error
     # Checked before opening: opening a FIFO blocks.
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(found.st_mode) and not is_stream(path):
         what = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
         raise DataError(f"{named(path)}: cannot be read: it is {what}")
     if path.name.endswith(GZIP_SUFFIX):
         return cast(BinaryIO, gzip.open(path, "rb"))  # GzipFile is one in all but name
     return path.open("rb")
+
+
+def _stdin() -> BinaryIO:
+    stream = getattr(sys.stdin, "buffer", None)
+    if stream is None:
+        raise DataError("-: there is no standard input")
+    if stream in _read:
+        raise DataError("-: standard input can be read once, so only one option may name it")
+    _read.add(stream)
+    return cast(BinaryIO, stream)
 
 
 def _decode(raw: bytes, path: Path, line: int) -> str:

@@ -5,12 +5,14 @@ A passage's text is its title, a space and its text, as is usual for cross-encod
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from gliclass_rerank.checks import named
 from gliclass_rerank.errors import DataError
-from gliclass_rerank.learn.evaluation.files import GZIP_SUFFIX, Record, read_jsonl, read_lines
+from gliclass_rerank.learn.evaluation.files import GZIP_SUFFIX, Record, is_stream, parsed_record, read_lines
 
 
 @dataclass(frozen=True)
@@ -20,10 +22,12 @@ class Passage:
     Attributes:
         line: Line of the file, from 1.
         text: Text to rank.
+        fields: JSON object of the line; empty for a line of text.
     """
 
     line: int
     text: str
+    fields: Mapping[str, Any] = field(default_factory=dict)  # JSON
 
 
 def passage_text(record: Record) -> str:
@@ -33,20 +37,35 @@ def passage_text(record: Record) -> str:
 
 
 def load_passages(path: Path) -> tuple[Passage, ...]:
-    """Read the passages of a file.
+    """Read the passages of a file; see `read_passages`."""
+    return tuple(read_passages(path))
+
+
+def read_passages(path: Path, text_of: Callable[[Record], str] = passage_text) -> Iterator[Passage]:
+    """Read passages, or other texts, line by line.
 
     Args:
-        path: `.txt` with one passage per line, or `.jsonl` with `text` (and perhaps `title`); may be gzipped (`.gz`).
+        path: `.txt` with one text per line, or `.jsonl` with objects; may be gzipped (`.gz`). Standard input (`-`)
+            holds objects if its first line begins with `{`.
+        text_of: Text of an object: its `title`, if any, and `text`.
 
-    Returns:
-        The passages in file order; blank lines are skipped.
+    Yields:
+        The texts in file order; blank lines are skipped.
 
     Raises:
         DataError: The file is of another kind, unreadable or malformed.
     """
     suffix = Path(path.name.removesuffix(GZIP_SUFFIX)).suffix
-    if suffix == ".txt":
-        return tuple(Passage(line, text.strip()) for line, text in read_lines(path))
-    if suffix == ".jsonl":
-        return tuple(Passage(record.line, passage_text(record)) for record in read_jsonl(path))
-    raise DataError(f"{named(path)}: the name of a passage file must end in .jsonl or .txt, perhaps with .gz")
+    if not is_stream(path) and suffix not in {".txt", ".jsonl"}:
+        raise DataError(
+            f"{named(path)}: the name of a file of texts must end in .jsonl or .txt, perhaps with .gz, or be -"
+        )
+    holds_objects = None if is_stream(path) else suffix == ".jsonl"
+    for line, text in read_lines(path):
+        if holds_objects is None:
+            holds_objects = text.lstrip().startswith("{")
+        if holds_objects:
+            record = parsed_record(text, path, line)
+            yield Passage(line, text_of(record), record.fields)
+        else:
+            yield Passage(line, text.strip())

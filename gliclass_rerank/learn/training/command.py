@@ -74,7 +74,7 @@ def calibrate(
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="First N queries of each only.")] = None,
     dtype: _Dtype = "float32",
 ) -> None:
-    """Calibrate a checkpoint's scores to probabilities on judged passages."""
+    """Calibrate scores to probabilities on judged passages."""
     import torch
     from tqdm import tqdm
 
@@ -113,7 +113,7 @@ def cascade(
         int | None, typer.Option("--max-query-tokens", min=1, help="Longer queries are left to the first model.")
     ] = None,
 ) -> None:
-    """Join two checkpoints to a cascade: the second rescores the first one's best passages."""
+    """Join two models: the second rescores the first one's best."""
     from gliclass_rerank.cascade import CascadeConfig, save_cascade
     from gliclass_rerank.checkpoint.location import bundled_folder, locate
 

@@ -9,6 +9,8 @@ os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "false"  # read when Haystack is impo
 os.environ["HF_HUB_OFFLINE"] = "1"
 pytest.register_assert_rewrite("gliclass_rerank.testing")
 
+from gliclass_rerank.testing import only_torch  # noqa: E402, F401
+
 
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch):

@@ -29,10 +29,15 @@ DEFAULTS = {
     "example_store": None,
     "num_examples": 3,
     "min_example_similarity": 0.5,
-    "allow_same_text": False,
+    "allow_same_text": True,
     "window_tokens": None,
+    "long_query": "cut",
+    "long_passages": "best_chunk",
     "max_example_passages": None,
     "passage_cache": None,
+    "log": None,
+    "log_texts": True,
+    "log_days": None,
     "reranker": None,
     "top_k": None,
     "score_threshold": None,
@@ -61,10 +66,15 @@ CHANGED = {
     "example_store": Path("folder/store.db"),
     "num_examples": 5,
     "min_example_similarity": 0.25,
-    "allow_same_text": True,
+    "allow_same_text": False,
     "window_tokens": 48,
+    "long_query": "error",
+    "long_passages": "cut",
     "max_example_passages": 2,
     "passage_cache": Path("folder/cache"),
+    "log": Path("folder/feedback.db"),
+    "log_texts": False,
+    "log_days": 30,
     "top_k": 3,
     "score_threshold": 0.0,
     "query_prefix": "query: ",
@@ -114,6 +124,7 @@ def test_every_setting_is_saved_as_plain_values():
         "model": str(Path("folder/model")),
         "example_store": str(Path("folder/store.db")),
         "passage_cache": str(Path("folder/cache")),
+        "log": str(Path("folder/feedback.db")),
         "device": {"type": "single", "device": "cuda:1"},
         "reranker": None,
         "meta_fields_to_embed": ["title", "chapter"],
@@ -154,7 +165,7 @@ def test_yaml_with_an_unknown_setting_is_refused_by_its_name():
 
 def test_a_given_reranker_is_saved_as_its_settings_and_its_weights_are_not():
     ranker = GLiClassRanker(reranker=shared_reranker())
-    assert ranker.reranker == ranker.to_dict()["init_parameters"]["reranker"] == {"device": "cpu"}
+    assert ranker.reranker == ranker.to_dict()["init_parameters"]["reranker"] == {"device": "cpu", "backend": "torch"}
     assert "reranker:\n        device: cpu\n" in saved(ranker)
 
 
@@ -172,14 +183,16 @@ def test_the_given_device_is_the_models():
 
 
 def test_from_dict_leaves_what_it_is_given_unchanged():
-    data = GLiClassRanker(device=ComponentDevice.from_str("cpu"), examples=[{"text": "x"}]).to_dict()
+    data = GLiClassRanker(device=ComponentDevice.from_str("cpu"), examples=[{"text": "x", "labels": ["y"]}]).to_dict()
     before = copy.deepcopy(data)
     GLiClassRanker.from_dict(data)
     assert data == before
 
 
 def test_what_is_saved_is_the_callers_to_change():
-    ranker = GLiClassRanker(reranker={"device": "cpu"}, meta_fields_to_embed=["title"], examples=[{"text": "x"}])
+    ranker = GLiClassRanker(
+        reranker={"device": "cpu"}, meta_fields_to_embed=["title"], examples=[{"text": "x", "true_labels": ["y"]}]
+    )
     before = copy.deepcopy(ranker.to_dict())
     parameters = ranker.to_dict()["init_parameters"]
     parameters["reranker"]["device"] = "cuda"
@@ -189,7 +202,7 @@ def test_what_is_saved_is_the_callers_to_change():
 
 
 def test_lists_given_to_the_constructor_are_the_callers_to_change():
-    fields, examples, reranker = ["title"], [{"text": "x"}], {"device": "cpu"}
+    fields, examples, reranker = ["title"], [{"text": "x", "true_labels": ["y"]}], {"device": "cpu"}
     ranker = GLiClassRanker(reranker=reranker, meta_fields_to_embed=fields, examples=examples)
     before = ranker.to_dict()
     fields.append("author")

@@ -16,8 +16,15 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.runnables import ensure_config
 from pydantic import ConfigDict, PrivateAttr, field_serializer, field_validator
 
-from gliclass_rerank import Example, RerankerSettings, RerankStage, StageRanking
-from gliclass_rerank.adapters import as_text, checked_items, owned_examples, owned_reranker, plain_reranker
+from gliclass_rerank import Example, InputError, RerankerSettings, RerankStage, StageRanking
+from gliclass_rerank.adapters import (
+    as_text,
+    checked_cutoff,
+    checked_items,
+    owned_examples,
+    owned_reranker,
+    plain_reranker,
+)
 from gliclass_rerank.examples import ExampleSource, plain_store
 from langchain_gliclass.documents import reranked, shown_text
 
@@ -56,7 +63,7 @@ class GLiClassRerank(BaseDocumentCompressor):
 
     Attributes:
         model: A local folder or a hub name; None for the bundled model. See
-            `gliclass_rerank.RerankerSettings`; so are those up to `passage_cache`.
+            `gliclass_rerank.RerankerSettings`; so are those up to `log_days`.
         device: A torch device; None picks one.
         dtype: Precision of the backbone; None picks one.
         plan: Attention plan; None for the checkpoint's.
@@ -64,16 +71,24 @@ class GLiClassRerank(BaseDocumentCompressor):
         max_window_tokens: Longest sequence; None for the checkpoint's. Passages that do not fit are cut.
         max_example_tokens: Tokens of a request's examples at most; None for all that the query leaves.
         batch_tokens: Tokens of one forward pass; None for the device's.
-        backend: Runs the transformer layers: `"torch"`, `"onnx"`, `"openvino"` or `"auto"`; None takes torch.
+        backend: Runs the transformer layers: `"torch"`, `"onnx"`, `"openvino"`; None or `"auto"` takes the quickest one
+            installed that keeps the order.
         threads: CPU threads of the forward passes; None for torch's number.
         example_store: Where judged examples are found for each query: the path of an `ExampleStore`, or a source such
             as `LangChainExampleSource`. A path travels in pickles and dumps; with a source they are refused.
         num_examples: How many examples to show at most.
         min_example_similarity: The least cosine of an example's text with the query, in [-1, 1].
-        allow_same_text: Whether an example may have the very text of the query.
+        allow_same_text: Whether judgements of the query's very text count: known relevant documents first, irrelevant
+            ones last, with `rerank_judged` in the metadata. False when measuring.
         window_tokens: Length to which the `joint` plan packs passages; None for the cheapest.
+        long_query: `"cut"` cuts the middle of a query that does not fit; `"error"` refuses it.
+        long_passages: `"best_chunk"` scores passages that do not fit by their best chunk, `"cut"` cuts their end.
         max_example_passages: Judged passages shown of one example at most; None for 4.
         passage_cache: Folder that `gliclass_rerank.Reranker.precompute` wrote; None for none.
+        log: Path of a feedback log of what is returned; the metadata then have `ranking_id` and `ranking_index`, which
+            `gliclass_rerank.feedback.FeedbackLog` takes with clicks and grades. None for none.
+        log_texts: Whether the log keeps queries and texts.
+        log_days: Days after which entries of the log are forgotten; None to keep them.
         reranker: A `Reranker` to use, or its settings, in place of the arguments above.
         top_n: How many documents to return; None for all.
         score_threshold: Keep only documents whose reranker's score is at least this, in [0, 1]; applied before `top_n`
@@ -94,7 +109,9 @@ class GLiClassRerank(BaseDocumentCompressor):
             `rerank_error`, when model or store cannot be loaded or fail, or when the query does not fit; `"raise"`
             raises. Wrong arguments are raised either way.
         keep_retrieval_score: Whether the metadata get the retriever's score, as `retrieval_score`.
-        report_truncation: Whether the metadata of a document that was cut get how many tokens, as `rerank_tokens_lost`.
+        report_truncation: Whether the metadata say what was cut, as `rerank_tokens_lost` and
+            `rerank_query_tokens_lost`, which characters of a long text were its best chunk, as `rerank_chunk_start` and
+            `rerank_chunk_end`, and whether invalid Unicode was replaced, as `rerank_repaired`.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", frozen=True, strict=True)
@@ -112,10 +129,15 @@ class GLiClassRerank(BaseDocumentCompressor):
     example_store: ExampleStoreOrPath | None = None
     num_examples: int = 3
     min_example_similarity: float = 0.5
-    allow_same_text: bool = False
+    allow_same_text: bool = True
     window_tokens: int | None = None
+    long_query: Literal["cut", "error"] = "cut"
+    long_passages: Literal["cut", "best_chunk"] = "best_chunk"
     max_example_passages: int | None = None
     passage_cache: str | None = None
+    log: str | None = None
+    log_texts: bool = True
+    log_days: int | None = None
     reranker: RerankerOrSettings | None = None
     top_n: int | None = None
     score_threshold: float | None = None
@@ -133,7 +155,7 @@ class GLiClassRerank(BaseDocumentCompressor):
 
     _stage: RerankStage = PrivateAttr()
 
-    @field_validator("model", "example_store", "passage_cache", mode="before")
+    @field_validator("model", "example_store", "passage_cache", "log", mode="before")
     @classmethod
     def _as_text(cls, value: object) -> object:
         return as_text(value)
@@ -163,6 +185,11 @@ class GLiClassRerank(BaseDocumentCompressor):
     def model_post_init(self, _context: Any, /) -> None:  # Any: pydantic's
         """Refuse wrong settings; pydantic calls this."""
         self._stage = RerankStage(**{name: getattr(self, name) for name in _STAGE_SETTINGS})
+        checked_cutoff("top_n", self.top_n)
+        if self.fusion == "weighted" and self.retrieval_score_key is None:
+            raise InputError(
+                "weighted fusion needs `retrieval_score_key`, where the retriever left its score, got None"
+            )
         # These two go with each call, so that copies with other values share the stage; an empty run checks them.
         self._stage.run("any", (), top_k=self.top_n, score_threshold=self.score_threshold)
 
@@ -303,11 +330,19 @@ class GLiClassRerank(BaseDocumentCompressor):
         self, found: Sequence[Document], query: str, top_n: int | None, score_threshold: float | None
     ) -> dict[str, Any]:  # Any: the values of the stage's arguments
         key = self.retrieval_score_key
+        scores = None if key is None else [document.metadata.get(key) for document in found]
+        if self.fusion == "weighted" and scores is not None:
+            for index, score in enumerate(scores):
+                if score is None:
+                    raise InputError(
+                        f"weighted fusion needs the retrieval score of each document under the metadata key {key!r} "
+                        f"(`retrieval_score_key`), and `documents[{index}]` has none"
+                    )
         return {
             "query": query,
             "passages": [shown_text(document, self.metadata_keys, self.separator) for document in found],
-            "retrieval_scores": None if key is None else [document.metadata.get(key) for document in found],
-            "top_k": self.top_n if top_n is None else top_n,
+            "retrieval_scores": scores,
+            "top_k": self.top_n if top_n is None else checked_cutoff("top_n", top_n),
             "score_threshold": self.score_threshold if score_threshold is None else score_threshold,
         }
 
@@ -326,5 +361,6 @@ def _inputs(found: Sequence[Document], query: str) -> dict[str, Any]:
 
 
 def _outputs(ranking: StageRanking) -> dict[str, Any]:
-    hits = [{"index": hit.index, "relevance_score": hit.score} for hit in ranking]
-    return {"ranking": hits} if ranking.error is None else {"ranking": hits, "rerank_error": ranking.error}
+    outputs: dict[str, Any] = {"ranking": [{"index": hit.index, "relevance_score": hit.score} for hit in ranking]}
+    notes = {"ranking_id": ranking.id, "rerank_error": ranking.error}
+    return outputs | {name: note for name, note in notes.items() if note is not None}

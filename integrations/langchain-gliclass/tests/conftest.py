@@ -15,7 +15,7 @@ from langchain_core.documents import Document  # noqa: E402
 from langchain_core.runnables import RunnableLambda  # noqa: E402
 from langchain_gliclass import GLiClassRerank  # noqa: E402
 
-from gliclass_rerank.testing import PASSAGES, RETRIEVAL_SCORES, shared_reranker  # noqa: E402
+from gliclass_rerank.testing import PASSAGES, RETRIEVAL_SCORES, only_torch, shared_reranker  # noqa: E402, F401
 
 
 @pytest.fixture(autouse=True)

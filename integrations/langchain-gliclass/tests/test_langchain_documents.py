@@ -98,9 +98,13 @@ def test_a_document_without_the_key_has_no_retrieval_score(ready, found):
 
 
 def test_weighted_fusion_without_a_retrieval_score_is_refused(ready, found):
-    for reranker in (ready(fusion="weighted"), ready(fusion="weighted", retrieval_score_key="missing")):
-        with pytest.raises(InputError, match="needs the retrieval score of each passage, got None at 0"):
-            reranker.rerank(found, QUERY)
+    with pytest.raises(ValueError, match="weighted fusion needs `retrieval_score_key`"):
+        ready(fusion="weighted")
+    with pytest.raises(InputError, match=r"under the metadata key 'missing' .* `documents\[0\]` has none"):
+        ready(fusion="weighted", retrieval_score_key="missing").rerank(found, QUERY)
+    found[1].metadata["bm25"] = float("nan")
+    with pytest.raises(InputError, match="a finite number, got nan at 1"):
+        ready(fusion="weighted", retrieval_score_key="bm25").rerank(found, QUERY)
 
 
 @pytest.mark.parametrize("value", ["9.0", True, [1.0]])

@@ -113,7 +113,7 @@ def test_a_pickle_carries_settings_and_loads_nothing_until_use(ready, found, loa
     reloaded = pickle.loads(pickled)
     assert loads == []
     assert reloaded.rerank(found, QUERY) == expected
-    assert reloaded.reranker == {"device": "cpu"}
+    assert reloaded.reranker == {"device": "cpu", "backend": "torch"}
 
 
 def test_a_dump_is_json_and_gives_the_same_reranker(ready, found):

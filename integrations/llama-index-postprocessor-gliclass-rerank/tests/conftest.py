@@ -16,7 +16,7 @@ import torch  # noqa: E402 # this and the rest after the registration
 from llama_index.core.schema import NodeWithScore, TextNode  # noqa: E402
 from llama_index.postprocessor.gliclass_rerank import GLiClassRerank  # noqa: E402
 
-from gliclass_rerank.testing import QUERY, shared_reranker  # noqa: E402
+from gliclass_rerank.testing import QUERY, only_torch, shared_reranker  # noqa: E402, F401
 
 CHAIN = "A worn chain jumps over the teeth of the sprockets when you push hard on the pedals."
 TYRES = "Tyres lose a little air every week; pump them before each long ride."

@@ -30,6 +30,7 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, Query
 from gliclass_rerank import Example, RerankerSettings, RerankStage, StageRanking
 from gliclass_rerank.adapters import (
     as_text,
+    checked_cutoff,
     checked_items,
     owned,
     owned_examples,
@@ -90,7 +91,7 @@ class GLiClassRerank(BaseNodePostprocessor):
 
     Attributes:
         model: A local folder or a hub name; None for the bundled model. See
-            `gliclass_rerank.RerankerSettings`; so are those up to `passage_cache`.
+            `gliclass_rerank.RerankerSettings`; so are those up to `log_days`.
         device: A torch device; None picks one.
         dtype: Precision of the backbone; None picks one.
         plan: Attention plan; None for the checkpoint's.
@@ -98,16 +99,24 @@ class GLiClassRerank(BaseNodePostprocessor):
         max_window_tokens: Longest sequence; None for the checkpoint's. Passages that do not fit are cut.
         max_example_tokens: Tokens of a request's examples at most; None for all that the query leaves.
         batch_tokens: Tokens of one forward pass; None for the device's.
-        backend: Runs the transformer layers: `"torch"`, `"onnx"`, `"openvino"` or `"auto"`; None takes torch.
+        backend: Runs the transformer layers: `"torch"`, `"onnx"`, `"openvino"`; None or `"auto"` takes the quickest one
+            installed that keeps the order.
         threads: CPU threads of the forward passes; None for torch's number.
         example_store: Where judged examples are found for each query: the path of an `ExampleStore`, or a source such
             as `LlamaIndexExampleSource`. A path is serialised; with a source, serialising is refused.
         num_examples: How many examples to show at most.
         min_example_similarity: The least cosine of an example's text with the query, in [-1, 1].
-        allow_same_text: Whether an example may have the very text of the query.
+        allow_same_text: Whether judgements of the query's very text count: known relevant documents first, irrelevant
+            ones last, with `rerank_judged` in the metadata. False when measuring.
         window_tokens: Length to which the `joint` plan packs passages; None for the cheapest.
+        long_query: `"cut"` cuts the middle of a query that does not fit; `"error"` refuses it.
+        long_passages: `"best_chunk"` scores passages that do not fit by their best chunk, `"cut"` cuts their end.
         max_example_passages: Judged passages shown of one example at most; None for 4.
         passage_cache: Folder that `gliclass_rerank.Reranker.precompute` wrote; None for none.
+        log: Path of a feedback log of what is returned; the metadata then have `ranking_id` and `ranking_index`, which
+            `gliclass_rerank.feedback.FeedbackLog` takes with clicks and grades. None for none.
+        log_texts: Whether the log keeps queries and texts.
+        log_days: Days after which entries of the log are forgotten; None to keep them.
         reranker: A `gliclass_rerank.Reranker` to use, or its settings, in place of the arguments above. It is
             serialised as its settings.
         top_n: How many nodes to return; None for all.
@@ -126,7 +135,9 @@ class GLiClassRerank(BaseNodePostprocessor):
             `rerank_error`, when model or store cannot be loaded or fail, or when the query does not fit; `"raise"`
             raises. Wrong arguments are raised either way.
         keep_retrieval_score: Whether the metadata key `retrieval_score` keeps the retriever's score.
-        report_truncation: Whether the metadata key `rerank_tokens_lost` says how many tokens were cut.
+        report_truncation: Whether the metadata say what was cut, as `rerank_tokens_lost` and
+            `rerank_query_tokens_lost`, which characters of a long text were its best chunk, as `rerank_chunk_start` and
+            `rerank_chunk_end`, and whether invalid Unicode was replaced, as `rerank_repaired`.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, validate_assignment=True)
@@ -144,10 +155,15 @@ class GLiClassRerank(BaseNodePostprocessor):
     example_store: ExampleStoreOrPath | None = None
     num_examples: int = 3
     min_example_similarity: float = 0.5
-    allow_same_text: bool = False
+    allow_same_text: bool = True
     window_tokens: int | None = None
+    long_query: Literal["cut", "error"] = "cut"
+    long_passages: Literal["cut", "best_chunk"] = "best_chunk"
     max_example_passages: int | None = None
     passage_cache: str | None = None
+    log: str | None = None
+    log_texts: bool = True
+    log_days: int | None = None
     reranker: RerankerOrSettings | None = None
     top_n: int | None = None
     score_threshold: float | None = None
@@ -177,7 +193,7 @@ class GLiClassRerank(BaseNodePostprocessor):
             return {name: value for name, value in values.items() if name != "class_name"}
         return values
 
-    @field_validator("model", "example_store", "passage_cache", mode="before")
+    @field_validator("model", "example_store", "passage_cache", "log", mode="before")
     @classmethod
     def _as_text(cls, value: object) -> object:
         return as_text(value)
@@ -320,6 +336,7 @@ class GLiClassRerank(BaseNodePostprocessor):
     def _current_stage(self) -> RerankStage:
         """The stage for the fields as they are now: the one there is, unless one of its settings was changed."""
         settings = {name: getattr(self, name) for name in _STAGE_FIELDS}
+        checked_cutoff("top_n", self.top_n)
         with _building:
             if settings != self._built_with:
                 self._stage = RerankStage(top_k=self.top_n, score_threshold=self.score_threshold, **settings)
@@ -334,7 +351,7 @@ class GLiClassRerank(BaseNodePostprocessor):
         top_n: int | None,
         score_threshold: float | None,
     ) -> dict[str, Any]:  # Any: the values of the stage's arguments
-        limits = (top_n, self.top_n, len(nodes))
+        limits = (checked_cutoff("top_n", top_n), self.top_n, len(nodes))
         thresholds = (score_threshold, self.score_threshold, 0.0)
         limited: dict[str, Any] = {  # Any: as above
             "query": query.query_str if isinstance(query, QueryBundle) else query,

@@ -67,16 +67,24 @@ class GLiClassRanker:
         max_window_tokens: Longest sequence; None for the checkpoint's. Passages that do not fit are cut.
         max_example_tokens: Tokens of a request's examples at most; None for all that the query leaves.
         batch_tokens: Tokens of one forward pass; None for the device's.
-        backend: Runs the transformer layers: `"torch"`, `"onnx"`, `"openvino"` or `"auto"`; None takes torch.
+        backend: Runs the transformer layers: `"torch"`, `"onnx"`, `"openvino"`; None or `"auto"` takes the quickest one
+            installed that keeps the order.
         threads: CPU threads of the forward passes; None for torch's number.
         example_store: Where judged examples are found for each query: the path of an `ExampleStore`, or a source such
             as `HaystackExampleSource`. A path is saved; with a source, saving is refused.
         num_examples: How many examples to show at most.
         min_example_similarity: The least cosine of an example's text with the query, in [-1, 1].
-        allow_same_text: Whether an example may have the very text of the query.
+        allow_same_text: Whether judgements of the query's very text count: known relevant documents first, irrelevant
+            ones last, with `rerank_judged` in the metadata. False when measuring.
         window_tokens: Length to which the `joint` plan packs passages; None for the cheapest.
+        long_query: `"cut"` cuts the middle of a query that does not fit; `"error"` refuses it.
+        long_passages: `"best_chunk"` scores passages that do not fit by their best chunk, `"cut"` cuts their end.
         max_example_passages: Judged passages shown of one example at most; None for 4.
         passage_cache: Folder that `gliclass_rerank.Reranker.precompute` wrote; None for none.
+        log: Path of a feedback log of what is returned; the metadata then have `ranking_id` and `ranking_index`, which
+            `gliclass_rerank.feedback.FeedbackLog` takes with clicks and grades. None for none.
+        log_texts: Whether the log keeps queries and texts.
+        log_days: Days after which entries of the log are forgotten; None to keep them.
         reranker: A `gliclass_rerank.Reranker` to use, or its settings, in place of the arguments above. It is
             saved, and kept as an attribute, as its settings.
         top_k: How many documents to return; None for all. (Haystack's own rankers return 10.)
@@ -97,7 +105,9 @@ class GLiClassRanker:
             raises.
             Wrong arguments are raised either way.
         keep_retrieval_score: Whether the metadata gets the score that a document came with.
-        report_truncation: Whether the metadata gets the number of tokens that were cut.
+        report_truncation: Whether the metadata say what was cut, as `rerank_tokens_lost` and
+            `rerank_query_tokens_lost`, which characters of a long text were its best chunk, as `rerank_chunk_start` and
+            `rerank_chunk_end`, and whether invalid Unicode was replaced, as `rerank_repaired`.
 
     Raises:
         ConfigError: An unknown or inconsistent setting; a `ValueError`.
@@ -119,10 +129,15 @@ class GLiClassRanker:
         example_store: str | PurePath | ExampleSource | None = None,
         num_examples: int = 3,
         min_example_similarity: float = 0.5,
-        allow_same_text: bool = False,
+        allow_same_text: bool = True,
         window_tokens: int | None = None,
+        long_query: Literal["cut", "error"] = "cut",
+        long_passages: Literal["cut", "best_chunk"] = "best_chunk",
         max_example_passages: int | None = None,
         passage_cache: str | PurePath | None = None,
+        log: str | PurePath | None = None,
+        log_texts: bool = True,
+        log_days: int | None = None,
         reranker: Reranker | Mapping[str, Any] | None = None,  # Any: the settings' values
         top_k: int | None = None,
         score_threshold: float | None = None,
@@ -159,8 +174,13 @@ class GLiClassRanker:
             min_example_similarity=min_example_similarity,
             allow_same_text=allow_same_text,
             window_tokens=window_tokens,
+            long_query=long_query,
+            long_passages=long_passages,
             max_example_passages=max_example_passages,
             passage_cache=as_text(passage_cache),
+            log=as_text(log),
+            log_texts=log_texts,
+            log_days=log_days,
             reranker=reranker,
             top_k=top_k,
             score_threshold=score_threshold,
@@ -188,8 +208,13 @@ class GLiClassRanker:
         self.min_example_similarity = min_example_similarity
         self.allow_same_text = allow_same_text
         self.window_tokens = window_tokens
+        self.long_query = long_query
+        self.long_passages = long_passages
         self.max_example_passages = max_example_passages
         self.passage_cache = as_text(passage_cache)
+        self.log = as_text(log)
+        self.log_texts = log_texts
+        self.log_days = log_days
         self.reranker = _kept(reranker)
         self.top_k = top_k
         self.score_threshold = score_threshold

@@ -1,0 +1,1 @@
+"""HTTP server for reranking and classification, with the schemas of the common rerank APIs."""

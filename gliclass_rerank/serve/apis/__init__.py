@@ -1,0 +1,1 @@
+"""Translators between the APIs' schemas and the core's requests, one module a family."""

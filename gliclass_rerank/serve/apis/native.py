@@ -1,0 +1,90 @@
+"""Routes of our own: /classify and /feedback."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from gliclass_rerank.pipeline import probabilities
+from gliclass_rerank.serve.apis.api import Api, Body, Reply
+from gliclass_rerank.serve.core import ClassifyRequest
+from gliclass_rerank.serve.engine import Engine
+
+
+class ClassifyBody(Body):
+    """Text with labels of any kind."""
+
+    text: str
+    labels: list[str] = Field(min_length=1)
+    multi_label: bool = Field(True, description="any number of labels may apply, else exactly one does")
+    prompt: str = Field("", description="task description, put before the text")
+
+
+class Label(BaseModel):
+    """Label with its probability."""
+
+    label: str
+    index: int
+    score: float
+
+
+class Classified(BaseModel):
+    """Labels, most probable first."""
+
+    id: str
+    labels: list[Label]
+
+
+class Classify(Api[ClassifyBody]):
+    """Zero-shot classification."""
+
+    body = ClassifyBody
+    content = Classified
+
+    async def reply(self, body: ClassifyBody, engine: Engine, request_id: str) -> Reply:
+        """Score the labels."""
+        logits = await engine.classify(ClassifyRequest(body.text, tuple(body.labels), body.prompt))
+        scores = probabilities(logits) if body.multi_label else softmax(logits)
+        order = sorted(range(len(scores)), key=lambda index: (-scores[index], index))
+        labels = [Label(label=body.labels[index], index=index, score=scores[index]) for index in order]
+        return Reply(Classified(id=request_id, labels=labels))
+
+
+class FeedbackBody(Body):
+    """Judged documents of a query."""
+
+    query: str
+    relevant: list[str] = Field(default_factory=list)
+    irrelevant: list[str] = Field(default_factory=list)
+    id: str | None = Field(None, description="keeps these judgements apart from others of the query")
+    metadata: dict[str, Any] | None = None  # Any: JSON
+    model: str | None = None
+
+
+class Learned(BaseModel):
+    """Stored example."""
+
+    id: str
+
+
+class Feedback(Api[FeedbackBody]):
+    """Judgements for the example store."""
+
+    body = FeedbackBody
+    content = Learned
+
+    async def reply(self, body: FeedbackBody, engine: Engine, request_id: str) -> Reply:  # noqa: ARG002 # an example's id
+        """Store the judgements."""
+        more = {"id": body.id, "metadata": body.metadata}
+        return Reply(Learned(id=await engine.feedback(body.model, body.query, body.relevant, body.irrelevant, more)))
+
+
+def softmax(logits: Sequence[float]) -> list[float]:
+    """Probabilities of logits of which exactly one applies."""
+    highest = max(logits)
+    weights = [math.exp(logit - highest) for logit in logits]
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]

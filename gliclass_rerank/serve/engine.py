@@ -1,0 +1,166 @@
+"""Engine of the server: limits, cache, queue and models behind every API."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from gliclass_rerank.errors import BackendError, GLiClassRerankError, shown
+from gliclass_rerank.serve.cache import ScoreCache
+from gliclass_rerank.serve.core import ClassifyRequest, RequestError, RerankAnswer, RerankRequest, Scores, Timing
+from gliclass_rerank.serve.metrics import Metrics
+from gliclass_rerank.serve.models import Models, ServedModel, estimated_tokens
+from gliclass_rerank.serve.scheduler import Done, Scheduler
+from gliclass_rerank.serve.settings import ServeSettings
+from gliclass_rerank.settings import default_batch_tokens
+
+_Result = TypeVar("_Result")
+
+
+class Engine:
+    """Answers requests of one event loop.
+
+    Args:
+        settings: Settings of the server.
+        models: Loaded models.
+        metrics: Metrics to count in.
+
+    Attributes:
+        settings: Settings of the server.
+        models: Loaded models.
+        metrics: Metrics.
+        gather_tokens: Tokens of requests that are scored together.
+    """
+
+    def __init__(self, settings: ServeSettings, models: Models, metrics: Metrics) -> None:
+        self.settings = settings
+        self.models = models
+        self.metrics = metrics
+        on_cpu = models.default.reranker.device.type == "cpu"
+        self.gather_tokens = settings.gather_tokens or default_batch_tokens(on_cpu=on_cpu)
+        self._cache = ScoreCache(settings.cache_bytes)
+        self._scheduler = Scheduler(
+            slots=settings.slots,
+            gather_tokens=self.gather_tokens,
+            max_waiting=settings.max_waiting,
+            max_age_s=settings.max_age,
+            on_batch=metrics.count_batch,
+        )
+        metrics.watch(waiting=lambda: self._scheduler.num_waiting, running=lambda: self._scheduler.num_running)
+
+    async def rank(self, request: RerankRequest) -> RerankAnswer:
+        """Rank the passages of a request.
+
+        Args:
+            request: Request.
+
+        Returns:
+            Its answer.
+
+        Raises:
+            RequestError: The request is invalid or above a limit, the queue is full, or the model failed.
+        """
+        self._check(request)
+        model = self.models.choose(request.model)
+        key = model.key(request)
+        scores, timing, is_cached = self._cache.get(key), Timing(), True
+        if scores is None:
+            done = await self._submit(key, model, request)
+            scores, timing, is_cached = done.result, done.timing, False
+            self._cache.put(key, scores)
+        self.metrics.count_ranking(scores, timing, is_cached=is_cached)
+        if not request.may_truncate:
+            _check_whole(scores)
+        hits = scores.hits[: request.top_k]
+        return RerankAnswer(model.name, hits, len(request.passages), scores.num_tokens, timing, is_cached)
+
+    async def classify(self, request: ClassifyRequest) -> list[float]:
+        """Score a text against labels.
+
+        Args:
+            request: Request.
+
+        Returns:
+            One logit a label.
+
+        Raises:
+            RequestError: There is no classifier, the request is invalid or above a limit, or the model failed.
+        """
+        classifier = self.models.classifier
+        if classifier is None:
+            raise RequestError("not_found", "this server has no classifier; start it with `--classifier minilm-l6-v1`")
+        self._check_size(request.labels, "labels")
+        cost = estimated_tokens([request.text, *request.labels], classifier.max_window_tokens)
+        done = await _translated(self._scheduler.submit(request, self.models.classify, request, cost=cost))
+        return done.result
+
+    async def feedback(
+        self, model: str | None, query: str, relevant: Sequence[str], irrelevant: Sequence[str], more: Mapping[str, Any]
+    ) -> str:
+        """Store judgements of a query; see `Reranker.feedback`.
+
+        Args:
+            model: Name of the model; None for the default.
+            query: Query.
+            relevant: Relevant passages.
+            irrelevant: Irrelevant passages.
+            more: `id` and `metadata`.
+
+        Returns:
+            Id of the example.
+
+        Raises:
+            RequestError: There is no store, or the judgements are invalid.
+        """
+        reranker = self.models.choose(model).reranker
+        return await _translated(reranker.afeedback(query, relevant, irrelevant, **more))
+
+    def _check(self, request: RerankRequest) -> None:
+        if not request.query.strip():
+            raise RequestError("empty", f"`query` must not be blank, got {shown(request.query)}")
+        self._check_size(request.passages, "documents")
+
+    def _check_size(self, texts: Sequence[str], name: str) -> None:
+        limit, limit_tokens = self.settings.max_documents, self.settings.max_request_tokens
+        if len(texts) > limit:
+            raise RequestError("too_large", f"at most {limit} {name} are accepted, got {len(texts)}")
+        tokens = estimated_tokens(texts, limit_tokens)
+        if tokens > limit_tokens:
+            raise RequestError("too_large", f"{name} of at most {limit_tokens} tokens are accepted, got about {tokens}")
+
+    async def _submit(self, key: bytes, model: ServedModel, request: RerankRequest) -> Done[Scores]:
+        # The same object for equal scores, whatever a request wants of them.
+        wanted = replace(request, model=None, top_k=None, may_truncate=True)
+        cost = estimated_tokens([request.query, *request.passages], model.reranker.max_window_tokens)
+        return await _translated(self._scheduler.submit(key, model.rank, wanted, cost=cost))
+
+
+def _check_whole(scores: Scores) -> None:
+    if (cut := scores.truncated_query) is not None:
+        name = "the query"
+    elif scores.truncated:
+        cut = scores.truncated[0]
+        name = f"document {cut.index}"
+    else:
+        return
+    raise RequestError(
+        "invalid",
+        f"{name} has {cut.num_tokens} tokens, {cut.num_lost} more than the model reads; allow truncation or send less",
+    )
+
+
+async def _translated(call: Awaitable[_Result]) -> _Result:
+    """Await a call and raise the library's errors as problems."""
+    try:
+        return await call
+    except (RequestError, GLiClassRerankError) as error:
+        raise _problem(error) from error
+
+
+def _problem(error: GLiClassRerankError) -> RequestError:
+    if isinstance(error, RequestError):
+        return error
+    if isinstance(error, BackendError):
+        return RequestError("failed", str(error))
+    return RequestError("invalid", str(error))
