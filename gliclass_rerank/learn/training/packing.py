@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gliclass_rerank.model.batch import BlockBatch, TokenRows
+from gliclass_rerank.model.segments import CANDIDATES
 
 ROW_MULTIPLE: Final = 16
 
@@ -61,11 +62,13 @@ class Packing:
     Attributes:
         ids: LongTensor [num_tokens].
         positions: LongTensor [num_tokens].
+        segments: LongTensor [num_tokens].
         items: Spans of each query and its candidate groups, in order, without gaps; a few unused tokens follow.
     """
 
     ids: Tensor
     positions: Tensor
+    segments: Tensor
     items: tuple[tuple[Span, tuple[Span, ...]], ...]
 
     @classmethod
@@ -80,7 +83,7 @@ class Packing:
         Returns:
             The packing.
         """
-        ids, positions, items, start = [], [], [], 0
+        ids, positions, segments, items, start = [], [], [], [], 0
         for batch in batches:
             spans = []
             for number, rows in enumerate((batch.query, *batch.groups)):
@@ -91,10 +94,12 @@ class Packing:
                 # Padding may lie beyond the last position; nobody reads it.
                 positions.append(places.masked_fill(~rows.mask, 0).flatten())
                 ids.append(rows.ids.flatten())
+                segments.append(torch.full_like(ids[-1], CANDIDATES if number else batch.query_segment))
             items.append((spans[0], tuple(spans[1:])))
         # Room for the last sequence's view.
         tail = (0, -start % ROW_MULTIPLE + ROW_MULTIPLE)
-        return cls(functional.pad(torch.cat(ids), tail), functional.pad(torch.cat(positions), tail), tuple(items))
+        columns = (functional.pad(torch.cat(parts), tail) for parts in (ids, positions, segments))
+        return cls(*columns, tuple(items))
 
     @property
     def num_used(self) -> int:
