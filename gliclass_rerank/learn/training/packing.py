@@ -83,7 +83,8 @@ class Packing:
         Returns:
             The packing.
         """
-        ids, positions, segments, items, start = [], [], [], [], 0
+        columns: tuple[list[Tensor], ...] = ([], [], [])
+        items, start = [], 0
         for batch in batches:
             spans = []
             for number, rows in enumerate((batch.query, *batch.groups)):
@@ -92,14 +93,15 @@ class Packing:
                 first = candidate_start if number else 0
                 places = torch.arange(first, first + rows.ids.shape[1], device=rows.ids.device)
                 # Padding may lie beyond the last position; nobody reads it.
-                positions.append(places.masked_fill(~rows.mask, 0).flatten())
-                ids.append(rows.ids.flatten())
-                segments.append(torch.full_like(ids[-1], CANDIDATES if number else batch.query_segment))
+                places = places.masked_fill(~rows.mask, 0)
+                segments = torch.full_like(places, CANDIDATES if number else batch.query_segment)
+                for column, part in zip(columns, (rows.ids, places, segments), strict=True):
+                    column.append(part.flatten())
             items.append((spans[0], tuple(spans[1:])))
         # Room for the last sequence's view.
         tail = (0, -start % ROW_MULTIPLE + ROW_MULTIPLE)
-        columns = (functional.pad(torch.cat(parts), tail) for parts in (ids, positions, segments))
-        return cls(*columns, tuple(items))
+        ids, positions, segments = (functional.pad(torch.cat(parts), tail) for parts in columns)
+        return cls(ids, positions, segments, tuple(items))
 
     @property
     def num_used(self) -> int:
