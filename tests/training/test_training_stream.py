@@ -129,7 +129,12 @@ def test_examples_are_in_the_prompt_as_inference_writes_them(tmp_path, record, e
 
 def test_examples_are_cut_to_their_budget(tmp_path):
     planner = SharedQueryPlanner(layout=tiny_checkpoint("bert").layout, max_window_tokens=50, max_example_tokens=25)
-    long = {"query": "chain", "passages": ["a", "b"], "grades": [1, 0], "examples": [{"text": words(30)}]}
+    long = {
+        "query": "chain",
+        "passages": ["a", "b"],
+        "grades": [1, 0],
+        "examples": [{"text": words(30), "labels": ["b"]}],
+    }
     source = SourceConfig(path=write_lines(tmp_path / "data.jsonl", [long]), kind="ranking")
     item = stream_of(planner, source)[0]
     bare = planner.plan(ScoringRequest(text="chain", candidates=["a"]), truncate_side="candidates")

@@ -30,8 +30,8 @@ def unpackable_reason(model: ScoringHead, *, plan: str | None, dropout: float) -
         return f"packed training has no dropout, got {dropout}"
     if model.logit_scale.device.type != "cpu":
         return f"packed training is for CPUs, got the device '{model.logit_scale.device}'"
-    if model.segment_embeddings is not None or model.config.reads_all_layers:
-        return "packed training supports neither segment embeddings nor heads that read inner layers"
+    if model.config.reads_all_layers:
+        return "packed training does not support heads that read inner layers"
     activation = model.encoder_model.config.hidden_act
     return None if activation == "gelu" else f"packed training needs the activation 'gelu', got {activation!r}"
 
@@ -68,7 +68,8 @@ def encode(model: GLiClass, packing: Packing, dtype: torch.dtype) -> Tensor:
     """Last states of the backbone, FloatTensor [num_tokens, hidden], in the given precision."""
     backbone, config = model.encoder_model, model.config
     assert isinstance(backbone, Bert), "see `unpackable_reason`"
-    embedded: Tensor = backbone.embeddings(packing.ids[None], positions=packing.positions[None])
+    segment = None if model.segment_embeddings is None else model.segment_embeddings(packing.segments)
+    embedded: Tensor = backbone.embeddings(packing.ids[None], segment, positions=packing.positions[None])
     states, biases = embedded[0].to(dtype), model.query_key_bias
     for number, layer in enumerate(backbone.encoder.layer):  # type: ignore[arg-type] # a list of modules
         shares = number >= config.query_attention_start

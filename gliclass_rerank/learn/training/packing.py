@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gliclass_rerank.model.batch import BlockBatch, TokenRows
+from gliclass_rerank.model.segments import CANDIDATES
 
 ROW_MULTIPLE: Final = 16
 
@@ -61,11 +62,13 @@ class Packing:
     Attributes:
         ids: LongTensor [num_tokens].
         positions: LongTensor [num_tokens].
+        segments: LongTensor [num_tokens].
         items: Spans of each query and its candidate groups, in order, without gaps; a few unused tokens follow.
     """
 
     ids: Tensor
     positions: Tensor
+    segments: Tensor
     items: tuple[tuple[Span, tuple[Span, ...]], ...]
 
     @classmethod
@@ -80,7 +83,8 @@ class Packing:
         Returns:
             The packing.
         """
-        ids, positions, items, start = [], [], [], 0
+        columns: tuple[list[Tensor], ...] = ([], [], [])
+        items, start = [], 0
         for batch in batches:
             spans = []
             for number, rows in enumerate((batch.query, *batch.groups)):
@@ -89,12 +93,15 @@ class Packing:
                 first = candidate_start if number else 0
                 places = torch.arange(first, first + rows.ids.shape[1], device=rows.ids.device)
                 # Padding may lie beyond the last position; nobody reads it.
-                positions.append(places.masked_fill(~rows.mask, 0).flatten())
-                ids.append(rows.ids.flatten())
+                places = places.masked_fill(~rows.mask, 0)
+                segments = torch.full_like(places, CANDIDATES if number else batch.query_segment)
+                for column, part in zip(columns, (rows.ids, places, segments), strict=True):
+                    column.append(part.flatten())
             items.append((spans[0], tuple(spans[1:])))
         # Room for the last sequence's view.
         tail = (0, -start % ROW_MULTIPLE + ROW_MULTIPLE)
-        return cls(functional.pad(torch.cat(ids), tail), functional.pad(torch.cat(positions), tail), tuple(items))
+        ids, positions, segments = (functional.pad(torch.cat(parts), tail) for parts in columns)
+        return cls(ids, positions, segments, tuple(items))
 
     @property
     def num_used(self) -> int:

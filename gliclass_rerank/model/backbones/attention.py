@@ -75,7 +75,9 @@ def _at_once_filled(each_row: Tensor, shared: Tensor) -> Tensor:
     num_tokens, num_outputs = num_rows * num_queries, shared.shape[2]
     wide = width + -width % _STEP
     filled = each_row.new_empty(num_heads, num_tokens + filling(num_tokens), wide)
-    filled[..., width:] = 0  # the other rows are left as they are: nobody reads what becomes of them
+    filled[..., width:] = 0
+    if torch.is_grad_enabled():  # else nobody reads what becomes of the other rows; a gradient adds up 0 times them
+        filled[:, num_tokens:] = 0
     rows = filled[:, :num_tokens].view(num_heads, num_rows, num_queries, wide)
     rows[..., :width] = each_row.transpose(0, 1)
     products = filled @ functional.pad(shared, (0, -num_outputs % _STEP, 0, wide - width))
