@@ -37,6 +37,7 @@ from gliclass_rerank.prompt.planner import (
 from gliclass_rerank.prompt.sample import sample_rankings
 from gliclass_rerank.runtime.executor import Executor
 from gliclass_rerank.runtime.export import build_executor
+from gliclass_rerank.runtime.openvino_core import can_use_openvino
 from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.runtime.passage_precompute import open_passage_cache, precompute, uncacheable_reason
 from gliclass_rerank.runtime.resolve import ResolvedRuntime, resolve_runtime
@@ -136,15 +137,19 @@ class Pipeline:
         self._uncacheable = uncacheable_reason(checkpoint.config, self.plan)
         # Before the executor, which may change the precision of the weights.
         self._cache = None if passage_cache is None else open_passage_cache(Path(passage_cache), self._cacheable())
+        self._is_automatic = settings.backend in (None, "auto") and settings.dtype is None
         try:
             self._executor = self._built()
         except BackendError as error:
             # A read-only disk, for one, is no reason to fail when the choice was ours.
-            if settings.backend not in (None, "auto") or settings.dtype is not None or self.runtime.backend == "torch":
+            if not self._is_automatic or self.runtime.backend == "torch":
                 raise
-            logger.warning("%s on torch, in float32: %s", self.name, error.reason)
-            self.runtime = replace(self.runtime, backend="torch", dtype="float32", reason=error.reason, quicker=None)
-            self._executor = self._built()
+            self._take_torch(error.reason)
+
+    def _take_torch(self, reason: str) -> None:
+        logger.warning("%s on torch, in float32: %s", self.name, reason)
+        self.runtime = replace(self.runtime, backend="torch", dtype="float32", reason=reason, quicker=None)
+        self._executor = self._built()
 
     def _built(self) -> Executor[Any]:  # Any: windows or blocks
         return build_executor(self._model, self.runtime, plan=self.plan, sample=self._sample, passage_cache=self._cache)
@@ -166,6 +171,8 @@ class Pipeline:
         """
         if get_ident() == computing.survivor:  # a thread that a fork has left cannot compute
             return in_sound_thread(self.score, requests, truncate_side=truncate_side)
+        if self._is_automatic and self.runtime.backend == "openvino" and not can_use_openvino():
+            self._take_torch("openvino does not survive the fork that made this process")
         with working():
             plans, made = tee(self._plans(requests, truncate_side))
             logits = self._executor.run(plans)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 from contextlib import suppress
 from io import BytesIO
@@ -17,10 +16,9 @@ from typing import Any, Final
 from gliclass_rerank._imports import require_openvino
 from gliclass_rerank.files.atomic_write import atomic_file
 from gliclass_rerank.runtime.cache_entry import digest_of
-from gliclass_rerank.runtime.openvino_core import DEVICE, is_inherited, the_core
+from gliclass_rerank.runtime.openvino_core import DEVICE, the_core
 from gliclass_rerank.runtime.private_folder import is_trusted
 
-_LOG: Final = logging.getLogger(__name__)
 _DIGEST_BYTES: Final = 32
 
 
@@ -30,7 +28,7 @@ def compiled_model(path: Path, precision: str, threads: int) -> Any:  # Any: ope
     Args:
         path: ONNX file; its content never changes.
         precision: `INFERENCE_PRECISION_HINT`; part of the compiled form, unlike the other settings.
-        threads: CPU threads; one in a process forked from one that used OpenVINO.
+        threads: CPU threads.
 
     Returns:
         A `CompiledModel`.
@@ -40,14 +38,8 @@ def compiled_model(path: Path, precision: str, threads: int) -> Any:  # Any: ope
         RuntimeError: OpenVINO cannot read the graph.
     """
     openvino = require_openvino()
-    core, inherited = the_core(), is_inherited()
-    if inherited and threads > 1:
-        _LOG.warning("openvino uses one thread in a forked process; load the model after the fork to use %d", threads)
-    given = {
-        "INFERENCE_NUM_THREADS": 1 if inherited else threads,
-        "INFERENCE_PRECISION_HINT": precision,
-        "NUM_STREAMS": 1,
-    }
+    core = the_core()
+    given = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": 1}
     # A compiled form depends on graph, version and processor features; a shared cache may meet several.
     made_for = [digest_of(path), openvino.get_version(), precision, core.get_property(DEVICE, "FULL_DEVICE_NAME")]
     made_for += sorted(core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"))

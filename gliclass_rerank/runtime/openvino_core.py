@@ -12,12 +12,13 @@ from functools import cache
 from typing import Any, Final
 
 from gliclass_rerank._imports import require_openvino
+from gliclass_rerank.errors import BackendError
 from gliclass_rerank.runtime.foreign_errors import as_backend_error
 
 DEVICE: Final = "CPU"
 _MAKING: Final = threading.Lock()
 _made: Final[list[Any]] = []  # Any: openvino has no types
-_made_in: Final[list[int]] = []  # process
+_used_in: Final[list[int]] = []  # first process to compute; its forks cannot
 
 
 def the_core() -> Any:
@@ -26,14 +27,27 @@ def the_core() -> Any:
     with _MAKING:
         if not _made:
             _made.append(openvino.Core())
-            _made_in.append(os.getpid())
         return _made[0]
 
 
-def is_inherited() -> bool:
-    """Tell whether a parent process made the core; a graph on several threads would then wait for the parent's."""
-    the_core()
-    return _made_in[0] != os.getpid()
+def can_use_openvino() -> bool:
+    """Tell whether this process may compute with OpenVINO: it was not forked from one that has."""
+    return not _used_in or _used_in[0] == os.getpid()
+
+
+def use_openvino() -> None:
+    """Note that this process computes with OpenVINO, which in a fork may wait for ever for the parent's threads.
+
+    Raises:
+        BackendError: The parent process has computed with it.
+    """
+    if not _used_in:
+        _used_in.append(os.getpid())
+    if not can_use_openvino():
+        raise BackendError(
+            "openvino does not survive a fork: this process was forked from one that had loaded a model for the "
+            "backend 'openvino'; load it after the fork only, or start processes with the method 'spawn'"
+        )
 
 
 @cache

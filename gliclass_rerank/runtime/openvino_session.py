@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gliclass_rerank.errors import OutOfMemoryError
 from gliclass_rerank.runtime.after_fork import OpenedHere
 from gliclass_rerank.runtime.foreign_errors import as_backend_error
+from gliclass_rerank.runtime.openvino_core import use_openvino
 
 
 class OpenVinoSession:
@@ -26,19 +27,19 @@ class OpenVinoSession:
         compiled: Factory of the single-stream compiled model.
 
     Raises:
-        BackendError: The graph cannot be loaded.
+        BackendError: The graph cannot be loaded, or the parent process has used OpenVINO.
     """
 
     def __init__(self, path: Path, compiled: Callable[[], Any]) -> None:  # Any: openvino has no types
         self._path = path
         self._compiled = compiled
-        # One stream runs one request at a time anyway; the lock also spans failure and recompilation. No fork finds
-        # it held: forks wait for native computing (`calls.steps.computing`).
+        # One stream runs one request at a time anyway; the lock also spans failure and recompilation.
         self._running = threading.Lock()
         self._opened = OpenedHere(self._open)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
         """Compute the graph's outputs."""
+        use_openvino()  # before the lock, which a thread of the parent may hold
         with self._running:
             model = self._opened.get()
             with as_backend_error("openvino failed"):
@@ -53,6 +54,7 @@ class OpenVinoSession:
             return [np.array(tensor.data) for tensor in request.output_tensors]
 
     def _open(self) -> Any:
+        use_openvino()
         with as_backend_error(f"openvino could not load `{self._path}`"):
             return self._compiled()
 

@@ -43,7 +43,7 @@ class Session(Protocol):
 
         Raises:
             OutOfMemoryError: Memory was exhausted; smaller inputs may fit.
-            BackendError: Any other failure.
+            BackendError: Any other failure, or the process was forked.
         """
         ...
 

@@ -27,6 +27,7 @@ LIMIT_S = 120.0  # of which most is for other processes on a busy machine
 HERE = Path(__file__).parent
 EVERY_SETTING = (
     {},
+    {"backend": "auto"},
     {"dtype": "bfloat16"},
     {"threads": 1},
     {"threads": 2},

@@ -18,8 +18,8 @@ class FakePasses:
         self.log = []  # launched and awaited passes by number, in order
 
     def launch(self, requests: Sequence[Blocks | Window]):
-        if (tokens := sum(request.num_tokens for request in requests)) > self.capacity:
-            raise OutOfMemoryError(f"{tokens} tokens")
+        if tokens(requests) > self.capacity:
+            raise OutOfMemoryError(f"{tokens(requests)} tokens")
         number = len(self.passes)
         self.passes.append(requests)
         self.log.append(("launched", number))
@@ -42,7 +42,8 @@ def window(length, *first_tokens):
 
 
 def tokens(requests):
-    return sum(request.num_tokens for request in requests)
+    own = [request.token_ids if isinstance(request, Window) else request.query_ids for request in requests]
+    return sum(map(len, own)) + sum(len(ids) for request in requests for ids in request.candidate_ids)
 
 
 def test_queries_share_a_pass_up_to_the_budget():

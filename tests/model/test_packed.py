@@ -183,7 +183,8 @@ def test_a_pass_has_no_padding_and_its_last_layer_computes_what_is_read(packable
 
     batch = packer_of(checkpoint).blocks(items).sequences
 
-    assert batch.num_tokens == sum(item.num_tokens for item in items)
+    own = [item.token_ids if isinstance(item, Window) else item.query_ids for item in items]
+    assert batch.num_tokens == sum(map(len, own)) + sum(len(ids) for item in items for ids in item.candidate_ids)
     local = checkpoint.model.blocks.reach[-1] is not None
     assert (batch.read is batch.all) is local
     assert local or batch.read.index.shape[0] == 3 + 12
