@@ -16,18 +16,18 @@ from typing import Any, Final, NamedTuple, get_args
 from gliclass_rerank.calls.forks import in_sound_thread
 from gliclass_rerank.calls.steps import computing, working
 from gliclass_rerank.checkpoint.loading import Checkpoint, load_checkpoint
+from gliclass_rerank.checkpoint.plan import resolve_plan
 from gliclass_rerank.checks import checked_choice, is_a, of_settings, own_text, repaired_text
 from gliclass_rerank.errors import BackendError, ConfigError, shown
-from gliclass_rerank.model.backbones.registry import unsupported_reason
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.model.cost import optimal_window_tokens
 from gliclass_rerank.model.gliclass import GLiClass
 from gliclass_rerank.model.probability import Calibration
+from gliclass_rerank.prompt.bi_encoder_planner import BiEncoderPlanner
 from gliclass_rerank.prompt.coverage import Coverage
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.prompt.parts import text_chunks
 from gliclass_rerank.prompt.planner import (
-    BiEncoderPlanner,
     Planner,
     SharedQueryPlanner,
     TokenPlan,
@@ -282,38 +282,6 @@ def _best_chunks(scored: Scored) -> Scored:
         plan=replace(scored.plan, members=tuple(map(tuple, members))),
         spans={candidate: span for candidate, place in best.items() if (span := chunks[place].span) is not None},
     )
-
-
-def resolve_plan(checkpoint: Checkpoint, plan: AttentionPlan | None) -> AttentionPlan | None:
-    """Resolve the attention plan.
-
-    Args:
-        checkpoint: Loaded checkpoint.
-        plan: Requested plan; None for the checkpoint's own.
-
-    Returns:
-        The plan; None for bi-encoders.
-
-    Raises:
-        ConfigError: The checkpoint cannot run it.
-    """
-    config = checkpoint.config
-    if config.is_bi_encoder:
-        if plan is not None:
-            raise ConfigError(f"the architecture {config.architecture_type!r} has no attention plan, got {plan!r}")
-        return None
-    resolved = plan or config.attention_plan
-    if resolved != "shared_query" and config.token_interaction:
-        raise ConfigError(f"this checkpoint compares tokens, which needs the plan 'shared_query', got {plan!r}")
-    if resolved != "shared_query" and config.candidate_position_start:
-        raise ConfigError(
-            f"this checkpoint's candidates begin at position {config.candidate_position_start}, which only the plan "
-            f"'shared_query' can do, got {plan!r}"
-        )
-    reason = unsupported_reason(config.encoder_config) if resolved == "shared_query" else None
-    if reason is not None:
-        raise ConfigError(reason)
-    return resolved
 
 
 def _is_whole(value: object, least: int) -> bool:

@@ -27,6 +27,7 @@ from gliclass_rerank.examples.retrieval import Examples
 from gliclass_rerank.model.probability import Calibration, probabilities
 from gliclass_rerank.pipeline import Scored
 from gliclass_rerank.prompt.layout import ScoringRequest
+from gliclass_rerank.prompt.query_batches import query_batches
 from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.settings import RerankerSettings, taking
 from gliclass_rerank.types import Example, Hit, Passage, Ranking, Truncation
@@ -38,10 +39,6 @@ if TYPE_CHECKING:
 # Three examples with four passages leave each about 35 of BERT's 512 tokens, a sentence or two.
 _EXAMPLE_PASSAGES: Final = 4
 _NOTHING: Final = Recalled()
-# Of `rank_iter`: enough queries to fill several forward passes, few enough for the first ranking to come soon.
-_PASSES_AT_ONCE: Final = 4
-_CHARS_OF_TOKEN: Final = 4
-_CHARS_OF_DOCUMENT: Final = 500
 
 
 class Reranker(LoadedModel):
@@ -217,7 +214,7 @@ class Reranker(LoadedModel):
         Raises:
             InputError: A pair or an argument is invalid, as for `rank`; the rankings of earlier passes are out by then.
         """
-        for queries, lists in _passes(pairs, _PASSES_AT_ONCE * _CHARS_OF_TOKEN * self.runtime.batch_tokens):
+        for queries, lists in query_batches(pairs, self.runtime.batch_tokens):
             yield from self.rank_many(queries, lists, top_k, examples, where=where, log=log)
 
     async def arank(
@@ -342,28 +339,6 @@ class Reranker(LoadedModel):
     ) -> str:
         """Await `feedback` in a worker thread, without blocking the event loop."""
         return await in_background(self.feedback, query, relevant, irrelevant, id=id, metadata=metadata, where=where)
-
-
-def _passes(
-    pairs: Iterable[tuple[str, Sequence[Passage]]], num_chars: int
-) -> Iterator[tuple[list[str], list[Sequence[Passage]]]]:
-    """Queries and their passages, at least so many characters at a time."""
-    if is_a(pairs, str) or not is_a(pairs, Iterable):
-        raise InputError(f"`pairs` must be an iterable of queries, each with its passages, got {shown(pairs)}")
-    queries, lists, read = list[str](), list[Sequence[Passage]](), 0
-    for pair in pairs:
-        if not is_a(pair, tuple) or len(pair) != 2:
-            raise InputError(f"each of `pairs` must be a tuple of a query and its passages, got {shown(pair)}")
-        query, passages = pair
-        queries.append(query)
-        lists.append(passages)
-        if is_a(passages, Sequence):
-            read += sum(len(each) if isinstance(each, str) else _CHARS_OF_DOCUMENT for each in passages)
-        if read >= num_chars:
-            yield queries, lists
-            queries, lists, read = [], [], 0
-    if queries:
-        yield queries, lists
 
 
 def _ranking(

@@ -1,10 +1,11 @@
 """Checkpoint config: `config.json`, typed and validated once.
 
-Keys keep upstream's spelling. Keys in `_IGNORED` concern only upstream's training or other architectures and are
-dropped; other unknown keys are logged at debug level. Ten keys are ours: `attention_plan` and `query_attention_start`
-(docs/decisions/0003-attention-plans.md), `query_key_bias` and `token_interaction` (0009-trained-head.md),
-`candidate_position_start` (0015-start-from-a-cross-encoder.md), `default_passage_tokens`, the calibrations of scores,
-labels (0033-scores.md) and of `answerable` (0034-answerable.md), and `int8_ndcg_loss` (0036-default-backend.md).
+Keys keep upstream's spelling. Keys in `config_keys.IGNORED` concern only upstream's training or other architectures and
+are dropped; other unknown keys are logged at debug level. Ten keys are ours: `attention_plan` and
+`query_attention_start` (docs/decisions/0003-attention-plans.md), `query_key_bias` and `token_interaction`
+(0009-trained-head.md), `candidate_position_start` (0015-start-from-a-cross-encoder.md), `default_passage_tokens`, the
+calibrations of scores, labels (0033-scores.md) and of `answerable` (0034-answerable.md), and `int8_ndcg_loss`
+(0036-default-backend.md).
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
 from gliclass_rerank.errors import ConfigError, listed, shown
-from gliclass_rerank.model.bounds import Bound, Flag, Name, Number, Whole, check
+from gliclass_rerank.model.bounds import Number, check
 from gliclass_rerank.model.calibration import checked_label_calibration, checked_line
+from gliclass_rerank.model.config_keys import BOUNDS, IGNORED
 from gliclass_rerank.model.encoder import BackboneShape, backbone_shape, check_activation
-from gliclass_rerank.model.supported_backbones import MOST_LAYERS, MOST_TOKENS, known_settings
+from gliclass_rerank.model.supported_backbones import known_settings
 
 logger = logging.getLogger(__name__)
 
@@ -42,86 +44,6 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
 # Larger values of unknown keys are dropped.
 _MOST_PARTS: Final = 1024
 _LONGEST: Final = 1024
-
-_MARKER: Final = Whole(0, 2 * MOST_TOKENS)
-_BOUNDS: Final[Mapping[str, Bound]] = {
-    "label_model_name": Name(or_null=True),
-    "hidden_size": Whole(1, 1 << 16),
-    "vocab_size": Whole(1, MOST_TOKENS),
-    "class_token_index": _MARKER,
-    "text_token_index": _MARKER,
-    "example_token_index": _MARKER,
-    "scorer_num_heads": Whole(1, 1 << 12),
-    "scorer_mlp_hidden_size": Whole(2, 1 << 16),
-    "encoder_layer_id": Whole(-MOST_LAYERS, MOST_LAYERS),
-    "calibrator_hidden_size": Whole(1, 1 << 16),
-    "calibrator_beta_max": Number(0, 1e6),
-    "query_attention_start": Whole(-MOST_LAYERS, MOST_LAYERS),
-    **dict.fromkeys(
-        (
-            "embed_class_token",
-            "extract_text_features",
-            "prompt_first",
-            "normalize_features",
-            "use_lstm",
-            "squeeze_layers",
-            "use_segment_embeddings",
-            "use_calibrator",
-            "calibrator_use_bias",
-            "query_key_bias",
-            "token_interaction",
-        ),
-        Flag(),
-    ),
-}
-
-# Upstream's keys for losses, other architectures and saving; no effect on scores here.
-_IGNORED: Final = frozenset(
-    [
-        "architectures",
-        "calibrator_dropout",
-        "contrastive_loss_coef",
-        "dropout",
-        "dtype",
-        "encoder_model_name",
-        "focal_loss_alpha",
-        "focal_loss_gamma",
-        "focal_loss_reduction",
-        "freeze_media_encoders",
-        "id2label",
-        "ignore_index",
-        "initializer_range",
-        "is_composition",
-        "label2id",
-        "layer_wise",
-        "logit_scale_init_value",
-        "max_labels_alloc",
-        "max_num_classes",
-        "model_type",
-        "multimodal",
-        "pad_token_id",
-        "problem_type",
-        "recurrent_bptt_steps",
-        "recurrent_confidence_coef",
-        "recurrent_confidence_margin",
-        "recurrent_confidence_mode",
-        "recurrent_halt_threshold",
-        "recurrent_improvement_coef",
-        "recurrent_improvement_margin",
-        "recurrent_inference",
-        "recurrent_inference_max_steps",
-        "recurrent_min_steps",
-        "recurrent_read_text",
-        "recurrent_steps",
-        "scorer_attn_dropout",
-        "scorer_encoder_num_layers",
-        "scorer_full_sequence",
-        "shuffle_labels",
-        "torch_dtype",
-        "transformers_version",
-        "use_embedding_projection",
-    ]
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +141,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for key in _CHOICES:
             _check_choice(key, getattr(self, key))
-        check({key: getattr(self, key) for key in _BOUNDS}, _BOUNDS)
+        check({key: getattr(self, key) for key in BOUNDS}, BOUNDS)
         check_activation("projector_hidden_act", self.projector_hidden_act)
         object.__setattr__(self, "shape", backbone_shape(self.encoder_config))
         self._check_scorer()
@@ -315,7 +237,7 @@ class ModelConfig:
         shape = backbone_shape(encoder)
         known = set(_file_keys())
         given = {key: value for key, value in values.items() if key in known and value is not None}
-        unknown = set(values) - known - _IGNORED
+        unknown = set(values) - known - IGNORED
         if unknown:
             logger.debug("config keys without effect here: %s", listed(unknown))
         vocab_size = given.get("vocab_size", encoder.get("vocab_size"))
@@ -327,7 +249,7 @@ class ModelConfig:
             hidden_size=given.get("hidden_size", shape.width),
             label_model_config=None if label is None else {"model_type": "deberta-v2", **label},
         )
-        check({"vocab_size": vocab_size}, _BOUNDS)
+        check({"vocab_size": vocab_size}, BOUNDS)
         # Upstream appends the markers to the vocabulary in this order if the config does not place them.
         for offset, key in enumerate(("class_token_index", "text_token_index", "example_token_index")):
             if given.get(key, -1) == -1:

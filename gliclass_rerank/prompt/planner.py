@@ -11,10 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, Literal, Protocol, TypeVar
 
-from gliclass_rerank.errors import InputError, WindowOverflowError
+from gliclass_rerank.errors import WindowOverflowError
 from gliclass_rerank.prompt.budget import fit_examples
 from gliclass_rerank.prompt.chunks import Chunk, chunked
-from gliclass_rerank.prompt.layout import Encoded, Frame, PromptLayout, ScoringRequest
+from gliclass_rerank.prompt.cutting import (
+    cut_ends,
+    label_overflow,
+    label_sequences,
+    least_room,
+    shorten,
+    without_excess,
+)
+from gliclass_rerank.prompt.layout import Frame, PromptLayout, ScoringRequest
 from gliclass_rerank.prompt.tokenizer import TextTokenizer
 from gliclass_rerank.prompt.windows import pack
 from gliclass_rerank.settings import LongPassages, LongQuery
@@ -146,7 +154,7 @@ class WindowPlanner:
         else:
             frame = self.layout.fused(request)
             is_split = self.long_passages == "best_chunk" and truncate_side == "candidates"
-            label_ids, chunks, truncated = _label_sequences(
+            label_ids, chunks, truncated = label_sequences(
                 self.label_tokenizer, request.candidates, candidates, self.max_label_tokens, is_split=is_split
             )
             candidates = [()] * len(label_ids)
@@ -186,7 +194,7 @@ class WindowPlanner:
             )
             room -= min(sum(1 + len(ids) for ids in labels), (room + frame.num_truncatable) // 2)
             room = max(room, (room + frame.num_truncatable) // 2)
-        return _least(room, self.max_example_tokens)
+        return least_room(room, self.max_example_tokens)
 
     @property
     def _least_for_passages(self) -> int:
@@ -218,7 +226,7 @@ class WindowPlanner:
         if self.long_passages == "best_chunk" and max(map(len, candidates)) > room:
             tokenizer = self.layout.tokenizer
             candidates, chunks = chunked(tokenizer, texts, candidates, room, tokenizer.encode)
-        kept, truncated = _cut(candidates, room, chunks)
+        kept, truncated = cut_ends(candidates, room, chunks)
         target = min(self.max_window_tokens, self.window_tokens(overhead))
         groups = pack([1 + len(ids) for ids in kept], max(1, target - overhead))
         return groups, kept, chunks, truncated
@@ -235,7 +243,7 @@ class WindowPlanner:
                 f"prompt, examples and labels take {self.max_window_tokens - left} of the window's "
                 f"{self.max_window_tokens} tokens and leave no room for the text"
             )
-        shortened, lost = _shorten(frame, left)
+        shortened, lost = shorten(frame, left)
         return shortened, groups, lost
 
     def _window(self, frame: Frame, candidates: Sequence[TokenIds], label_ids: Sequence[TokenIds]) -> Window:
@@ -294,13 +302,15 @@ class SharedQueryPlanner:
         text, lost, tokenizer = self.layout.query_block(request), None, self.layout.tokenizer
         excess = len(tokenizer.prefix_ids) + len(text.ids) + len(tokenizer.suffix_ids) - self.max_window_tokens
         if excess > 0:
-            text, lost = _without(text, excess, self.max_window_tokens, truncate_side, self.long_query)
+            text, lost = without_excess(
+                text, excess, self.max_window_tokens, is_query=truncate_side == "candidates", long_query=self.long_query
+            )
         query = (*tokenizer.prefix_ids, *text.ids, *tokenizer.suffix_ids)
         blocks, chunks, truncated = self.candidate_blocks(
             request.candidates, candidate_ids, truncate_side=truncate_side
         )
         if truncated and truncate_side == "text":
-            raise _label_overflow(truncated[0])
+            raise label_overflow(truncated[0])
         num_tokens, members = len(query) + sum(map(len, blocks)), tuple(range(len(blocks)))
         return TokenPlan((Blocks(query, blocks),), (members,), chunks, truncated, lost, cut_examples, num_tokens)
 
@@ -327,7 +337,7 @@ class SharedQueryPlanner:
             return tuple((label_id, *ids, *suffix) for ids in encoded), (), ()
         if self.long_passages == "best_chunk" and truncate_side == "candidates":
             encoded, chunks = chunked(tokenizer, texts, encoded, room, tokenizer.encode)
-        kept, truncated = _cut(encoded, room, chunks)
+        kept, truncated = cut_ends(encoded, room, chunks)
         return tuple((label_id, *ids, *suffix) for ids in kept), chunks, truncated
 
     def _example_room(self, request: ScoringRequest, truncate_side: TruncateSide) -> int:
@@ -335,113 +345,4 @@ class SharedQueryPlanner:
         room = self.max_window_tokens - len(tokenizer.prefix_ids) - len(tokenizer.suffix_ids) - len(bare.ids)
         if truncate_side == "text":
             room = max(room, (room + bare.num_truncatable) // 2)
-        return _least(room, self.max_example_tokens)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BiEncoderPlanner:
-    """Planner of separate sequences for the text and each label.
-
-    Attributes:
-        layout: Prompt layout.
-        max_window_tokens: Longest sequence of the text encoder.
-        label_tokenizer: Tokenizer of the label encoder.
-        max_label_tokens: Longest sequence of the label encoder.
-        long_query: Treatment of a query longer than its sequence.
-        long_passages: Treatment of passages longer than theirs.
-    """
-
-    layout: PromptLayout
-    max_window_tokens: int
-    label_tokenizer: TextTokenizer
-    max_label_tokens: int
-    long_query: LongQuery = "error"
-    long_passages: LongPassages = "cut"
-    sees_companions: ClassVar[bool] = False
-
-    @property
-    def encode_candidates(self) -> CandidateEncoder:
-        """Function from candidates' texts to their token ids."""
-        return self.label_tokenizer.encode_sequences
-
-    def plan(
-        self,
-        request: ScoringRequest,
-        *,
-        truncate_side: TruncateSide,
-        candidate_ids: Sequence[TokenIds] | None = None,
-    ) -> TokenPlan[Blocks]:
-        """Plan the sequences of a request."""
-        if request.examples:
-            raise InputError("`examples` have no place in the architecture 'bi-encoder', which never reads them")
-        bare, lost, tokenizer = self.layout.bare_text(request), None, self.layout.tokenizer
-        excess = len(tokenizer.prefix_ids) + len(bare.ids) + len(tokenizer.suffix_ids) - self.max_window_tokens
-        if excess > 0:
-            bare, lost = _without(bare, excess, self.max_window_tokens, truncate_side, self.long_query)
-        text = (*tokenizer.prefix_ids, *bare.ids, *tokenizer.suffix_ids)
-        if candidate_ids is None:
-            candidate_ids = self.encode_candidates(request.candidates)
-        is_split = self.long_passages == "best_chunk" and truncate_side == "candidates"
-        labels, chunks, truncated = _label_sequences(
-            self.label_tokenizer, request.candidates, candidate_ids, self.max_label_tokens, is_split=is_split
-        )
-        if truncated and truncate_side == "text":
-            raise _label_overflow(truncated[0])
-        num_tokens, members = len(text) + sum(map(len, labels)), tuple(range(len(labels)))
-        return TokenPlan((Blocks(text, tuple(labels)),), (members,), chunks, truncated, lost, num_tokens=num_tokens)
-
-
-def _least(room: int, limit: int | None) -> int:
-    return room if limit is None else min(room, limit)
-
-
-def _label_overflow(label: Truncation) -> WindowOverflowError:
-    return WindowOverflowError(
-        f"label {label.index} takes {label.num_tokens} tokens, {label.num_lost} more than fit its window"
-    )
-
-
-def _without(
-    text: Encoded, excess: int, limit: int, truncate_side: TruncateSide, long_query: LongQuery
-) -> tuple[Encoded, Truncation]:
-    """Remove `excess` tokens from a text's truncatable part: of a query's middle, of another text's end."""
-    num_tokens, is_query = text.num_truncatable, truncate_side == "candidates"
-    if excess >= num_tokens or (is_query and long_query == "error"):
-        raise WindowOverflowError(f"the query takes {limit + excess} tokens, more than the window's {limit}")
-    return text.without(excess, in_middle=is_query), Truncation(0, num_tokens, excess)
-
-
-def _shorten(frame: Frame, left: int) -> tuple[Frame, Truncation | None]:
-    total = frame.num_truncatable
-    if total <= left:
-        return frame, None
-    return frame.without(total - left), Truncation(index=0, num_tokens=total, num_lost=total - left)
-
-
-def _cut(
-    candidates: Sequence[TokenIds], room: int, chunks: Sequence[Chunk] = ()
-) -> tuple[list[TokenIds], tuple[Truncation, ...]]:
-    """Cut candidates, or chunks of them, at their ends."""
-    truncated = tuple(
-        Truncation(chunks[index].candidate if chunks else index, len(ids), len(ids) - room)
-        for index, ids in enumerate(candidates)
-        if len(ids) > room
-    )
-    return [ids[:room] for ids in candidates], truncated
-
-
-def _label_sequences(
-    tokenizer: TextTokenizer,
-    texts: Sequence[str],
-    encoded: Sequence[TokenIds],
-    max_tokens: int,
-    *,
-    is_split: bool,
-) -> tuple[list[TokenIds], tuple[Chunk, ...], tuple[Truncation, ...]]:
-    """Whole sequences for a label encoder; cut sequences keep their closing special tokens."""
-    sequences, chunks = list(encoded), tuple[Chunk, ...]()
-    if is_split and max(map(len, sequences), default=0) > max_tokens:
-        sequences, chunks = chunked(tokenizer, texts, sequences, max_tokens, tokenizer.encode_sequences)
-    closing = tokenizer.suffix_ids
-    kept = [ids if len(ids) <= max_tokens else ids[: max_tokens - len(closing)] + closing for ids in sequences]
-    return kept, chunks, _cut(sequences, max_tokens, chunks)[1]
+        return least_room(room, self.max_example_tokens)

@@ -3,8 +3,9 @@
 import pytest
 from tiny_checkpoints import MARKERS, metaspace_tokenizer, tiny_tokenizer
 
+from gliclass_rerank.prompt.bi_encoder_planner import BiEncoderPlanner
 from gliclass_rerank.prompt.layout import PromptLayout, ScoringRequest
-from gliclass_rerank.prompt.planner import BiEncoderPlanner, SharedQueryPlanner, WindowPlanner
+from gliclass_rerank.prompt.planner import SharedQueryPlanner, WindowPlanner
 from gliclass_rerank.prompt.tokenizer import TextTokenizer
 from gliclass_rerank.types import Example
 

@@ -7,8 +7,9 @@ from planned import contains, ids_of, tokens_after
 from tiny_checkpoints import tiny_tokenizer, words
 
 from gliclass_rerank.errors import InputError, WindowOverflowError
+from gliclass_rerank.prompt.bi_encoder_planner import BiEncoderPlanner
 from gliclass_rerank.prompt.layout import PromptLayout, ScoringRequest
-from gliclass_rerank.prompt.planner import BiEncoderPlanner, SharedQueryPlanner, WindowPlanner
+from gliclass_rerank.prompt.planner import SharedQueryPlanner, WindowPlanner
 from gliclass_rerank.prompt.tokenizer import TextTokenizer
 from gliclass_rerank.types import Example, Truncation
 

@@ -15,8 +15,9 @@ from gliclass_rerank.learn.training.questions import ask_about
 from gliclass_rerank.learn.training.records import ClassificationRecord, RankingRecord
 from gliclass_rerank.learn.training.sources import load_source
 from gliclass_rerank.learn.training.stream import Stream, prepared
+from gliclass_rerank.prompt.bi_encoder_planner import BiEncoderPlanner
 from gliclass_rerank.prompt.layout import PromptLayout, ScoringRequest
-from gliclass_rerank.prompt.planner import BiEncoderPlanner, SharedQueryPlanner
+from gliclass_rerank.prompt.planner import SharedQueryPlanner
 from gliclass_rerank.prompt.tokenizer import TextTokenizer
 from gliclass_rerank.types import Example
 

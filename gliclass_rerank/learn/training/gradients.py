@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gliclass_rerank.checkpoint.loading import Checkpoint
+from gliclass_rerank.checkpoint.plan import resolve_plan
 from gliclass_rerank.errors import ConfigError
 from gliclass_rerank.learn.training.batches import Batch, ItemCollator
 from gliclass_rerank.learn.training.config import TrainConfig
@@ -21,7 +22,7 @@ from gliclass_rerank.learn.training.precision import run
 from gliclass_rerank.learn.training.sources import load_source
 from gliclass_rerank.learn.training.stream import Stream
 from gliclass_rerank.model.gliclass import GLiClass
-from gliclass_rerank.pipeline import build_planner, resolve_plan
+from gliclass_rerank.pipeline import build_planner
 from gliclass_rerank.prompt.planner import Planner
 from gliclass_rerank.settings import ModelSettings, default_batch_tokens
 
