@@ -29,7 +29,7 @@ from gliclass_rerank.runtime.packed import packed_executor
 from gliclass_rerank.runtime.passage_cache import PassageCache
 from gliclass_rerank.runtime.quantisation import observed_inputs
 from gliclass_rerank.runtime.resolve import ResolvedRuntime, export_refusal, resolve_runtime
-from gliclass_rerank.runtime.worker_thread import WorkerThread
+from gliclass_rerank.runtime.worker_thread import WorkerThread, beside_exported_layers
 from gliclass_rerank.types import Blocks, Window
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ def build_executor(
     if runtime.backend != "torch":
         runner = _exported_layers(model, runtime, plan, sample, layer, cache_folder or default_cache_folder())
     network: Network = TorchNetwork(model, runtime, runner)
-    if runtime.threads is not None:
+    if runner is not None:
+        network = beside_exported_layers(network)
+    elif runtime.threads is not None:
         network = WorkerThread(network, runtime.threads)
     if plan == "joint" or model.config.architecture_type == "bi-encoder-fused":
         return WindowExecutor(network, batch_tokens=runtime.batch_tokens, has_tight_groups=runtime.computes_padding)

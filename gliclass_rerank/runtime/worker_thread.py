@@ -64,6 +64,23 @@ class WorkerThread:
         return self._worker.call(_with_threads, self._threads, function, *args)
 
 
+def beside_exported_layers(network: Network) -> Network:
+    """Run what torch computes beside exported layers on one thread.
+
+    A team of OpenMP threads would go on spinning after each operator, in the time of the runtime's own threads.
+
+    Args:
+        network: Network with exported layers.
+
+    Returns:
+        The network in a worker thread; as it is if this torch build has a single process-wide count.
+    """
+    try:
+        return WorkerThread(network, 1)
+    except ConfigError:
+        return network
+
+
 def _with_threads(threads: int, function: Callable[..., _Result], *args: Any) -> _Result:  # Any: the function's
     if not hasattr(_this_thread, "is_set_up"):  # a forked process has a new one
         _set_up(threads)

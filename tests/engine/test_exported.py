@@ -489,9 +489,10 @@ def test_a_damaged_compiled_graph_is_made_again(tiny_folders, cache, damage):
 
     assert len(Reranker(tiny_folders["bert"], backend="openvino").rank("oil chain", WORDS)) == len(WORDS)
 
-    assert {path: path.stat().st_size for path in cache.rglob("*.blob")} == pytest.approx(
-        {path: len(content) for path, content in whole.items()}, abs=64
-    )
+    # A compiled graph holds times and addresses: it is never the same twice.
+    for path, content in whole.items():
+        assert path.read_bytes() != damage(content)
+        assert path.stat().st_size == pytest.approx(len(content), rel=0.01)
 
 
 def test_a_cache_that_cannot_be_written_to_costs_the_compiled_graphs_only(tiny_folders, cache, monkeypatch):
