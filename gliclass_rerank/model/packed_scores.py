@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gliclass_rerank.model.backbones.packable import packable
 from gliclass_rerank.model.backbones.packed import encode_packed
 from gliclass_rerank.model.backbones.packed_attention import PackedAttention
 from gliclass_rerank.model.gliclass import GLiClass
@@ -25,7 +26,7 @@ def packed_block_logits(model: GLiClass, batch: PackedBlocks, attend: PackedAtte
     """
     config = model.config
     encoded = encode_packed(
-        model.blocks,
+        packable(model.blocks),
         batch.sequences,
         attend,
         start=config.query_attention_start,
@@ -61,7 +62,7 @@ def packed_window_logits(model: GLiClass, batch: PackedWindows, attend: PackedAt
         FloatTensor [num_windows, max_passages].
     """
     segments = None if model.segment_embeddings is None else model.segment_embeddings.weight
-    encoded = encode_packed(model.blocks, batch.sequences, attend, segments=segments)
+    encoded = encode_packed(packable(model.blocks), batch.sequences, attend, segments=segments)
     states = _padded(encoded, batch.token_rows).to(model.logit_scale.dtype)
     return model.score_states(
         states,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gliclass_rerank.calls.steps import between_groups, computing
 from gliclass_rerank.errors import OutOfMemoryError
+from gliclass_rerank.model.backbones.packable import packable
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.model.gliclass import GLiClass
 from gliclass_rerank.model.packed_scores import packed_block_logits, packed_window_logits
@@ -44,7 +45,7 @@ class PackedNetwork(TorchNetwork):
     def __init__(self, model: GLiClass, runtime: ResolvedRuntime, plan: AttentionPlan) -> None:
         super().__init__(model, runtime)
         assert runtime.attention != "padded", "padded rows have an executor of their own"
-        runner = model.blocks
+        runner = packable(model.blocks)
         runner.prepare_packed()
         self._attend = packed_attention(runtime.attention)
         self._launch = self._blocks if plan == "shared_query" else self._windows
@@ -78,7 +79,7 @@ class PackedNetwork(TorchNetwork):
         Args:
             backend: Compiler, by `torch.compile`'s name.
         """
-        self._model.blocks.compile_packed(backend)
+        packable(self._model.blocks).compile_packed(backend)
 
     def _blocks(self, requests: Sequence[Blocks]) -> Launched:
         logits = _leaving(packed_block_logits(self._model, self._packer.blocks(requests), self._attend))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gliclass_rerank.model.backbones.runner import BlockRunner
+from gliclass_rerank.model.backbones.packable import PackableRunner
 
 ACTIVATIONS: Final[Mapping[str, Callable[[], nn.Module]]] = {
     "gelu": nn.GELU,
@@ -190,7 +190,7 @@ class _Layer(nn.Module):
         return BertBlocks.finish(self, states, context)
 
 
-class BertBlocks(BlockRunner):
+class BertBlocks(PackableRunner):
     """Block runner of a `Bert`: absolute positions, plain attention."""
 
     positions_are_absolute = True  # candidates restart at 0, so layers below the query's start are query-independent

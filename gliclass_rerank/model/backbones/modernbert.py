@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gliclass_rerank.model.backbones.runner import BlockRunner, stock_embeddings
+from gliclass_rerank.model.backbones.packable import PackableRunner
+from gliclass_rerank.model.backbones.runner import stock_embeddings
 
 
-class ModernBertBlocks(BlockRunner):
+class ModernBertBlocks(PackableRunner):
     """Block runner of `transformers.ModernBertModel`."""
 
     positions_are_absolute = False  # rotary ones are relative

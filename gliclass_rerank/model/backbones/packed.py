@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from gliclass_rerank.model.backbones.packable import PackableRunner
 from gliclass_rerank.model.backbones.packed_attention import LayerView, PackedAttention
-from gliclass_rerank.model.backbones.runner import BlockRunner
 from gliclass_rerank.model.packed_sequences import PackedSequences
 
 
 def encode_packed(
-    runner: BlockRunner,
+    runner: PackableRunner,
     batch: PackedSequences,
     attend: PackedAttention,
     *,

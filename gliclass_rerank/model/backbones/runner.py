@@ -96,7 +96,7 @@ class BlockRunner(LayerRunner, ABC):
         """Layer output from attention output, [num_rows, seq_len, hidden] each."""
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, sight: Sight) -> Tensor:
-        """Attention output of a backbone whose scores are more than products.
+        """Attention output: plain attention, unless a backbone adds to its scores.
 
         Args:
             query: FloatTensor [num_rows, num_heads, num_queries, head_dim].
@@ -107,7 +107,7 @@ class BlockRunner(LayerRunner, ABC):
         Returns:
             FloatTensor [num_rows, num_heads, num_queries, head_dim].
         """
-        raise NotImplementedError
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=sight.mask)
 
     @cached_property
     def no_query(self) -> QueryMemory:
@@ -196,11 +196,7 @@ class BlockRunner(LayerRunner, ABC):
                 if shared is not None:
                     key = torch.cat([shared[0].expand(len(key), -1, -1, -1), key], dim=2)
                     value = torch.cat([shared[1].expand(len(value), -1, -1, -1), value], dim=2)
-                context = (
-                    functional.scaled_dot_product_attention(query, key, value, attn_mask=sight.mask)
-                    if self.scores_are_products
-                    else self.attend(query, key, value, sight)
-                )
+                context = self.attend(query, key, value, sight)
             states = self.finish(module, states[:, :rows], context.transpose(1, 2).flatten(2))
             found.append(states)
         return found
@@ -236,38 +232,6 @@ class BlockRunner(LayerRunner, ABC):
                 mask = added if mask is None else added.masked_fill(~mask, -torch.inf)
             sights.append((layer, Sight(shared, looking, seen, mask, memory.tables[layer])))
         return sights
-
-    def prepare_packed(self) -> None:
-        """Make ready for packed tokens, once the weights are in their place and precision."""
-
-    def packed_tables(self, states: Tensor, positions: Tensor) -> Any:  # noqa: ARG002 - for relative positions
-        """Tensors of the positions that all layers share, for `project_packed`."""
-        return None
-
-    def compile_packed(self, backend: str = "inductor") -> None:
-        """Compile the token-wise work on packed tokens with `torch.compile`, once for any number of tokens.
-
-        Args:
-            backend: Compiler.
-        """
-        for name in ("project_packed", "finish"):
-            setattr(self, name, torch.compile(getattr(self, name), backend=backend, dynamic=True, fullgraph=True))
-
-    def project_packed(
-        self, layer: Any, states: Tensor, index: Tensor | None, tables: Any
-    ) -> tuple[Tensor, Tensor]:  # Any: from `packed_tables`
-        """Queries, keys and values of packed tokens.
-
-        Args:
-            layer: Transformer layer.
-            states: FloatTensor [num_tokens, hidden].
-            index: IntTensor [num_rows]. Attending tokens; None for all.
-            tables: Result of `packed_tables`.
-
-        Returns:
-            FloatTensor [num_rows, num_heads, head_dim] and [num_tokens, 2, num_heads, head_dim].
-        """
-        raise NotImplementedError
 
     def encode_windows(
         self, tokens: TokenRows, *, embeddings: Tensor | None = None, all_layers: bool = False
