@@ -97,7 +97,9 @@ def main() -> None:
         if arguments.plan == "joint" and arguments.model is None:
             arguments.model = f"{folder}/random"
             write_checkpoint(Path(arguments.model), load_checkpoint(None))
-        reranker = Reranker(arguments.model, device="cpu", plan=arguments.plan, threads=arguments.own_threads)
+        reranker = Reranker(
+            arguments.model, backend="torch", device="cpu", plan=arguments.plan, threads=arguments.own_threads
+        )
     runs = ways(reranker, make_jobs(arguments.passages, arguments.words))
     figures: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for repeat in range(arguments.repeats + 1):

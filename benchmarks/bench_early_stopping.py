@@ -51,9 +51,9 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     collection = measured_queries(arguments.data, limit=arguments.limit, depth=arguments.depth)
     with tempfile.TemporaryDirectory() as scratch:
-        rerankers = {"whole": Reranker(arguments.model, device="cpu")}
+        rerankers = {"whole": Reranker(arguments.model, backend="torch")}
         for version in arguments.versions:
-            rerankers[version] = Reranker(cascade(version, Path(scratch), arguments.model), device="cpu")
+            rerankers[version] = Reranker(cascade(version, Path(scratch), arguments.model), backend="torch")
         rows = measure(collection, rerankers)
     print_table(collection, rows)
     print_json({"benchmark": "early stopping", "data": collection.name, "model": arguments.model, "rows": rows})

@@ -118,9 +118,9 @@ def main() -> None:
         write_checkpoint(folder, start)
         classifiers, missing = opened({f"joint, {b} {d}": partial(own, folder, b, d, "joint") for b, d in BACKENDS})
         scaled = {
-            "the bundled model": ZeroShotClassifier(device="cpu"),
-            "random, joint": ZeroShotClassifier(folder, device="cpu", plan="joint"),
-            "random, shared_query": ZeroShotClassifier(folder, device="cpu", plan="shared_query"),
+            "the bundled model": ZeroShotClassifier(backend="torch"),
+            "random, joint": ZeroShotClassifier(folder, backend="torch", plan="joint"),
+            "random, shared_query": ZeroShotClassifier(folder, backend="torch", plan="shared_query"),
         }
         scaling_rows = scaling(scaled, text, arguments.labels, arguments.repeats)
         pipeline_rows = beside_pipeline(upstream(folder), classifiers, text, arguments.texts, arguments.repeats)

@@ -4,16 +4,14 @@
 
 A set without candidates gets its BM25 top 100, over the whole corpus. `FOLDER:SPLIT+N` joins N consecutive passages of
 one title to a document, so that most answers lie beyond its beginning. Queries whose candidates hold no long passage
-are measured too. Tokens are those of the passages as the first model reads them; the second one of a cascade reads one
-chunk of each of its best passages, so that it costs the same either way. p: two-sided paired randomisation test over
-queries of nDCG@10 against `cut`.
+are measured too. Tokens are those that the first model reads; the second one of a cascade reads one chunk of each of
+its best passages, so that it costs the same either way. p: two-sided paired randomisation test over queries of nDCG@10
+against `cut`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,15 +20,12 @@ from typing import Any
 import torch
 from harness import print_json
 from paired import p_value
-from ranking_sets import headed
+from ranking_sets import headed, spread_queries
 
 from gliclass_rerank import Reranker
-from gliclass_rerank.learn.data.retrieval import Bm25Retriever
-from gliclass_rerank.learn.evaluation.collection import Collection, folder_and_split, load_collection, spread
+from gliclass_rerank.learn.evaluation.collection import Collection, folder_and_split, load_collection
 from gliclass_rerank.learn.evaluation.files import existing, read_jsonl
-from gliclass_rerank.learn.evaluation.passages import passage_text
 from gliclass_rerank.learn.evaluation.ranking import evaluate_queries
-from gliclass_rerank.prompt.layout import ScoringRequest
 
 SETS = ("train/medquad:dev", "train/desktop_help:train", "eval/cisi:test", "train/squad2_dev:dev+5")
 WAYS = ("cut", "best_chunk")
@@ -39,22 +34,7 @@ DEPTH = 100
 
 def collection_of(folder: Path, split: str, *, limit: int, depth: int, join: int) -> Collection:
     """Queries evenly spread over a split, with the first candidates of each."""
-    found = (existing(folder / name) for name in ("candidates.jsonl", f"bm25_top100.{split}.jsonl"))
-    if any(found):
-        whole = load_collection(folder, split)
-    else:
-        with tempfile.TemporaryDirectory() as scratch:
-            candidates = Path(scratch) / "candidates.jsonl"
-            write_candidates(folder, split, candidates, limit)
-            whole = load_collection(folder, split, candidates=candidates)
-    names = list(whole.queries)
-    chosen = [names[position] for position in spread(len(names), limit)]
-    some = replace(
-        whole,
-        queries={name: whole.queries[name] for name in chosen},
-        qrels={name: whole.qrels[name] for name in chosen},
-        candidates={name: whole.candidates[name] for name in chosen},
-    )
+    some = spread_queries(load_collection(folder, split), limit)
     return headed(some if join == 1 else joined(some, folder, join), depth)
 
 
@@ -82,33 +62,11 @@ def joined(collection: Collection, folder: Path, count: int) -> Collection:
     )
 
 
-def write_candidates(folder: Path, split: str, path: Path, limit: int) -> None:
-    """Write the BM25 top 100 of queries evenly spread over a split."""
-    corpus = {record.string("id"): passage_text(record) for record in read_jsonl(required(folder / "corpus.jsonl"))}
-    queries = {record.string("id"): record.string("text") for record in read_jsonl(required(folder / "queries.jsonl"))}
-    judged = required(folder / f"qrels.{split}.tsv").read_text(encoding="utf-8").splitlines()
-    names = list(dict.fromkeys(line.split("\t")[0] for line in judged))
-    chosen = [names[position] for position in spread(len(names), limit)]
-    found = Bm25Retriever(list(corpus.values())).retrieve([queries[name] for name in chosen], DEPTH)
-    ids = list(corpus)
-    rows = (
-        {"query_id": name, "doc_ids": [ids[index] for index in row]} for name, row in zip(chosen, found, strict=True)
-    )
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
 def required(path: Path) -> Path:
     """A file, plain or gzipped."""
     found = existing(path)
     assert found is not None, f"{path} is missing"
     return found
-
-
-def num_tokens(reranker: Reranker, query: str, passages: list[str]) -> int:
-    """Tokens of the passages, as the first model reads them."""
-    pipeline = getattr(reranker._pipeline, "_first", reranker._pipeline)
-    plan = pipeline._planner.plan(ScoringRequest(query, list(dict.fromkeys(passages))), truncate_side="candidates")
-    return plan.num_tokens
 
 
 def measured(collection: Collection, rerankers: dict[str, Reranker]) -> list[dict[str, Any]]:
@@ -124,7 +82,7 @@ def measured(collection: Collection, rerankers: dict[str, Reranker]) -> list[dic
             ranking = reranker.rank(query, passages)
             seconds[name] += time.perf_counter() - started
             runs[name][query_id] = tuple(ids[hit.index] for hit in ranking)
-            tokens[name] += num_tokens(reranker, query, passages)
+            tokens[name] += ranking.num_tokens
             num_long += len(ranking.truncated) if name == WAYS[0] else 0
     quality = {name: evaluate_queries(collection.qrels, run) for name, run in runs.items()}
     figures = {name: [each.ndcg_at_10 for each in found.values()] for name, found in quality.items()}

@@ -257,7 +257,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of collections")
     parser.add_argument("--sets", nargs="+", help="names of collections  [default: all]")
     parser.add_argument("--model", type=Path, help="checkpoint folder in place of the bundled one")
-    parser.add_argument("--backend", choices=["torch", "onnx", "openvino"], help="of ours  [default: torch]")
+    parser.add_argument(
+        "--backend", choices=["torch", "onnx", "openvino"], default="torch", help="of ours  [default: torch]"
+    )
     parser.add_argument("--dtype", help="of ours, as `Reranker` has it")
     parser.add_argument("--peers", type=Path, help="folder of the ONNX peers")
     parser.add_argument(

@@ -98,7 +98,9 @@ def parser() -> argparse.ArgumentParser:
     both.add_argument("--min-similarity", type=float, default=0.5, help="the least cosine of a similar example")
     both.add_argument("--max-example-tokens", type=int, help="budget of the examples  [default: what the query leaves]")
     both.add_argument("--device")
-    both.add_argument("--backend", choices=["auto", "torch", "onnx", "openvino"], help="[default: torch]")
+    both.add_argument(
+        "--backend", choices=["auto", "torch", "onnx", "openvino"], default="torch", help="[default: torch]"
+    )
     both.add_argument("--seed", type=int, default=0)
     classification = commands.add_parser("classification", parents=[both])
     classification.add_argument("--regimes", nargs="+", choices=rac_classification.REGIMES, default=["standard"])

@@ -201,7 +201,7 @@ def main() -> None:
         loads = chosen_loads(
             arguments,
             Texts(words(Tokenizer.from_str(start.layout.tokenizer.source)), np.random.default_rng(0)),
-            Reranker(marker, device="cpu"),
+            Reranker(marker, backend="torch"),
         )
         trained = {one.name for one in contestants if one.is_trained}
         rows: list[dict[str, Any]] = []

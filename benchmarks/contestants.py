@@ -134,8 +134,8 @@ class Ours:
         pipeline = self._reranker._pipeline
         if not isinstance(pipeline, Cascade):
             return _counted(pipeline, question)
-        refined = replace(question, passages=question.passages[: pipeline._config.rerank_depth])
-        first, second = _counted(pipeline._first, question), _counted(pipeline._second, refined)
+        refined = replace(question, passages=question.passages[: pipeline.config.rerank_depth])
+        first, second = _counted(pipeline.first, question), _counted(pipeline._second, refined)
         return Tokens(first.real + second.real, first.processed + second.processed)
 
 

@@ -26,16 +26,19 @@ def measured_queries(folder: Path, *, limit: int | None, depth: int) -> Collecti
     """Some queries of a collection's measured split, evenly spread, with their first `depth` candidates."""
     split = measured_split(folder)
     full = FULL_QRELS if (folder / FULL_QRELS).is_file() else None
-    whole = load_collection(folder, split, qrels=full)
-    names = list(whole.queries)
+    return headed(spread_queries(load_collection(folder, split, qrels=full), limit), depth)
+
+
+def spread_queries(collection: Collection, limit: int | None) -> Collection:
+    """The collection with at most `limit` of its queries, evenly spread; None keeps all."""
+    names = list(collection.queries)
     chosen = [names[position] for position in spread(len(names), limit)]
-    some = replace(
-        whole,
-        queries={name: whole.queries[name] for name in chosen},
-        qrels={name: whole.qrels[name] for name in chosen},
-        candidates={name: whole.candidates[name] for name in chosen},
+    return replace(
+        collection,
+        queries={name: collection.queries[name] for name in chosen},
+        qrels={name: collection.qrels[name] for name in chosen},
+        candidates={name: collection.candidates[name] for name in chosen},
     )
-    return headed(some, depth)
 
 
 def headed(collection: Collection, depth: int) -> Collection:

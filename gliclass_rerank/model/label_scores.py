@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gliclass_rerank.model.probability import probabilities
+from gliclass_rerank.model.probability import probabilities, softmax
 from gliclass_rerank.types import LabelScore
 
 LongTexts = Literal["cut", "max", "mean"]
@@ -31,17 +31,32 @@ class LabelChoice:
 
     def scores(self, chunks: Sequence[Sequence[float]]) -> list[float]:
         """Pool the scores of a text's chunks; `chunks` holds the logits of each."""
-        rows = [label_scores(logits, self.calibration) if self.multi_label else _softmax(logits) for logits in chunks]
+        rows = [label_scores(logits, self.calibration) if self.multi_label else softmax(logits) for logits in chunks]
         return pooled(rows, self.pooling, exactly_one=not self.multi_label)
 
     def chosen(self, labels: Sequence[str], scores: Sequence[float]) -> list[LabelScore]:
         """Labels that apply, in their order."""
-        every = [
-            LabelScore(label, score, index) for index, (label, score) in enumerate(zip(labels, scores, strict=True))
-        ]
-        if self.multi_label:
-            return [each for each in every if each.score >= self.threshold]
-        return [max(every, key=lambda each: (each.score, -each.index))] if every else []
+        return chosen_labels(labels, scores, multi_label=self.multi_label, threshold=self.threshold)
+
+
+def chosen_labels(
+    labels: Sequence[str], scores: Sequence[float], *, multi_label: bool, threshold: float
+) -> list[LabelScore]:
+    """Choose the labels that apply, in their order.
+
+    Args:
+        labels: Labels of a text.
+        scores: Score of each.
+        multi_label: Any number of labels may apply; else the best one does, the first of equals.
+        threshold: Minimum score, if any number may.
+
+    Returns:
+        The labels with their scores.
+    """
+    every = [LabelScore(label, score, index) for index, (label, score) in enumerate(zip(labels, scores, strict=True))]
+    if multi_label:
+        return [each for each in every if each.score >= threshold]
+    return [max(every, key=lambda each: (each.score, -each.index))] if every else []
 
 
 def pooled(rows: Sequence[Sequence[float]], pooling: LongTexts, *, exactly_one: bool) -> list[float]:
@@ -60,13 +75,6 @@ def pooled(rows: Sequence[Sequence[float]], pooling: LongTexts, *, exactly_one: 
     scores = [max(each) if pooling == "max" else math.fsum(each) / len(each) for each in zip(*rows, strict=True)]
     total = math.fsum(scores)
     return [score / total for score in scores] if exactly_one and total else scores
-
-
-def _softmax(logits: Sequence[float]) -> list[float]:
-    best = max(logits, default=0.0)
-    powers = [math.exp(logit - best) for logit in logits]
-    total = math.fsum(powers)
-    return [power / total for power in powers]
 
 
 def label_scores(logits: Sequence[float], calibration: tuple[float, float, float] | None) -> list[float]:

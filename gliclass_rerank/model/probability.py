@@ -34,3 +34,11 @@ def probabilities(logits: Sequence[float], calibration: tuple[float, float] | No
         exponential = math.exp(-abs(scaled))
         scores.append((1.0 if scaled >= 0 else exponential) / (1 + exponential))
     return scores
+
+
+def softmax(logits: Sequence[float]) -> list[float]:
+    """Convert the logits of candidates of which exactly one applies to probabilities, which sum to 1."""
+    best = max(logits, default=0.0)
+    powers = [math.exp(logit - best) for logit in logits]
+    total = math.fsum(powers)
+    return [power / total for power in powers]

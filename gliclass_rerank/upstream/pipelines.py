@@ -9,7 +9,7 @@ import torch
 
 from gliclass_rerank.checks import checked_count
 from gliclass_rerank.classifier import ZeroShotClassifier
-from gliclass_rerank.model.label_scores import LongTexts, pooled
+from gliclass_rerank.model.label_scores import LongTexts, chosen_labels, pooled
 from gliclass_rerank.prompt.label_sets import SEPARATOR, Labels, flatten_labels
 from gliclass_rerank.upstream.arguments import Given, Texts, checked_sizes, is_multi_label
 from gliclass_rerank.upstream.loading import DEFAULT_MAX_LENGTH, load_classifier
@@ -247,12 +247,10 @@ def _chunks(text: str, size: int, overlap: int) -> list[str]:
 
 def _chosen(texts: Texts, index: int, scores: Sequence[float]) -> list[dict[str, Any]]:
     """Labels of a text that apply, in their order."""
-    scored = list(zip(texts.labels[index], scores, strict=True))
-    if texts.multi_label[index]:
-        scored = [(label, score) for label, score in scored if score >= texts.thresholds[index]]
-    elif scored:
-        scored = [max(scored, key=lambda each: each[1])]
-    return [{"label": label, "score": score} for label, score in scored]
+    chosen = chosen_labels(
+        texts.labels[index], scores, multi_label=texts.multi_label[index], threshold=texts.thresholds[index]
+    )
+    return [{"label": each.label, "score": each.score} for each in chosen]
 
 
 def _trees(labels: Labels | Sequence[Labels], scores: Sequence[Sequence[float]]) -> list[Result]:

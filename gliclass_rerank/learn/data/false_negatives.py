@@ -13,6 +13,7 @@ from typing import Final
 
 from gliclass_rerank.errors import ConfigError
 from gliclass_rerank.examples.text_identity import text_identity
+from gliclass_rerank.model.probability import probabilities
 
 # Word triples are rarely shared by chance, and changing a word affects at most three of them.
 _SHINGLE_WORDS: Final = 3
@@ -56,10 +57,7 @@ class FalseNegatives:
 
 def comparable(score: float, *, is_logit: bool) -> float:
     """Score on a ratio scale: the sigmoid of a logit, any other score unchanged."""
-    if not is_logit:
-        return score
-    # Either branch alone would overflow on one side.
-    return 1 / (1 + math.exp(-score)) if score >= 0 else math.exp(score) / (1 + math.exp(score))
+    return probabilities([score])[0] if is_logit else score
 
 
 def shingles(text: str) -> Shingles:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, Field
 
+from gliclass_rerank.model.probability import softmax
 from gliclass_rerank.serve.apis.api import Api, Body, Reply
 from gliclass_rerank.serve.core import ClassifyRequest
 from gliclass_rerank.serve.engine import Engine
@@ -119,11 +118,3 @@ class Rating(Api[RatingBody]):
         """Log the rating."""
         await engine.signal(body.model, "rating", body.id, body.rating)
         return Reply(Learned(id=body.id))
-
-
-def softmax(logits: Sequence[float]) -> list[float]:
-    """Probabilities of logits of which exactly one applies."""
-    highest = max(logits)
-    weights = [math.exp(logit - highest) for logit in logits]
-    total = math.fsum(weights)
-    return [weight / total for weight in weights]

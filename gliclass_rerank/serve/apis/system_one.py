@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from gliclass_rerank.model.probability import softmax
 from gliclass_rerank.serve.apis.api import STATUS, Api, Body, Reply
-from gliclass_rerank.serve.apis.native import softmax
 from gliclass_rerank.serve.core import ClassifyRequest, RequestError
 from gliclass_rerank.serve.engine import Engine
 
