@@ -1,4 +1,4 @@
-"""What a forward pass asks of a GPU, counted on the device "meta", which computes nothing and needs no GPU.
+"""Counts of a forward pass on a GPU, taken on the device "meta", which computes nothing and needs no GPU.
 
 One operation of torch is one kernel launch, fused attention included; views and allocations are none.
 """
@@ -92,7 +92,7 @@ CASES = ((1, 20), (1, 100), (1, 1000), (64, 20))
 
 @dataclass
 class Counts:
-    """What was asked of the device.
+    """Requests to the device.
 
     Attributes:
         forwards: Results that were read.

@@ -27,7 +27,7 @@ _TINY = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "i
 
 @dataclass(frozen=True)
 class GpuCheck:
-    """What is checked.
+    """Models, device and precision of a check.
 
     Attributes:
         is_dry: On the CPU with tiny networks.

@@ -217,7 +217,7 @@ def why(results: Path) -> str:
 
 
 def gpu_counts(results: Path) -> str:
-    """What a call asks of a GPU."""
+    """Forward passes, launches, copies and waits of a call on a GPU."""
     every = json.loads((results / GPU_COUNTS).read_text(encoding="utf-8"))["cases"]
     cases = [case for case in every if (case["queries"], case["passages"]) in ((1, 100), (64, 20))]
     lines = [
@@ -263,7 +263,7 @@ def calibration(results: Path) -> str:
 
 
 def unseen(results: Path) -> str:
-    """How far the scores of passages without a second look are from those with it."""
+    """Difference between scores of passages without and with a second look."""
     found = json.loads((results / CALIBRATION).read_text(encoding="utf-8"))["unseen"]
     return (
         "Passages that the default's second model does not see: their scores differ from those that its look would "

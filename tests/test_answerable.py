@@ -1,4 +1,4 @@
-"""Whether any passage answers the query: `Ranking.answerable` and what a stage does with it."""
+"""`Ranking.answerable`, and `min_answerable` of a stage."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""What loading a model says on stderr."""
+"""Notes on stderr of loading a model."""
 
 import logging
 

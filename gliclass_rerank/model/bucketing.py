@@ -11,5 +11,5 @@ _STEP, _STEP_OF_FEW = 128, 32
 
 
 def filling(num_tokens: int) -> int:
-    """How many tokens a batch lacks to a number of which there are few."""
+    """Number of tokens that a batch lacks to the next bucket."""
     return -num_tokens % (_STEP_OF_FEW if num_tokens <= _FEW_TOKENS else _STEP)

@@ -113,7 +113,7 @@ def _leaving(logits: Tensor) -> Callable[[], list[Any]]:  # Any: nested lists of
 
 
 class _Unit(NamedTuple):
-    """What a pass takes as a whole: a candidate of blocks, or a window.
+    """Indivisible part of a pass: a candidate of blocks, or a window.
 
     Attributes:
         number: Number of its request.

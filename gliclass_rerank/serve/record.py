@@ -14,7 +14,7 @@ _LONGEST_ID: Final = 128
 
 @dataclass
 class Record:
-    """What is known of a request.
+    """Facts of a request, for logs, metrics and headers.
 
     Attributes:
         id: Id, the client's if it sent a plain one.

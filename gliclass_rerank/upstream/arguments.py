@@ -18,7 +18,7 @@ _MULTI_LABEL: Final = {"multi": True, "multi-label": True, "single": False, "sin
 
 
 @dataclass(frozen=True)
-class Texts:
+class PipelineCall:
     """Texts to classify with what belongs to each.
 
     Attributes:
@@ -52,7 +52,7 @@ class Texts:
         prompt: object,
         examples: object,
         rac_examples: object,
-    ) -> Texts:
+    ) -> PipelineCall:
         """Read a call's arguments; an `InputError` names the one that is wrong."""
         batch = (checked_text("`texts`", texts),) if is_a(texts, str) else checked_texts("texts", texts)
         count = len(batch)
@@ -70,17 +70,17 @@ class Texts:
             example_format=("rac" if name == "rac_examples" else "few_shot") if _is_given(given) else None,
         )
 
-    def part(self, first: int, count: int) -> Texts:
+    def part(self, first: int, count: int) -> PipelineCall:
         """Some of the texts, in their order."""
         return self.taken(range(first, min(first + count, len(self.texts))))
 
-    def taken(self, indices: Sequence[int], texts: Sequence[str] | None = None) -> Texts:
+    def taken(self, indices: Sequence[int], texts: Sequence[str] | None = None) -> PipelineCall:
         """The texts at these positions, each as often as it is named, or others in their places."""
         lists = ("texts", "labels", "multi_label", "thresholds", "prompts", "examples")
         values: dict[str, Any] = {name: [getattr(self, name)[index] for index in indices] for name in lists}
         if texts is not None:
             values["texts"] = texts
-        return Texts(**values, example_format=self.example_format)
+        return PipelineCall(**values, example_format=self.example_format)
 
 
 def is_multi_label(classification_type: object) -> bool:

@@ -11,7 +11,7 @@ from gliclass_rerank.checks import checked_count
 from gliclass_rerank.classifier import ZeroShotClassifier
 from gliclass_rerank.model.label_scores import LongTexts, chosen_labels, pooled
 from gliclass_rerank.prompt.label_sets import SEPARATOR, Labels, flatten_labels
-from gliclass_rerank.upstream.arguments import Given, Texts, checked_sizes, is_multi_label
+from gliclass_rerank.upstream.arguments import Given, PipelineCall, checked_sizes, is_multi_label
 from gliclass_rerank.upstream.loading import DEFAULT_MAX_LENGTH, load_classifier
 
 Result = list[dict[str, Any]] | dict[str, Any]  # Any: labels, scores, or subtrees
@@ -57,10 +57,10 @@ class _Pipeline:
         """Flatten a label tree to names such as `topic.product`."""
         return list(flatten_labels(labels, self.label_separator))
 
-    def _read(self, texts: object, labels: Labels | Sequence[Labels], **arguments: object) -> Texts:
-        return Texts.of(texts, labels, self.label_separator, multi_label=self._multi_label, **arguments)
+    def _read(self, texts: object, labels: Labels | Sequence[Labels], **arguments: object) -> PipelineCall:
+        return PipelineCall.of(texts, labels, self.label_separator, multi_label=self._multi_label, **arguments)
 
-    def _parts(self, texts: Texts, batch_size: int) -> Iterator[Texts]:
+    def _parts(self, texts: PipelineCall, batch_size: int) -> Iterator[PipelineCall]:
         """Batches of texts, with a progress bar."""
         from tqdm import tqdm
 
@@ -70,7 +70,7 @@ class _Pipeline:
             yield texts.part(first, size)
 
     def _scores(
-        self, texts: Texts, *, long_texts: LongTexts = "cut", labels_at_once: int | None = None
+        self, texts: PipelineCall, *, long_texts: LongTexts = "cut", labels_at_once: int | None = None
     ) -> list[tuple[float, ...]]:
         """Scores of all labels of each text."""
         found: dict[int, tuple[float, ...]] = {}
@@ -230,7 +230,7 @@ class ZeroShotClassificationWithChunkingPipeline(_Pipeline):
         found = [_chosen(given, index, row) for index, row in enumerate(scores)]
         return [sorted(each, key=lambda label: -label["score"]) for each in found]
 
-    def _pooled(self, texts: Texts, size: int, overlap: int, labels_at_once: int) -> Iterator[Sequence[float]]:
+    def _pooled(self, texts: PipelineCall, size: int, overlap: int, labels_at_once: int) -> Iterator[Sequence[float]]:
         chunks = [_chunks(text, size, overlap) for text in texts.texts]
         indices = [index for index, some in enumerate(chunks) for _ in some]
         flat = texts.taken(indices, texts=[chunk for some in chunks for chunk in some])
@@ -245,7 +245,7 @@ def _chunks(text: str, size: int, overlap: int) -> list[str]:
     return [text[start : start + size] for start in starts]
 
 
-def _chosen(texts: Texts, index: int, scores: Sequence[float]) -> list[dict[str, Any]]:
+def _chosen(texts: PipelineCall, index: int, scores: Sequence[float]) -> list[dict[str, Any]]:
     """Labels of a text that apply, in their order."""
     chosen = chosen_labels(
         texts.labels[index], scores, multi_label=texts.multi_label[index], threshold=texts.thresholds[index]

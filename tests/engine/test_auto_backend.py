@@ -1,4 +1,4 @@
-"""What `backend="auto"`, the default, takes: with the packages that are installed here and without them."""
+"""The default `backend="auto"`, with the packages that are installed here and without them."""
 
 import logging
 import sys

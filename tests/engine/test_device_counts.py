@@ -1,4 +1,4 @@
-"""What a packed pass asks of a GPU, counted on the device "meta": launches, copies, waits and tokens."""
+"""Launches, copies, waits and tokens of a packed pass, counted on the device "meta"."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where long passages are split."""
+"""Split points of long passages."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""What operators rely on: probes, metrics, logs, keys, CORS, cancelled and last requests."""
+"""Probes, metrics, logs, keys, CORS, cancelled and last requests of a server."""
 
 import http.client
 import json

@@ -59,7 +59,7 @@ class LossConfig:
 
     @property
     def wants_vectors(self) -> bool:
-        """Whether the term is about candidate vectors in place of logits."""
+        """True if the term compares candidate vectors in place of logits."""
         return self.name in {"contrastive", "relational"}
 
 

@@ -31,7 +31,7 @@ FloatTensor [num_heads, num_queries], float32.
 
 @dataclass(frozen=True)
 class LayerView:
-    """What rows see in a layer.
+    """Attention view of the rows of a layer.
 
     Attributes:
         rows: Attending tokens.

@@ -79,7 +79,7 @@ class Tei(RerankApi[TeiBody]):
 
 
 def info(engine: Engine) -> dict[str, Any]:  # Any: JSON
-    """What `GET /info` answers; clients such as Dify's read type, length and batch size."""
+    """Answer of `GET /info`; clients such as Dify's read type, length and batch size."""
     settings, model = engine.settings, engine.models.default
     return {
         "model_id": model.name,
