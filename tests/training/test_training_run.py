@@ -419,3 +419,16 @@ def test_bi_encoders_train_with_both_their_encoders(tmp_path, ranking_file, arch
     for encoder in ("encoder_model", "label_encoder"):
         assert [key for key in changed if encoder in key]
         assert not [key for key in changed if encoder in key and "embeddings" in key]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_passages_longer_than_the_limit_are_cut(model, tmp_path, packed):
+    records = ranking_records(8)
+    for record in records:
+        record["passages"] = [f"{passage} {'saddle ' * 300}" for passage in record["passages"]]
+    data = write_lines(tmp_path / "long.jsonl", records)
+    dev = DevConfig(path=data, kind="ranking")
+
+    train(tiny_run(tmp_path / "run", model, data, packed=packed, dev=(dev,), max_window_tokens=64))
+
+    assert all(np.isfinite(float(row["loss"])) for row in read_rows(tmp_path / "run" / "train.csv"))

@@ -24,7 +24,7 @@ from gliclass_rerank.learn.training.stream import Stream
 from gliclass_rerank.model.gliclass import GLiClass
 from gliclass_rerank.pipeline import build_planner
 from gliclass_rerank.prompt.planner import Planner
-from gliclass_rerank.settings import ModelSettings, default_batch_tokens
+from gliclass_rerank.settings import RerankerSettings, default_batch_tokens
 
 # Packed tokens per pass: enough for the matrices, few enough for memory (about 15 KiB per token and layer).
 _PACKED_TOKENS = 6144
@@ -65,8 +65,10 @@ class Gradients:
         self.plan = resolve_plan(checkpoint, None)
         if self.plan == "joint" and any(source.kind == "texts" for source in config.sources):
             raise ConfigError("a source of texts needs a plan in which candidates do not see each other, got 'joint'")
-        settings = ModelSettings(
-            max_window_tokens=config.max_window_tokens, max_example_tokens=config.max_example_tokens
+        settings = RerankerSettings(  # a target belongs to a whole passage, not to its best chunk
+            max_window_tokens=config.max_window_tokens,
+            max_example_tokens=config.max_example_tokens,
+            long_passages="cut",
         )
         self.planner: Planner[Any] = build_planner(checkpoint, self.plan, settings)  # Any: windows or blocks
         sources = [(source, load_source(source, config.seed)) for source in config.sources]
