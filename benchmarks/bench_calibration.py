@@ -83,7 +83,7 @@ def judged(lists: Sequence[Logits], config: CascadeConfig) -> list[JudgedList]:
     made = []
     for each in lists:
         first, second = (np.array(row[: config.rerank_depth]) for row in (each.first, each.second))
-        mixture = config.first_weight * first + (1 - config.first_weight) * second
+        mixture = np.array(config.mixed(first.tolist(), second.tolist()))
         made.append(JudgedList(mixture.tolist(), each.relevant[: config.rerank_depth], first.tolist()))
     return made
 
@@ -93,7 +93,7 @@ def unseen_difference(lists: Sequence[Logits], config: CascadeConfig, line: tupl
     differences = []
     for each in lists:
         first, second = np.array(each.first), np.array(each.second)
-        mixture = config.first_weight * first + (1 - config.first_weight) * second
+        mixture = np.array(config.mixed(first.tolist(), second.tolist()))
         expected = line[0] * first + line[1]
         order = np.argsort(-first, kind="stable")
         seen, others = order[: config.rerank_depth], order[config.rerank_depth :]
@@ -167,7 +167,7 @@ def main() -> None:
         cells = ["" if value is None else f"{value:.3f}" for value in figures]
         print(f"| {row['set']} | {row['num_queries']} | {' | '.join(cells)} |")
     print(f"passages without a second look: {unseen['without']:.3f} -> {unseen['with']:.3f}")
-    alone = fit({name: judged(own, replace(config, first_weight=1.0)) for name, own in fitted.items()}, BEFORE, SHARE)
+    alone = fit({name: judged(own, replace(config, first_weight=1.0, sure_bonus=None)) for name, own in fitted.items()}, BEFORE, SHARE)
     lines = {
         DEFAULT_RANKER: {"score": report.score, "answerable": report.answerable, "unseen": report.unseen},
         DEFAULT_MODEL: {"score": alone.score, "answerable": alone.answerable},

@@ -64,6 +64,8 @@ class CascadeConfig:
         rerank_depth: Number of passages that the second one rescores.
         first_weight: Weight of the first one's logit, in [0, 1]; the second one has the rest.
         first_weight_with_examples: Weight for queries with examples; None for `first_weight`.
+        sure_bonus: Slope and intercept of a bonus for passages of which the second one is sure: a line of its logit,
+            added to the mixture where it is above 0; None for none.
         first_passage_tokens: Passage limit of the first one; None for its own. Its cuts do not count for passages that
             the second one rescores. Needs the plan `shared_query`.
         first_reads_examples: Show examples to the first one too. A checkpoint not trained with examples may favour
@@ -83,6 +85,7 @@ class CascadeConfig:
     rerank_depth: int = 20
     first_weight: float = 0.5
     first_weight_with_examples: float | None = None
+    sure_bonus: tuple[float, float] | None = None
     first_passage_tokens: int | None = None
     first_reads_examples: bool = True
     max_query_tokens: int | None = None
@@ -107,8 +110,28 @@ class CascadeConfig:
                     object.__setattr__(self, field, checked_count(field, count))
         if not isinstance(self.first_reads_examples, bool):
             raise ConfigError(f"`first_reads_examples` must be true or false, got {shown(self.first_reads_examples)}")
-        for field in ("score_calibration", "answerable_calibration", "unseen_calibration"):
+        for field in ("sure_bonus", "score_calibration", "answerable_calibration", "unseen_calibration"):
             object.__setattr__(self, field, checked_line(field, getattr(self, field)))
+
+    def mixed(self, first: Sequence[float], second: Sequence[float], *, has_examples: bool = False) -> list[float]:
+        """Mix the logits of passages that both checkpoints scored.
+
+        Args:
+            first: The first one's logits.
+            second: The second one's, likewise.
+            has_examples: The query has examples.
+
+        Returns:
+            One logit per passage, a function of its two alone.
+        """
+        share = self.first_weight
+        if has_examples and self.first_weight_with_examples is not None:
+            share = self.first_weight_with_examples
+        slope, intercept = self.sure_bonus or (0.0, 0.0)
+        return [
+            share * one + (1 - share) * other + max(0.0, slope * other + intercept)
+            for one, other in zip(first, second, strict=True)
+        ]
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CascadeConfig:  # Any: JSON
@@ -252,13 +275,9 @@ class Cascade:
         return sorted(range(len(logits)), key=lambda index: (-logits[index], index))[: self.config.rerank_depth]
 
     def _joined(self, request: ScoringRequest, first: Scored, chosen: Sequence[int], second: Scored) -> Scored:
-        share, with_examples = self.config.first_weight, self.config.first_weight_with_examples
-        if request.examples and with_examples is not None:
-            share = with_examples
-        refined = {
-            index: share * first.logits[index] + (1 - share) * logit
-            for index, logit in zip(chosen, second.logits, strict=True)
-        }
+        looked_at = [first.logits[index] for index in chosen]
+        mixed = self.config.mixed(looked_at, second.logits, has_examples=bool(request.examples))
+        refined = dict(zip(chosen, mixed, strict=True))
         slope, intercept = self._unseen
         expected = [slope * logit + intercept for logit in first.logits]
         others = [logit for index, logit in enumerate(expected) if index not in refined]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import statistics
 import subprocess
 import sys
 from threading import Barrier
@@ -56,6 +57,18 @@ def test_passages_on_top_get_the_mixture_and_the_others_keep_their_order_below(p
     assert below[0] <= min(mixed[index] for index in order[:5])
     # All are moved by the same amount, so their distances are the first checkpoint's.
     assert below[0] - below[-1] == pytest.approx(first[order[5]] - first[order[-1]], abs=1e-5)
+
+
+def test_passages_of_which_the_second_one_is_sure_get_a_bonus(parts, cascade):
+    first, second = logits(parts["first"]), logits(parts["second"])
+    limit = statistics.median(second.values())
+    mixed = logits(cascade(first_weight=0.25, sure_bonus=(2.0, -2.0 * limit)))
+
+    for index, logit in mixed.items():
+        bonus = 2 * max(0.0, second[index] - limit)
+        assert logit == pytest.approx(0.25 * first[index] + 0.75 * second[index] + bonus, abs=1e-5)
+    alone = logits(cascade(first_weight=0.25, sure_bonus=(2.0, -2.0 * limit)), passages=PASSAGES[:1])
+    assert alone[0] == pytest.approx(mixed[0], abs=1e-5)  # a function of the passage, not of its list
 
 
 def test_logits_below_the_refined_ones_are_left_as_they_are(parts, cascade):
@@ -262,6 +275,7 @@ def test_a_cascade_only_ranks(cascade):
         ({"rerank_depth": True}, "`rerank_depth` must be a whole number of at least 1, got True"),
         ({"first_weight": 1.5}, "`first_weight` must be between 0 and 1, got 1.5"),
         ({"first_weight_with_examples": -0.5}, "`first_weight_with_examples` must be between 0 and 1, got -0.5"),
+        ({"sure_bonus": (-1, 0)}, "`sure_bonus` must be a slope above 0 and an intercept, got [-1, 0]"),
         ({"first_weight": None}, "`first_weight` must be between 0 and 1, got None"),
         ({"first_weight": "half"}, "`first_weight` must be between 0 and 1, got 'half'"),
         ({"first_passage_tokens": 0}, "`first_passage_tokens` must be a whole number of at least 1, got 0"),
@@ -304,6 +318,7 @@ def test_nothing_is_overwritten_and_nothing_half_written(parts, tmp_path):
 def test_the_command_joins_two_checkpoints(parts, tmp_path, capsys):
     arguments = ["--first", parts["first"], "--second", DEFAULT_MODEL, "--refined", 3, "--first-passage-tokens", 40]
     arguments += ["--no-first-reads-examples", "--max-query-tokens", 9, "--first-share-with-examples", 0.25]
+    arguments += ["--sure-bonus", 2, -10]
     assert main(["cascade", *map(str, [tmp_path / "cascade", *arguments])]) == 0
 
     assert capsys.readouterr().out == f"written     {tmp_path / 'cascade'}\n"
@@ -312,6 +327,7 @@ def test_the_command_joins_two_checkpoints(parts, tmp_path, capsys):
         second=DEFAULT_MODEL,
         rerank_depth=3,
         first_weight_with_examples=0.25,
+        sure_bonus=(2.0, -10.0),
         first_passage_tokens=40,
         first_reads_examples=False,
         max_query_tokens=9,

@@ -150,6 +150,10 @@ def cascade(
         float | None,
         typer.Option("--first-share-with-examples", min=0, max=1, help="Weight of the first model with examples."),
     ] = None,
+    sure_bonus: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--sure-bonus", help="Bonus by the second model's logit: slope and intercept, where above 0."),
+    ] = None,
     first_passage_tokens: Annotated[
         int | None, typer.Option("--first-passage-tokens", min=1, help="Passage limit of the first model.")
     ] = None,
@@ -172,6 +176,7 @@ def cascade(
         rerank_depth=rerank_depth,
         first_weight=first_weight,
         first_weight_with_examples=first_weight_with_examples,
+        sure_bonus=sure_bonus,
         first_passage_tokens=first_passage_tokens,
         first_reads_examples=first_reads_examples,
         max_query_tokens=max_query_tokens,

@@ -218,6 +218,22 @@ def test_examples_given_by_hand_stand_in_for_the_stores(source):
     assert scores(GLiClassRanker(device=CPU, example_store=source, examples=[])) == expected()
 
 
+def test_a_tenant_is_shown_its_own_examples(tmp_path):
+    with ExampleStore(tmp_path / "tenants.db") as ours:
+        ours.add([SLIPPING], metadata=[{"tenant": "a"}])
+        ours.add([NOISE], metadata=[{"tenant": "b"}])
+    pipeline = pipeline_with(GLiClassRanker(device=CPU, example_store=tmp_path / "tenants.db"))
+    ranker = pipeline.get_component("ranker")
+    answer = ranker.run(QUERY, documents(), where={"tenant": "a"})
+    assert [document.score for document in answer["documents"]] == expected(SLIPPING)
+    answer = asyncio.run(ranker.run_async(QUERY, documents(), where={"tenant": "b"}))
+    assert [document.score for document in answer["documents"]] == expected(NOISE)
+    nobody = {"retriever": {"query": QUERY}, "ranker": {"query": QUERY, "where": {"tenant": "c"}}}
+    found = [document.content for document in pipeline.get_component("retriever").run(QUERY)["documents"]]
+    ranked = pipeline.run(nobody)["ranker"]["documents"]
+    assert [document.score for document in ranked] == [hit.score for hit in shared_reranker().rank(QUERY, found)]
+
+
 def test_a_path_travels(path):
     ranker = GLiClassRanker(device=CPU, example_store=path)
     assert scores(ranker) == expected(SLIPPING, NOISE)

@@ -96,6 +96,8 @@ class GLiClassRerank(BaseDocumentCompressor):
             and regardless of fusion. None keeps all.
         min_answerable: Return nothing where the probability that any document answers the query is below this, in
             [0, 1]. None always returns what was found.
+        where: Metadata values that the store's examples must have, such as those of one tenant; None for all. A copy
+            with another `where` shares the model.
         query_prefix: Put before each query.
         passage_prefix: Put before each passage that is not blank.
         metadata_keys: Metadata whose values the model sees before the content, in this order; a missing or None value
@@ -145,6 +147,7 @@ class GLiClassRerank(BaseDocumentCompressor):
     top_n: int | None = None
     score_threshold: float | None = None
     min_answerable: float | None = None
+    where: Mapping[str, Any] | None = None
     query_prefix: str = ""
     passage_prefix: str = ""
     metadata_keys: Sequence[str] = ()
@@ -194,14 +197,14 @@ class GLiClassRerank(BaseDocumentCompressor):
             raise InputError(
                 "weighted fusion needs `retrieval_score_key`, where the retriever left its score, got None"
             )
-        # These two go with each call, so that copies with other values share the stage; an empty run checks them.
+        # These go with each call, so that copies with other values share the stage; an empty run checks two of them.
         self._stage.run("any", (), top_k=self.top_n, score_threshold=self.score_threshold)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy, with other values for some settings; unlike pydantic's, the values are checked.
 
         The copy shares the model, loaded or not, unless a setting is updated that the model or the order depends on
-        (any but `top_n`, `score_threshold`, `metadata_keys`, `separator` and `retrieval_score_key`); a given `Reranker`
+        (any but `top_n`, `score_threshold`, `where`, `metadata_keys`, `separator` and `retrieval_score_key`); a given `Reranker`
         is shared always.
 
         Args:
@@ -264,6 +267,7 @@ class GLiClassRerank(BaseDocumentCompressor):
         *,
         top_n: int | None = None,
         score_threshold: float | None = None,
+        where: Mapping[str, Any] | None = None,  # Any: JSON
         callbacks: Callbacks | None = None,
     ) -> list[Document]:
         """Rerank what a retriever found.
@@ -273,6 +277,7 @@ class GLiClassRerank(BaseDocumentCompressor):
             query: What is searched for; not blank.
             top_n: As in the constructor; None for the constructor's.
             score_threshold: As in the constructor; None for the constructor's.
+            where: As in the constructor; None for the constructor's.
             callbacks: LangChain's, which see the step as a run named after the class; None takes those of the run that
                 this is called in.
 
@@ -291,7 +296,7 @@ class GLiClassRerank(BaseDocumentCompressor):
         manager = CallbackManager.configure(inheritable_callbacks=_callbacks(callbacks))
         run = manager.on_chain_start(None, _inputs(found, query), name=type(self).__name__)
         try:
-            ranking = self._stage.run(**self._call(found, query, top_n, score_threshold))
+            ranking = self._stage.run(**self._call(found, query, top_n, score_threshold, where))
         except BaseException as error:
             run.on_chain_error(error)
             raise
@@ -305,6 +310,7 @@ class GLiClassRerank(BaseDocumentCompressor):
         *,
         top_n: int | None = None,
         score_threshold: float | None = None,
+        where: Mapping[str, Any] | None = None,  # Any: JSON
         callbacks: Callbacks | None = None,
     ) -> list[Document]:
         """`rerank`, with the model in a worker thread, so that the event loop is never blocked.
@@ -314,6 +320,7 @@ class GLiClassRerank(BaseDocumentCompressor):
             query: As for `rerank`.
             top_n: As for `rerank`.
             score_threshold: As for `rerank`.
+            where: As for `rerank`.
             callbacks: As for `rerank`.
 
         Returns:
@@ -323,7 +330,7 @@ class GLiClassRerank(BaseDocumentCompressor):
         manager = AsyncCallbackManager.configure(inheritable_callbacks=_callbacks(callbacks))
         run = await manager.on_chain_start(None, _inputs(found, query), name=type(self).__name__)
         try:
-            ranking = await self._stage.arun(**self._call(found, query, top_n, score_threshold))
+            ranking = await self._stage.arun(**self._call(found, query, top_n, score_threshold, where))
         except BaseException as error:
             await run.on_chain_error(error)
             raise
@@ -331,7 +338,12 @@ class GLiClassRerank(BaseDocumentCompressor):
         return self._reranked(found, ranking)
 
     def _call(
-        self, found: Sequence[Document], query: str, top_n: int | None, score_threshold: float | None
+        self,
+        found: Sequence[Document],
+        query: str,
+        top_n: int | None,
+        score_threshold: float | None,
+        where: Mapping[str, Any] | None,  # Any: JSON
     ) -> dict[str, Any]:  # Any: the values of the stage's arguments
         key = self.retrieval_score_key
         scores = None if key is None else [document.metadata.get(key) for document in found]
@@ -349,6 +361,7 @@ class GLiClassRerank(BaseDocumentCompressor):
             "retrieval_scores": scores,
             "top_k": self.top_n if top_n is None else checked_cutoff("top_n", top_n),
             "score_threshold": self.score_threshold if score_threshold is None else score_threshold,
+            "where": self.where if where is None else where,
         }
 
     def _reranked(self, found: Sequence[Document], ranking: StageRanking) -> list[Document]:

@@ -13,7 +13,7 @@ from langchain_gliclass import GLiClassRerank, GLiClassRerankRetriever, LangChai
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from gliclass_rerank import BackendError, ConfigError, Example, Reranker
+from gliclass_rerank import BackendError, ConfigError, Example, InputError, Reranker
 from gliclass_rerank.examples import ExampleStore, LocalEncoder
 from gliclass_rerank.testing import QUERY, shared_reranker
 
@@ -177,6 +177,25 @@ def test_examples_given_by_hand_stand_in_for_the_stores(store, found, expected):
     reranker = GLiClassRerank(device="cpu", example_store=source, examples=[PLANTS])
     assert scores(reranker.rerank(found, QUERY)) == expected(PLANTS)
     assert scores(reranker.model_copy(update={"examples": []}).rerank(found, QUERY)) == expected()
+
+
+@pytest.fixture
+def tenants(tmp_path):
+    with ExampleStore(tmp_path / "tenants.db") as ours:
+        ours.add([SLIPPING], metadata=[{"tenant": "a"}])
+        ours.add([NOISE], metadata=[{"tenant": "b"}])
+    return tmp_path / "tenants.db"
+
+
+def test_a_tenant_is_shown_its_own_examples(tenants, found, expected):
+    reranker = GLiClassRerank(device="cpu", example_store=tenants)
+    assert scores(reranker.rerank(found, QUERY, where={"tenant": "a"})) == expected(SLIPPING)
+    assert scores(asyncio.run(reranker.arerank(found, QUERY, where={"tenant": "b"}))) == expected(NOISE)
+    of_a = reranker.model_copy(update={"where": {"tenant": "a"}})
+    assert scores(of_a.compress_documents(found, QUERY)) == expected(SLIPPING)
+    assert of_a._stage is reranker._stage
+    with pytest.raises(InputError, match=r"`where` must be a mapping"):
+        reranker.rerank(found, QUERY, where=3)
 
 
 def test_a_path_travels(path, found, expected):

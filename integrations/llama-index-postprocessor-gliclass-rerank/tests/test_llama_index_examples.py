@@ -187,6 +187,17 @@ def test_a_store_may_be_assigned_and_given_examples_stand_in_for_it(index, nodes
     assert scores(postprocessor.rerank(nodes, QUERY)) == expected(PLANTS)
 
 
+def test_a_tenant_is_shown_its_own_examples(tmp_path, nodes, expected):
+    with ExampleStore(tmp_path / "tenants.db") as ours:
+        ours.add([SLIPPING], metadata=[{"tenant": "a"}])
+        ours.add([NOISE], metadata=[{"tenant": "b"}])
+    postprocessor = GLiClassRerank(device="cpu", example_store=tmp_path / "tenants.db")
+    assert scores(postprocessor.rerank(nodes, QUERY, where={"tenant": "a"})) == expected(SLIPPING)
+    assert scores(asyncio.run(postprocessor.arerank(nodes, QUERY, where={"tenant": "b"}))) == expected(NOISE)
+    postprocessor.where = {"tenant": "a"}
+    assert scores(postprocessor.postprocess_nodes(nodes, query_str=QUERY)) == expected(SLIPPING)
+
+
 def test_a_path_travels(path, nodes, expected):
     postprocessor = GLiClassRerank(device="cpu", example_store=path)
     assert scores(postprocessor.rerank(nodes, QUERY)) == expected(SLIPPING, NOISE)

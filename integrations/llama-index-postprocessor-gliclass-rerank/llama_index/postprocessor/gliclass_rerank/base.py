@@ -125,6 +125,7 @@ class GLiClassRerank(BaseNodePostprocessor):
             regardless of fusion. None keeps all.
         min_answerable: Return nothing where the probability that any node answers the query is below this, in
             [0, 1]. None always returns what was found.
+        where: Metadata values that the store's examples must have, such as those of one tenant; None for all.
         query_prefix: Put before each query.
         passage_prefix: Put before each node's text unless it is blank.
         metadata_mode: Which text of a node is ranked: `EMBED` with the metadata meant for the embedding model, `LLM`
@@ -171,6 +172,7 @@ class GLiClassRerank(BaseNodePostprocessor):
     top_n: int | None = None
     score_threshold: float | None = None
     min_answerable: float | None = None
+    where: dict[str, Any] | None = None
     query_prefix: str = ""
     passage_prefix: str = ""
     metadata_mode: MetadataMode = Field(default=MetadataMode.EMBED, strict=False)  # JSON has its value
@@ -268,6 +270,7 @@ class GLiClassRerank(BaseNodePostprocessor):
         *,
         top_n: int | None = None,
         score_threshold: float | None = None,
+        where: Mapping[str, Any] | None = None,  # Any: JSON
     ) -> list[NodeWithScore]:
         """Rerank nodes, with limits for this call.
 
@@ -277,6 +280,7 @@ class GLiClassRerank(BaseNodePostprocessor):
             query: What is searched for; not blank.
             top_n: As in the class; None for the instance's.
             score_threshold: As in the class; None for the instance's.
+            where: As in the class; None for the instance's.
 
         Returns:
             Copies of the nodes with the new scores, best first; ties in the retriever's order.
@@ -292,7 +296,7 @@ class GLiClassRerank(BaseNodePostprocessor):
         if not nodes:
             return []
         stage = self._current_stage()
-        call = self._call(stage, nodes, query, top_n, score_threshold)
+        call = self._call(stage, nodes, query, top_n, score_threshold, where)
         with self._reported(nodes, query, call["top_k"]) as outcome:
             outcome.extend(_reranked(nodes, stage, stage.run(**call)))
         return outcome
@@ -305,6 +309,7 @@ class GLiClassRerank(BaseNodePostprocessor):
         *,
         top_n: int | None = None,
         score_threshold: float | None = None,
+        where: Mapping[str, Any] | None = None,  # Any: JSON
     ) -> list[NodeWithScore]:
         """`rerank`, and loading if it is due, in a worker thread, so that the event loop is never blocked.
 
@@ -313,6 +318,7 @@ class GLiClassRerank(BaseNodePostprocessor):
             query: As for `rerank`.
             top_n: As for `rerank`.
             score_threshold: As for `rerank`.
+            where: As for `rerank`.
 
         Returns:
             As for `rerank`.
@@ -321,7 +327,7 @@ class GLiClassRerank(BaseNodePostprocessor):
         if not nodes:
             return []
         stage = self._current_stage()
-        call = self._call(stage, nodes, query, top_n, score_threshold)
+        call = self._call(stage, nodes, query, top_n, score_threshold, where)
         with self._reported(nodes, query, call["top_k"]) as outcome:
             outcome.extend(_reranked(nodes, stage, await stage.arun(**call)))
         return outcome
@@ -354,6 +360,7 @@ class GLiClassRerank(BaseNodePostprocessor):
         query: str | QueryBundle,
         top_n: int | None,
         score_threshold: float | None,
+        where: Mapping[str, Any] | None,  # Any: JSON
     ) -> dict[str, Any]:  # Any: the values of the stage's arguments
         limits = (checked_cutoff("top_n", top_n), self.top_n, len(nodes))
         thresholds = (score_threshold, self.score_threshold, 0.0)
@@ -362,6 +369,7 @@ class GLiClassRerank(BaseNodePostprocessor):
             # Always given, because the stage's own are those of the day it was built.
             "top_k": next(limit for limit in limits if limit is not None),
             "score_threshold": next(threshold for threshold in thresholds if threshold is not None),
+            "where": self.where if where is None else where,
         }
         # Checked before events are told of them, which take some types only.
         stage.run(passages=(), **limited)

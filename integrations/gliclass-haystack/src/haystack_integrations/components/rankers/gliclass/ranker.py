@@ -298,6 +298,7 @@ class GLiClassRanker:
         documents: list[Document],
         top_k: int | None = None,
         score_threshold: float | None = None,
+        where: dict[str, Any] | None = None,  # Any: JSON
     ) -> dict[str, list[Document]]:
         """Rank documents.
 
@@ -308,6 +309,7 @@ class GLiClassRanker:
                 drops it.
             top_k: As in the constructor; None for the constructor's.
             score_threshold: As in the constructor; None for the constructor's.
+            where: Metadata values that the store's examples must have, such as those of one tenant; None for all.
 
         Returns:
             `documents`: copies, most relevant first, ties in the order they came in. `score` is the reranker's score
@@ -323,7 +325,9 @@ class GLiClassRanker:
         found = deduplicated(documents)
         texts, scores = self._texts(found), [document.score for document in found]
         ids = [document.id for document in found]
-        ranking = self._stage.run(query, texts, scores, top_k=top_k, score_threshold=score_threshold, ids=ids)
+        ranking = self._stage.run(
+            query, texts, scores, top_k=top_k, score_threshold=score_threshold, where=where, ids=ids
+        )
         return {"documents": reranked(found, ranking, self._stage)}
 
     @component.output_types(documents=list[Document])
@@ -333,6 +337,7 @@ class GLiClassRanker:
         documents: list[Document],
         top_k: int | None = None,
         score_threshold: float | None = None,
+        where: dict[str, Any] | None = None,  # Any: JSON
     ) -> dict[str, list[Document]]:
         """`run`, with the model in a worker thread, so that the event loop is never blocked.
 
@@ -341,6 +346,7 @@ class GLiClassRanker:
             documents: As for `run`.
             top_k: As for `run`.
             score_threshold: As for `run`.
+            where: As for `run`.
 
         Returns:
             As for `run`.
@@ -348,7 +354,9 @@ class GLiClassRanker:
         found = deduplicated(documents)
         texts, scores = self._texts(found), [document.score for document in found]
         ids = [document.id for document in found]
-        ranking = await self._stage.arun(query, texts, scores, top_k=top_k, score_threshold=score_threshold, ids=ids)
+        ranking = await self._stage.arun(
+            query, texts, scores, top_k=top_k, score_threshold=score_threshold, where=where, ids=ids
+        )
         return {"documents": reranked(found, ranking, self._stage)}
 
     def _texts(self, documents: Sequence[Document]) -> list[str]:
