@@ -53,5 +53,5 @@ rm -rf first-by-kind second-by-kind cascade ranker
 gliclass-rerank average first-by-kind by-kind-first-run/last first-before --dtype int8
 gliclass-rerank average second-by-kind by-kind-second-run/last second-before --dtype int8
 gliclass-rerank cascade cascade --first first-by-kind --second second-by-kind --refined 20 --first-share 0.8 \
-    --first-share-with-examples 0.6 --no-first-reads-examples
+    --first-share-with-examples 0.6 --sure-bonus 2 -10 --no-first-reads-examples
 gliclass-rerank calibrate ranker cascade --data "$data/rerank/train/selqa:train" --limit 250

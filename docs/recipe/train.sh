@@ -138,7 +138,7 @@ rm -rf second first-mixed cascade ranker
 gliclass-rerank average second mixture-run/last --dtype int8
 gliclass-rerank average first-mixed mixture-first-run/last first --dtype int8
 gliclass-rerank cascade cascade --first first-mixed --second second --refined 20 --first-share 0.8 \
-    --first-share-with-examples 0.6 --no-first-reads-examples
+    --first-share-with-examples 0.6 --sure-bonus 2 -10 --no-first-reads-examples
 [ -d lists ] || { python "$recipe/../../benchmarks/calibration_lists.py" --data "$data/rerank/train" --out lists.partial &&
     mv lists.partial lists; }
 set --
