@@ -53,7 +53,9 @@ class Lines(Rows):
         if raw is None:
             return f"{place}: a line may have {MAX_LINE_BYTES >> 20} MiB, this is longer"
         try:
-            return dict(parsed_record(raw.decode("utf-8-sig" if line == 1 else "utf-8"), Path(self.path.name), line).fields)
+            return dict(
+                parsed_record(raw.decode("utf-8-sig" if line == 1 else "utf-8"), Path(self.path.name), line).fields
+            )
         except UnicodeDecodeError as error:
             return f"{place}: not UTF-8 at byte {error.start + 1} of the line"
         except DataError as error:
@@ -112,9 +114,7 @@ class JsonlFormat(Format):
                     shutil.copyfileobj(part, joined, _CHUNK)
 
 
-def _part(
-    number: int, path: Path, lines: Sequence[tuple[int, bytes | None]], is_stored: Callable[[int], bool]
-) -> Part:
+def _part(number: int, path: Path, lines: Sequence[tuple[int, bytes | None]], is_stored: Callable[[int], bool]) -> Part:
     return Part(number, len(lines), None if is_stored(number) else Lines(path, tuple(lines)))
 
 

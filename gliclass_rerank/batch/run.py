@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from gliclass_rerank._version import __version__
 from gliclass_rerank.batch.job import Job
@@ -14,7 +14,7 @@ from gliclass_rerank.batch.parts import Count, Format, Part
 from gliclass_rerank.batch.rows import RowRanker
 from gliclass_rerank.batch.settings import BatchSettings
 from gliclass_rerank.checks import named
-from gliclass_rerank.errors import DataError, InputError
+from gliclass_rerank.errors import DataError
 from gliclass_rerank.learn.evaluation.files import GZIP_SUFFIX
 from gliclass_rerank.settings import RerankerSettings
 

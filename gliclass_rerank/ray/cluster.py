@@ -19,8 +19,7 @@ _USAGE_STATS: Final = "RAY_USAGE_STATS_ENABLED"
 def require_ray(package: str = "ray") -> ModuleType:
     """Import Ray without its usage statistics.
 
-    A node that this process starts sends none, unless the variable is 1 already; one that runs keeps what it was started
-    with.
+    A node that this process starts sends none, unless the variable is 1 already; one that runs keeps its own setting.
 
     Args:
         package: Package of Ray.

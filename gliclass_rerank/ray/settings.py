@@ -15,7 +15,17 @@ from gliclass_rerank.settings import RerankerSettings
 _COUNTS: Final = ("min_replicas", "max_replicas", "max_ongoing_requests", "max_queued_requests")
 # Ray's own: its proxies listen and log, and its replicas are the workers.
 _OF_RAY: Final = frozenset(
-    {"host", "port", "workers", "root_path", "shutdown_timeout", "log_format", "log_request_texts", "tracing", "reranker"}
+    {
+        "host",
+        "port",
+        "workers",
+        "root_path",
+        "shutdown_timeout",
+        "log_format",
+        "log_request_texts",
+        "tracing",
+        "reranker",
+    }
 )
 _TRUTH: Final = {"true": True, "false": False, "1": True, "0": False}
 

@@ -40,6 +40,8 @@ class ServedModel:
         self.name = name
         self.reranker = reranker
         self._long_passages = long_passages
+        # A model that is loaded again may be another one under the same name.
+        self._mark = secrets.token_bytes(8)
 
     def rank(self, requests: Sequence[RerankRequest]) -> list[Scores]:
         """Rank the passages of several requests together."""
@@ -73,7 +75,7 @@ class ServedModel:
         return min(limit, query) + sum(tokens_read(each, limit) for each in passages)
 
     def key(self, request: RerankRequest) -> bytes:
-        """Digest of what decides the scores: texts, model (its calibration is part of it) and version of the examples.
+        """Digest of what decides the scores: texts, loaded model (its calibration is part of it), version of the examples.
 
         Args:
             request: Request.
@@ -85,7 +87,7 @@ class ServedModel:
         digest = hashlib.blake2b(digest_size=16)
         examples: Any = self.reranker.example_store  # Any: its version may be any attribute, or none
         version = "" if examples is None else getattr(examples, "version", secrets.token_hex())
-        for data in (self.name.encode(), version.encode(), *request.encoded):
+        for data in (self._mark, version.encode(), *request.encoded):
             digest.update(len(data).to_bytes(8, "big"))
             digest.update(data)
         return digest.digest()

@@ -1,6 +1,6 @@
 """Parquet rows of a batch job: as JSONL's, in the types that the columns have."""
 
-import datetime
+import datetime as dt
 import math
 
 import pytest
@@ -13,7 +13,7 @@ from gliclass_rerank.errors import DataError
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 
-DAY = datetime.date(2026, 11, 30)
+DAY = dt.date(2026, 11, 30)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import time
 
 import psutil
 import pytest
+from conftest import NODE, PATIENCE_S
 from test_batch import lines_of, row
 
 from gliclass_rerank.batch.run import run_job
@@ -73,8 +74,8 @@ def test_the_parts_of_a_killed_worker_are_ranked_by_another_one(cluster, source,
 
 def test_the_parts_of_a_lost_node_are_ranked_by_those_that_are_left(cluster, source, expected, model, tmp_path):
     target = tmp_path / "out.jsonl"
-    lost = cluster.add_node(num_cpus=1, object_store_memory=100_000_000)
-    cluster.wait_for_nodes()
+    lost = cluster.add_node(**NODE)
+    cluster.wait_for_nodes(PATIENCE_S)
     settings = BatchSettings(ray=cluster.address, ray_workers=3, part_bytes=1500)
     reranker = RerankerSettings(model, backend="torch", threads=1)
 
@@ -95,7 +96,7 @@ def test_a_job_whose_driver_was_killed_goes_on(cluster, source, expected, model,
     code = "import sys; from gliclass_rerank.cli.app import main; sys.exit(main())"
     arguments = ["batch", "--input", str(source), "--output", str(target), *options(model), "--ray", cluster.address]
     process = subprocess.Popen([sys.executable, "-c", code, *arguments])
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + PATIENCE_S
     while not list((tmp_path / "out.jsonl.partial").glob("part-*")):
         assert time.monotonic() < deadline
         assert process.poll() is None

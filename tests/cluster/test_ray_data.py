@@ -1,6 +1,6 @@
 """`RerankActor` in Ray Data: a row out for a row in, from Parquet to Parquet."""
 
-import pyarrow
+import pyarrow as pa
 import pytest
 import ray
 from pyarrow import parquet
@@ -15,7 +15,7 @@ NUM_ROWS = 60
 
 def test_map_batches_adds_the_answers_to_each_row(cluster, model, tmp_path):
     rows = [row(number) for number in range(NUM_ROWS)]
-    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "in.parquet", row_group_size=10)
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "in.parquet", row_group_size=10)
 
     ranked = ray.data.read_parquet(str(tmp_path / "in.parquet"), override_num_blocks=4).map_batches(
         RerankActor,

@@ -11,9 +11,7 @@ from ray import serve
 from tiny_checkpoints import WORDS, write_tiny_checkpoint
 
 from gliclass_rerank import Reranker
-from gliclass_rerank.errors import ConfigError
 from gliclass_rerank.ray import app
-from gliclass_rerank.ray.settings import read_arguments
 
 PORT = 18431
 BODY = {"query": "chain slips", "documents": ["oil the chain", "wax", "a worn cog"], "model": "m"}
@@ -99,7 +97,10 @@ def test_too_many_requests_are_answered_with_429_and_retry_after(deploy, model):
 
     with ThreadPoolExecutor(12) as pool:
         answers = list(
-            pool.map(lambda number: post("/v2/rerank", {**BODY, "query": f"chain {number}", "documents": documents}), range(12))
+            pool.map(
+                lambda number: post("/v2/rerank", {**BODY, "query": f"chain {number}", "documents": documents}),
+                range(12),
+            )
         )
 
     statuses = [status for status, _, _ in answers]
@@ -132,27 +133,3 @@ def test_replicas_are_added_under_load(deploy, model):
 def running_replicas():
     (deployment,) = serve.status().applications["reranker"].deployments.values()
     return deployment.replica_states.get("RUNNING", 0)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"min_replica": 1}, "there is no setting 'min_replica'; did you mean `min_replicas`?"),
-        ({"slots": "two"}, "`slots` must be of the type int, got 'two'"),
-        ({"min_replicas": 3, "max_replicas": 2}, "`max_replicas` must be at least `min_replicas`, got 2 and 3"),
-        ({"port": 1}, "there is no setting 'port'"),
-    ],
-)
-def test_a_wrong_argument_is_an_error_that_names_it(given, message):
-    with pytest.raises(ConfigError, match=message):
-        read_arguments(given)
-
-
-def test_arguments_are_text_or_values_and_threads_are_the_cores():
-    deployment, server = read_arguments(
-        {"model": "a b=/m", "max-replicas": "3", "num_cpus": 2.0, "slots": "1", "log-texts": "false", "dtype": "int8"}
-    )
-
-    assert (deployment.max_replicas, deployment.num_cpus) == (3, 2.0)
-    assert (server.model, server.slots) == (("a", "b=/m"), 1)
-    assert (server.reranker.threads, server.reranker.log_texts, server.reranker.dtype) == (2, False, "int8")
