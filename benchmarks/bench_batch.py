@@ -1,7 +1,7 @@
 """Question: what does a batch job cost beside the library, and how much can one driver feed?
 
-Regime: compute-bound on a CPU; processor time of this process, so that a busy machine changes little. Rows of passages of
-about 100 words. In turns: `rank_many` on all rows, and a whole job (read, rank, store, join). Then what a driver of
+Regime: compute-bound on a CPU; processor time of this process, so that a busy machine changes little. Rows of passages
+of about 100 words. In turns: `rank_many` on all rows, and a whole job (read, rank, store, join). Then what a driver of
 `batch --ray` does itself: read the parts and store answers of their size, without ranking. The ceiling of the share is
 100 %.
 

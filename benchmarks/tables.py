@@ -209,45 +209,40 @@ def thread_rates(results: Path) -> dict[str, float]:
 
 def scale_requests(results: Path) -> str:
     """Machines for many requests for each second."""
-    share = min(
-        1.0, statistics.mean(row["processor_share"] for row in rows_of(results, SERVE, server="gliclass-rerank"))
-    )
+    served = rows_of(results, SERVE, server="gliclass-rerank")
+    share = min(1.0, statistics.mean(row["processor_share"] for row in served))
     lines = []
     for model, rate in thread_rates(results).items():
         for passages in (20, 100):
             each = rate * share * LOAD / passages
             cores = REQUESTS_PER_S / each
-            dollars = cores * DOLLARS
-            values = f"{rate:.0f}", f"{each:.2f}", f"{cores:,.0f}", f"{cores / CORES:,.0f}", f"{dollars:,.0f}"
+            values = f"{rate:.0f}", f"{each:.2f}", f"{cores:,.0f}", f"{cores / CORES:,.0f}", f"{cores * DOLLARS:,.0f}"
             lines.append([f"`{model}`, {passages} passages", *values])
     head = "model, request|passages/s of a thread|requests/s of a core|cores|machines|dollars an hour"
-    notes = (
-        f"\nA core's requests are its passages (OpenVINO int8, one thread) by the server's share of `rank_many` ({share:.0%}) "
-        f"at a\nload of {LOAD:.0%}. Machines have {CORES} cores at {DOLLARS} dollars an hour for each; both are assumed.\n"
+    return table(head.split("|"), lines) + (
+        "\nThe requests of a core are the passages of a thread (OpenVINO int8), by the server's share of "
+        f"`rank_many` ({share:.0%}),\nat a load of {LOAD:.0%}. Machines have {CORES} cores at {DOLLARS} dollars an hour; "
+        "load, size and price are assumed.\n"
     )
-    return table(head.split("|"), lines) + notes
 
 
 def scale_rows(results: Path) -> str:
     """Core hours for a very large file."""
-    (measured_rows,) = rows_of(results, BATCH, format=".parquet")
-    share, passages = min(1.0, measured_rows["processor_share"]), ROWS * PASSAGES_OF_ROW
-    size = passages * measured_rows["bytes_per_passage"]
-    driver_hours = size / measured_rows["driver_bytes_per_processor_s"] / 3600
+    (job,) = rows_of(results, BATCH, format=".parquet")
+    share, passages, width = min(1.0, job["processor_share"]), ROWS * PASSAGES_OF_ROW, job["bytes_per_passage"]
+    size, speed = passages * width, job["driver_bytes_per_processor_s"]
     lines = []
     for model, rate in thread_rates(results).items():
         hours = passages / (rate * share) / 3600
-        fed = hours / driver_hours
-        lines.append(
-            [f"`{model}`", f"{hours:,.0f}", f"{hours / 1000 / 24:,.1f}", f"{hours * DOLLARS:,.0f}", f"{fed:,.0f}"]
-        )
+        fed = speed / (rate * share * width)
+        values = hours, hours / 1000 / 24, hours * DOLLARS, fed
+        lines.append([f"`{model}`", *(f"{value:,.0f}" for value in values)])
     head = "model|core hours|days on 1,000 cores|dollars|cores that one driver feeds"
-    notes = (
-        f"\nThe rows hold {size / 1e12:.0f} TB of text at {measured_rows['bytes_per_passage']:.0f} bytes a passage; a job's "
-        f"share of `rank_many` is {share:.0%}. The driver of\n`batch --ray` reads and stores "
-        f"{measured_rows['driver_bytes_per_processor_s'] / 1e6:.0f} MB for each second of its core.\n"
+    return table(head.split("|"), lines) + (
+        f"\nThe rows hold {size / 1e12:.0f} TB of text, {width:.0f} bytes a passage. A job's share of `rank_many` "
+        f"is {share:.0%}, and the\ndriver of `batch --ray` reads and stores {speed / 1e6:.0f} MB for each second of its "
+        "core.\n"
     )
-    return table(head.split("|"), lines) + notes
 
 
 def why(results: Path) -> str:

@@ -75,7 +75,7 @@ class ServedModel:
         return min(limit, query) + sum(tokens_read(each, limit) for each in passages)
 
     def key(self, request: RerankRequest) -> bytes:
-        """Digest of what decides the scores: texts, loaded model (its calibration is part of it), version of the examples.
+        """Digest of what decides the scores: texts, loaded model with its calibration, version of the examples.
 
         Args:
             request: Request.
