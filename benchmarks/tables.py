@@ -221,8 +221,8 @@ def scale_requests(results: Path) -> str:
     head = "model, request|passages/s of a thread|requests/s of a core|cores|machines|dollars an hour"
     return table(head.split("|"), lines) + (
         "\nThe requests of a core are the passages of a thread (OpenVINO int8), by the server's share of "
-        f"`rank_many` ({share:.0%}),\nat a load of {LOAD:.0%}. Machines have {CORES} cores at {DOLLARS} dollars an hour; "
-        "load, size and price are assumed.\n"
+        f"`rank_many` ({share:.0%}),\nat a load of {LOAD:.0%}. Machines have {CORES} cores at {DOLLARS} dollars an "
+        "hour; load, size and price are assumed.\n"
     )
 
 
@@ -240,8 +240,8 @@ def scale_rows(results: Path) -> str:
     head = "model|core hours|days on 1,000 cores|dollars|cores that one driver feeds"
     return table(head.split("|"), lines) + (
         f"\nThe rows hold {size / 1e12:.0f} TB of text, {width:.0f} bytes a passage. A job's share of `rank_many` "
-        f"is {share:.0%}, and the\ndriver of `batch --ray` reads and stores {speed / 1e6:.0f} MB for each second of its "
-        "core.\n"
+        f"is {share:.0%}, and the\ndriver of `batch --ray` reads and stores {speed / 1e6:.0f} MB for each second of "
+        "its core.\n"
     )
 
 

@@ -7,7 +7,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from conftest import PATIENCE_S
 from ray import serve
+from ray.serve._private import api, client
 from tiny_checkpoints import WORDS, write_tiny_checkpoint
 
 from gliclass_rerank import Reranker
@@ -36,6 +38,8 @@ def other_model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def deploy(cluster):
     """Deploys the application as `serve deploy` does, with its arguments."""
+    for module in (api, client):  # a minute, and there is no setting for it
+        module.HTTP_PROXY_TIMEOUT = PATIENCE_S
     serve.start(http_options={"host": "127.0.0.1", "port": PORT})
 
     def deployed(**arguments):
