@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 from gliclass_rerank._version import __version__
 from gliclass_rerank.batch.job import Job
@@ -17,8 +16,6 @@ from gliclass_rerank.checks import named
 from gliclass_rerank.errors import DataError
 from gliclass_rerank.learn.evaluation.files import GZIP_SUFFIX
 from gliclass_rerank.settings import RerankerSettings
-
-_FORMATS: Final[tuple[Callable[[Sequence[Path], int], Format], ...]] = (JsonlFormat, ParquetFormat)
 
 RankParts = Callable[[Iterable[Part]], Iterator[tuple[Part, bytes]]]
 """Ranks parts and yields the content of each one's output, in any order."""

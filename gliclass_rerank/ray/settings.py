@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, fields
 from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
@@ -111,7 +111,11 @@ def _typed(each: Field[Any], value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        readers = {"int": int, "float": float, "bool": lambda text: _TRUTH[text.lower()]}
+        readers: dict[str, Callable[[str], Any]] = {
+            "int": int,
+            "float": float,
+            "bool": lambda text: _TRUTH[text.lower()],
+        }
         return readers.get(kind, str)(value)
     except (KeyError, ValueError):
         raise ConfigError(f"`{each.name}` must be of the type {kind}, got {shown(value)}") from None

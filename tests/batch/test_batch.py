@@ -240,6 +240,7 @@ def test_a_killed_job_goes_on_and_answers_each_row_once_in_order(tmp_path, tiny_
     assert not (tmp_path / "out.jsonl.partial").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_job_and_says_how_to_go_on(tmp_path, tiny_folders):
     process = started(tmp_path, tiny_folders)
     wait_for_parts(tmp_path, 1)
