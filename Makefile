@@ -19,6 +19,8 @@ ADAPTER_VENV ?= .venv-adapters
 # The server's clients come without the library, in the versions that applications have.
 CLIENTS_VENV ?= .venv-clients
 COHERE5_VENV ?= .venv-clients-cohere-5
+# Ray brings fifty packages that nothing else needs.
+RAY_VENV ?= .venv-ray
 # The oldest Python that is supported, with the lowest versions that are: uv finds it, or fetches one.
 LOWEST_PYTHON ?= python3.10
 LOWEST_VENV ?= .venv-lowest
@@ -37,7 +39,7 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs
 RANK_DEMO := HF_HUB_OFFLINE=1 $(BIN)/gliclass-rerank rank --passages $(HANDBOOK) --top-k 3
 
 .PHONY: docs docs-serve docs-tables
-.PHONY: demo demo-integrations test test-slow test-adapters test-clients test-lowest attack check fix dist
+.PHONY: demo demo-integrations test test-slow test-adapters test-clients test-ray test-lowest attack check fix dist
 .PHONY: bench bench-adapters bench-quality bench-serve
 .PHONY: bench-labels bench-classification bench-rac-classification bench-rac-ranking bench-rac-cost
 .NOTPARALLEL: # pip runs into one environment
@@ -59,6 +61,7 @@ test: $(TEST) test-adapters test-clients
 test-slow: $(TEST)
 	$(BIN)/python -m pytest -m slow --numprocesses logical --maxprocesses 4 --dist worksteal $(ARGS)
 	$(MAKE) test-clients CLIENT_ARGS="-m slow"
+	$(MAKE) test-ray RAY_ARGS="-m 'slow or not slow'"
 
 test-adapters: $(ADAPTER_VENV)/.stamp
 	$(call test_outside,$(ADAPTER_VENV))
@@ -70,6 +73,10 @@ test-clients: $(TEST) $(CLIENTS_VENV)/.stamp $(COHERE5_VENV)/.stamp
 	    GLICLASS_RERANK=$(abspath $(BIN))/gliclass-rerank $$clients/bin/python -m pytest -q -c tests/clients/pytest.ini \
 	        --confcutdir tests/clients tests/clients $(CLIENT_ARGS) || test $$? = 5; \
 	done
+
+# Clusters of Ray on this machine; with network namespaces, which root may make, of two hosts.
+test-ray: $(RAY_VENV)/.stamp
+	$(RAY_VENV)/bin/python -m pytest -q -c tests/cluster/pytest.ini --confcutdir tests/cluster tests/cluster $(RAY_ARGS)
 
 # The attack suite whole, and the table of its tries; ATTACK_SCALE multiplies them.
 attack: $(TEST)
@@ -186,7 +193,7 @@ $(ADAPTER_VENV)/.stamp: $(WHEELS)/.stamp constraints.txt
 # Without what compares with other packages: upstream, mteb, a data wheel.
 LOWEST_TESTS := $(filter-out tests/parity/ tests/attack/ $(wildcard tests/test_mteb_beir.py tests/test_assemble*.py), \
     $(wildcard tests/*/ tests/test_*.py))
-LOWEST_EXTRAS := eval,train,rac,onnx,openvino,mining,serve
+LOWEST_EXTRAS := eval,train,rac,onnx,openvino,mining,serve,batch
 
 $(CLIENTS_VENV)/.stamp: pyproject.toml
 	$(call install_group,$(CLIENTS_VENV),clients)
@@ -196,6 +203,13 @@ $(CLIENTS_VENV)/.stamp: pyproject.toml
 
 $(COHERE5_VENV)/.stamp: pyproject.toml
 	$(call install_group,$(COHERE5_VENV),clients-cohere-5)
+	touch $@
+
+$(RAY_VENV)/.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(RAY_VENV)
+	$(RAY_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1' # --group
+	$(RAY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	    --editable '.[ray]' --group ray
 	touch $@
 
 # From the sources, as uv takes the bounds of a wheel for somebody else's. Core and adapters apart: what one needs must

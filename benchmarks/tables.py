@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,8 +33,12 @@ LONG_LISTS: Final = "2026-11-29-throughput-x86_64-avx512-bf16-1000-passages.json
 MEMORY: Final = ("2026-11-29-memory.json", "2026-11-29-memory-openvino.json")  # the second one was run later
 GPU_COUNTS: Final = "2026-11-30-gpu-counts.json"
 SERVE: Final = "2026-11-30-serve.json"
+BATCH: Final = "2026-11-30-batch.json"
 LONG_PASSAGES: Final = "2026-11-30-long-passages.json"
 CALIBRATION: Final = "2026-11-30-calibration.json"
+# Assumed in docs/guide/scale.md: load of a core at which queues stay short, cores of a machine, and a price.
+LOAD, CORES, DOLLARS = 0.6, 64, 0.04
+REQUESTS_PER_S, ROWS, PASSAGES_OF_ROW = 10_000, 10**9, 100
 BUNDLED: Final = "gliclass_rerank/bundled"
 MEASURED: Final = f"{BUNDLED}/measured.json"
 REAL, EXAMPLES, LONG = "trec_dl19", "20x128+512", "1000xmixed"
@@ -196,6 +201,50 @@ def serve(results: Path) -> str:
     return table(head, lines)
 
 
+def thread_rates(results: Path) -> dict[str, float]:
+    """Passages for each second of a thread, by bundled model."""
+    found = {row["name"].lower(): row["passages_per_second"] for row in rows_of(results, ONE_THREAD, load=REAL)}
+    return {model: found[f"{model}, openvino int8"] for model in ("minilm-l6-v1", "minilm-cascade-v1")}
+
+
+def scale_requests(results: Path) -> str:
+    """Machines for many requests for each second."""
+    served = rows_of(results, SERVE, server="gliclass-rerank")
+    share = min(1.0, statistics.mean(row["processor_share"] for row in served))
+    lines = []
+    for model, rate in thread_rates(results).items():
+        for passages in (20, 100):
+            each = rate * share * LOAD / passages
+            cores = REQUESTS_PER_S / each
+            values = f"{rate:.0f}", f"{each:.2f}", f"{cores:,.0f}", f"{cores / CORES:,.0f}", f"{cores * DOLLARS:,.0f}"
+            lines.append([f"`{model}`, {passages} passages", *values])
+    head = "model, request|passages/s of a thread|requests/s of a core|cores|machines|dollars an hour"
+    return table(head.split("|"), lines) + (
+        "\nThe requests of a core are the passages of a thread (OpenVINO int8), by the server's share of "
+        f"`rank_many` ({share:.0%}),\nat a load of {LOAD:.0%}. Machines have {CORES} cores at {DOLLARS} dollars an "
+        "hour; load, size and price are assumed.\n"
+    )
+
+
+def scale_rows(results: Path) -> str:
+    """Core hours for a very large file."""
+    (job,) = rows_of(results, BATCH, format=".parquet")
+    share, passages, width = min(1.0, job["processor_share"]), ROWS * PASSAGES_OF_ROW, job["bytes_per_passage"]
+    size, speed = passages * width, job["driver_bytes_per_processor_s"]
+    lines = []
+    for model, rate in thread_rates(results).items():
+        hours = passages / (rate * share) / 3600
+        fed = speed / (rate * share * width)
+        values = hours, hours / 1000 / 24, hours * DOLLARS, fed
+        lines.append([f"`{model}`", *(f"{value:,.0f}" for value in values)])
+    head = "model|core hours|days on 1,000 cores|dollars|cores that one driver feeds"
+    return table(head.split("|"), lines) + (
+        f"\nThe rows hold {size / 1e12:.0f} TB of text, {width:.0f} bytes a passage. A job's share of `rank_many` "
+        f"is {share:.0%}, and the\ndriver of `batch --ray` reads and stores {speed / 1e6:.0f} MB for each second of "
+        "its core.\n"
+    )
+
+
 def why(results: Path) -> str:
     """The case for and against."""
     found, peer = ndcg(results), CROSS_ENCODER
@@ -285,6 +334,8 @@ TABLES: Final[Mapping[str, Table]] = {
     "gpu-counts": gpu_counts,
     "long-passages": long_passages,
     "serve": serve,
+    "scale-requests": scale_requests,
+    "scale-rows": scale_rows,
     "calibration": calibration,
     "unseen": unseen,
 }

@@ -122,7 +122,7 @@ def test_rank_hands_the_model_options_on(fake_reranker, passages, capsys):
     assert fake_reranker.settings == options
 
 
-@pytest.mark.parametrize("command", ["rank", "evaluate", "optimize", "precompute"])
+@pytest.mark.parametrize("command", ["rank", "batch", "evaluate", "optimize", "precompute"])
 def test_every_command_takes_every_setting_of_a_reranker(command, capsys):
     assert cli.main([command, "--help"]) == 0
     shown = capsys.readouterr().out

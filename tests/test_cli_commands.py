@@ -13,7 +13,8 @@ from test_cli import OverlapReranker, error_of
 
 import gliclass_rerank
 from gliclass_rerank.cli import app as cli
-from gliclass_rerank.cli.output import scoring_progress, with_fields
+from gliclass_rerank.cli.output import scoring_progress
+from gliclass_rerank.learn.evaluation.passages import with_fields
 
 PASSAGES = [
     {"id": "a", "text": "brakes squeal", "url": "/a", "score": 7},

@@ -19,6 +19,7 @@ from typer.exceptions import TyperException
 
 from gliclass_rerank._version import __version__
 from gliclass_rerank.calls.steps import Token, working
+from gliclass_rerank.cli.batch import batch
 from gliclass_rerank.cli.bundled_models import models
 from gliclass_rerank.cli.classifying import classify
 from gliclass_rerank.cli.examples import examples
@@ -47,6 +48,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(rich_help_panel=_USE)(rank)
+app.command(rich_help_panel=_USE)(batch)
 app.command(rich_help_panel=_USE)(classify)
 app.command(rich_help_panel=_USE)(models)
 app.command(rich_help_panel=_USE, context_settings={"auto_envvar_prefix": ENVIRONMENT})(serve)

@@ -13,7 +13,7 @@ import typer
 from gliclass_rerank.checks import named
 from gliclass_rerank.cli.model_options import with_options
 from gliclass_rerank.cli.notes import library_notes
-from gliclass_rerank.cli.output import note_lines, print_json, print_row, progress, with_fields
+from gliclass_rerank.cli.output import note_lines, print_json, print_row, progress
 from gliclass_rerank.errors import DataError, InputError, shown
 from gliclass_rerank.settings import ModelSettings
 
@@ -111,6 +111,8 @@ def _print_classification(text: Passage, found: Classification, *, as_json: bool
         labels = ", ".join(f"{each.label} {each.score:.2f}" for each in found) or "-"
         print_row(f"{text.line:5}  {labels}  ", text.text)
         return
+    from gliclass_rerank.learn.evaluation.passages import with_fields
+
     ours = {
         "text": text.text,
         "labels": [{"label": each.label, "score": each.score} for each in found],

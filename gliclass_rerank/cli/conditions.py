@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gliclass_rerank.errors import InputError, shown
+from gliclass_rerank.examples import conditions
 
 Where = Annotated[
     list[str] | None,
@@ -17,12 +17,4 @@ Where = Annotated[
 
 def condition(where: Sequence[str] | None) -> Callable[[Mapping[str, Any]], bool] | None:  # Any: JSON
     """Test of metadata by the text of its values; None without any condition."""
-    wanted = {}
-    for pair in where or ():
-        key, separator, value = pair.partition("=")
-        if not separator or not key:
-            raise InputError(f"`--where` must be KEY=VALUE, got {shown(pair)}")
-        wanted[key] = value
-    if not wanted:
-        return None
-    return lambda metadata: all(key in metadata and str(metadata[key]) == value for key, value in wanted.items())
+    return conditions.condition(where, name="--where")

@@ -26,12 +26,6 @@ def print_json(fields: Mapping[str, Any]) -> None:  # JSON
     typer.echo(json.dumps(fields))
 
 
-def with_fields(ours: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:  # JSON
-    """Join a result, which has the text, with the other fields of its record; ours rename theirs to `input_NAME`."""
-    rest = {name: value for name, value in record.items() if name != "text"}
-    return {**ours, **{f"input_{name}" if name in ours else name: value for name, value in rest.items()}}
-
-
 def print_row(start: str, text: str) -> None:
     """Print a row that ends with a text, which is cut to the terminal and put on one line."""
     room = max(shutil.get_terminal_size().columns - len(start), _MIN_TEXT_CHARS)

@@ -20,7 +20,6 @@ from gliclass_rerank.cli.output import (
     print_row,
     progress,
     scoring_progress,
-    with_fields,
 )
 from gliclass_rerank.errors import BackendError, DataError, InputError, shown
 from gliclass_rerank.settings import RerankerSettings
@@ -72,7 +71,7 @@ def _rank_queries(
     rank_one: Callable[[str, list[str]], Ranking], model: str, path: Path, shared: Sequence[Passage] | None
 ) -> None:
     """Print a line for each query; one that cannot be ranked gets `error` in place of its hits."""
-    from gliclass_rerank.learn.evaluation.passages import read_passages
+    from gliclass_rerank.learn.evaluation.passages import read_passages, with_fields
 
     num_queries = num_failed = 0
     with progress(None, "queries", beside_results=True) as update:
@@ -123,6 +122,8 @@ def _own_passages(query: Passage, shared: Sequence[Passage] | None) -> Sequence[
 
 
 def _ranking_fields(passages: Sequence[Passage], ranking: Ranking) -> dict[str, Any]:  # JSON
+    from gliclass_rerank.learn.evaluation.passages import with_fields
+
     hits = [
         with_fields({"rank": rank, **hit.to_dict(), "line": passages[hit.index].line}, passages[hit.index].fields)
         for rank, hit in enumerate(ranking, start=1)

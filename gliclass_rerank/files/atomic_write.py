@@ -82,7 +82,7 @@ def remove_leftovers(path: Path) -> None:
         with suppress(OSError):  # another process was faster, or still writes it
             lock = os.open(found, os.O_RDONLY)
             try:
-                if _lock(lock):
+                if try_lock(lock):
                     shutil.rmtree(found, ignore_errors=True)
             finally:
                 os.close(lock)
@@ -95,12 +95,12 @@ def _new_staging(path: Path) -> tuple[Path, int]:
         if fcntl is None:
             return staging, os.open(os.devnull, os.O_RDONLY)
         lock = os.open(staging, os.O_RDONLY)
-        if _lock(lock) is not False and staging.exists():
+        if try_lock(lock) is not False and staging.exists():
             return staging, lock
         os.close(lock)  # another process took it for a leftover before it was locked
 
 
-def _lock(handle: int) -> bool | None:
+def try_lock(handle: int) -> bool | None:
     """Try to lock a folder; None where locks are not supported."""
     if fcntl is None:
         return None

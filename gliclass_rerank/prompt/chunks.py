@@ -74,6 +74,23 @@ def chunked(
     return [encoded[chunk.candidate] if chunk.span is None else next(new) for chunk in chunks], tuple(chunks)
 
 
+def tokens_read(num_tokens: int, limit: int) -> int:
+    """Estimate what is read of a passage, chunk by chunk, with their overlaps.
+
+    Args:
+        num_tokens: Tokens of the passage.
+        limit: Maximum length of a sequence.
+
+    Returns:
+        Tokens of all chunks together.
+    """
+    if num_tokens <= limit:
+        return num_tokens
+    room = min(_MOST_TOKENS, max(1, limit - SPARE_TOKENS))
+    num_chunks = math.ceil(num_tokens / (room - room // _OVERLAP))
+    return min(num_chunks, _MOST_CHUNKS) * (room + SPARE_TOKENS)
+
+
 def chunk_spans(
     text: str, tokens: Sequence[Span], room: int, *, overlap: int = 0, most: int | None = None
 ) -> list[Span]:

@@ -41,7 +41,7 @@ def create_app(settings: ServeSettings, models: Models) -> FastAPI:
         models: Loaded models.
 
     Returns:
-        The application, ready to answer.
+        The application, ready to answer; its `state` has the `engine`.
     """
     metrics = Metrics()
     engine = Engine(settings, models, metrics)
@@ -51,6 +51,7 @@ def create_app(settings: ServeSettings, models: Models) -> FastAPI:
         version=__version__,
         root_path=settings.root_path,
     )
+    app.state.engine = engine
     for route in all_routes(settings.document_format):
         _add(app, route, Endpoint(route.choose, engine, keys, tracing, route.operation))
     _add_reads(app, engine, keys)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Final, Literal
 
 from gliclass_rerank.errors import GLiClassRerankError
 from gliclass_rerank.types import Hit, Truncation
+
+_BYTES_PER_TOKEN: Final = 4
 
 ProblemKind = Literal["empty", "invalid", "too_large", "unauthorized", "not_found", "overloaded", "failed"]
 
@@ -43,6 +46,16 @@ class RerankRequest:
     model: str | None = None
     top_k: int | None = None
     may_truncate: bool = True
+
+    @cached_property
+    def encoded(self) -> tuple[bytes, ...]:
+        """Query and passages in UTF-8, encoded once for limits, cost and cache; lone surrogates as they are."""
+        return tuple(text.encode("utf-8", "surrogatepass") for text in (self.query, *self.passages))
+
+
+def estimated_tokens(data: bytes) -> int:
+    """Tokens of a text in UTF-8: one for four bytes, and one more."""
+    return 1 + len(data) // _BYTES_PER_TOKEN
 
 
 @dataclass(frozen=True)
@@ -111,3 +124,8 @@ class ClassifyRequest:
     text: str
     labels: tuple[str, ...]
     prompt: str = ""
+
+    @cached_property
+    def encoded(self) -> tuple[bytes, ...]:
+        """Text and labels in UTF-8, as those of a ranking."""
+        return tuple(text.encode("utf-8", "surrogatepass") for text in (self.text, *self.labels))

@@ -9,9 +9,17 @@ from typing import Any, Literal, TypeVar
 from gliclass_rerank.calls.background import in_background
 from gliclass_rerank.errors import BackendError, GLiClassRerankError, shown
 from gliclass_rerank.serve.cache import ScoreCache
-from gliclass_rerank.serve.core import ClassifyRequest, RequestError, RerankAnswer, RerankRequest, Scores, Timing
+from gliclass_rerank.serve.core import (
+    ClassifyRequest,
+    RequestError,
+    RerankAnswer,
+    RerankRequest,
+    Scores,
+    Timing,
+    estimated_tokens,
+)
 from gliclass_rerank.serve.metrics import Metrics
-from gliclass_rerank.serve.models import Models, ServedModel, estimated_tokens
+from gliclass_rerank.serve.models import Models, ServedModel
 from gliclass_rerank.serve.scheduler import Done, Scheduler
 from gliclass_rerank.serve.settings import ServeSettings
 from gliclass_rerank.settings import default_batch_tokens
@@ -29,7 +37,7 @@ class Engine:
 
     Attributes:
         settings: Settings of the server.
-        models: Loaded models.
+        models: Loaded models; others may take their place, and what runs ends with those that it began with.
         metrics: Metrics.
         gather_tokens: Tokens of requests that are scored together.
     """
@@ -94,8 +102,8 @@ class Engine:
         classifier = self.models.classifier
         if classifier is None:
             raise RequestError("not_found", "this server has no classifier; start it with `--classifier minilm-l6-v1`")
-        self._check_size(request.labels, "labels")
-        cost = estimated_tokens([request.text, *request.labels], classifier.max_window_tokens)
+        self._check_size(request.encoded, "labels")
+        cost = sum(min(classifier.max_window_tokens, estimated_tokens(data)) for data in request.encoded)
         done = await _translated(self._scheduler.submit(request, self.models.classify, request, cost=cost))
         return done.result
 
@@ -146,21 +154,23 @@ class Engine:
     def _check(self, request: RerankRequest) -> None:
         if not request.query.strip():
             raise RequestError("empty", f"`query` must not be blank, got {shown(request.query)}")
-        self._check_size(request.passages, "documents")
+        self._check_size(request.encoded, "documents")
 
-    def _check_size(self, texts: Sequence[str], name: str) -> None:
+    def _check_size(self, encoded: Sequence[bytes], name: str) -> None:
+        """Check the query or text, which comes first, and the documents or labels."""
         limit, limit_tokens = self.settings.max_documents, self.settings.max_request_tokens
-        if len(texts) > limit:
-            raise RequestError("too_large", f"at most {limit} {name} are accepted, got {len(texts)}")
-        tokens = estimated_tokens(texts, limit_tokens)
+        if len(encoded) - 1 > limit:
+            raise RequestError("too_large", f"at most {limit} {name} are accepted, got {len(encoded) - 1}")
+        tokens = sum(map(estimated_tokens, encoded))
         if tokens > limit_tokens:
-            raise RequestError("too_large", f"{name} of at most {limit_tokens} tokens are accepted, got about {tokens}")
+            raise RequestError(
+                "too_large", f"requests of at most {limit_tokens} tokens are accepted, got about {tokens}"
+            )
 
     async def _submit(self, key: bytes, model: ServedModel, request: RerankRequest) -> Done[Scores]:
         # The same object for equal scores, whatever a request wants of them.
         wanted = replace(request, model=None, top_k=None, may_truncate=True)
-        cost = estimated_tokens([request.query, *request.passages], model.reranker.max_window_tokens)
-        return await _translated(self._scheduler.submit(key, model.rank, wanted, cost=cost))
+        return await _translated(self._scheduler.submit(key, model.rank, wanted, cost=model.cost(request)))
 
 
 def _check_whole(scores: Scores) -> None:

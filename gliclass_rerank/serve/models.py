@@ -11,13 +11,14 @@ from typing import Any, Final
 from gliclass_rerank.checkpoint.location import DEFAULT_RANKER
 from gliclass_rerank.classifier import ZeroShotClassifier
 from gliclass_rerank.errors import ConfigError, shown
+from gliclass_rerank.prompt.chunks import tokens_read
 from gliclass_rerank.prompt.sample import sample_rankings
 from gliclass_rerank.reranker import Reranker
-from gliclass_rerank.serve.core import ClassifyRequest, RerankRequest, Scores
+from gliclass_rerank.serve.core import ClassifyRequest, RerankRequest, Scores, estimated_tokens
 from gliclass_rerank.serve.settings import ServeSettings
+from gliclass_rerank.settings import LongPassages
 from gliclass_rerank.types import Hit, Ranking
 
-_BYTES_PER_TOKEN: Final = 4
 # Settings of a reranker that hold for the classifier too.
 _SHARED: Final[Sequence[str]] = ("device", "dtype", "backend", "threads", "batch_tokens")
 
@@ -28,15 +29,19 @@ class ServedModel:
     Args:
         name: Name.
         reranker: Loaded model.
+        long_passages: Its treatment of long passages, which decides what they cost.
 
     Attributes:
         name: Name.
         reranker: Loaded model.
     """
 
-    def __init__(self, name: str, reranker: Reranker) -> None:
+    def __init__(self, name: str, reranker: Reranker, *, long_passages: LongPassages = "best_chunk") -> None:
         self.name = name
         self.reranker = reranker
+        self._long_passages = long_passages
+        # A model that is loaded again may be another one under the same name.
+        self._mark = secrets.token_bytes(8)
 
     def rank(self, requests: Sequence[RerankRequest]) -> list[Scores]:
         """Rank the passages of several requests together."""
@@ -61,8 +66,16 @@ class ServedModel:
         (ranking,) = self.reranker.ranking_log.noted([request.query], [Ranking(shown_hits)], None)
         return ranking.id
 
+    def cost(self, request: RerankRequest) -> int:
+        """Estimate the tokens that the model reads; all chunks of a long passage count."""
+        limit = self.reranker.max_window_tokens
+        query, *passages = map(estimated_tokens, request.encoded)
+        if self._long_passages == "cut":
+            return sum(min(limit, each) for each in (query, *passages))
+        return min(limit, query) + sum(tokens_read(each, limit) for each in passages)
+
     def key(self, request: RerankRequest) -> bytes:
-        """Digest of what decides the scores: texts, model (its calibration is part of it) and version of the examples.
+        """Digest of what decides the scores: texts, loaded model with its calibration, version of the examples.
 
         Args:
             request: Request.
@@ -74,8 +87,7 @@ class ServedModel:
         digest = hashlib.blake2b(digest_size=16)
         examples: Any = self.reranker.example_store  # Any: its version may be any attribute, or none
         version = "" if examples is None else getattr(examples, "version", secrets.token_hex())
-        for text in (self.name, version, request.query, *request.passages):
-            data = text.encode("utf-8", "surrogatepass")
+        for data in (self._mark, version.encode(), *request.encoded):
             digest.update(len(data).to_bytes(8, "big"))
             digest.update(data)
         return digest.digest()
@@ -140,7 +152,11 @@ def load_models(settings: ServeSettings) -> Models:
             raise ConfigError(f"two models are called {shown(name)}; give one of them another name with `NAME=MODEL`")
         names[name] = model
     served = [
-        ServedModel(name, Reranker(**replace(settings.reranker, model=model).loading()))
+        ServedModel(
+            name,
+            Reranker(**replace(settings.reranker, model=model).loading()),
+            long_passages=settings.reranker.long_passages,
+        )
         for name, model in names.items()
     ]
     classifier = None
@@ -160,11 +176,6 @@ def _classifier_settings(settings: ServeSettings) -> dict[str, Any]:  # Any: val
     """Settings of the rerankers that a classifier has too; rankings' examples are none for it."""
     values = settings.reranker.loading()
     return {name: values[name] for name in _SHARED if name in values} | {"model": settings.classifier}
-
-
-def estimated_tokens(texts: Sequence[str], limit: int) -> int:
-    """Tokens of texts, four bytes each, of which the model reads `limit` a text at most."""
-    return sum(min(limit, 1 + len(text.encode("utf-8", "surrogatepass")) // _BYTES_PER_TOKEN) for text in texts)
 
 
 def _scores(ranking: Ranking) -> Scores:

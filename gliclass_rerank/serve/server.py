@@ -18,6 +18,7 @@ from gliclass_rerank.errors import ConfigError, GLiClassRerankError, cause, show
 from gliclass_rerank.serve.app import create_app
 from gliclass_rerank.serve.logs import set_up_logs
 from gliclass_rerank.serve.models import Models, load_models
+from gliclass_rerank.serve.reload import Reloader
 from gliclass_rerank.serve.settings import ServeSettings
 from gliclass_rerank.serve.tracing import export_spans
 
@@ -32,10 +33,15 @@ _BACKLOG: Final = 2048
 
 
 class _Server(uvicorn.Server):
-    """Server that says so when it listens."""
+    """Server that says so when it listens, and reloads its models on SIGHUP."""
+
+    def __init__(self, config: uvicorn.Config, reloader: Reloader) -> None:
+        super().__init__(config)
+        self._reloader = reloader
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._reloader.listen()
         if self.started and sockets:
             logger.info("ready on %s", _address(sockets[0]))
 
@@ -69,7 +75,8 @@ def _serve_alone(settings: ServeSettings, models: Models, listener: socket.socke
     # uvicorn raises the signal again when all is answered; the process has ended well then.
     before = signal.signal(signal.SIGTERM, lambda number, frame: None)  # noqa: ARG005 # Python's signature
     try:
-        _Server(_config(settings, create_app(settings, models))).run([listener])
+        app = create_app(settings, models)
+        _Server(_config(settings, app), Reloader(app.state.engine)).run([listener])
     finally:
         signal.signal(signal.SIGTERM, before)
 

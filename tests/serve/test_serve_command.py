@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from gliclass_rerank import Reranker
 from gliclass_rerank.cli.app import main
 from gliclass_rerank.serve import server
 from gliclass_rerank.serve.settings import ServeSettings
@@ -163,3 +164,36 @@ def until_ready(address):
             return
         time.sleep(0.1)
     pytest.fail("no worker became ready")
+
+
+@pytest.mark.slow
+def test_a_hangup_swaps_the_model_and_no_request_fails(tiny_folders, tmp_path):
+    link = tmp_path / "current"
+    link.symlink_to(tiny_folders["bert"])
+    models = {name: Reranker(tiny_folders[name], device="cpu") for name in ("bert", "modernbert")}
+    expected = {
+        name: {hit.index: pytest.approx(hit.score, abs=1e-5) for hit in model.rank("chain", ["oil the chain", "brake"])}
+        for name, model in models.items()
+    }
+
+    def scores(address):
+        return {each["index"]: each["relevance_score"] for each in ask(address)["results"]}
+
+    with serving(link, "--backend", "torch") as (process, address):
+        assert scores(address) == expected["bert"]  # and cached from now on
+        link.unlink()
+        link.symlink_to(tmp_path / "nowhere")
+        process.send_signal(signal.SIGHUP)
+        time.sleep(1)
+        assert scores(address) == expected["bert"]
+
+        link.unlink()
+        link.symlink_to(tiny_folders["modernbert"])
+        process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 60
+        while (found := scores(address)) == expected["bert"]:
+            assert time.monotonic() < deadline
+        assert found == expected["modernbert"]
+        process.send_signal(signal.SIGTERM)
+        assert "; the former models go on" in process.communicate(timeout=30)[1]
+        assert process.returncode == 0

@@ -96,7 +96,7 @@ def test_unknown_paths_and_methods_are_told(server):
     [
         ({"max_documents": 1}, {"documents": DOCUMENTS}, "at most 1 documents are accepted, got 2"),
         ({"max_body_bytes": 20}, {"documents": DOCUMENTS}, "bodies of at most 20 bytes are accepted, got more"),
-        ({"max_request_tokens": 5}, {"documents": DOCUMENTS}, "documents of at most 5 tokens are accepted, got about"),
+        ({"max_request_tokens": 5}, {"documents": DOCUMENTS}, "requests of at most 5 tokens are accepted, got about"),
     ],
 )
 def test_limits_are_told(reranker, setting, fields, expected):

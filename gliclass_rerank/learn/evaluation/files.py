@@ -107,13 +107,13 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         DataError: The file cannot be opened or unpacked, or a line is not UTF-8.
     """
     try:
-        with _open(path) as handle:
+        with opened(path) as handle:
             for line, raw in enumerate(_bounded_lines(handle, path), start=1):
                 text = _decode(raw, path, line)
                 if text.strip():
                     yield line, text
     except (OSError, EOFError, zlib.error) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def read_jsonl(path: Path) -> Iterator[Record]:
@@ -167,10 +167,10 @@ def read_tsv(path: Path, num_columns: int, *, header: Sequence[str] = ()) -> Ite
 def read_json(path: Path) -> Any:  # JSON
     """Read a file that holds one JSON value; a `DataError` if it is unreadable or not JSON."""
     try:
-        with _open(path) as handle:
+        with opened(path) as handle:
             raw = handle.read(MAX_LINE_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if len(raw) > MAX_LINE_BYTES:
         raise DataError(f"{named(path)}: must have at most {MAX_LINE_BYTES >> 20} MiB")
     return parsed_json(_decode(raw, path, 1), named(path))
@@ -218,11 +218,13 @@ def _bounded_lines(handle: BinaryIO, path: Path) -> Iterator[bytes]:
         yield raw
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
+def unreadable(path: Path, error: Exception) -> DataError:
+    """Error for a file that cannot be opened or unpacked."""
     return DataError(f"{named(path)}: cannot be read: {getattr(error, 'strerror', None) or cause(error)}")
 
 
-def _open(path: Path) -> AbstractContextManager[BinaryIO]:
+def opened(path: Path) -> AbstractContextManager[BinaryIO]:
+    """Open a plain or gzipped file, or standard input, for reading; a `DataError` for anything else."""
     if str(path) in _STDIN:
         return nullcontext(_stdin())
     try:

@@ -36,6 +36,12 @@ def passage_text(record: Record) -> str:
     return f"{title} {text}".strip() if title else text
 
 
+def with_fields(ours: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:  # JSON
+    """Join a result, which has the text, with the other fields of its record; ours rename theirs to `input_NAME`."""
+    rest = {name: value for name, value in record.items() if name != "text"}
+    return {**ours, **{f"input_{name}" if name in ours else name: value for name, value in rest.items()}}
+
+
 def load_passages(path: Path) -> tuple[Passage, ...]:
     """Read the passages of a file; see `read_passages`."""
     return tuple(read_passages(path))

@@ -1,0 +1,1 @@
+"""Files of queries with their passages, ranked part by part; restartable."""
