@@ -201,7 +201,7 @@ class RerankStage:
         query = own_text("`query`", query)
         if not query.strip():
             raise InputError(f"`query` must not be blank, got {shown(query)}")
-        texts, repaired, _ = repaired_texts("passages", passages, blanks_others=True)
+        texts, repaired, *_ = repaired_texts("passages", passages, blanks_others=True)
         found = checked_retrieval_scores(retrieval_scores, len(texts))
         names = checked_ids(ids, len(texts))
         if self._fusion == "weighted" and None in found:
