@@ -31,7 +31,7 @@ def split(text):
         ("It closes at 5 p.m. Then we eat etc. and so on.", ["It closes at 5 p.m.", "Then we eat etc. and so on."]),
         ("क्या है। हाँ।", ["क्या है।", "हाँ।"]),
         ("version 1.2.3 of a.b.c", ["version 1.2.3 of a.b.c"]),
-        ("你好。再见！走吧", ["你好。", "再见！", "走吧"]),
+        ("你好。再见\uff01走吧", ["你好。", "再见\uff01", "走吧"]),
         ("Où est-il ? Là… Ici.", ["Où est-il ?", "Là…", "Ici."]),
     ],
 )
