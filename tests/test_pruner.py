@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+import re
 
 import pytest
 
@@ -72,14 +73,13 @@ def test_arun_is_run(pruner):
     [
         ({"min_sentence_score": 2}, "`min_sentence_score` must be between 0 and 1, got 2"),
         ({"gap": 5}, "`gap` must be a string, got 5"),
-        ({"on_error": "keep_order"}, "`on_error` must be one of keep_all, raise, got 'keep_order'"),
-        ({"model": "minilm-l6-v1", "reranker": {}}, "pass either `reranker` or model, not both"),
+        ({"on_error": "keep_order"}, "`on_error` must be one of `keep_all`, `raise`, got 'keep_order'"),
+        ({"model": "minilm-l6-v1", "reranker": {}}, "pass either `reranker` or `model`, not both"),
     ],
 )
 def test_a_wrong_setting_is_refused_in_one_sentence(settings, message):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         ContextPruner(**settings)
-    assert str(caught.value).replace("'keep_all'", "keep_all").replace("'raise'", "raise").startswith(message[:40])
 
 
 @pytest.mark.parametrize(("query", "passages"), [("", ["a"]), (None, ["a"]), ("a", "text"), ("a", None)])
