@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     )
     from gliclass_rerank.reranker import Reranker
     from gliclass_rerank.settings import RerankerSettings
-    from gliclass_rerank.stage import RerankStage
+    from gliclass_rerank.stage import ContextPruner, PrunedPassage, RerankStage
     from gliclass_rerank.types import (
         Classification,
         Example,
         Hit,
         LabelScore,
         Ranking,
+        Span,
         StageHit,
         StageRanking,
         Truncation,
@@ -43,6 +44,7 @@ __all__ = [
     "CheckpointError",
     "Classification",
     "ConfigError",
+    "ContextPruner",
     "DataError",
     "Example",
     "GLiClassRerankError",
@@ -51,10 +53,12 @@ __all__ = [
     "LabelScore",
     "MissingDependencyError",
     "OutOfMemoryError",
+    "PrunedPassage",
     "Ranking",
     "RerankStage",
     "Reranker",
     "RerankerSettings",
+    "Span",
     "StageHit",
     "StageRanking",
     "Truncation",
@@ -68,7 +72,7 @@ _HOMES = {
     "Reranker": "reranker",
     "ZeroShotClassifier": "classifier",
     "RerankerSettings": "settings",
-    "RerankStage": "stage",
+    **dict.fromkeys(("ContextPruner", "PrunedPassage", "RerankStage"), "stage"),
     **dict.fromkeys(
         (
             "Classification",
@@ -76,6 +80,7 @@ _HOMES = {
             "Hit",
             "LabelScore",
             "Ranking",
+            "Span",
             "StageHit",
             "StageRanking",
             "Truncation",

@@ -39,6 +39,7 @@ class RerankRequest:
         model: Name of the model; None or an unknown one for the default.
         top_k: Maximum number of hits; None for all.
         may_truncate: Accept texts that are too long; else they are an error.
+        spans: Score the sentences of the hits too.
     """
 
     query: str
@@ -46,6 +47,7 @@ class RerankRequest:
     model: str | None = None
     top_k: int | None = None
     may_truncate: bool = True
+    spans: bool = False
 
     @cached_property
     def encoded(self) -> tuple[bytes, ...]:
@@ -86,6 +88,9 @@ class Timing:
 
     queue_s: float = 0.0
     inference_s: float = 0.0
+
+    def __add__(self, other: Timing) -> Timing:
+        return Timing(self.queue_s + other.queue_s, self.inference_s + other.inference_s)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from gliclass_rerank.serve.models import Models, ServedModel
 from gliclass_rerank.serve.scheduler import Done, Scheduler
 from gliclass_rerank.serve.settings import ServeSettings
 from gliclass_rerank.settings import default_batch_tokens
+from gliclass_rerank.types import Hit
 
 _Result = TypeVar("_Result")
 
@@ -82,6 +83,9 @@ class Engine:
         if not request.may_truncate:
             _check_whole(scores)
         hits = scores.hits[: request.top_k]
+        if request.spans and hits:
+            hits, more = await self._with_spans(model, request, hits)
+            timing += more
         name = None
         if model.reranker.log is not None:
             name = await in_background(model.noted, request, hits)
@@ -169,8 +173,17 @@ class Engine:
 
     async def _submit(self, key: bytes, model: ServedModel, request: RerankRequest) -> Done[Scores]:
         # The same object for equal scores, whatever a request wants of them.
-        wanted = replace(request, model=None, top_k=None, may_truncate=True)
+        wanted = replace(request, model=None, top_k=None, may_truncate=True, spans=False)
         return await _translated(self._scheduler.submit(key, model.rank, wanted, cost=model.cost(request)))
+
+    async def _with_spans(
+        self, model: ServedModel, request: RerankRequest, hits: tuple[Hit, ...]
+    ) -> tuple[tuple[Hit, ...], Timing]:
+        """Score the sentences of what is shown, in a pass of its own, because others need not have asked for it."""
+        shown = RerankRequest(request.query, tuple(request.passages[hit.index] for hit in hits))
+        key = b"spans", model.key(shown)
+        done = await _translated(self._scheduler.submit(key, model.spans, shown, cost=model.cost(shown)))
+        return tuple(replace(hit, spans=spans) for hit, spans in zip(hits, done.result, strict=True)), done.timing
 
 
 def _check_whole(scores: Scores) -> None:

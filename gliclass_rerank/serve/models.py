@@ -17,7 +17,7 @@ from gliclass_rerank.reranker import Reranker
 from gliclass_rerank.serve.core import ClassifyRequest, RerankRequest, Scores, estimated_tokens
 from gliclass_rerank.serve.settings import ServeSettings
 from gliclass_rerank.settings import LongPassages
-from gliclass_rerank.types import Hit, Ranking
+from gliclass_rerank.types import Hit, Ranking, Span
 
 # Settings of a reranker that hold for the classifier too.
 _SHARED: Final[Sequence[str]] = ("device", "dtype", "backend", "threads", "batch_tokens")
@@ -49,6 +49,10 @@ class ServedModel:
             [request.query for request in requests], [request.passages for request in requests], log=False
         )
         return list(map(_scores, rankings))
+
+    def spans(self, requests: Sequence[RerankRequest]) -> list[list[tuple[Span, ...]]]:
+        """Score the sentences of the passages of several requests."""
+        return [self.reranker.spans(request.query, request.passages) for request in requests]
 
     def noted(self, request: RerankRequest, hits: Sequence[Hit]) -> str | None:
         """Add what a request is shown to the feedback log.
