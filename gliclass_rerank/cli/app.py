@@ -22,6 +22,7 @@ from gliclass_rerank.calls.steps import Token, working
 from gliclass_rerank.cli.bundled_models import models
 from gliclass_rerank.cli.classifying import classify
 from gliclass_rerank.cli.examples import examples
+from gliclass_rerank.cli.mcp import mcp
 from gliclass_rerank.cli.measuring import evaluate
 from gliclass_rerank.cli.preparing import optimize, precompute
 from gliclass_rerank.cli.ranking import rank
@@ -50,6 +51,7 @@ app.command(rich_help_panel=_USE)(rank)
 app.command(rich_help_panel=_USE)(classify)
 app.command(rich_help_panel=_USE)(models)
 app.command(rich_help_panel=_USE, context_settings={"auto_envvar_prefix": ENVIRONMENT})(serve)
+app.command(rich_help_panel=_USE)(mcp)
 app.add_typer(examples, name="examples", rich_help_panel=_USE)
 for _title, _commands in {
     _USE: (optimize, precompute),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gliclass_rerank.errors import GLiClassRerankError
-from gliclass_rerank.types import Hit, Truncation
+from gliclass_rerank.types import Hit, Ranking, Truncation
 
 ProblemKind = Literal["empty", "invalid", "too_large", "unauthorized", "not_found", "overloaded", "failed"]
 
@@ -96,6 +96,36 @@ class RerankAnswer:
     timing: Timing
     is_cached: bool = False
     id: str | None = None
+
+
+@dataclass(frozen=True)
+class ExplainRequest:
+    """Ranking to compute and to explain.
+
+    Attributes:
+        query: Query.
+        passages: Passages in the caller's order.
+        model: Name of the model; None or an unknown one for the default.
+        spans: Find the characters that carry each score.
+    """
+
+    query: str
+    passages: tuple[str, ...]
+    model: str | None = None
+    spans: bool = True
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Explained ranking.
+
+    Attributes:
+        ranking: Ranking of all passages, without what the feedback log knows it by.
+        answer: Its answer.
+    """
+
+    ranking: Ranking
+    answer: RerankAnswer
 
 
 @dataclass(frozen=True)

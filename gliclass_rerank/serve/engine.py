@@ -9,12 +9,22 @@ from typing import Any, Literal, TypeVar
 from gliclass_rerank.calls.background import in_background
 from gliclass_rerank.errors import BackendError, GLiClassRerankError, shown
 from gliclass_rerank.serve.cache import ScoreCache
-from gliclass_rerank.serve.core import ClassifyRequest, RequestError, RerankAnswer, RerankRequest, Scores, Timing
+from gliclass_rerank.serve.core import (
+    ClassifyRequest,
+    Explanation,
+    ExplainRequest,
+    RequestError,
+    RerankAnswer,
+    RerankRequest,
+    Scores,
+    Timing,
+)
 from gliclass_rerank.serve.metrics import Metrics
-from gliclass_rerank.serve.models import Models, ServedModel, estimated_tokens
+from gliclass_rerank.serve.models import Models, ServedModel, estimated_tokens, scores_of
 from gliclass_rerank.serve.scheduler import Done, Scheduler
 from gliclass_rerank.serve.settings import ServeSettings
 from gliclass_rerank.settings import default_batch_tokens
+from gliclass_rerank.types import Ranking
 
 _Result = TypeVar("_Result")
 
@@ -78,6 +88,27 @@ class Engine:
         if model.reranker.log is not None:
             name = await in_background(model.noted, request, hits)
         return RerankAnswer(model.name, hits, len(request.passages), scores.num_tokens, timing, is_cached, name)
+
+    async def explain(self, request: ExplainRequest) -> Explanation:
+        """Rank the passages of a request, with all that is known of the ranking; it is neither cached nor logged.
+
+        Args:
+            request: Request.
+
+        Returns:
+            Its explanation.
+
+        Raises:
+            RequestError: As for `rank`.
+        """
+        self._check(request)
+        model = self.models.choose(request.model)
+        cost = estimated_tokens([request.query, *request.passages], model.reranker.max_window_tokens)
+        done = await _translated(self._scheduler.submit(object(), model.explain, request, cost=cost))
+        ranking: Ranking = done.result
+        self.metrics.count_ranking(scores_of(ranking), done.timing, is_cached=False)
+        answer = RerankAnswer(model.name, ranking.hits, len(request.passages), ranking.num_tokens, done.timing)
+        return Explanation(ranking, answer)
 
     async def classify(self, request: ClassifyRequest) -> list[float]:
         """Score a text against labels.
@@ -143,7 +174,7 @@ class Engine:
             raise RequestError("invalid", f"`/{name}` needs a log; start the server with `--log FILE`")
         await _translated(in_background(getattr(log, name), ranking_id, value))
 
-    def _check(self, request: RerankRequest) -> None:
+    def _check(self, request: RerankRequest | ExplainRequest) -> None:
         if not request.query.strip():
             raise RequestError("empty", f"`query` must not be blank, got {shown(request.query)}")
         self._check_size(request.passages, "documents")

@@ -13,7 +13,7 @@ from gliclass_rerank.classifier import ZeroShotClassifier
 from gliclass_rerank.errors import ConfigError, shown
 from gliclass_rerank.prompt.sample import sample_rankings
 from gliclass_rerank.reranker import Reranker
-from gliclass_rerank.serve.core import ClassifyRequest, RerankRequest, Scores
+from gliclass_rerank.serve.core import ClassifyRequest, ExplainRequest, RerankRequest, Scores
 from gliclass_rerank.serve.settings import ServeSettings
 from gliclass_rerank.types import Hit, Ranking
 
@@ -43,7 +43,13 @@ class ServedModel:
         rankings = self.reranker.rank_many(
             [request.query for request in requests], [request.passages for request in requests], log=False
         )
-        return list(map(_scores, rankings))
+        return list(map(scores_of, rankings))
+
+    def explain(self, requests: Sequence[ExplainRequest]) -> list[Ranking]:
+        """Rank the passages of requests, with spans where they are wanted; nothing is logged."""
+        return [
+            self.reranker.rank(request.query, request.passages, spans=request.spans, log=False) for request in requests
+        ]
 
     def noted(self, request: RerankRequest, hits: Sequence[Hit]) -> str | None:
         """Add what a request is shown to the feedback log.
@@ -167,7 +173,8 @@ def estimated_tokens(texts: Sequence[str], limit: int) -> int:
     return sum(min(limit, 1 + len(text.encode("utf-8", "surrogatepass")) // _BYTES_PER_TOKEN) for text in texts)
 
 
-def _scores(ranking: Ranking) -> Scores:
+def scores_of(ranking: Ranking) -> Scores:
+    """Scores of a ranking; what answers and the cache need of it."""
     # Without the texts, which the cache would hold on to.
     hits = tuple(Hit(hit.index, score=hit.score, logit=hit.logit, judged=hit.judged) for hit in ranking)
     return Scores(hits, ranking.truncated, ranking.truncated_query, ranking.num_tokens)
