@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from gliclass_rerank.calls.background import in_background
 from gliclass_rerank.cascade import Cascade
-from gliclass_rerank.checks import repaired_texts
+from gliclass_rerank.checks import own_text, repaired_text, repaired_texts
+from gliclass_rerank.errors import InputError, shown
 from gliclass_rerank.examples.filters import Where
-from gliclass_rerank.examples.judgements import Recalled
+from gliclass_rerank.examples.judgements import Recalled, text_id
 from gliclass_rerank.examples.retrieval import Retrieval
 from gliclass_rerank.examples.source import ExampleSource
 from gliclass_rerank.model.config import AttentionPlan
@@ -19,6 +21,10 @@ from gliclass_rerank.pipeline import Pipeline
 from gliclass_rerank.runtime.resolve import ResolvedRuntime
 from gliclass_rerank.settings import ModelSettings
 from gliclass_rerank.types import Example
+
+if TYPE_CHECKING:
+    from gliclass_rerank.feedback.log import FeedbackLog
+    from gliclass_rerank.feedback.ranking_log import RankingLog
 
 logger = logging.getLogger(__name__)
 
@@ -145,6 +151,85 @@ class LoadedModel:
             BackendError: The store failed, or cannot filter.
         """
         return self._retrieval.recall(repaired_texts("queries", queries).texts, where=where)
+
+
+class TaughtModel(LoadedModel):
+    """Model that learns from its users' judgements, into its store and its log.
+
+    Attributes:
+        ranking_log: Log of rankings; None without one.
+    """
+
+    ranking_log: RankingLog | None = None
+
+    @property
+    def log(self) -> FeedbackLog | None:
+        """Feedback log: takes clicks, ratings and grades under `Ranking.id`; None without one."""
+        return None if self.ranking_log is None else self.ranking_log.log
+
+    def feedback(
+        self,
+        query: str,
+        relevant: Sequence[str] = (),
+        irrelevant: Sequence[str] = (),
+        *,
+        id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,  # Any: JSON
+        where: Mapping[str, Any] | None = None,  # Any: JSON
+    ) -> str:
+        """Store judged passages of a query, which decide its later rankings and are shown with those of similar ones.
+
+        All judgements of a query, regardless of case and white space, form one example; the newest judgement of a
+        passage wins. An `ExampleStore` with a path has them on disk when this returns, and other processes see them
+        from then on. A log gets them too; without a store, alone.
+
+        Args:
+            query: Query; not blank.
+            relevant: Relevant passages.
+            irrelevant: Irrelevant passages.
+            id: Id that keeps these judgements separate; reuse it with the same query to extend them.
+            metadata: JSON values; they replace earlier ones under the same keys.
+            where: JSON values that become metadata and keep these judgements apart from all others: rankings with the
+                same `where` find them, such as those of one tenant.
+
+        Returns:
+            Id of the example.
+
+        Raises:
+            ConfigError: There is neither store nor log, or the store is not writable.
+            InputError: An argument has the wrong type, the query is blank, there is no passage, a passage is both
+                relevant and irrelevant, the id belongs to another query, or the store was opened with `read_only=True`.
+            BackendError: The store failed.
+        """
+        query = repaired_text(own_text("`query`", query))
+        if not query.strip():
+            raise InputError(f"`query` must not be blank, got {shown(query)}")
+        good, bad = repaired_texts("relevant", relevant).texts, repaired_texts("irrelevant", irrelevant).texts
+        if not good and not bad:
+            raise InputError(
+                f"`relevant` or `irrelevant` must hold a passage, got {shown(relevant)} and {shown(irrelevant)}"
+            )
+        for passage in good:
+            if passage in bad:
+                raise InputError(f"a passage must be either relevant or irrelevant, got {shown(passage)} as both")
+        if self.ranking_log is not None:
+            self.ranking_log.judge(query, good, bad)
+            if self._retrieval.source is None:
+                return text_id(query)
+        return self._retrieval.learn(Example(query, good, bad), id=id, metadata=metadata, where=where)
+
+    async def afeedback(
+        self,
+        query: str,
+        relevant: Sequence[str] = (),
+        irrelevant: Sequence[str] = (),
+        *,
+        id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,  # Any: JSON
+        where: Mapping[str, Any] | None = None,  # Any: JSON
+    ) -> str:
+        """Await `feedback` in a worker thread, without blocking the event loop."""
+        return await in_background(self.feedback, query, relevant, irrelevant, id=id, metadata=metadata, where=where)
 
 
 def _rebuilt(kind: type[_Model], settings: dict[str, Any]) -> _Model:

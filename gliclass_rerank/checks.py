@@ -60,11 +60,13 @@ class Texts(NamedTuple):
         texts: The strings, in valid Unicode.
         repaired: Indices of those in which U+FFFD replaced invalid Unicode.
         documents: Id and metadata of those that were given as documents, by index.
+        originals: Repaired ones as they were given, by index.
     """
 
     texts: tuple[str, ...]
     repaired: tuple[int, ...] = ()
     documents: Mapping[int, _About] = MappingProxyType({})
+    originals: Mapping[int, str] = MappingProxyType({})
 
 
 def own_text(name: str, value: object) -> str:
@@ -108,15 +110,15 @@ def repaired_texts(name: str, values: object, *, blanks_others: bool = False) ->
         with suppress(UnicodeEncodeError):
             "".join(values).encode()  # type: ignore[arg-type]
             return Texts(tuple(values))  # type: ignore[arg-type]
-    texts, repaired, documents = list[str](), list[int](), dict[int, _About]()
+    texts, originals, documents = list[str](), dict[int, str](), dict[int, _About]()
     for index, item in enumerate(_items(name, _checked_strings(name, values))):
         given, about = _text_of(f"`{name}[{index}]`", item, blanks_others=blanks_others)
         texts.append(repaired_text(given or ""))
         if given is None or texts[-1] != given:
-            repaired.append(index)
+            originals[index] = given or ""
         if about is not None:
             documents[index] = about
-    return Texts(tuple(texts), tuple(repaired), documents)
+    return Texts(tuple(texts), tuple(originals), documents, originals)
 
 
 def _text_of(name: str, item: object, *, blanks_others: bool) -> tuple[str | None, _About | None]:

@@ -42,7 +42,7 @@ from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.runtime.passage_precompute import open_passage_cache, precompute, uncacheable_reason
 from gliclass_rerank.runtime.resolve import ResolvedRuntime, resolve_runtime
 from gliclass_rerank.settings import ModelSettings, RerankerSettings
-from gliclass_rerank.types import Span, TokenIds
+from gliclass_rerank.types import Extent, TokenIds
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Scored(NamedTuple):
     logits: list[float]
     plan: TokenPlan[Any]  # Any: windows or blocks
     sees_companions: bool
-    spans: Mapping[int, Span] = MappingProxyType({})
+    spans: Mapping[int, Extent] = MappingProxyType({})
 
 
 class Pipeline:

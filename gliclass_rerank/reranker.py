@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
-from gliclass_rerank.base import LoadedModel
+from gliclass_rerank.base import TaughtModel
 from gliclass_rerank.calls.background import in_background
 from gliclass_rerank.cascade import load_ranker
 from gliclass_rerank.checks import (
@@ -17,12 +17,11 @@ from gliclass_rerank.checks import (
     is_a,
     of_settings,
     own_text,
-    repaired_text,
     repaired_texts,
 )
 from gliclass_rerank.errors import InputError, shown
 from gliclass_rerank.examples.filters import Where
-from gliclass_rerank.examples.judgements import Recalled, judged_first, text_id
+from gliclass_rerank.examples.judgements import Recalled, judged_first
 from gliclass_rerank.examples.retrieval import Examples
 from gliclass_rerank.model.probability import Calibration, probabilities
 from gliclass_rerank.pipeline import Scored
@@ -30,18 +29,14 @@ from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.prompt.query_batches import query_batches
 from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.settings import RerankerSettings, taking
-from gliclass_rerank.types import Example, Hit, Passage, Ranking, Truncation
-
-if TYPE_CHECKING:
-    from gliclass_rerank.feedback.log import FeedbackLog
-    from gliclass_rerank.feedback.ranking_log import RankingLog
+from gliclass_rerank.types import Hit, Passage, Ranking, Truncation
 
 # Three examples with four passages leave each about 35 of BERT's 512 tokens, a sentence or two.
 _EXAMPLE_PASSAGES: Final = 4
 _NOTHING: Final = Recalled()
 
 
-class Reranker(LoadedModel):
+class Reranker(TaughtModel):
     """Reranker over a GLiClass checkpoint or a cascade of two; thread-safe, and immutable except for its store.
 
     Args:
@@ -65,16 +60,10 @@ class Reranker(LoadedModel):
                 "max_example_passages", _EXAMPLE_PASSAGES if most is None else most
             )
         super().__init__(settings, load_ranker(settings))
-        self.ranking_log: RankingLog | None = None
         if settings.log is not None:
             from gliclass_rerank.feedback.opened import ranking_log  # costs nothing without a log
 
             self.ranking_log = ranking_log(settings, self.name)
-
-    @property
-    def log(self) -> FeedbackLog | None:
-        """Feedback log: takes clicks, ratings and grades under `Ranking.id`; None without one."""
-        return None if self.ranking_log is None else self.ranking_log.log
 
     def rank(
         self,
@@ -84,6 +73,7 @@ class Reranker(LoadedModel):
         top_k: int | None = None,
         examples: Examples | None = None,
         where: Where = None,
+        spans: bool = False,
         log: bool = True,
     ) -> Ranking:
         """Rank passages, best first.
@@ -98,6 +88,7 @@ class Reranker(LoadedModel):
             examples: Judged examples: earlier queries with relevant (`true_labels`) and irrelevant (`false_labels`)
                 passages. None queries the store, if any; an empty list shows none.
             where: Metadata values that the store's examples must have, or a predicate on the metadata; None for all.
+            spans: Score the sentences of each hit too, in one more pass, as `Hit.spans`.
             log: Add the ranking to the log, if there is one.
 
         Returns:
@@ -111,7 +102,9 @@ class Reranker(LoadedModel):
         """
         if type(query) is not str:
             query = own_text("`query`", query)
-        return self._rank(repaired_texts("queries", [query]), [passages], top_k, examples, where, log=log)[0]
+        return self._rank(repaired_texts("queries", [query]), [passages], top_k, examples, where, spans=spans, log=log)[
+            0
+        ]
 
     def rank_many(
         self,
@@ -121,6 +114,7 @@ class Reranker(LoadedModel):
         examples: Examples | None = None,
         *,
         where: Where = None,
+        spans: bool = False,
         log: bool = True,
     ) -> list[Ranking]:
         """Rank several queries together, sharing forward passes and one search in the store.
@@ -131,6 +125,7 @@ class Reranker(LoadedModel):
             top_k: Maximum number of hits per query; None for all.
             examples: Judged examples, shown with every query. None queries the store for each.
             where: As for `rank`, for all queries.
+            spans: As for `rank`.
             log: As for `rank`.
 
         Returns:
@@ -148,7 +143,7 @@ class Reranker(LoadedModel):
             lists = checked_list("passages_per_query", lists, "lists")
         if len(lists) != len(asked.texts):
             raise InputError(f"{wanted}, got {len(lists)}")
-        return self._rank(asked, lists, top_k, examples, where, log=log)
+        return self._rank(asked, lists, top_k, examples, where, spans=spans, log=log)
 
     def _rank(
         self,
@@ -158,6 +153,7 @@ class Reranker(LoadedModel):
         examples: Examples | None,
         where: Where,
         *,
+        spans: bool,
         log: bool,
     ) -> list[Ranking]:
         limit = None if top_k is None else checked_count("top_k", top_k)
@@ -179,6 +175,10 @@ class Reranker(LoadedModel):
             _ranking(*each, limit, self._pipeline.calibration)
             for each in zip(scored, requests, given, recalled, strict=True)
         ]
+        if spans:
+            from gliclass_rerank.spans.scoring import with_spans  # costs nothing without
+
+            rankings = with_spans(self._pipeline, requests, rankings, [texts.originals for texts in given])
         for number in asked.repaired:
             rankings[number] = replace(rankings[number], repaired_query=True)
         coverage = self._pipeline.coverage
@@ -197,6 +197,7 @@ class Reranker(LoadedModel):
         top_k: int | None = None,
         examples: Examples | None = None,
         where: Where = None,
+        spans: bool = False,
         log: bool = True,
     ) -> Iterator[Ranking]:
         """Rank any number of queries, a few forward passes at a time, each read when its turn comes.
@@ -206,6 +207,7 @@ class Reranker(LoadedModel):
             top_k: Maximum number of hits per query; None for all.
             examples: Judged examples, shown with every query. None queries the store for each.
             where: As for `rank`, for all queries.
+            spans: As for `rank`.
             log: As for `rank`.
 
         Yields:
@@ -215,7 +217,7 @@ class Reranker(LoadedModel):
             InputError: A pair or an argument is invalid, as for `rank`; the rankings of earlier passes are out by then.
         """
         for queries, lists in query_batches(pairs, self.runtime.batch_tokens):
-            yield from self.rank_many(queries, lists, top_k, examples, where=where, log=log)
+            yield from self.rank_many(queries, lists, top_k, examples, where=where, spans=spans, log=log)
 
     async def arank(
         self,
@@ -225,10 +227,13 @@ class Reranker(LoadedModel):
         top_k: int | None = None,
         examples: Examples | None = None,
         where: Where = None,
+        spans: bool = False,
         log: bool = True,
     ) -> Ranking:
         """Await `rank` in a worker thread, without blocking the event loop."""
-        return await in_background(self.rank, query, passages, top_k=top_k, examples=examples, where=where, log=log)
+        return await in_background(
+            self.rank, query, passages, top_k=top_k, examples=examples, where=where, spans=spans, log=log
+        )
 
     async def arank_many(
         self,
@@ -238,10 +243,13 @@ class Reranker(LoadedModel):
         examples: Examples | None = None,
         *,
         where: Where = None,
+        spans: bool = False,
         log: bool = True,
     ) -> list[Ranking]:
         """Await `rank_many` in a worker thread, without blocking the event loop."""
-        return await in_background(self.rank_many, queries, passages_per_query, top_k, examples, where=where, log=log)
+        return await in_background(
+            self.rank_many, queries, passages_per_query, top_k, examples, where=where, spans=spans, log=log
+        )
 
     def precompute(
         self,
@@ -275,70 +283,6 @@ class Reranker(LoadedModel):
         if is_a(passages, (str, bytes)) or not is_a(passages, Iterable):
             raise InputError(f"`passages` must hold strings, got {shown(passages)}")
         return self._pipeline.precompute(passages, folder, dtype=dtype, on_computed=on_computed)
-
-    def feedback(
-        self,
-        query: str,
-        relevant: Sequence[str] = (),
-        irrelevant: Sequence[str] = (),
-        *,
-        id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,  # Any: JSON
-        where: Mapping[str, Any] | None = None,  # Any: JSON
-    ) -> str:
-        """Store judged passages of a query, which decide its later rankings and are shown with those of similar ones.
-
-        All judgements of a query, regardless of case and white space, form one example; the newest judgement of a
-        passage wins. An `ExampleStore` with a path has them on disk when this returns, and other processes see them
-        from then on. A log gets them too; without a store, alone.
-
-        Args:
-            query: Query; not blank.
-            relevant: Relevant passages.
-            irrelevant: Irrelevant passages.
-            id: Id that keeps these judgements separate; reuse it with the same query to extend them.
-            metadata: JSON values; they replace earlier ones under the same keys.
-            where: JSON values that become metadata and keep these judgements apart from all others: rankings with the
-                same `where` find them, such as those of one tenant.
-
-        Returns:
-            Id of the example.
-
-        Raises:
-            ConfigError: There is neither store nor log, or the store is not writable.
-            InputError: An argument has the wrong type, the query is blank, there is no passage, a passage is both
-                relevant and irrelevant, the id belongs to another query, or the store was opened with `read_only=True`.
-            BackendError: The store failed.
-        """
-        query = repaired_text(own_text("`query`", query))
-        if not query.strip():
-            raise InputError(f"`query` must not be blank, got {shown(query)}")
-        good, bad = repaired_texts("relevant", relevant).texts, repaired_texts("irrelevant", irrelevant).texts
-        if not good and not bad:
-            raise InputError(
-                f"`relevant` or `irrelevant` must hold a passage, got {shown(relevant)} and {shown(irrelevant)}"
-            )
-        for passage in good:
-            if passage in bad:
-                raise InputError(f"a passage must be either relevant or irrelevant, got {shown(passage)} as both")
-        if self.ranking_log is not None:
-            self.ranking_log.judge(query, good, bad)
-            if self._retrieval.source is None:
-                return text_id(query)
-        return self._retrieval.learn(Example(query, good, bad), id=id, metadata=metadata, where=where)
-
-    async def afeedback(
-        self,
-        query: str,
-        relevant: Sequence[str] = (),
-        irrelevant: Sequence[str] = (),
-        *,
-        id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,  # Any: JSON
-        where: Mapping[str, Any] | None = None,  # Any: JSON
-    ) -> str:
-        """Await `feedback` in a worker thread, without blocking the event loop."""
-        return await in_background(self.feedback, query, relevant, irrelevant, id=id, metadata=metadata, where=where)
 
 
 def _ranking(

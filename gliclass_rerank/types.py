@@ -1,6 +1,6 @@
 """Frozen values shared by all modules; no torch, no tokenizer.
 
-The public ones are `Hit`, `Truncation`, `UnknownTokens`, `Ranking`, `StageHit`, `StageRanking`, `LabelScore`,
+The public ones are `Hit`, `Span`, `Truncation`, `UnknownTokens`, `Ranking`, `StageHit`, `StageRanking`, `LabelScore`,
 `Classification` and `Example`. `Window` and `Blocks` carry token ids from `prompt/` to the model: the border where text
 ends.
 A *candidate* is what one marker stands for: a passage when ranking, a label when classifying.
@@ -9,7 +9,7 @@ A *candidate* is what one marker stands for: a passage when ranking, a label whe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Final, Literal, TypeVar, overload
 
@@ -21,9 +21,24 @@ Judged = Literal["relevant", "irrelevant"]
 # Text, or a document with `text`, and perhaps `id` and `metadata`.
 Passage = str | Mapping[str, Any]  # Any: JSON
 # First and past-the-last position.
-Span = tuple[int, int]
+Extent = tuple[int, int]
 # Of an example as a mapping, ours and upstream's.
 _EXAMPLE_KEYS: Final = ("text", "labels", "true_labels", "false_labels", "all_labels")
+
+
+@dataclass(frozen=True)
+class Span:
+    """Sentence of a passage with its relevance.
+
+    Attributes:
+        start: First character in the caller's text.
+        end: Past-the-last character.
+        score: Probability of being relevant on its own, in [0, 1].
+    """
+
+    start: int
+    end: int
+    score: float
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,7 @@ class Hit:
         chunk: First and past-the-last character of the best chunk, if the passage was split
             (`long_passages="best_chunk"`); None for a whole passage.
         judged: Judgement of the passage for this very query in the example store; None for none.
+        spans: Sentences by descending score; they cover all but the white space between them. None unless asked for.
     """
 
     index: int
@@ -49,8 +65,9 @@ class Hit:
     text: str = ""
     id: str | int | None = None
     metadata: Mapping[str, Any] | None = None  # Any: the caller's
-    chunk: Span | None = None
+    chunk: Extent | None = None
     judged: Judged | None = None
+    spans: tuple[Span, ...] | None = None
 
     def as_judged(self, judged: Judged) -> Hit:
         """Return a copy with a judgement, which decides the score: 1 if relevant, else 0."""
@@ -64,6 +81,7 @@ class Hit:
             "metadata": None if self.metadata is None else dict(self.metadata),
             "chunk": None if self.chunk is None else list(self.chunk),
             "judged": self.judged,
+            "spans": None if self.spans is None else [asdict(span) for span in self.spans],
         }
         return values | {name: value for name, value in given.items() if value is not None}
 
@@ -187,7 +205,7 @@ class StageHit:
     rerank_score: float | None = None
     retrieval_score: float | None = None
     tokens_lost: int = 0
-    chunk: Span | None = None
+    chunk: Extent | None = None
     is_repaired: bool = False
     judged: Judged | None = None
     logit: float | None = None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gliclass_rerank.prompt.tokenizer import TextTokenizer
-from gliclass_rerank.types import Span, TokenIds
+from gliclass_rerank.types import Extent, TokenIds
 
 # A sentence may go on from the end of one chunk to the next; this share of both has it whole.
 _OVERLAP: Final = 8
@@ -36,7 +36,7 @@ class Chunk:
     """
 
     candidate: int
-    span: Span | None = None
+    span: Extent | None = None
 
 
 def chunked(
@@ -75,8 +75,8 @@ def chunked(
 
 
 def chunk_spans(
-    text: str, tokens: Sequence[Span], room: int, *, overlap: int = 0, most: int | None = None
-) -> list[Span]:
+    text: str, tokens: Sequence[Extent], room: int, *, overlap: int = 0, most: int | None = None
+) -> list[Extent]:
     """Split a text into chunks of similar length.
 
     A chunk ends with a sentence if one ends in its second half, else with a word.
@@ -94,7 +94,7 @@ def chunk_spans(
     starts = [start for start, _ in tokens]
     sentences = sorted({bisect_left(starts, found.end()) for found in _SENTENCE_END.finditer(text)})
     words = [index for index in range(1, len(tokens)) if _begins_word(text, tokens, index)]
-    spans, start, first = list[Span](), 0, 0
+    spans, start, first = list[Extent](), 0, 0
     while (left := len(tokens) - start) > room and (most is None or len(spans) < most - 1):
         count = math.ceil((left - overlap) / (room - overlap))
         length = math.ceil((left - overlap) / count) + overlap
@@ -110,7 +110,7 @@ def chunk_spans(
     return [*spans, (first, len(text))]
 
 
-def _begins_word(text: str, tokens: Sequence[Span], index: int) -> bool:
+def _begins_word(text: str, tokens: Sequence[Extent], index: int) -> bool:
     start = tokens[index][0]
     return start > tokens[index - 1][1] or text[start : start + 1].isspace()
 

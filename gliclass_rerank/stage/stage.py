@@ -43,7 +43,7 @@ from gliclass_rerank.stage.arguments import (
     reranker_type,
 )
 from gliclass_rerank.stage.fusion import Fusion, reciprocal_rank, weighted
-from gliclass_rerank.types import Example, Judged, Span, StageHit, StageRanking
+from gliclass_rerank.types import Example, Extent, Judged, StageHit, StageRanking
 
 if TYPE_CHECKING:
     from gliclass_rerank.examples.filters import Where
@@ -345,7 +345,7 @@ class RerankStage:
             warnings=ranking.warnings,
         )
 
-    def _without_prefix(self, chunk: Span | None) -> Span | None:
+    def _without_prefix(self, chunk: Extent | None) -> Extent | None:
         before = len(self._passage_prefix)
         return None if chunk is None else (max(0, chunk[0] - before), max(0, chunk[1] - before))
 

@@ -1,0 +1,1 @@
+"""Relevance of the sentences of a passage."""
