@@ -31,6 +31,7 @@ from gliclass_rerank.cli.serve import ENVIRONMENT, serve
 from gliclass_rerank.errors import ConfigError, GLiClassRerankError, InputError
 from gliclass_rerank.learn.data.mining_command import mine, teach
 from gliclass_rerank.learn.data.rac_command import pseudo_label, rac_data
+from gliclass_rerank.learn.report.command import report
 from gliclass_rerank.learn.training.command import average, calibrate, cascade, train
 
 _PROGRAM: Final = "gliclass-rerank"
@@ -55,7 +56,7 @@ app.command(rich_help_panel=_USE)(mcp)
 app.add_typer(examples, name="examples", rich_help_panel=_USE)
 for _title, _commands in {
     _USE: (optimize, precompute),
-    _MEASURE: (evaluate, calibrate),
+    _MEASURE: (report, evaluate, calibrate),
     _TRAIN: (train, average, cascade, mine, teach, rac_data, pseudo_label),
 }.items():
     for _command in _commands:

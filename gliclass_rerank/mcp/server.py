@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from inspect import getdoc
+from types import FrameType
 from typing import Final
 
 from mcp.server import MCPServer
@@ -50,6 +53,12 @@ def run(server: MCPServer[None], http_port: int | None = None) -> None:
             stdout for itself: what else is printed goes to stderr.
     """
     if http_port is None:
+        signal.signal(signal.SIGINT, _end_at_once)
         server.run("stdio")
     else:
         server.run("streamable-http", port=http_port, stateless_http=True, json_response=True)
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 # Python's signature
+    """End without waiting for the thread that reads stdin, which only its client can wake; nothing is left to write."""
+    os._exit(128 + number)

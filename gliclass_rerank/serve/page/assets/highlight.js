@@ -1,20 +1,25 @@
-// A passage with what the model read of it, and the words that carried its score.
+// A passage with what the model read of it, and what carried its score.
 
 import { el } from "./dom.js";
 
-const LEVELS = 3;
+const LEAST = [0.15, 0.35, 0.6]; // share of the strongest span for each level of a mark
+const FAINT = 0.2; // where nothing scores higher, nothing is marked strongly
 const OUTSIDE = 255;
+
+/** What marks are measured by: the strongest span of a ranking, in its passage. */
+export function strongest(hits) {
+  return Math.max(FAINT ** 2, ...hits.flatMap((hit) => hit.spans.map((span) => span.score * hit.score)));
+}
 
 /**
  * Nodes of a passage: marks where spans are, and what lies outside of the best chunk.
  * Positions count Unicode characters, as Python does, not JavaScript's units.
  */
-export function highlighted(text, spans, chunk) {
+export function highlighted(text, { spans, chunk, score: whole }, most) {
   const characters = Array.from(text);
   const levels = new Uint8Array(characters.length);
-  const most = Math.max(...spans.map((span) => span.score), 0);
   for (const { start, end, score } of spans) {
-    const level = most > 0 ? Math.max(1, Math.ceil((LEVELS * score) / most)) : 1;
+    const level = LEAST.filter((share) => score * whole >= share * most).length;
     for (let at = start; at < end; at += 1) levels[at] = Math.max(levels[at], level);
   }
   if (chunk) {

@@ -1,7 +1,7 @@
 // The ranking: cards that move when the order changes.
 
 import { counted, el, icon, number } from "./dom.js";
-import { highlighted } from "./highlight.js";
+import { highlighted, strongest } from "./highlight.js";
 import { direction } from "./movement.js";
 
 const MOVING = { duration: 420, easing: "cubic-bezier(.2,.7,.2,1)" };
@@ -12,7 +12,8 @@ const ARROWS = { up: "▲", down: "▼", same: "=" };
  * `learns` says if thumbs can be stored; `onJudged` takes the hit and "relevant" or "irrelevant".
  */
 export function cards(hits, texts, { learns, onJudged }) {
-  return hits.map((hit, place) => card(hit, texts[hit.index], place, learns, onJudged));
+  const most = strongest(hits);
+  return hits.map((hit, place) => card(hit, texts[hit.index], place, most, learns, onJudged));
 }
 
 /** Put cards into a list, by rank or in the given order; those that stay glide to their new places. */
@@ -27,10 +28,10 @@ export function arrange(list, items, order) {
   }
 }
 
-function card(hit, text, place, learns, onJudged) {
+function card(hit, text, place, most, learns, onJudged) {
   return el("li", { class: `hit panel ${hit.judged ?? ""}`, "data-index": hit.index, "data-place": place },
     rank(hit.index, place),
-    el("div", { class: "said" }, passage(hit, text), tags(hit)),
+    el("div", { class: "said" }, passage(hit, text, most), tags(hit)),
     el("div", { class: "worth" }, ...score(hit), learns ? thumbs(hit, place, onJudged) : null));
 }
 
@@ -44,8 +45,8 @@ function rank(from, to) {
       el("span", { class: "unseen" }, words)));
 }
 
-function passage(hit, text) {
-  const shown = el("p", { class: "text", dir: "auto" }, ...highlighted(text, hit.spans, hit.chunk));
+function passage(hit, text, most) {
+  const shown = el("p", { class: "text", dir: "auto" }, ...highlighted(text, hit, most));
   const more = el("button", {
     type: "button", class: "link", "aria-expanded": "false", hidden: true,
     on: { click: () => {
