@@ -12,7 +12,7 @@ from typing import Final
 from gliclass_rerank._imports import require
 from gliclass_rerank.files.atomic_write import atomic_file
 from gliclass_rerank.learn.report.facts import Comparison
-from gliclass_rerank.learn.report.plots import place, spread
+from gliclass_rerank.learn.report.plots import MARGIN, WIDTH, milliseconds, place, spread
 
 _ASSETS: Final = Path(__file__).parent / "assets"
 
@@ -68,6 +68,8 @@ def write_report(path: Path, about: About, comparisons: Sequence[Comparison]) ->
         verdicts=[verdict(each) for each in comparisons],
         machine=f"{platform.machine()} {platform.system()}, Python {platform.python_version()}",
         date=datetime.date.today().isoformat(),
+        width=WIDTH,
+        margin=MARGIN,
         place=place,
         spread=spread,
         ms=milliseconds,
@@ -94,11 +96,6 @@ def verdict(each: Comparison) -> Verdict:
     if gained.difference.high < 0:
         return Verdict("down", f"Worse: {numbers} ({bounds}).")
     return Verdict("same", f"No difference that {len(gained.by_query)} judged queries can show: {numbers} ({bounds}).")
-
-
-def milliseconds(value: float) -> str:
-    """Time for readers, with two digits or so."""
-    return f"{value / 1000:.1f} s" if value >= 1000 else f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
 
 
 def _style() -> str:
