@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from gliclass_rerank.reranker import Reranker
     from gliclass_rerank.settings import RerankerSettings
-    from gliclass_rerank.stage import RerankStage
+    from gliclass_rerank.stage import ContextPruner, PrunedPassage, RerankStage
     from gliclass_rerank.types import (
         Classification,
         Example,
@@ -44,6 +44,7 @@ __all__ = [
     "CheckpointError",
     "Classification",
     "ConfigError",
+    "ContextPruner",
     "DataError",
     "Example",
     "GLiClassRerankError",
@@ -52,6 +53,7 @@ __all__ = [
     "LabelScore",
     "MissingDependencyError",
     "OutOfMemoryError",
+    "PrunedPassage",
     "Ranking",
     "RerankStage",
     "Reranker",
@@ -70,7 +72,7 @@ _HOMES = {
     "Reranker": "reranker",
     "ZeroShotClassifier": "classifier",
     "RerankerSettings": "settings",
-    "RerankStage": "stage",
+    **dict.fromkeys(("ContextPruner", "PrunedPassage", "RerankStage"), "stage"),
     **dict.fromkeys(
         (
             "Classification",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
 from gliclass_rerank.calls.background import in_background
 from gliclass_rerank.cascade import Cascade
-from gliclass_rerank.checks import own_text, repaired_text, repaired_texts
+from gliclass_rerank.checks import is_a, own_text, repaired_text, repaired_texts
 from gliclass_rerank.errors import InputError, shown
 from gliclass_rerank.examples.filters import Where
 from gliclass_rerank.examples.judgements import Recalled, text_id
@@ -18,6 +19,7 @@ from gliclass_rerank.examples.retrieval import Retrieval
 from gliclass_rerank.examples.source import ExampleSource
 from gliclass_rerank.model.config import AttentionPlan
 from gliclass_rerank.pipeline import Pipeline
+from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.runtime.resolve import ResolvedRuntime
 from gliclass_rerank.settings import ModelSettings
 from gliclass_rerank.types import Example
@@ -153,8 +155,8 @@ class LoadedModel:
         return self._retrieval.recall(repaired_texts("queries", queries).texts, where=where)
 
 
-class TaughtModel(LoadedModel):
-    """Model that learns from its users' judgements, into its store and its log.
+class RankerBase(LoadedModel):
+    """What a reranker does beside ranking: it takes judgements, and precomputes passages.
 
     Attributes:
         ranking_log: Log of rankings; None without one.
@@ -230,6 +232,39 @@ class TaughtModel(LoadedModel):
     ) -> str:
         """Await `feedback` in a worker thread, without blocking the event loop."""
         return await in_background(self.feedback, query, relevant, irrelevant, id=id, metadata=metadata, where=where)
+
+    def precompute(
+        self,
+        passages: Iterable[str],
+        folder: str | Path,
+        *,
+        dtype: StatesDtype = "float16",
+        on_computed: Callable[[int], object] | None = None,
+    ) -> CacheMeta:
+        """Precompute query-independent passage states for `Reranker(passage_cache=folder)`.
+
+        Passages are truncated as by this reranker; a reranker with another window misses those it truncates
+        differently.
+
+        Args:
+            passages: Texts, read lazily; duplicates are stored once.
+            folder: New folder, which appears when complete.
+            dtype: `"float16"`, or `"int8"` with a scale per token: half the size, slightly less exact.
+            on_computed: Callback with the number of passages done since the last call.
+
+        Returns:
+            Metadata of the cache.
+
+        Raises:
+            ConfigError: The checkpoint or plan cannot have a passage cache, the `dtype` is unknown, or the reranker
+                does not run in float32.
+            InputError: A passage is not a string.
+            DataError: The folder exists, or there is no passage.
+            BackendError: The forward pass failed, or its states overflow float16.
+        """
+        if is_a(passages, (str, bytes)) or not is_a(passages, Iterable):
+            raise InputError(f"`passages` must hold strings, got {shown(passages)}")
+        return self._pipeline.precompute(passages, folder, dtype=dtype, on_computed=on_computed)
 
 
 def _rebuilt(kind: type[_Model], settings: dict[str, Any]) -> _Model:

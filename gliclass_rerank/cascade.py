@@ -174,7 +174,7 @@ class Cascade:
         plan: Attention plan of the first checkpoint.
         calibration: Conversion of logits to probabilities.
         max_window_tokens: Length of the first checkpoint's longest sequence.
-        precompute: Method of the first pipeline.
+        precompute: Method of the first pipeline; so is `passage_vectors`.
         coverage: Coverage of the first one's tokenizer.
         config: Settings of the cascade.
         first: Pipeline that scores every passage.
@@ -206,6 +206,7 @@ class Cascade:
                 token.cancel()
                 raise
         self.precompute, self.coverage = self.first.precompute, self.first.coverage
+        self.passage_vectors = self.first.passage_vectors
         self.max_window_tokens = self.first.max_window_tokens
         self.plan = self.first.plan
 

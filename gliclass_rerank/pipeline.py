@@ -13,6 +13,9 @@ from threading import get_ident
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gliclass_rerank.calls.forks import in_sound_thread
 from gliclass_rerank.calls.steps import computing, working
 from gliclass_rerank.checkpoint.loading import Checkpoint, load_checkpoint
@@ -40,6 +43,7 @@ from gliclass_rerank.runtime.export import build_executor
 from gliclass_rerank.runtime.openvino_core import can_use_openvino
 from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.runtime.passage_precompute import open_passage_cache, precompute, uncacheable_reason
+from gliclass_rerank.runtime.passage_vectors import passage_vectors
 from gliclass_rerank.runtime.resolve import ResolvedRuntime, resolve_runtime
 from gliclass_rerank.settings import ModelSettings, RerankerSettings
 from gliclass_rerank.types import Extent, TokenIds
@@ -52,6 +56,8 @@ _MAX_WINDOW_TOKENS: Final = 1024
 _LEAST_WINDOW_TOKENS: Final = 8
 # The tokenizer encodes several at once.
 _TOKENISED_AT_ONCE: Final = 1024
+# Enough of a passage to tell it from others.
+_VECTOR_TOKENS: Final = 256
 _PLANS: Final = get_args(AttentionPlan)
 
 
@@ -118,7 +124,7 @@ class Pipeline:
             config.score_calibration, config.answerable_calibration, config.label_calibration
         )
         self.coverage = Coverage(checkpoint.layout.tokenizer)
-        self._model = checkpoint.model
+        self._model, self._label_tokenizer = checkpoint.model, checkpoint.label_tokenizer
         self._planner = build_planner(checkpoint, self.plan, settings, max_passage_tokens=max_passage_tokens)
         self._encode = self._planner.encode_candidates
         self.max_window_tokens = self._planner.max_window_tokens
@@ -226,6 +232,25 @@ class Pipeline:
                 layer=model.config.query_attention_start if layer is None else layer,
                 on_computed=on_computed,
             )
+
+    def passage_vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Compute query-independent vectors of passages, of their first 256 tokens.
+
+        Args:
+            texts: Texts, at least one.
+
+        Returns:
+            FloatArray [num_texts, hidden], of unit length.
+
+        Raises:
+            BackendError: The forward pass failed.
+        """
+        shape = self._model.config.label_shape if self._label_tokenizer else self._model.config.shape
+        longest = min(_VECTOR_TOKENS, shape.max_positions or _VECTOR_TOKENS)
+        tokenizer = self._label_tokenizer or self._planner.layout.tokenizer
+        with working():
+            rows = [ids[:longest] or (shape.pad_id,) for ids in tokenizer.encode_sequences(texts)]
+            return in_sound_thread(passage_vectors, rows, self._executor.network, self._executor.batch_tokens)
 
     def num_tokens(self, text: str) -> int:
         """Number of tokens of a text, special tokens excluded."""

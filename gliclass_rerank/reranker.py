@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
-from gliclass_rerank.base import TaughtModel
+from gliclass_rerank.base import RankerBase
 from gliclass_rerank.calls.background import in_background
 from gliclass_rerank.cascade import load_ranker
 from gliclass_rerank.checks import (
     Texts,
     checked_count,
     checked_list,
+    checked_share,
     is_a,
     of_settings,
     own_text,
@@ -27,16 +27,15 @@ from gliclass_rerank.model.probability import Calibration, probabilities
 from gliclass_rerank.pipeline import Scored
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.prompt.query_batches import query_batches
-from gliclass_rerank.runtime.passage_cache import CacheMeta, StatesDtype
 from gliclass_rerank.settings import RerankerSettings, taking
-from gliclass_rerank.types import Hit, Passage, Ranking, Truncation
+from gliclass_rerank.types import Hit, Passage, Ranking, Span, Truncation
 
 # Three examples with four passages leave each about 35 of BERT's 512 tokens, a sentence or two.
 _EXAMPLE_PASSAGES: Final = 4
 _NOTHING: Final = Recalled()
 
 
-class Reranker(TaughtModel):
+class Reranker(RankerBase):
     """Reranker over a GLiClass checkpoint or a cascade of two; thread-safe, and immutable except for its store.
 
     Args:
@@ -74,6 +73,7 @@ class Reranker(TaughtModel):
         examples: Examples | None = None,
         where: Where = None,
         spans: bool = False,
+        diversity: float | None = None,
         log: bool = True,
     ) -> Ranking:
         """Rank passages, best first.
@@ -89,6 +89,8 @@ class Reranker(TaughtModel):
                 passages. None queries the store, if any; an empty list shows none.
             where: Metadata values that the store's examples must have, or a predicate on the metadata; None for all.
             spans: Score the sentences of each hit too, in one more pass, as `Hit.spans`.
+            diversity: Share of its score that a passage loses by repeating those before it, in [0, 1]: hits are then in
+                the order of choice, and `Hit.repeats` reports near-duplicates. None for the order of the scores.
             log: Add the ranking to the log, if there is one.
 
         Returns:
@@ -96,15 +98,23 @@ class Reranker(TaughtModel):
             descending logit, ties by index.
 
         Raises:
-            InputError: An argument has the wrong type, the query is blank, or `top_k` is below 1.
+            InputError: An argument has the wrong type, the query is blank, `top_k` is below 1, or `diversity` is not in
+                [0, 1].
             WindowOverflowError: The query leaves no room for a passage; with `long_query="error"`.
             BackendError: The forward pass or the store failed.
         """
         if type(query) is not str:
             query = own_text("`query`", query)
-        return self._rank(repaired_texts("queries", [query]), [passages], top_k, examples, where, spans=spans, log=log)[
-            0
-        ]
+        return self._rank(
+            repaired_texts("queries", [query]),
+            [passages],
+            top_k,
+            examples,
+            where,
+            spans=spans,
+            diversity=diversity,
+            log=log,
+        )[0]
 
     def rank_many(
         self,
@@ -115,6 +125,7 @@ class Reranker(TaughtModel):
         *,
         where: Where = None,
         spans: bool = False,
+        diversity: float | None = None,
         log: bool = True,
     ) -> list[Ranking]:
         """Rank several queries together, sharing forward passes and one search in the store.
@@ -126,6 +137,7 @@ class Reranker(TaughtModel):
             examples: Judged examples, shown with every query. None queries the store for each.
             where: As for `rank`, for all queries.
             spans: As for `rank`.
+            diversity: As for `rank`.
             log: As for `rank`.
 
         Returns:
@@ -143,7 +155,7 @@ class Reranker(TaughtModel):
             lists = checked_list("passages_per_query", lists, "lists")
         if len(lists) != len(asked.texts):
             raise InputError(f"{wanted}, got {len(lists)}")
-        return self._rank(asked, lists, top_k, examples, where, spans=spans, log=log)
+        return self._rank(asked, lists, top_k, examples, where, spans=spans, diversity=diversity, log=log)
 
     def _rank(
         self,
@@ -154,9 +166,11 @@ class Reranker(TaughtModel):
         where: Where,
         *,
         spans: bool,
+        diversity: float | None,
         log: bool,
     ) -> list[Ranking]:
         limit = None if top_k is None else checked_count("top_k", top_k)
+        weight = None if diversity is None else checked_share("diversity", diversity)
         for query in asked.texts:
             if not query.strip():
                 raise InputError(f"`query` must not be blank, got {shown(query)}")
@@ -172,9 +186,13 @@ class Reranker(TaughtModel):
         ]
         scored = self._pipeline.score(requests, truncate_side="candidates")
         rankings = [
-            _ranking(*each, limit, self._pipeline.calibration)
+            _ranking(*each, limit if weight is None else None, self._pipeline.calibration)
             for each in zip(scored, requests, given, recalled, strict=True)
         ]
+        if weight is not None:
+            from gliclass_rerank.diversity.selection import diversified  # costs nothing without
+
+            rankings = [diversified(self._pipeline, each, weight, limit) for each in rankings]
         if spans:
             from gliclass_rerank.spans.scoring import with_spans  # costs nothing without
 
@@ -198,6 +216,7 @@ class Reranker(TaughtModel):
         examples: Examples | None = None,
         where: Where = None,
         spans: bool = False,
+        diversity: float | None = None,
         log: bool = True,
     ) -> Iterator[Ranking]:
         """Rank any number of queries, a few forward passes at a time, each read when its turn comes.
@@ -208,6 +227,7 @@ class Reranker(TaughtModel):
             examples: Judged examples, shown with every query. None queries the store for each.
             where: As for `rank`, for all queries.
             spans: As for `rank`.
+            diversity: As for `rank`.
             log: As for `rank`.
 
         Yields:
@@ -217,7 +237,9 @@ class Reranker(TaughtModel):
             InputError: A pair or an argument is invalid, as for `rank`; the rankings of earlier passes are out by then.
         """
         for queries, lists in query_batches(pairs, self.runtime.batch_tokens):
-            yield from self.rank_many(queries, lists, top_k, examples, where=where, spans=spans, log=log)
+            yield from self.rank_many(
+                queries, lists, top_k, examples, where=where, spans=spans, diversity=diversity, log=log
+            )
 
     async def arank(
         self,
@@ -228,11 +250,20 @@ class Reranker(TaughtModel):
         examples: Examples | None = None,
         where: Where = None,
         spans: bool = False,
+        diversity: float | None = None,
         log: bool = True,
     ) -> Ranking:
         """Await `rank` in a worker thread, without blocking the event loop."""
         return await in_background(
-            self.rank, query, passages, top_k=top_k, examples=examples, where=where, spans=spans, log=log
+            self.rank,
+            query,
+            passages,
+            top_k=top_k,
+            examples=examples,
+            where=where,
+            spans=spans,
+            diversity=diversity,
+            log=log,
         )
 
     async def arank_many(
@@ -244,45 +275,52 @@ class Reranker(TaughtModel):
         *,
         where: Where = None,
         spans: bool = False,
+        diversity: float | None = None,
         log: bool = True,
     ) -> list[Ranking]:
         """Await `rank_many` in a worker thread, without blocking the event loop."""
         return await in_background(
-            self.rank_many, queries, passages_per_query, top_k, examples, where=where, spans=spans, log=log
+            self.rank_many,
+            queries,
+            passages_per_query,
+            top_k,
+            examples,
+            where=where,
+            spans=spans,
+            diversity=diversity,
+            log=log,
         )
 
-    def precompute(
-        self,
-        passages: Iterable[str],
-        folder: str | Path,
-        *,
-        dtype: StatesDtype = "float16",
-        on_computed: Callable[[int], object] | None = None,
-    ) -> CacheMeta:
-        """Precompute query-independent passage states for `Reranker(passage_cache=folder)`.
-
-        Passages are truncated as by this reranker; a reranker with another window misses those it truncates
-        differently.
+    def spans(
+        self, query: str, passages: Sequence[Passage], *, examples: Examples | None = None, where: Where = None
+    ) -> list[tuple[Span, ...]]:
+        """Score the sentences of passages without ranking them, as `rank(..., spans=True)` does.
 
         Args:
-            passages: Texts, read lazily; duplicates are stored once.
-            folder: New folder, which appears when complete.
-            dtype: `"float16"`, or `"int8"` with a scale per token: half the size, slightly less exact.
-            on_computed: Callback with the number of passages done since the last call.
+            query: As for `rank`.
+            passages: As for `rank`.
+            examples: As for `rank`.
+            where: As for `rank`.
 
         Returns:
-            Metadata of the cache.
+            For each passage its sentences by descending score, in the passages' order.
 
         Raises:
-            ConfigError: The checkpoint or plan cannot have a passage cache, the `dtype` is unknown, or the reranker
-                does not run in float32.
-            InputError: A passage is not a string.
-            DataError: The folder exists, or there is no passage.
-            BackendError: The forward pass failed, or its states overflow float16.
+            InputError: An argument has the wrong type, or the query is blank.
+            WindowOverflowError: The query leaves no room for a sentence; with `long_query="error"`.
+            BackendError: The forward pass or the store failed.
         """
-        if is_a(passages, (str, bytes)) or not is_a(passages, Iterable):
-            raise InputError(f"`passages` must hold strings, got {shown(passages)}")
-        return self._pipeline.precompute(passages, folder, dtype=dtype, on_computed=on_computed)
+        from gliclass_rerank.spans.scoring import as_given, passage_spans
+
+        asked = repaired_texts("queries", [own_text("`query`", query)])
+        if not asked.texts[0].strip():
+            raise InputError(f"`query` must not be blank, got {shown(query)}")
+        given = repaired_texts("passages", passages)
+        (recalled,) = self._retrieval.recall(asked.texts, examples, needed=[bool(given.texts)], where=where)
+        most = self._max_example_passages
+        request = ScoringRequest(asked.texts[0], given.texts, examples=recalled.examples, max_example_labels=most)
+        (found,) = passage_spans(self._pipeline, [request])
+        return [as_given(each, given.originals.get(index)) for index, each in enumerate(found)]
 
 
 def _ranking(

@@ -57,6 +57,8 @@ class Hit:
             (`long_passages="best_chunk"`); None for a whole passage.
         judged: Judgement of the passage for this very query in the example store; None for none.
         spans: Sentences by descending score; they cover all but the white space between them. None unless asked for.
+        repeats: Index of a passage before this one that says much the same; None for none, or unless `diversity` is
+            given.
     """
 
     index: int
@@ -68,6 +70,7 @@ class Hit:
     chunk: Extent | None = None
     judged: Judged | None = None
     spans: tuple[Span, ...] | None = None
+    repeats: int | None = None
 
     def as_judged(self, judged: Judged) -> Hit:
         """Return a copy with a judgement, which decides the score: 1 if relevant, else 0."""
@@ -82,6 +85,7 @@ class Hit:
             "chunk": None if self.chunk is None else list(self.chunk),
             "judged": self.judged,
             "spans": None if self.spans is None else [asdict(span) for span in self.spans],
+            "repeats": self.repeats,
         }
         return values | {name: value for name, value in given.items() if value is not None}
 

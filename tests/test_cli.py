@@ -24,7 +24,7 @@ class OverlapReranker:
         type(self).settings = {"model": model, **given}
         self.name = model or "overlap"
 
-    def rank(self, query, passages, top_k=None, where=None):
+    def rank(self, query, passages, top_k=None, where=None, spans=False, diversity=None):
         words = set(query.split())
         overlaps = [len(words & set(passage.split())) for passage in passages]
         order = sorted(range(len(passages)), key=lambda index: (-overlaps[index], index))

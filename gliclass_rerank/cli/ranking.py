@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _PASSAGES_HELP: Final = "File: .txt, a passage per line; .jsonl, `text` and perhaps `title`; or - for stdin."
 _QUERIES_HELP: Final = "File of queries: .txt, one per line; .jsonl, `query` and perhaps `passages`; or -."
+# Best sentences of a hit.
+_SHOWN_SPANS: Final = 2
 # Of a ranking: in `hits`, of use to developers only, or under another name, because a query may have an `id`.
 _LEFT_OUT: Final = frozenset({"hits", "windows", "examples", "truncated_examples", "id"})
 
@@ -44,6 +46,10 @@ def rank(
     queries: Annotated[Path | None, typer.Option("--queries", help=f"{_QUERIES_HELP} Prints JSONL.")] = None,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Print the best K.  [default: all]")] = None,
     where: Where = None,
+    spans: Annotated[bool, typer.Option("--spans", help="Score the sentences of each hit too.")] = False,
+    diversity: Annotated[
+        float | None, typer.Option("--diversity", min=0, max=1, help="Share of its score that a repetition loses.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Rank passages for a query, or for many."""
@@ -55,7 +61,7 @@ def rank(
         raise InputError("`--query` needs `--passages`, got none")
     loaded = None if passages is None else load_passages(passages)
     reranker = load_reranker(settings)
-    rank_one = partial(reranker.rank, top_k=top_k, where=condition(where))
+    rank_one = partial(reranker.rank, top_k=top_k, where=condition(where), spans=spans, diversity=diversity)
     if queries is not None:
         _rank_queries(rank_one, reranker.name, queries, loaded)
     elif query is not None and loaded is not None:
@@ -136,7 +142,11 @@ def _print_ranking(passages: Sequence[Passage], ranking: Ranking) -> None:
     typer.echo("rank   score   line  passage")
     for rank, hit in enumerate(ranking, start=1):
         print_row(f"{rank:4}  {hit.score:.4f}  {passages[hit.index].line:5}  ", passages[hit.index].text)
+        for span in (hit.spans or ())[:_SHOWN_SPANS]:
+            print_row(f"      {span.score:.4f}         ", passages[hit.index].text[span.start : span.end])
     if ranking.truncated_query is not None:
         note("the query was cut in its middle to fit the model's window")
+    repeated = [passages[hit.index].line for hit in ranking if hit.repeats is not None]
+    note_lines("repeats a passage above", repeated)
     note_lines("cut to fit the model's window", [passages[cut.index].line for cut in ranking.truncated])
     note_lines("invalid Unicode was replaced", [passages[index].line for index in ranking.repaired])

@@ -35,6 +35,11 @@ class _TwoEncoders(ScoringHead):
         """Both backbones."""
         return (self.encoder_model, self.label_encoder)
 
+    @property
+    def passage_encoder(self) -> nn.Module:
+        """Backbone of the labels."""
+        return self.label_encoder
+
     def encode_candidates(self, rows: TokenRows) -> Tensor:
         """Encode labels, one per row, to FloatTensor [num_rows, hidden]."""
         between_groups()

@@ -55,6 +55,11 @@ class GLiClass(ScoringHead):
             (self.encoder_model,) if self.segment_embeddings is None else (self.encoder_model, self.segment_embeddings)
         )
 
+    @property
+    def passage_encoder(self) -> nn.Module:
+        """The only backbone."""
+        return self.encoder_model
+
     @cached_property
     def blocks(self) -> BlockRunner:
         """Torch block runner of the backbone."""

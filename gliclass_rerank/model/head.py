@@ -54,6 +54,11 @@ class ScoringHead(nn.Module, ABC):
     def encoders(self) -> tuple[nn.Module, ...]:
         """Backbones, the parts that may run in half precision."""
 
+    @property
+    @abstractmethod
+    def passage_encoder(self) -> nn.Module:
+        """Backbone that reads passages."""
+
     def project(self, projector: nn.Module, pooled: Tensor) -> Tensor:
         """Project pooled vectors, FloatTensor [..., hidden]."""
         vectors: Tensor = projector(pooled)

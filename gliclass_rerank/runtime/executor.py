@@ -21,6 +21,7 @@ from gliclass_rerank.calls.steps import between_groups, computing
 from gliclass_rerank.errors import BackendError, OutOfMemoryError
 from gliclass_rerank.model.backbones.interface import LayerRunner
 from gliclass_rerank.model.batch import Collator, LayerStates, length_groups
+from gliclass_rerank.model.full_attention import run_backbone
 from gliclass_rerank.model.head import ScoringHead
 from gliclass_rerank.prompt.planner import RequestT, TokenPlan
 from gliclass_rerank.runtime.bucketing import fill_layers
@@ -87,6 +88,20 @@ class Network(Protocol):
         """
         ...
 
+    def passage_vectors(self, rows: Sequence[TokenIds]) -> NDArray[np.float32]:
+        """Mean of the last states of passages that see no query.
+
+        Args:
+            rows: Token ids of the passages; at least one.
+
+        Returns:
+            FloatArray [num_rows, hidden].
+
+        Raises:
+            OutOfMemoryError: The batch does not fit the device; a smaller one may.
+        """
+        ...
+
 
 class TorchNetwork:
     """Network on its device, with its backbone layers in torch or in another runtime.
@@ -142,6 +157,17 @@ class TorchNetwork:
             states = self._model.candidate_states(self._collate.rows(rows), layer)
             array: NDArray[np.float32] = states.float().cpu().numpy()
         return array
+
+    @torch.inference_mode()
+    def passage_vectors(self, rows: Sequence[TokenIds]) -> NDArray[np.float32]:
+        """Mean of the last states of passages that see no query."""
+        between_groups()
+        with computing, self._kernels, as_backend_error("torch failed"):
+            tokens = self._collate.rows(rows)
+            (states,) = run_backbone(self._model.passage_encoder, tokens)
+            weights = tokens.mask[..., None].float()
+            vectors: NDArray[np.float32] = ((states.float() * weights).sum(1) / weights.sum(1)).cpu().numpy()
+        return vectors
 
 
 class Executor(ABC, Generic[RequestT]):

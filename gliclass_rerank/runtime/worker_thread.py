@@ -60,6 +60,10 @@ class WorkerThread:
         """Compute query-independent candidate states at a layer's input."""
         return self._run(self._network.candidate_states, rows, layer)
 
+    def passage_vectors(self, rows: Sequence[TokenIds]) -> NDArray[np.float32]:
+        """Mean of the last states of passages that see no query."""
+        return self._run(self._network.passage_vectors, rows)
+
     def _run(self, function: Callable[..., _Result], *args: Any) -> _Result:  # Any: the function's
         return self._worker.call(_with_threads, self._threads, function, *args)
 

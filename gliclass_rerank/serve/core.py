@@ -36,6 +36,7 @@ class RerankRequest:
         model: Name of the model; None or an unknown one for the default.
         top_k: Maximum number of hits; None for all.
         may_truncate: Accept texts that are too long; else they are an error.
+        spans: Score the sentences of the hits too.
     """
 
     query: str
@@ -43,6 +44,7 @@ class RerankRequest:
     model: str | None = None
     top_k: int | None = None
     may_truncate: bool = True
+    spans: bool = False
 
 
 @dataclass(frozen=True)

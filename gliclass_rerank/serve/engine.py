@@ -24,7 +24,7 @@ from gliclass_rerank.serve.models import Models, ServedModel, estimated_tokens, 
 from gliclass_rerank.serve.scheduler import Done, Scheduler
 from gliclass_rerank.serve.settings import ServeSettings
 from gliclass_rerank.settings import default_batch_tokens
-from gliclass_rerank.types import Ranking
+from gliclass_rerank.types import Hit, Ranking
 
 _Result = TypeVar("_Result")
 
@@ -84,6 +84,8 @@ class Engine:
         if not request.may_truncate:
             _check_whole(scores)
         hits = scores.hits[: request.top_k]
+        if request.spans and hits:
+            hits = await self._with_spans(model, request, hits)
         name = None
         if model.reranker.log is not None:
             name = await in_background(model.noted, request, hits)
@@ -189,9 +191,19 @@ class Engine:
 
     async def _submit(self, key: bytes, model: ServedModel, request: RerankRequest) -> Done[Scores]:
         # The same object for equal scores, whatever a request wants of them.
-        wanted = replace(request, model=None, top_k=None, may_truncate=True)
-        cost = estimated_tokens([request.query, *request.passages], model.reranker.max_window_tokens)
-        return await _translated(self._scheduler.submit(key, model.rank, wanted, cost=cost))
+        wanted = replace(request, model=None, top_k=None, may_truncate=True, spans=False)
+        return await _translated(self._scheduler.submit(key, model.rank, wanted, cost=_cost(model, request)))
+
+    async def _with_spans(self, model: ServedModel, request: RerankRequest, hits: tuple[Hit, ...]) -> tuple[Hit, ...]:
+        """Score the sentences of what is shown, in a pass of its own, because others need not have asked for it."""
+        shown = RerankRequest(request.query, tuple(request.passages[hit.index] for hit in hits))
+        key = b"spans", model.key(shown)
+        done = await _translated(self._scheduler.submit(key, model.spans, shown, cost=_cost(model, shown)))
+        return tuple(replace(hit, spans=spans) for hit, spans in zip(hits, done.result, strict=True))
+
+
+def _cost(model: ServedModel, request: RerankRequest) -> int:
+    return estimated_tokens([request.query, *request.passages], model.reranker.max_window_tokens)
 
 
 def _check_whole(scores: Scores) -> None:

@@ -15,7 +15,7 @@ from gliclass_rerank.prompt.sample import sample_rankings
 from gliclass_rerank.reranker import Reranker
 from gliclass_rerank.serve.core import ClassifyRequest, ExplainRequest, RerankRequest, Scores
 from gliclass_rerank.serve.settings import ServeSettings
-from gliclass_rerank.types import Hit, Ranking
+from gliclass_rerank.types import Hit, Ranking, Span
 
 _BYTES_PER_TOKEN: Final = 4
 # Settings of a reranker that hold for the classifier too.
@@ -50,6 +50,10 @@ class ServedModel:
         return [
             self.reranker.rank(request.query, request.passages, spans=request.spans, log=False) for request in requests
         ]
+
+    def spans(self, requests: Sequence[RerankRequest]) -> list[list[tuple[Span, ...]]]:
+        """Score the sentences of the passages of several requests."""
+        return [self.reranker.spans(request.query, request.passages) for request in requests]
 
     def noted(self, request: RerankRequest, hits: Sequence[Hit]) -> str | None:
         """Add what a request is shown to the feedback log.

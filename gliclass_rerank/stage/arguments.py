@@ -42,7 +42,7 @@ def reranker_or_settings(
         known = [each.name for each in fields(RerankerSettings)]
         with of_settings(), reading("`reranker`"):
             settings = dict(reranker)  # type: ignore[arg-type] # a mapping
-            settings = current_names(settings, stacklevel=5)  # as if its owner had passed them to the stage
+            settings = current_names(settings, stacklevel=6)  # as if its owner had passed them to the stage
             unknown = [str(name) for name in settings if name not in known]
         if unknown:
             raise ConfigError(f"`reranker` may have the settings {listed(known)}, got {listed(unknown)}")

@@ -9,10 +9,9 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from gliclass_rerank.calls.background import in_background
-from gliclass_rerank.calls.fork_hooks import ForkedLock
 from gliclass_rerank.checks import (
     checked_choice,
     checked_count,
@@ -24,25 +23,17 @@ from gliclass_rerank.checks import (
     repaired_texts,
 )
 from gliclass_rerank.errors import (
-    BackendError,
-    CheckpointError,
     ConfigError,
     DataError,
     InputError,
-    MissingDependencyError,
-    WindowOverflowError,
     listed,
     shown,
 )
 from gliclass_rerank.examples.judgements import judged_first
 from gliclass_rerank.settings import RerankerSettings, taking
-from gliclass_rerank.stage.arguments import (
-    checked_ids,
-    checked_retrieval_scores,
-    reranker_or_settings,
-    reranker_type,
-)
+from gliclass_rerank.stage.arguments import checked_ids, checked_retrieval_scores
 from gliclass_rerank.stage.fusion import Fusion, reciprocal_rank, weighted
+from gliclass_rerank.stage.lazy import FAILURES, LazyReranker
 from gliclass_rerank.types import Example, Extent, Judged, StageHit, StageRanking
 
 if TYPE_CHECKING:
@@ -50,10 +41,6 @@ if TYPE_CHECKING:
     from gliclass_rerank.reranker import Reranker
 
 OnError = Literal["raise", "keep_order"]
-
-# Failures of a running service with correct code: the model or store cannot be loaded or fails, or a query
-# outgrows the window.
-_FAILURES: Final = (BackendError, CheckpointError, DataError, MissingDependencyError, WindowOverflowError)
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +78,7 @@ class StageSettings(RerankerSettings):
     """Report in `notes` the number of truncated tokens, the best chunk, and repaired texts."""
 
 
-class RerankStage:
+class RerankStage(LazyReranker):
     """Reranking step of a RAG pipeline; thread-safe.
 
     The model is loaded once, at first use. Copies share it; a pickle holds the settings only.
@@ -105,9 +92,7 @@ class RerankStage:
 
     @taking(StageSettings)
     def __init__(self, settings: StageSettings) -> None:
-        self._lock = ForkedLock()
-        self._reranker, self._loading = reranker_or_settings(settings.loading(), settings.reranker)
-        self._is_shared = self._reranker is not None
+        super().__init__(settings, settings.reranker)
         self._has_warned = False
         top_k, threshold, examples = settings.top_k, settings.score_threshold, settings.examples
         answerable = settings.min_answerable
@@ -123,41 +108,6 @@ class RerankStage:
             self._query_prefix = checked_text("`query_prefix`", settings.query_prefix)
             self._passage_prefix = checked_text("`passage_prefix`", settings.passage_prefix)
             self._examples = None if examples is None else [each.complete() for each in Example.list_of(examples)]
-
-    def __getstate__(self) -> dict[str, Any]:
-        shared = self._reranker if self._is_shared else None
-        loading = RerankerSettings(**self._loading).to_dict() if shared is None else shared.settings
-        return {**self.__dict__, "_lock": None, "_reranker": None, "_is_shared": False, "_loading": loading}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=ForkedLock())
-
-    def __copy__(self) -> RerankStage:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> RerankStage:
-        return self
-
-    def warm_up(self) -> None:
-        """Load the model and open the store, once across threads.
-
-        Raises:
-            ConfigError: The checkpoint, store or machine does not support a setting.
-            CheckpointError: The checkpoint cannot be loaded; under `"keep_order"` the next `run` retries and reports
-                it.
-            DataError: The store cannot be opened; likewise.
-        """
-        try:
-            self._loaded()
-        except _FAILURES:
-            if self._on_error == "raise":
-                raise
-
-    def close(self) -> None:
-        """Release the model and the store, which the next use loads again. Objects passed in stay open."""
-        with self._lock:
-            if not self._is_shared:
-                self._reranker = None
 
     def run(
         self,
@@ -201,7 +151,7 @@ class RerankStage:
         query = own_text("`query`", query)
         if not query.strip():
             raise InputError(f"`query` must not be blank, got {shown(query)}")
-        texts, repaired, _ = repaired_texts("passages", passages, blanks_others=True)
+        texts, repaired, *_ = repaired_texts("passages", passages, blanks_others=True)
         found = checked_retrieval_scores(retrieval_scores, len(texts))
         names = checked_ids(ids, len(texts))
         if self._fusion == "weighted" and None in found:
@@ -211,7 +161,7 @@ class RerankStage:
             raise InputError(f"{wanted}, got {shown(score)} at {index}")
         try:
             ranking = self._rerank(query, texts, found, examples, where)
-        except _FAILURES as error:
+        except FAILURES as error:
             if self._on_error == "raise":
                 raise
             if isinstance(error, DataError):
@@ -280,16 +230,6 @@ class RerankStage:
         if ranking.error is not None:
             notes["rerank_error"] = ranking.error
         return notes
-
-    def _loaded(self) -> Reranker:
-        # Two statements instead of one `with`: a loaded model must not wait for another load.
-        reranker = self._reranker
-        if reranker is not None:
-            return reranker
-        with self._lock:
-            if self._reranker is None:
-                self._reranker = reranker_type()(**self._loading)
-            return self._reranker
 
     def _rerank(
         self,

@@ -34,6 +34,8 @@ class Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, fields: Any) -> Any:  # Any: JSON
+        if not isinstance(fields, dict):  # the value of a field, which pydantic refuses
+            return fields
         return {name: value for name, value in fields.items() if value is not None}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, Field
@@ -11,11 +12,20 @@ from gliclass_rerank.errors import shown
 from gliclass_rerank.serve.apis.api import Body, RerankApi
 from gliclass_rerank.serve.core import RequestError, RerankAnswer, RerankRequest
 from gliclass_rerank.serve.settings import DocumentFormat
+from gliclass_rerank.types import Span
 
 Count = Annotated[int, Field(ge=0, description="0 for all")]
 Document = Annotated[str | dict[str, Any], Field(description="a text, or an object with `text`")]  # Any: JSON
 
 _DOCUMENTS_PER_UNIT: Final = 100
+
+
+class RelevantSpans(Body):
+    """Which sentences of the documents are returned."""
+
+    mode: Literal["enabled", "disabled"]
+    threshold: float = Field(0.1, ge=0, le=1, description="score from which a sentence is returned")
+    max_spans: int | None = Field(None, ge=1, description="sentences of a document at most; all by default")
 
 
 class RerankBody(Body):
@@ -26,6 +36,7 @@ class RerankBody(Body):
     documents: list[Any] = Field(json_schema_extra={"items": {"anyOf": [{"type": "string"}, {"type": "object"}]}})
     top_n: Count | None = None
     return_documents: bool | None = None
+    relevant_spans: RelevantSpans | None = None
     rank_fields: list[str] | None = Field(None, description="fields of the documents to rank by; `text` by default")
 
 
@@ -36,11 +47,20 @@ class Usage(BaseModel):
     total_tokens: int
 
 
+class RelevantSpan(BaseModel):
+    """Sentence of a document, in code points of its text."""
+
+    start: int
+    end: int
+    score: float
+
+
 class Result(BaseModel):
-    """Ranked document."""
+    """Ranked document; spans by descending score, if there are any."""
 
     index: int
     relevance_score: float
+    relevant_spans: list[RelevantSpan] | None = None
     document: str | dict[str, Any] | None = None  # Any: JSON
 
 
@@ -103,7 +123,11 @@ class CohereShaped(RerankApi[RerankBody]):
         """One ranking."""
         return [
             RerankRequest(
-                body.query, passages(body.documents, body.rank_fields), model=body.model, top_k=body.top_n or None
+                body.query,
+                passages(body.documents, body.rank_fields),
+                model=body.model,
+                top_k=body.top_n or None,
+                spans=body.relevant_spans is not None and body.relevant_spans.mode == "enabled",
             )
         ]
 
@@ -119,6 +143,7 @@ class CohereShaped(RerankApi[RerankBody]):
                 Result(
                     index=hit.index,
                     relevance_score=self.score(body, hit.logit, hit.score),
+                    relevant_spans=_relevant(hit.spans or (), body.relevant_spans),
                     document=self.document(body.documents[hit.index]) if returns else None,
                 )
                 for hit in answer.hits
@@ -140,6 +165,14 @@ class CohereShaped(RerankApi[RerankBody]):
         if self._document_format == "string":
             return passage(document, None, 0)
         return document if isinstance(document, dict) else {"text": document}
+
+
+def _relevant(spans: Sequence[Span], wanted: RelevantSpans | None) -> list[RelevantSpan] | None:
+    """Sentences above the threshold; None for none, as in Cohere's answers."""
+    if wanted is None:
+        return None
+    found = [RelevantSpan(**asdict(span)) for span in spans if span.score >= wanted.threshold]
+    return found[: wanted.max_spans] or None
 
 
 def usage(answers: Sequence[RerankAnswer]) -> Usage:

@@ -45,7 +45,7 @@ def test_the_namespaces_above_the_package_are_shared_with_other_distributions():
 
 
 def test_the_package_exports_the_ranker_and_the_source_of_examples():
-    assert package.__all__ == ["GLiClassRanker", "HaystackExampleSource", "to_document"]
+    assert package.__all__ == ["GLiClassContextPruner", "GLiClassRanker", "HaystackExampleSource", "to_document"]
     assert package.GLiClassRanker.__module__ == f"{package.__name__}.ranker"
 
 

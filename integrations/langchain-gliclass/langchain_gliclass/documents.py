@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from langchain_core.documents import Document
 
@@ -16,11 +17,20 @@ def shown_text(document: Document, metadata_keys: Sequence[str], separator: str)
 
 def reranked(document: Document, score: float | None, notes: Mapping[str, float | int | str]) -> Document:
     """Copy a document, with the score, unless it is None, and the notes in its metadata; embeddings are shared."""
-    metadata = {key: value if _is_embedding(value) else owned(value) for key, value in document.metadata.items()}
+    metadata = _owned_metadata(document)
     if score is not None:
         metadata["relevance_score"] = score
     metadata.update(notes)
     return document.model_copy(update={"metadata": metadata})
+
+
+def pruned(document: Document, content: str, notes: Mapping[str, Any]) -> Document:  # Any: JSON
+    """Copy a document, with other content and the notes in its metadata."""
+    return document.model_copy(update={"page_content": content, "metadata": {**_owned_metadata(document), **notes}})
+
+
+def _owned_metadata(document: Document) -> dict[str, Any]:  # Any: whatever metadata hold
+    return {key: value if _is_embedding(value) else owned(value) for key, value in document.metadata.items()}
 
 
 def _is_embedding(value: object) -> bool:

@@ -2,5 +2,6 @@
 
 from llama_index.postprocessor.gliclass_rerank.base import GLiClassRerank
 from llama_index.postprocessor.gliclass_rerank.examples import LlamaIndexExampleSource, to_node
+from llama_index.postprocessor.gliclass_rerank.pruning import GLiClassContextPruner
 
-__all__ = ["GLiClassRerank", "LlamaIndexExampleSource", "to_node"]
+__all__ = ["GLiClassContextPruner", "GLiClassRerank", "LlamaIndexExampleSource", "to_node"]

@@ -25,18 +25,17 @@ from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined] # re-exported without a word
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
-from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
+from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
+from llama_index.postprocessor.gliclass_rerank.nodes import annotated, given_query, node_text
 
 from gliclass_rerank import Example, RerankerSettings, RerankStage, StageRanking
 from gliclass_rerank.adapters import (
     as_text,
     checked_cutoff,
     checked_items,
-    owned,
     owned_examples,
     owned_reranker,
     plain_reranker,
-    reading,
 )
 from gliclass_rerank.examples import ExampleSource, plain_store
 
@@ -329,13 +328,13 @@ class GLiClassRerank(BaseNodePostprocessor):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        return self.rerank(nodes, _given(query_bundle))
+        return self.rerank(nodes, given_query(query_bundle))
 
     @_traced
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        return await self.arerank(nodes, _given(query_bundle))
+        return await self.arerank(nodes, given_query(query_bundle))
 
     def _current_stage(self) -> RerankStage:
         """The stage for the fields as they are now: the one there is, unless one of its settings was changed."""
@@ -365,7 +364,7 @@ class GLiClassRerank(BaseNodePostprocessor):
         }
         # Checked before events are told of them, which take some types only.
         stage.run(passages=(), **limited)
-        texts = [_text(node, self.metadata_mode) for node in nodes]
+        texts = [node_text(node, self.metadata_mode) for node in nodes]
         scores, ids = [node.score for node in nodes], [node.node.node_id for node in nodes]
         return {"passages": texts, "retrieval_scores": scores, "ids": ids, **limited}
 
@@ -399,33 +398,5 @@ class GLiClassRerank(BaseNodePostprocessor):
         return reranker.name  # not its settings, which may not be written down
 
 
-def _given(query: QueryBundle | None) -> QueryBundle:
-    if query is None:
-        raise ValueError("Missing query bundle in extra info.")
-    return query
-
-
-def _text(node: NodeWithScore, mode: MetadataMode) -> str:
-    with reading("a node's text"):  # metadata are whatever somebody put there
-        return node.node.get_content(metadata_mode=mode)
-
-
 def _reranked(nodes: Sequence[NodeWithScore], stage: RerankStage, ranking: StageRanking) -> list[NodeWithScore]:
-    return [_copied(nodes[hit.index], hit.score, stage.notes(hit, ranking)) for hit in ranking]
-
-
-def _copied(found: NodeWithScore, score: float | None, notes: dict[str, float | int | str]) -> NodeWithScore:
-    """A copy with the notes in its metadata, and with the score unless that is None."""
-    node: BaseNode = found.node
-    changes = {
-        "metadata": owned(node.metadata) | notes,
-        # What the notes say is for programs: neither the LLM nor an embedding model reads it.
-        "excluded_embed_metadata_keys": _with(node.excluded_embed_metadata_keys, notes),
-        "excluded_llm_metadata_keys": _with(node.excluded_llm_metadata_keys, notes),
-        "relationships": dict(node.relationships),
-    }
-    return NodeWithScore(node=node.model_copy(update=changes), score=found.score if score is None else score)
-
-
-def _with(keys: Sequence[str], more: Mapping[str, Any]) -> list[str]:  # Any: only the keys are read
-    return [*keys, *(key for key in more if key not in keys)]
+    return [annotated(nodes[hit.index], hit.score, stage.notes(hit, ranking)) for hit in ranking]
