@@ -50,7 +50,9 @@ def test_rerank_ranks_as_the_library_does(server, reranker):
         ("rerank", {"query": "chain slips", "passages": passages, "return_texts": False}),
     )
 
-    expected = [{"index": hit.index, "score": hit.score, "text": hit.text} for hit in reranker.rank("chain slips", passages)]
+    expected = [
+        {"index": hit.index, "score": hit.score, "text": hit.text} for hit in reranker.rank("chain slips", passages)
+    ]
     assert whole.structured_content["passages"] == expected
     assert best.structured_content["passages"] == expected[:1]
     assert {passage["text"] for passage in bare.structured_content["passages"]} == {None}
@@ -114,7 +116,9 @@ def test_rankings_of_an_agent_go_to_the_log(tiny_folders, classifier, tmp_path):
         logged = Reranker(tiny_folders["bert"], device="cpu", log=tmp_path / "log.db")
         tools = {"request": "chain", "tools": [{"name": "fix"}]}
         asked(
-            build_server(logged, classifier), ("rerank", {"query": "chain", "passages": [CHAIN]}), ("choose_tools", tools)
+            build_server(logged, classifier),
+            ("rerank", {"query": "chain", "passages": [CHAIN]}),
+            ("choose_tools", tools),
         )
         assert [ranking.query for ranking in log.rankings()] == ["chain"]
 
@@ -174,7 +178,9 @@ def test_signals_end_a_server_that_waits_for_its_client(tiny_folders, number):
         command(tiny_folders), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     hello = {
-        "jsonrpc": "2.0", "id": 1, "method": "initialize",
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
         "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "me", "version": "1"}},
     }
     process.stdin.write(json.dumps(hello).encode() + b"\n")

@@ -122,12 +122,14 @@ class Explanation:
     """Explained ranking.
 
     Attributes:
-        ranking: Ranking of all passages, without what the feedback log knows it by.
+        ranking: Ranking of all passages.
         answer: Its answer.
+        spans_s: Seconds to find the spans.
     """
 
     ranking: Ranking
     answer: RerankAnswer
+    spans_s: float
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from gliclass_rerank.errors import BackendError, GLiClassRerankError, shown
 from gliclass_rerank.serve.cache import ScoreCache
 from gliclass_rerank.serve.core import (
     ClassifyRequest,
-    Explanation,
     ExplainRequest,
+    Explanation,
     RequestError,
     RerankAnswer,
     RerankRequest,
@@ -105,12 +105,17 @@ class Engine:
         """
         self._check(request)
         model = self.models.choose(request.model)
-        cost = estimated_tokens([request.query, *request.passages], model.reranker.max_window_tokens)
+        cost = _cost(model, request)
         done = await _translated(self._scheduler.submit(object(), model.explain, request, cost=cost))
         ranking: Ranking = done.result
         self.metrics.count_ranking(scores_of(ranking), done.timing, is_cached=False)
+        spans_s = 0.0
+        if request.spans and ranking.hits:
+            found = await _translated(self._scheduler.submit(object(), model.spans, request, cost=cost))
+            spans_s = found.timing.queue_s + found.timing.inference_s
+            ranking = replace(ranking, hits=tuple(replace(hit, spans=found.result[hit.index]) for hit in ranking))
         answer = RerankAnswer(model.name, ranking.hits, len(request.passages), ranking.num_tokens, done.timing)
-        return Explanation(ranking, answer)
+        return Explanation(ranking, answer, spans_s)
 
     async def classify(self, request: ClassifyRequest) -> list[float]:
         """Score a text against labels.
@@ -202,7 +207,7 @@ class Engine:
         return tuple(replace(hit, spans=spans) for hit, spans in zip(hits, done.result, strict=True))
 
 
-def _cost(model: ServedModel, request: RerankRequest) -> int:
+def _cost(model: ServedModel, request: RerankRequest | ExplainRequest) -> int:
     return estimated_tokens([request.query, *request.passages], model.reranker.max_window_tokens)
 
 

@@ -46,12 +46,10 @@ class ServedModel:
         return list(map(scores_of, rankings))
 
     def explain(self, requests: Sequence[ExplainRequest]) -> list[Ranking]:
-        """Rank the passages of requests, with spans where they are wanted; nothing is logged."""
-        return [
-            self.reranker.rank(request.query, request.passages, spans=request.spans, log=False) for request in requests
-        ]
+        """Rank the passages of requests, with all that is known of the rankings but spans; nothing is logged."""
+        return [self.reranker.rank(request.query, request.passages, log=False) for request in requests]
 
-    def spans(self, requests: Sequence[RerankRequest]) -> list[list[tuple[Span, ...]]]:
+    def spans(self, requests: Sequence[RerankRequest | ExplainRequest]) -> list[list[tuple[Span, ...]]]:
         """Score the sentences of the passages of several requests."""
         return [self.reranker.spans(request.query, request.passages) for request in requests]
 

@@ -123,6 +123,6 @@ def opened(browser):
 
 def _note(message, complaints, expected):
     """Keep an error; statuses of answers are none, as the page says what they mean."""
-    if message.type == "error" and "Failed to load resource" not in message.text:
-        if expected is None or expected not in message.text:
-            complaints.append(message.text)
+    is_expected = "Failed to load resource" in message.text or (expected is not None and expected in message.text)
+    if message.type == "error" and not is_expected:
+        complaints.append(message.text)

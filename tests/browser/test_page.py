@@ -149,10 +149,10 @@ def test_time_is_split_into_stages_that_add_up(opened, server):
     page = opened(server)
     rank(page)
     words = page.locator(".legend li span").all_text_contents()
-    assert words == ["in the queue", "in the model", "rest of the server", "network, browser"]
+    assert words == ["in the queue", "ranking", "marking what counts", "the rest", "network"]
     widths = page.locator(".stage").evaluate_all("all => all.map(one => parseFloat(one.style.inlineSize))")
     assert sum(widths) == pytest.approx(100, abs=0.1)
-    assert max(widths) == widths[1]
+    assert widths[1] > widths[0]
 
 
 def test_low_scores_can_be_dropped_by_keyboard(opened, server):

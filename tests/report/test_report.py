@@ -11,8 +11,8 @@ from tiny_checkpoints import WORDS
 
 from gliclass_rerank import Reranker
 from gliclass_rerank.cli.app import main
-from gliclass_rerank.feedback import FeedbackLog
 from gliclass_rerank.errors import DataError
+from gliclass_rerank.feedback import FeedbackLog
 from gliclass_rerank.learn.evaluation.trec import read_run, write_run
 from gliclass_rerank.learn.report.comparing import Reranked, bm25_run, bootstrap, gain, rerank_lists
 from gliclass_rerank.learn.report.facts import compared
@@ -183,7 +183,7 @@ class Reader(html.parser.HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
         self.attributes += attributes
-        if tag not in ("meta", "line", "rect", "circle"):
+        if tag != "meta":
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attributes):

@@ -106,7 +106,11 @@ def test_explain_shows_examples_and_judgements(tiny_folders, tmp_path):
             assert server.get("/page/facts").body["models"][0]["learns"]
             server.post("/feedback", {"query": QUERY, "relevant": ["pump"], "irrelevant": ["brake pad"]})
             found = server.post("/explain", {"query": QUERY, "passages": PASSAGES}).body
-    assert [(hit["index"], hit.get("judged")) for hit in found["hits"]] == [(2, "relevant"), (1, None), (0, "irrelevant")]
+    assert [(hit["index"], hit.get("judged")) for hit in found["hits"]] == [
+        (2, "relevant"),
+        (1, None),
+        (0, "irrelevant"),
+    ]
     assert found["examples"] == [{"query": QUERY, "relevant": ["pump"], "irrelevant": ["brake pad"]}]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -74,7 +75,9 @@ def differences(gained: Gain, texts: dict[str, str]) -> Plot:
         kind = "up" if change > 0 else "down" if change < 0 else "same"
         top = _HALF + 10 - height if change >= 0 else _HALF + 10
         title = f"{texts[name][:80]}: {before:.2f} → {after:.2f}"
-        bars.append(Bar(round(MARGIN + number * step, 1), round(top, 1), round(max(step - 1, 0.6), 1), height, kind, title))
+        bars.append(
+            Bar(round(MARGIN + number * step, 1), round(top, 1), round(max(step - 1, 0.6), 1), height, kind, title)
+        )
     best, worst = (after - before for _, (before, after) in (kept[0], kept[-1]))
     ticks = ((float(MARGIN), f"best {best:+.2f}"), (float(WIDTH - MARGIN), f"worst {worst:+.2f}"))
     return Plot(height=2 * _HALF + 50, bars=tuple(bars), ticks=ticks, base=_HALF + 10)
@@ -84,7 +87,7 @@ def origins(lists: Sequence[Reranked]) -> Plot:
     """Former ranks of the documents that are among the best now."""
     edges = [0, 1, 3, 5, 10, 20, 50, 100, 10**9]
     found = [origin for each in lists for origin in each.origins[:TOP]]
-    counts = [sum(low <= origin < high for origin in found) for low, high in zip(edges, edges[1:], strict=False)]
+    counts = [sum(low <= origin < high for origin in found) for low, high in pairwise(edges)]
     shown = max((number for number, count in enumerate(counts) if count), default=0) + 1
     names = ["1", "2-3", "4-5", "6-10", "11-20", "21-50", "51-100", "101-"][:shown]
     return _columns(counts[:shown], names, f"of {len(found)} passages", kinds=["same"] * 4 + ["up"] * 4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ def write_report(path: Path, about: About, comparisons: Sequence[Comparison]) ->
         comparisons=comparisons,
         verdicts=[verdict(each) for each in comparisons],
         machine=f"{platform.machine()} {platform.system()}, Python {platform.python_version()}",
-        date=datetime.date.today().isoformat(),
+        date=dt.date.today().isoformat(),
         width=WIDTH,
         margin=MARGIN,
         place=place,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pydantic import BaseModel, Field
 
 from gliclass_rerank.serve.apis.api import Api, Body, Reply
-from gliclass_rerank.serve.core import Explanation, ExplainRequest
+from gliclass_rerank.serve.core import ExplainRequest, Explanation
 from gliclass_rerank.serve.engine import Engine
 from gliclass_rerank.types import Example, Hit, Judged, Truncation
 
@@ -71,6 +71,7 @@ class Explained(BaseModel):
     num_tokens: int
     waiting_ms: float
     ranking_ms: float
+    spans_ms: float
 
 
 class Explain(Api[ExplainBody]):
@@ -100,6 +101,7 @@ def _explained(explanation: Explanation) -> Explained:
         num_tokens=ranking.num_tokens,
         waiting_ms=answer.timing.queue_s * _MS_PER_S,
         ranking_ms=answer.timing.inference_s * _MS_PER_S,
+        spans_ms=explanation.spans_s * _MS_PER_S,
     )
 
 

@@ -61,12 +61,13 @@ function verdict(value) {
 }
 
 function time(content, { totalMs, serverMs }) {
-  const known = content.waiting_ms + content.ranking_ms;
+  const known = content.waiting_ms + content.ranking_ms + content.spans_ms;
   const stages = [
     ["waiting", "in the queue", content.waiting_ms],
-    ["ranking", "in the model", content.ranking_ms],
-    ["server", "rest of the server", Math.max(0, serverMs - known)],
-    ["network", "network, browser", Math.max(0, totalMs - Math.max(serverMs, known))],
+    ["ranking", "ranking", content.ranking_ms],
+    ["marking", "marking what counts", content.spans_ms],
+    ["server", "the rest", Math.max(0, serverMs - known)],
+    ["network", "network", Math.max(0, totalMs - Math.max(serverMs, known))],
   ];
   const whole = stages.reduce((sum, [, , ms]) => sum + ms, 0) || 1;
   const parts = stages.map(([name, , ms]) => {
