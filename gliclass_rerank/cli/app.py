@@ -26,12 +26,12 @@ from gliclass_rerank.cli.mcp import mcp
 from gliclass_rerank.cli.measuring import evaluate
 from gliclass_rerank.cli.preparing import optimize, precompute
 from gliclass_rerank.cli.ranking import rank
+from gliclass_rerank.cli.reporting import report
 from gliclass_rerank.cli.sections import Sections
 from gliclass_rerank.cli.serve import ENVIRONMENT, serve
 from gliclass_rerank.errors import ConfigError, GLiClassRerankError, InputError
 from gliclass_rerank.learn.data.mining_command import mine, teach
 from gliclass_rerank.learn.data.rac_command import pseudo_label, rac_data
-from gliclass_rerank.learn.report.command import report
 from gliclass_rerank.learn.training.command import average, calibrate, cascade, train
 
 _PROGRAM: Final = "gliclass-rerank"
