@@ -67,7 +67,7 @@ def differences(gained: Gain, texts: dict[str, str]) -> Plot:
     """Difference of nDCG@10 query by query, the largest gain first; of many queries, evenly spaced ones."""
     ordered = sorted(gained.by_query.items(), key=lambda item: item[1][0] - item[1][1])
     kept = [ordered[index] for index in np.linspace(0, len(ordered) - 1, min(len(ordered), _MOST_BARS)).astype(int)]
-    step, most = _ROOM / len(kept), max(max(abs(after - before) for _, (before, after) in kept), 1e-9)
+    step, most = _ROOM / len(kept), max(1e-9, *(abs(after - before) for _, (before, after) in kept))
     bars = []
     for number, (name, (before, after)) in enumerate(kept):
         change = after - before

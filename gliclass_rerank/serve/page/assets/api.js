@@ -1,8 +1,9 @@
 // Requests to the server that the page came from.
 
 import { byId } from "./dom.js";
+import { memory } from "./storage.js";
 
-const STORED = "gliclass-rerank-key";
+const key = memory("gliclass-rerank-key");
 
 /** Failed request, with a sentence for the reader. */
 export class ApiError extends Error {}
@@ -15,12 +16,11 @@ export const get = (path, signal) => call(path, undefined, signal);
  * Returns the content, and the milliseconds that the server and the whole request took.
  */
 export async function call(path, body, signal) {
-  for (let problem = ""; ; problem = "The server does not know this key.") {
+  for (;;) {
     const began = performance.now();
     const response = await sent(path, body, signal);
     if (response.status === 401) {
-      const hadKey = sessionStorage.getItem(STORED) !== null;
-      await askForKey(hadKey ? problem || "The server does not know this key." : "");
+      await askForKey(key.get() === null ? "" : "The server does not know this key.");
       continue;
     }
     const content = await response.json().catch(() => null);
@@ -33,8 +33,7 @@ export async function call(path, body, signal) {
 
 async function sent(path, body, signal) {
   const headers = {};
-  const key = sessionStorage.getItem(STORED);
-  if (key !== null) headers.authorization = `Bearer ${key}`;
+  if (key.get() !== null) headers.authorization = `Bearer ${key.get()}`;
   if (body !== undefined) headers["content-type"] = "application/json";
   try {
     return await fetch(path, {
@@ -67,13 +66,13 @@ function dialog(problem) {
   box.showModal();
   return new Promise((resolve, reject) => {
     box.addEventListener("close", () => {
-      const key = byId("key-value").value.trim();
-      if (box.returnValue !== "use" || key === "") {
+      const given = byId("key-value").value.trim();
+      if (box.returnValue !== "use" || given === "") {
         reject(new ApiError("This server needs a key. Press Rank to enter one."));
         return;
       }
       // A header holds Latin-1 only; anything else would never leave the browser.
-      sessionStorage.setItem(STORED, [...key].map((char) => (char.codePointAt(0) < 256 ? char : "?")).join(""));
+      key.set([...given].map((char) => (char.codePointAt(0) < 256 ? char : "?")).join(""));
       resolve();
     }, { once: true });
   });

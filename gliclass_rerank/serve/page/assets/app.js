@@ -25,6 +25,7 @@ byId("sample").addEventListener("click", () => {
   sample = (sample + 1) % SAMPLES.length;
   fill(SAMPLES[sample]);
 });
+byId("model").addEventListener("change", () => { if (shown !== null) attempt(rank); });
 for (const radio of document.querySelectorAll("input[name=order]")) {
   radio.addEventListener("change", () => arrange(byId("hits"), items, radio.value));
 }
