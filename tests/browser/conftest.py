@@ -16,7 +16,7 @@ from playwright.sync_api import expect, sync_playwright
 
 KEY = "secret"
 # Others may use the processor too.
-_PATIENCE_MS = 60_000
+_PATIENCE_MS = 300_000
 expect.set_options(timeout=_PATIENCE_MS)
 # Chromium asks its maker's servers on every start otherwise; a container has no sandbox.
 _FLAGS = [
@@ -39,7 +39,7 @@ class Server:
 
     def post(self, path, body):
         request = urllib.request.Request(f"{self.url}{path}", json.dumps(body).encode())
-        with urllib.request.urlopen(request, timeout=120) as response:
+        with urllib.request.urlopen(request, timeout=300) as response:
             return json.load(response)
 
 
