@@ -53,7 +53,8 @@ async function rank() {
   const answer = await explained(request);
   if (answer === null) return;
   document.querySelector("input[name=order][value=after]").checked = true;
-  say(`Ranked ${counted(answer.content.hits.length, "passage")}. Now first: number ${answer.content.hits[0].index + 1}.`);
+  const { hits } = answer.content;
+  say(`Ranked ${counted(hits.length, "passage")}. Now first: number ${hits[0].index + 1}.`);
   if (matchMedia("(max-width: 60rem)").matches) byId("results").scrollIntoView();
 }
 
@@ -88,7 +89,8 @@ async function explained(request) {
 function show(request, { content, ...timing }) {
   shown = request;
   const learns = facts.models.find((model) => model.name === content.model)?.learns ?? false;
-  items = cards(content.hits, request.passages, { learns, onJudged: (hit, verdict) => attempt(() => judge(hit, verdict)) });
+  const onJudged = (hit, verdict) => attempt(() => judge(hit, verdict));
+  items = cards(content.hits, request.passages, { learns, onJudged });
   byId("empty").hidden = true;
   byId("found").hidden = false;
   byId("summary").replaceChildren(...summary(content, timing, request.passages, items));

@@ -28,9 +28,9 @@ export function counted(count, noun) {
 }
 
 const ICONS = {
-  up: "M7 10v10H3V10zM10 20h7.5a2 2 0 0 0 2-1.6l1.2-6A2 2 0 0 0 18.800 10H14V5.500A2.500 2.500 0 0 0 11.500 3L10 10z",
-  down: "M17 14V4h4v10zM14 4H6.500a2 2 0 0 0-2 1.600l-1.200 6A2 2 0 0 0 5.200 14H10v4.500a2.500 2.500 0 0 0 2.500 2.500L14 14z",
-  theme: "M12 4a8 8 0 1 0 0 16a8 8 0 0 0 0-16M12 4v16M12.500 5c4 1 6.500 4 6.500 7s-2.500 6-6.500 7zM14 6v12M16 8v8M18 10v4",
+  up: "M7 10v10H3V10zM10 20h7.5a2 2 0 0 0 2-1.6l1.2-6A2 2 0 0 0 18.8 10H14V5.5A2.5 2.5 0 0 0 11.5 3L10 10z",
+  down: "M17 14V4h4v10zM14 4H6.5a2 2 0 0 0-2 1.6l-1.2 6A2 2 0 0 0 5.2 14H10v4.5a2.5 2.5 0 0 0 2.5 2.5L14 14z",
+  theme: "M12 4a8 8 0 1 0 0 16a8 8 0 0 0 0-16M12 4v16M14 6v12M16 8v8M18 10v4",
   close: "M6 6l12 12M18 6L6 18",
 };
 
@@ -42,7 +42,8 @@ export function icon(name) {
 
 function filled(element, { on = {}, ...attributes }, children) {
   for (const [name, value] of Object.entries(attributes)) {
-    if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
+    if (value === null || value === undefined || value === false) continue;
+    element.setAttribute(name, value === true ? "" : value);
   }
   for (const [event, listener] of Object.entries(on)) element.addEventListener(event, listener);
   element.append(...children.filter((child) => child !== null && child !== undefined));

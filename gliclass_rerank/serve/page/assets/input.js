@@ -63,7 +63,8 @@ async function add(chosen, onProblem) {
 
 function read(name, text) {
   if (name.endsWith(".jsonl")) {
-    return text.split("\n").filter((line) => line.trim()).map((line, index) => passageOf(parsed(line), `line ${index + 1}`));
+    const lines = text.split("\n").filter((line) => line.trim());
+    return lines.map((line, index) => passageOf(parsed(line), `line ${index + 1}`));
   }
   if (name.endsWith(".json")) {
     const values = parsed(text);

@@ -14,7 +14,8 @@ export function keepSlider(hits, texts, items) {
     hits.forEach((hit, place) => items[place].classList.toggle("dropped", hit.score < least));
     value.textContent = least.toFixed(2);
     const saved = Math.round(100 * (1 - size(kept) / (size(hits) || 1)));
-    words.textContent = `${number(kept.length)} of ${counted(hits.length, "passage")} kept, ${saved} % less text to read`;
+    words.textContent = `${number(kept.length)} of ${counted(hits.length, "passage")} kept, `
+      + `${saved} % less text to read`;
   };
   const slider = el("input", {
     type: "range", id: "keep", min: "0", max: "1", step: "0.01", value: String(least),

@@ -9,8 +9,8 @@ export const SAMPLES = [
       "Chain care: wipe the chain after wet rides and oil it sparingly; too much oil collects dirt.",
       "Hard braking on gravel makes the rear wheel skid. Shift your weight back and brake with two fingers.",
       "A jumping chain under load is nearly always a matter of wear. Measure it with a gauge: beyond 0.75 percent the "
-        + "links no longer sit deep enough on the teeth, so the drive skips forward when the rider pushes. Fit a new one, "
-        + "and if the skipping stays, the sprockets have worn along with it and need to go too.",
+        + "links no longer sit deep enough on the teeth, so the drive skips forward when the rider pushes. Fit a new "
+        + "one, and if the skipping stays, the sprockets have worn along with it and need to go too.",
       "Our workshop is open Monday to Friday, 9 to 18 h, and on Saturdays in summer.",
       "Winter tyres have softer rubber, so that they do not slip on cold roads.",
       "If gears change by themselves, turn the barrel adjuster half a turn until the derailleur lines up with the cog.",
@@ -35,8 +35,8 @@ export const SAMPLES = [
     passages: [
       "To copy a file in Python, use shutil.copy(source, target); it keeps the permission bits.",
       "list.sort() sorts in place and returns None; sorted() returns a new list.",
-      "An assignment never duplicates an object. Two names then refer to the same one, so an edit through either is seen "
-        + "through both. A slice such as a[:] makes a new outer list, while nested ones are still shared; "
+      "An assignment never duplicates an object. Two names then refer to the same one, so an edit through either is "
+        + "seen through both. A slice such as a[:] makes a new outer list, while nested ones are still shared; "
         + "copy.deepcopy goes all the way down.",
       "Edit the list of trusted hosts in settings.py and restart the server.",
       "Tuples cannot be changed, which is why they can be keys of a dict.",
