@@ -155,8 +155,12 @@ def gain(qrels: Qrels, lists: Sequence[Reranked]) -> Gain | None:
     after = evaluate_queries(judged, {each.query_id: each.after for each in lists})
     pairs = {name: (before[name].ndcg_at_10, after[name].ndcg_at_10) for name in judged}
     values = np.array(list(pairs.values()))
-    columns = (values[:, 0], values[:, 1], values[:, 1] - values[:, 0])
-    return Gain(*map(bootstrap, columns), by_query=pairs)
+    return Gain(
+        before=bootstrap(values[:, 0]),
+        after=bootstrap(values[:, 1]),
+        difference=bootstrap(values[:, 1] - values[:, 0]),
+        by_query=pairs,
+    )
 
 
 def bootstrap(values: Sequence[float] | np.ndarray[tuple[int], np.dtype[np.float64]]) -> Interval:
