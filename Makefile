@@ -21,6 +21,8 @@ CLIENTS_VENV ?= .venv-clients
 COHERE5_VENV ?= .venv-clients-cohere-5
 # Ray brings fifty packages that nothing else needs.
 RAY_VENV ?= .venv-ray
+# The browser that drives the server's page, likewise.
+BROWSER_VENV ?= .venv-browser
 # The oldest Python that is supported, with the lowest versions that are: uv finds it, or fetches one.
 LOWEST_PYTHON ?= python3.10
 LOWEST_VENV ?= .venv-lowest
@@ -39,7 +41,7 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs
 RANK_DEMO := HF_HUB_OFFLINE=1 $(BIN)/gliclass-rerank rank --passages $(HANDBOOK) --top-k 3
 
 .PHONY: docs docs-serve docs-tables
-.PHONY: demo demo-integrations test test-slow test-adapters test-clients test-ray test-lowest attack check fix dist
+.PHONY: demo demo-integrations test test-slow test-adapters test-clients test-ray test-browser test-lowest attack check fix dist
 .PHONY: bench bench-adapters bench-quality bench-serve bench-spans
 .PHONY: bench-labels bench-classification bench-rac-classification bench-rac-ranking bench-rac-cost
 .NOTPARALLEL: # pip runs into one environment
@@ -54,7 +56,7 @@ demo-integrations: $(ADAPTER_VENV)/.stamp
 	done
 
 # Tests take one torch thread each, so that a process a core is quickest; more than four would only import torch more often.
-test: $(TEST) test-adapters test-clients
+test: $(TEST) test-adapters test-clients test-browser
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal $(ARGS)
 
 # Whole grids, kill tests in hundreds, processes that load everything anew.
@@ -77,6 +79,11 @@ test-clients: $(TEST) $(CLIENTS_VENV)/.stamp $(COHERE5_VENV)/.stamp
 # Clusters of Ray on this machine; with network namespaces, which root may make, of two hosts.
 test-ray: $(RAY_VENV)/.stamp
 	$(RAY_VENV)/bin/python -m pytest -q -c tests/cluster/pytest.ini --confcutdir tests/cluster tests/cluster $(RAY_ARGS)
+
+# The server's page in Chromium, which is installed where that is possible; without one the tests are left out, and say so.
+test-browser: $(TEST) $(BROWSER_VENV)/.stamp
+	GLICLASS_RERANK=$(abspath $(BIN))/gliclass-rerank CHROMIUM="$$(sh tests/browser/chromium.sh)" \
+	    $(BROWSER_VENV)/bin/python -m pytest -q -rs -c tests/browser/pytest.ini --confcutdir tests/browser tests/browser
 
 # The attack suite whole, and the table of its tries; ATTACK_SCALE multiplies them.
 attack: $(TEST)
@@ -197,12 +204,16 @@ $(ADAPTER_VENV)/.stamp: $(WHEELS)/.stamp constraints.txt
 # Without what compares with other packages: upstream, mteb, a data wheel.
 LOWEST_TESTS := $(filter-out tests/parity/ tests/attack/ $(wildcard tests/test_mteb_beir.py tests/test_assemble*.py), \
     $(wildcard tests/*/ tests/test_*.py))
-LOWEST_EXTRAS := eval,train,rac,onnx,openvino,mining,serve,batch
+LOWEST_EXTRAS := eval,train,rac,onnx,openvino,mining,serve,batch,mcp
 
 $(CLIENTS_VENV)/.stamp: pyproject.toml
 	$(call install_group,$(CLIENTS_VENV),clients)
 	# It asks for an httpx from before 0.28, and does with a newer one.
 	$(CLIENTS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps infinity_client==0.0.78
+	touch $@
+
+$(BROWSER_VENV)/.stamp: pyproject.toml
+	$(call install_group,$(BROWSER_VENV),browser)
 	touch $@
 
 $(COHERE5_VENV)/.stamp: pyproject.toml

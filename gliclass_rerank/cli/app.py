@@ -23,9 +23,11 @@ from gliclass_rerank.cli.batch import batch
 from gliclass_rerank.cli.bundled_models import models
 from gliclass_rerank.cli.classifying import classify
 from gliclass_rerank.cli.examples import examples
+from gliclass_rerank.cli.mcp import mcp
 from gliclass_rerank.cli.measuring import evaluate
 from gliclass_rerank.cli.preparing import optimize, precompute
 from gliclass_rerank.cli.ranking import rank
+from gliclass_rerank.cli.reporting import report
 from gliclass_rerank.cli.sections import Sections
 from gliclass_rerank.cli.serve import ENVIRONMENT, serve
 from gliclass_rerank.errors import ConfigError, GLiClassRerankError, InputError
@@ -52,10 +54,11 @@ app.command(rich_help_panel=_USE)(batch)
 app.command(rich_help_panel=_USE)(classify)
 app.command(rich_help_panel=_USE)(models)
 app.command(rich_help_panel=_USE, context_settings={"auto_envvar_prefix": ENVIRONMENT})(serve)
+app.command(rich_help_panel=_USE)(mcp)
 app.add_typer(examples, name="examples", rich_help_panel=_USE)
 for _title, _commands in {
     _USE: (optimize, precompute),
-    _MEASURE: (evaluate, calibrate),
+    _MEASURE: (report, evaluate, calibrate),
     _TRAIN: (train, average, cascade, mine, teach, rac_data, pseudo_label),
 }.items():
     for _command in _commands:

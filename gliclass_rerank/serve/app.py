@@ -21,6 +21,7 @@ from gliclass_rerank.serve.engine import Engine
 from gliclass_rerank.serve.envelope import Envelope
 from gliclass_rerank.serve.metrics import Metrics
 from gliclass_rerank.serve.models import Models
+from gliclass_rerank.serve.page import add_page
 from gliclass_rerank.serve.record import record_of
 from gliclass_rerank.serve.routes import Route, all_routes
 from gliclass_rerank.serve.settings import ServeSettings
@@ -55,6 +56,8 @@ def create_app(settings: ServeSettings, models: Models) -> FastAPI:
     for route in all_routes(settings.document_format):
         _add(app, route, Endpoint(route.choose, engine, keys, tracing, route.operation))
     _add_reads(app, engine, keys)
+    if settings.page:
+        add_page(app, engine, keys)
     app.add_exception_handler(RequestError, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_error)
     if settings.cors_origin:

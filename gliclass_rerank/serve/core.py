@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Final, Literal
 
 from gliclass_rerank.errors import GLiClassRerankError
-from gliclass_rerank.types import Hit, Truncation
+from gliclass_rerank.types import Hit, Ranking, Truncation
 
 _BYTES_PER_TOKEN: Final = 4
 
@@ -30,29 +30,38 @@ class RequestError(GLiClassRerankError):
 
 
 @dataclass(frozen=True)
-class RerankRequest:
-    """Ranking to compute.
+class Question:
+    """Query with passages.
 
     Attributes:
         query: Query.
         passages: Passages in the caller's order.
         model: Name of the model; None or an unknown one for the default.
-        top_k: Maximum number of hits; None for all.
-        may_truncate: Accept texts that are too long; else they are an error.
-        spans: Score the sentences of the hits too.
     """
 
     query: str
     passages: tuple[str, ...]
     model: str | None = None
-    top_k: int | None = None
-    may_truncate: bool = True
-    spans: bool = False
 
     @cached_property
     def encoded(self) -> tuple[bytes, ...]:
         """Query and passages in UTF-8, encoded once for limits, cost and cache; lone surrogates as they are."""
         return tuple(text.encode("utf-8", "surrogatepass") for text in (self.query, *self.passages))
+
+
+@dataclass(frozen=True)
+class RerankRequest(Question):
+    """Ranking to compute.
+
+    Attributes:
+        top_k: Maximum number of hits; None for all.
+        may_truncate: Accept texts that are too long; else they are an error.
+        spans: Score the sentences of the hits too.
+    """
+
+    top_k: int | None = None
+    may_truncate: bool = True
+    spans: bool = False
 
 
 def estimated_tokens(data: bytes) -> int:
@@ -114,6 +123,32 @@ class RerankAnswer:
     timing: Timing
     is_cached: bool = False
     id: str | None = None
+
+
+@dataclass(frozen=True)
+class ExplainRequest(Question):
+    """Ranking to compute and to explain.
+
+    Attributes:
+        spans: Find the characters that carry each score.
+    """
+
+    spans: bool = True
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Explained ranking.
+
+    Attributes:
+        ranking: Ranking of all passages.
+        answer: Its answer.
+        spans_s: Seconds to find the spans.
+    """
+
+    ranking: Ranking
+    answer: RerankAnswer
+    spans_s: float
 
 
 @dataclass(frozen=True)

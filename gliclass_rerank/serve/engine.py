@@ -11,6 +11,9 @@ from gliclass_rerank.errors import BackendError, GLiClassRerankError, shown
 from gliclass_rerank.serve.cache import ScoreCache
 from gliclass_rerank.serve.core import (
     ClassifyRequest,
+    ExplainRequest,
+    Explanation,
+    Question,
     RequestError,
     RerankAnswer,
     RerankRequest,
@@ -19,11 +22,11 @@ from gliclass_rerank.serve.core import (
     estimated_tokens,
 )
 from gliclass_rerank.serve.metrics import Metrics
-from gliclass_rerank.serve.models import Models, ServedModel
+from gliclass_rerank.serve.models import Models, ServedModel, scores_of
 from gliclass_rerank.serve.scheduler import Done, Scheduler
 from gliclass_rerank.serve.settings import ServeSettings
 from gliclass_rerank.settings import default_batch_tokens
-from gliclass_rerank.types import Hit
+from gliclass_rerank.types import Hit, Ranking
 
 _Result = TypeVar("_Result")
 
@@ -91,6 +94,32 @@ class Engine:
             name = await in_background(model.noted, request, hits)
         return RerankAnswer(model.name, hits, len(request.passages), scores.num_tokens, timing, is_cached, name)
 
+    async def explain(self, request: ExplainRequest) -> Explanation:
+        """Rank the passages of a request, with all that is known of the ranking; it is neither cached nor logged.
+
+        Args:
+            request: Request.
+
+        Returns:
+            Its explanation.
+
+        Raises:
+            RequestError: As for `rank`.
+        """
+        self._check(request)
+        model = self.models.choose(request.model)
+        cost = model.cost(request)
+        done = await _translated(self._scheduler.submit(object(), model.explain, request, cost=cost))
+        ranking: Ranking = done.result
+        self.metrics.count_ranking(scores_of(ranking), done.timing, is_cached=False)
+        spans_s = 0.0
+        if request.spans and ranking.hits:
+            found = await _translated(self._scheduler.submit(object(), model.spans, request, cost=cost))
+            spans_s = found.timing.queue_s + found.timing.inference_s
+            ranking = replace(ranking, hits=tuple(replace(hit, spans=found.result[hit.index]) for hit in ranking))
+        answer = RerankAnswer(model.name, ranking.hits, len(request.passages), ranking.num_tokens, done.timing)
+        return Explanation(ranking, answer, spans_s)
+
     async def classify(self, request: ClassifyRequest) -> list[float]:
         """Score a text against labels.
 
@@ -155,7 +184,7 @@ class Engine:
             raise RequestError("invalid", f"`/{name}` needs a log; start the server with `--log FILE`")
         await _translated(in_background(getattr(log, name), ranking_id, value))
 
-    def _check(self, request: RerankRequest) -> None:
+    def _check(self, request: Question) -> None:
         if not request.query.strip():
             raise RequestError("empty", f"`query` must not be blank, got {shown(request.query)}")
         self._check_size(request.encoded, "documents")

@@ -13,7 +13,8 @@ from gliclass_rerank.serve.record import new_record
 
 logger = logging.getLogger("gliclass_rerank.serve")
 
-_QUIET: Final = frozenset({"/health", "/ping", "/metrics"})
+_QUIET: Final = frozenset({"/health", "/ping", "/metrics", "/"})
+_PAGE: Final = "/page/"
 _CLIENT_GONE: Final = 499
 
 
@@ -51,7 +52,7 @@ class Envelope:
         finally:
             self._count(scope, status)
             # The route's own path: a client's would make a new series, or a line, of its own.
-            level = logging.DEBUG if scope["path"] in _QUIET else logging.INFO
+            level = logging.DEBUG if _is_quiet(scope) else logging.INFO
             fields = {
                 "method": scope["method"],
                 "path": _path(scope),
@@ -65,13 +66,18 @@ class Envelope:
     def _count(self, scope: Scope, status: int) -> None:
         record = scope["gliclass_rerank"]
         problem = record.problem or (None if status < 400 else str(status))
-        if scope["path"] not in _QUIET:
+        if not _is_quiet(scope):
             self._metrics.count_request(_path(scope), record.seconds, problem)
 
 
 def milliseconds(seconds: float) -> str:
     """Whole milliseconds for a header, as text-embeddings-inference has them."""
     return str(round(seconds * 1000))
+
+
+def _is_quiet(scope: Scope) -> bool:
+    """Test for probes and the page's files, which are no requests that operators count."""
+    return scope["path"] in _QUIET or scope["path"].startswith(_PAGE)
 
 
 def _path(scope: Scope) -> str:

@@ -14,7 +14,7 @@ from gliclass_rerank.errors import ConfigError, shown
 from gliclass_rerank.prompt.chunks import tokens_read
 from gliclass_rerank.prompt.sample import sample_rankings
 from gliclass_rerank.reranker import Reranker
-from gliclass_rerank.serve.core import ClassifyRequest, RerankRequest, Scores, estimated_tokens
+from gliclass_rerank.serve.core import ClassifyRequest, ExplainRequest, Question, RerankRequest, Scores, estimated_tokens
 from gliclass_rerank.serve.settings import ServeSettings
 from gliclass_rerank.settings import LongPassages
 from gliclass_rerank.types import Hit, Ranking, Span
@@ -48,9 +48,13 @@ class ServedModel:
         rankings = self.reranker.rank_many(
             [request.query for request in requests], [request.passages for request in requests], log=False
         )
-        return list(map(_scores, rankings))
+        return list(map(scores_of, rankings))
 
-    def spans(self, requests: Sequence[RerankRequest]) -> list[list[tuple[Span, ...]]]:
+    def explain(self, requests: Sequence[ExplainRequest]) -> list[Ranking]:
+        """Rank the passages of requests, with all that is known of the rankings but spans; nothing is logged."""
+        return [self.reranker.rank(request.query, request.passages, log=False) for request in requests]
+
+    def spans(self, requests: Sequence[Question]) -> list[list[tuple[Span, ...]]]:
         """Score the sentences of the passages of several requests."""
         return [self.reranker.spans(request.query, request.passages) for request in requests]
 
@@ -70,7 +74,7 @@ class ServedModel:
         (ranking,) = self.reranker.ranking_log.noted([request.query], [Ranking(shown_hits)], None)
         return ranking.id
 
-    def cost(self, request: RerankRequest) -> int:
+    def cost(self, request: Question) -> int:
         """Estimate the tokens that the model reads; all chunks of a long passage count."""
         limit = self.reranker.max_window_tokens
         query, *passages = map(estimated_tokens, request.encoded)
@@ -78,7 +82,7 @@ class ServedModel:
             return sum(min(limit, each) for each in (query, *passages))
         return min(limit, query) + sum(tokens_read(each, limit) for each in passages)
 
-    def key(self, request: RerankRequest) -> bytes:
+    def key(self, request: Question) -> bytes:
         """Digest of what decides the scores: texts, loaded model with its calibration, version of the examples.
 
         Args:
@@ -182,7 +186,8 @@ def _classifier_settings(settings: ServeSettings) -> dict[str, Any]:  # Any: val
     return {name: values[name] for name in _SHARED if name in values} | {"model": settings.classifier}
 
 
-def _scores(ranking: Ranking) -> Scores:
+def scores_of(ranking: Ranking) -> Scores:
+    """Scores of a ranking; what answers and the cache need of it."""
     # Without the texts, which the cache would hold on to.
     hits = tuple(Hit(hit.index, score=hit.score, logit=hit.logit, judged=hit.judged) for hit in ranking)
     return Scores(hits, ranking.truncated, ranking.truncated_query, ranking.num_tokens)

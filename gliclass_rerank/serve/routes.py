@@ -8,6 +8,7 @@ from typing import Any
 
 from gliclass_rerank.serve.apis.api import Api
 from gliclass_rerank.serve.apis.cohere import Cohere
+from gliclass_rerank.serve.apis.explain import Explain
 from gliclass_rerank.serve.apis.infinity import Infinity
 from gliclass_rerank.serve.apis.jina import Jina
 from gliclass_rerank.serve.apis.native import Classify, Clicks, Feedback, Rating
@@ -74,6 +75,7 @@ def all_routes(document_format: DocumentFormat) -> list[Route]:
         Route("/infinity/v1/rerank", (infinity,)),
         Route("/voyage/rerank", (voyage,)),
         Route("/voyage/v1/rerank", (voyage,)),
+        Route("/explain", (Explain(),)),
         Route("/classify", (Classify(),), operation="classify"),
         Route("/v1/systemone", (SystemOne(),), operation="classify"),
         Route("/feedback", (Feedback(),), operation="feedback"),

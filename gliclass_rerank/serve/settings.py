@@ -48,6 +48,8 @@ class ServeSettings:
     """Web origins whose pages may send requests; none by default."""
     root_path: str = ""
     """Path under which a proxy serves this server."""
+    page: bool = True
+    """Serve a page to try rankings at /."""
     document_format: DocumentFormat = "object"
     """Returned documents on /rerank and /v1/rerank: `object`, as Cohere, Jina and vLLM, or `string`, as Infinity."""
     slots: int = 2

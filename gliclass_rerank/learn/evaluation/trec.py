@@ -6,13 +6,18 @@ from ranks: distinct integers, exact in single precision.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from gliclass_rerank.checks import named
 from gliclass_rerank.errors import DataError, InputError, shown
 from gliclass_rerank.files.atomic_write import atomic_file
+from gliclass_rerank.learn.evaluation.files import read_lines
+
+_NUM_COLUMNS: Final = 6
 
 Run = Mapping[str, Sequence[str]]
 
@@ -45,6 +50,41 @@ def write_run(path: Path, run: Run, *, tag: str = "gliclass-rerank") -> None:
     check_run_path(path)
     with atomic_file(path) as staging, staging.open("w", encoding="utf-8", newline="\n") as handle:
         handle.writelines(_lines(run, tag))
+
+
+def read_run(path: Path) -> dict[str, tuple[str, ...]]:
+    """Read a TREC run file, ordered by score as TREC tools do; ties stay in the order of the file.
+
+    Args:
+        path: File, perhaps gzipped.
+
+    Returns:
+        Documents by query, best first.
+
+    Raises:
+        DataError: The file is unreadable, a row is malformed, or a document is there twice for a query.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for line, text in read_lines(path):
+        place, cells = f"{named(path)}:{line}", text.split()
+        if len(cells) != _NUM_COLUMNS:
+            raise DataError(f"{place}: must have `query Q0 document rank score tag`, got {len(cells)} columns")
+        query_id, _, doc_id, _, score, _ = cells
+        scores = found.setdefault(query_id, {})
+        if doc_id in scores:
+            raise DataError(f"{place}: a second row for the document `{named(doc_id)}`")
+        scores[doc_id] = _number(score, place)
+    return {query_id: tuple(sorted(scores, key=scores.__getitem__, reverse=True)) for query_id, scores in found.items()}
+
+
+def _number(text: str, place: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if math.isnan(value):
+        raise DataError(f"{place}: the score must be a number, got {shown(text)}")
+    return value
 
 
 def _lines(run: Run, tag: str) -> Iterator[str]:

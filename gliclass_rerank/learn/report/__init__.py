@@ -1,0 +1,1 @@
+"""Report on what reranking does to one's own queries and documents."""
