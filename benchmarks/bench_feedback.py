@@ -117,7 +117,9 @@ class Bench:
         log, started = scratch / "log.db", time.process_time()
         self.simulate(log, users, count)
         before = time.process_time()
-        learned = learn(log, out=scratch / "model", settings=LearnSettings(**json.loads(self.arguments.settings)), force=True)
+        learned = learn(
+            log, out=scratch / "model", settings=LearnSettings(**json.loads(self.arguments.settings)), force=True
+        )
         seconds = time.process_time() - before
         store = scratch / "store.db"
         with FeedbackLog(log) as opened:

@@ -77,7 +77,9 @@ def _reasons(
         if each.gain < -settings.max_regression
     ]
     if not public:
-        found.append("the standard library's sources are missing, so nothing tells whether the model got worse elsewhere")
+        found.append(
+            "the standard library's sources are missing, so nothing tells whether the model got worse elsewhere"
+        )
     if not own:
         most = max(len(old) for old, _ in pairs.values())
         found.append(f"only {most} held-out queries have feedback, and the gate needs {LEAST_QUERIES}")

@@ -65,9 +65,7 @@ def figures(
         clicked=[
             _clicked(query, order, propensities) for query, order in zip(queries, own, strict=True) if query.has_clicks
         ],
-        public=[
-            _discount(order[each.passages[each.answer]]) for each, order in zip(public, of_public, strict=True)
-        ],
+        public=[_discount(order[each.passages[each.answer]]) for each, order in zip(public, of_public, strict=True)],
     )
 
 

@@ -131,9 +131,7 @@ def learn(
     work.remove()
     prune(model, settings.keep_versions)
     seconds = time.monotonic() - started
-    return Learned(
-        model, version, is_current, verdict, num_queries, gathered.num_signals, propensities.decay, seconds
-    )
+    return Learned(model, version, is_current, verdict, num_queries, gathered.num_signals, propensities.decay, seconds)
 
 
 def _start_folder(model: Path, start: str | Path | None) -> Path:

@@ -67,9 +67,7 @@ def gain_lists(
             rng = np.random.default_rng([settings.seed, 5, number])
             others = (pool[index] for index in rng.integers(len(pool), size=4 * _LEAST_PASSAGES).tolist())
             shown = list(dict.fromkeys([*shown, *others]))[:_LEAST_PASSAGES]
-        found.append(
-            GainList(query.query, tuple(shown), tuple(gains.get(passage, 0.0) for passage in shown), disliked)
-        )
+        found.append(GainList(query.query, tuple(shown), tuple(gains.get(passage, 0.0) for passage in shown), disliked))
     return found
 
 

@@ -72,9 +72,7 @@ class Work:
             )
         return True
 
-    def begin(
-        self, lists: Sequence[GainList], settings: LearnSettings, on_scored: Callable[[int], object]
-    ) -> None:
+    def begin(self, lists: Sequence[GainList], settings: LearnSettings, on_scored: Callable[[int], object]) -> None:
         """Write the lists with the start's logits; the plan goes last, so that a kill leaves no half of it."""
         self.remove()
         self.folder.mkdir(parents=True)
@@ -126,6 +124,8 @@ def train_config(work: Work, settings: LearnSettings) -> TrainConfig:
 
 def _losses(settings: LearnSettings) -> tuple[LossConfig, ...]:
     main = LossConfig(name="listwise")
+    if settings.objective == "policy":
+        main = LossConfig(name="policy", teachers=(START,), clip=settings.clip)
     if not settings.kl_weight:
         return (main,)
     return main, LossConfig(name="kl", weight=settings.kl_weight, teachers=(START,))

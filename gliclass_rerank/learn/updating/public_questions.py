@@ -21,8 +21,8 @@ _MODULES: Final = (
     "multiprocessing.pool os pathlib pickle platform plistlib pprint pstats queue random sched selectors shelve shutil "
     "smtplib socket statistics string subprocess tarfile tempfile textwrap threading tokenize trace traceback typing "
     "unittest.case urllib.parse urllib.request uuid warnings wsgiref.handlers xmlrpc.client zipfile"
-).split()
-_CANDIDATES: Final = 8
+)
+_CANDIDATES: Final = 6
 _OF_A_MODULE: Final = 2
 _WORDS: Final = range(8, 120)
 _QUESTION_WORDS: Final = range(4, 20)
@@ -45,7 +45,7 @@ class PublicQuestion:
 
 def public_questions() -> list[PublicQuestion]:
     """Questions of the running Python's library, always the same ones; none if its sources are missing."""
-    return [question for module in _MODULES for question in _of_module(module)]
+    return [question for module in _MODULES.split() for question in _of_module(module)]
 
 
 def _of_module(module: str) -> list[PublicQuestion]:
@@ -80,5 +80,7 @@ def _docstrings(module: str) -> Iterator[str]:
     except (ImportError, OSError, SyntaxError, ValueError):  # a module of another version, a frozen one
         return
     for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and (text := ast.get_docstring(node)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and (
+            text := ast.get_docstring(node)
+        ):
             yield text
