@@ -105,11 +105,13 @@ def learn(
     gathered = _gathered(log)
     trained, held_out = _split(gathered.queries, settings)
     propensities = estimate(impression for query in trained for impression in query.impressions)
-    _claim(model, folder)
-    if not goes_on:
+    if goes_on:
+        _claim(model, folder)
+    else:
         lists = gain_lists(trained, propensities if settings.propensities == "estimated" else None, settings)
         if not lists:
             raise DataError(_nothing(gathered))
+        _claim(model, folder)
         work.begin(lists, settings, lambda done: report("scoring", done, len(lists)))
     num_queries = _train(work, settings, report)
     verdict = _judge(work, held_out, propensities, settings, report)

@@ -15,6 +15,7 @@ from gliclass_rerank.cascade import CascadeConfig, is_cascade, save_cascade
 from gliclass_rerank.checkpoint.location import bundled_folder, locate, read_config
 from gliclass_rerank.errors import CheckpointError
 from gliclass_rerank.files.atomic_write import atomic_folder, own_folder
+from gliclass_rerank.learn.updating.versions import NOTES
 from gliclass_rerank.pipeline import Pipeline
 from gliclass_rerank.prompt.layout import ScoringRequest
 from gliclass_rerank.settings import RerankerSettings
@@ -98,4 +99,5 @@ def _part(ranker: Path, name: str) -> Path:
 
 def _copy(source: Path, target: Path) -> None:
     with atomic_folder(target) as staging:
-        shutil.copytree(source, staging, dirs_exist_ok=True)
+        # Notes of a version tell of the folder that it came from.
+        shutil.copytree(source, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(NOTES))
