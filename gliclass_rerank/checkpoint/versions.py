@@ -36,6 +36,12 @@ def current_name(folder: Path) -> str | None:
     return str(name)
 
 
+def version_of(model: str | Path) -> str | None:
+    """Name of the current version of a model; None unless it is a folder of versions."""
+    folder = Path(model)
+    return current_name(folder) if folder.is_dir() else None
+
+
 def current_folder(folder: Path) -> Path:
     """Folder of the current version; the folder itself unless it holds versions."""
     name = current_name(folder)

@@ -25,6 +25,7 @@ from gliclass_rerank.serve.record import record_of
 from gliclass_rerank.serve.routes import Route, all_routes
 from gliclass_rerank.serve.settings import ServeSettings
 from gliclass_rerank.serve.tracing import Tracing
+from gliclass_rerank.serve.versions import following
 
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
@@ -50,6 +51,7 @@ def create_app(settings: ServeSettings, models: Models) -> FastAPI:
         title="gliclass-rerank",
         version=__version__,
         root_path=settings.root_path,
+        lifespan=following(models),
     )
     for route in all_routes(settings.document_format):
         _add(app, route, Endpoint(route.choose, engine, keys, tracing, route.operation))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from gliclass_rerank.checkpoint.location import DEFAULT_RANKER
+from gliclass_rerank.checkpoint.versions import version_of
 from gliclass_rerank.classifier import ZeroShotClassifier
 from gliclass_rerank.errors import ConfigError, shown
 from gliclass_rerank.prompt.sample import sample_rankings
@@ -28,15 +29,25 @@ class ServedModel:
     Args:
         name: Name.
         reranker: Loaded model.
+        version: Version that was loaded; None for a model without versions.
 
     Attributes:
         name: Name.
         reranker: Loaded model.
+        version: Version that was loaded.
     """
 
-    def __init__(self, name: str, reranker: Reranker) -> None:
+    def __init__(self, name: str, reranker: Reranker, version: str | None = None) -> None:
         self.name = name
         self.reranker = reranker
+        self.version = version
+        self._salt = secrets.token_bytes(16)
+
+    def reloaded(self) -> ServedModel:
+        """Load the model anew, warmed up: the current one of its versions."""
+        fresh = ServedModel(self.name, Reranker(**self.reranker.settings))
+        fresh.warm_up()
+        return fresh
 
     def rank(self, requests: Sequence[RerankRequest]) -> list[Scores]:
         """Rank the passages of several requests together."""
@@ -71,7 +82,7 @@ class ServedModel:
             Digest; requests that differ in anything else have the same one. A new one each time if the examples have
             no `version`.
         """
-        digest = hashlib.blake2b(digest_size=16)
+        digest = hashlib.blake2b(self._salt, digest_size=16)
         examples: Any = self.reranker.example_store  # Any: its version may be any attribute, or none
         version = "" if examples is None else getattr(examples, "version", secrets.token_hex())
         for text in (self.name, version, request.query, *request.passages):
@@ -94,14 +105,27 @@ class Models:
         classifier: Classifier; None for none.
 
     Attributes:
-        default: The default reranker.
         classifier: Classifier; None for none.
     """
 
     def __init__(self, served: Sequence[ServedModel], classifier: ZeroShotClassifier | None = None) -> None:
-        self._by_name: Mapping[str, ServedModel] = {model.name: model for model in served}
-        self.default = served[0]
+        self._by_name = {model.name: model for model in served}
+        self._default = served[0].name
         self.classifier = classifier
+
+    @property
+    def default(self) -> ServedModel:
+        """The default reranker."""
+        return self._by_name[self._default]
+
+    @property
+    def served(self) -> list[ServedModel]:
+        """Rerankers, the default first."""
+        return list(self._by_name.values())
+
+    def replace(self, model: ServedModel) -> None:
+        """Take a model in place of the one of its name; requests in progress keep theirs."""
+        self._by_name[model.name] = model
 
     @property
     def names(self) -> list[str]:
@@ -139,8 +163,10 @@ def load_models(settings: ServeSettings) -> Models:
         if name in names:
             raise ConfigError(f"two models are called {shown(name)}; give one of them another name with `NAME=MODEL`")
         names[name] = model
+    # Versions first: one that is switched while it loads is noticed later.
+    versions = {name: version_of(model) for name, model in names.items()}
     served = [
-        ServedModel(name, Reranker(**replace(settings.reranker, model=model).loading()))
+        ServedModel(name, Reranker(**replace(settings.reranker, model=model).loading()), versions[name])
         for name, model in names.items()
     ]
     classifier = None
