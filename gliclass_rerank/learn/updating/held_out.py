@@ -10,6 +10,7 @@ from typing import Final
 from gliclass_rerank.cascade import Cascade
 from gliclass_rerank.learn.evaluation.ranking import evaluate_queries
 from gliclass_rerank.learn.updating.gathering import QueryFeedback
+from gliclass_rerank.learn.updating.lists import filled
 from gliclass_rerank.learn.updating.propensity import Propensities
 from gliclass_rerank.learn.updating.public_questions import PublicQuestion
 from gliclass_rerank.pipeline import Pipeline
@@ -57,7 +58,10 @@ def figures(
     Returns:
         Figures, for every ranker of the same queries in the same order.
     """
-    lists = [(query.query, query.candidates()[:_CANDIDATES]) for query in queries]
+    pool = [passage for query in queries for passage in query.candidates()]
+    lists = [
+        (query.query, filled(query.candidates()[:_CANDIDATES], pool, [number])) for number, query in enumerate(queries)
+    ]
     orders = _orders(ranker, [*lists, *((each.text, each.passages) for each in public)], on_ranked)
     own, of_public = orders[: len(lists)], orders[len(lists) :]
     return Figures(

@@ -19,7 +19,6 @@ from gliclass_rerank.checkpoint.versions import current_folder, current_name
 from gliclass_rerank.checks import checked_path
 from gliclass_rerank.errors import ConfigError, DataError, InputError, shown
 from gliclass_rerank.feedback import FeedbackLog
-from gliclass_rerank.files.atomic_write import remove_leftovers
 from gliclass_rerank.learn.training.reports import Report
 from gliclass_rerank.learn.training.trainer import train
 from gliclass_rerank.learn.updating.gate import Verdict, judge
@@ -178,7 +177,6 @@ def _claim(model: Path, start: Path) -> None:
     if {name for name in strange if not name.startswith(".") and name != "0001"}:
         raise ConfigError(f"`{model}` is not empty and holds no versions; `out` needs a folder of its own")
     model.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(model / "0001")
     name = "0001" if (model / "0001").is_dir() else add_version(model, lambda target: copy_ranker(start, target))
     set_current(model, name)
 

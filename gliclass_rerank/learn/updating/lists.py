@@ -53,7 +53,7 @@ def gain_lists(
     Returns:
         Lists, without those that say nothing.
     """
-    pool = [passage for query in queries for impression in query.impressions for passage in impression.passages]
+    pool = [passage for query in queries for passage in query.candidates()]
     found = []
     for number, query in enumerate(queries):
         gains = passage_gains(query, propensities)
@@ -63,12 +63,17 @@ def gain_lists(
         shown = [passage for passage in query.candidates() if gains.get(passage, 0) > 0 or passage in disliked]
         shown += [passage for passage in query.candidates() if passage not in shown]
         shown = shown[: settings.max_passages]
-        if len(shown) < _LEAST_PASSAGES and pool:
-            rng = np.random.default_rng([settings.seed, 5, number])
-            others = (pool[index] for index in rng.integers(len(pool), size=4 * _LEAST_PASSAGES).tolist())
-            shown = list(dict.fromkeys([*shown, *others]))[:_LEAST_PASSAGES]
+        shown = filled(shown, pool, [settings.seed, 5, number])[: settings.max_passages]
         found.append(GainList(query.query, tuple(shown), tuple(gains.get(passage, 0.0) for passage in shown), disliked))
     return found
+
+
+def filled(passages: Sequence[str], pool: Sequence[str], seed: Sequence[int]) -> list[str]:
+    """Passages with others drawn from a pool, if they are fewer than five: one alone says nothing of a ranking."""
+    if len(passages) >= _LEAST_PASSAGES or not pool:
+        return [*passages]
+    drawn = np.random.default_rng(seed).integers(len(pool), size=4 * _LEAST_PASSAGES).tolist()
+    return list(dict.fromkeys([*passages, *(pool[index] for index in drawn)]))[:_LEAST_PASSAGES]
 
 
 def passage_gains(query: QueryFeedback, propensities: Propensities | None) -> dict[str, float]:
