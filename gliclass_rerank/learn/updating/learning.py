@@ -25,13 +25,12 @@ from gliclass_rerank.learn.updating.gate import Verdict, judge
 from gliclass_rerank.learn.updating.gathering import Gathered, QueryFeedback, gather, is_held_out
 from gliclass_rerank.learn.updating.held_out import Figures, figures
 from gliclass_rerank.learn.updating.lists import gain_lists
-from gliclass_rerank.learn.updating.network import copy_ranker, ranker_folder, write_ranker
+from gliclass_rerank.learn.updating.network import copy_ranker, quick_settings, ranker_folder, write_ranker
 from gliclass_rerank.learn.updating.plan import Work, train_config
 from gliclass_rerank.learn.updating.propensity import Propensities, estimate
 from gliclass_rerank.learn.updating.public_questions import public_questions
 from gliclass_rerank.learn.updating.settings import LearnSettings
 from gliclass_rerank.learn.updating.versions import NOTES, add_version, prune, set_current
-from gliclass_rerank.settings import RerankerSettings
 
 LearnStage = Literal["scoring", "training", "measuring"]
 OnProgress = Callable[[LearnStage, int, int], object]
@@ -215,7 +214,7 @@ def _judge(
         report("measuring", done, total)
 
     def measured(folder: Path) -> Figures:
-        ranker = load_ranker(RerankerSettings(folder, backend="torch"))
+        ranker = load_ranker(quick_settings(folder))
         return figures(ranker, held_out, propensities, public, on_ranked)
 
     return judge(measured(work.start), measured(work.candidate), settings)

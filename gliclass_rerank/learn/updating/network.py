@@ -18,6 +18,7 @@ from gliclass_rerank.files.atomic_write import atomic_folder, own_folder
 from gliclass_rerank.learn.updating.versions import NOTES
 from gliclass_rerank.pipeline import Pipeline
 from gliclass_rerank.prompt.layout import ScoringRequest
+from gliclass_rerank.runtime.resolve import has_native_bfloat16, resolve_device
 from gliclass_rerank.settings import RerankerSettings
 
 _FIRST: Final = "first"
@@ -74,12 +75,21 @@ def start_logits(
     Returns:
         Logits of each list.
     """
-    pipeline, found = Pipeline(RerankerSettings(network, backend="torch")), list[list[float]]()
+    pipeline, found = Pipeline(quick_settings(network)), list[list[float]]()
     for first in range(0, len(lists), _LISTS):
         requests = [ScoringRequest(query, passages) for query, passages in lists[first : first + _LISTS]]
         found += [scored.logits for scored in pipeline.score(requests, truncate_side="candidates")]
         on_scored(len(found))
     return found
+
+
+def quick_settings(ranker: Path) -> RerankerSettings:
+    """Settings that rank quickest without an export, which new weights would need first."""
+    encoder = read_config(learning_folder(ranker)).get("encoder_config")
+    is_bert = isinstance(encoder, dict) and encoder.get("model_type") == "bert"
+    on_cpu = resolve_device(None).type == "cpu"
+    dtype = "bfloat16" if is_bert and on_cpu and has_native_bfloat16() else None
+    return RerankerSettings(ranker, backend="torch", dtype=dtype)
 
 
 def ranker_folder(name: str | Path) -> Path:

@@ -45,9 +45,9 @@ class LearnSettings:
 
     objective: LearnObjective = "listwise"
     propensities: Propensities = "estimated"
-    epochs: float = 3.0
+    epochs: float = 4.0
     queries_per_step: int = 8
-    learning_rate: float = 5e-5
+    learning_rate: float = 1e-4
     head_learning_rate: float = 1e-4
     kl_weight: float = 0.3
     clip: float = 0.2
