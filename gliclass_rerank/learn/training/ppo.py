@@ -13,6 +13,7 @@ from gliclass_rerank.learn.training.config import TrainConfig
 from gliclass_rerank.learn.training.gradients import Gradients, items_of
 from gliclass_rerank.learn.training.label_policy import Rollout, ppo_loss, rollout
 from gliclass_rerank.learn.training.start import load_start
+from gliclass_rerank.model.head import ScoringHead
 
 # Weight of a step's rewards in the running baseline.
 _FORGETTING = 0.1
@@ -35,7 +36,7 @@ class PpoGradients(Gradients):
         super().__init__(config, checkpoint)
         self.baseline, self.reward = baseline, 0.0
         self._rollouts: dict[int, Rollout] = {}
-        self._reference = None
+        self._reference: ScoringHead | None = None
         if config.ppo.kl_weight:
             self._reference = load_start(config.start).model.to(checkpoint.model.logit_scale.device)
             self._reference.requires_grad_(False)

@@ -107,8 +107,12 @@ def _echo_verdict(verdict: Verdict) -> None:
 class _Bars:
     """A progress bar for each stage, on stderr."""
 
+    def __init__(self) -> None:
+        self._stage = ""
+        self._update: Callable[[int], object] = lambda _: None
+        self._close: Callable[[], object] = lambda: None
+
     def __enter__(self) -> _Bars:
-        self._stage, self._close = "", lambda: None
         return self
 
     def __exit__(self, *_: object) -> None:

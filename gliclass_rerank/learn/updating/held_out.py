@@ -97,7 +97,7 @@ def _judged(queries: Sequence[QueryFeedback], orders: Sequence[Order]) -> list[f
         grades = {text: math.floor(value + 0.5) for text, value in query.judged.items() if text in order}
         if any(grade > 0 for grade in grades.values()):
             qrels[str(number)] = grades
-            run[str(number)] = tuple(sorted(order, key=lambda passage, order=order: order[passage]))
+            run[str(number)] = tuple(sorted(order, key=order.__getitem__))
     return [quality.ndcg_at_10 for quality in evaluate_queries(qrels, run).values()] if qrels else []
 
 

@@ -47,14 +47,10 @@ def write_ranker(ranker: Path, learned: Path, target: Path) -> None:
         return
     config = CascadeConfig.from_dict(values)
     second = _part(ranker, config.second)
-    # A bundled second one is named, not copied; a name could clash with the first's.
-    is_own = second.is_relative_to(ranker)
-    names = {"first": _FIRST, "second": _SECOND if is_own else config.second}
-    save_cascade(
-        replace(config, **names),  # type: ignore[arg-type] # two strings
-        target,
-        {_FIRST: learned, **({_SECOND: second} if is_own else {})},
-    )
+    is_own = second.is_relative_to(ranker)  # a bundled one is named, not copied
+    name = _SECOND if is_own else config.second
+    parts = {_FIRST: learned, **({_SECOND: second} if is_own else {})}
+    save_cascade(replace(config, first=_FIRST, second=name), target, parts)
 
 
 def copy_ranker(ranker: Path, target: Path) -> None:
