@@ -115,7 +115,7 @@ def test_a_ranking_policy_needs_the_logits_that_showed_the_lists():
 def test_a_model_learns_a_ranking_by_its_policy_gradient(tmp_path, tiny_folders, ranking_file, dev_file):
     losses = (LossConfig(name="policy", teachers=("oracle",), clip=5.0, temperature=2.0),)
     source = SourceConfig(path=ranking_file, kind="ranking", max_candidates=5, losses=losses)
-    config = tiny_run(tmp_path / "run", tiny_folders["bert"], ranking_file, sources=(source,), steps=40)
+    config = tiny_run(tmp_path / "run", tiny_folders["bert"], ranking_file, sources=(source,), steps=20)
 
     train(replace(config, dev=(DevConfig(path=ranking_file, kind="ranking", name="own"),)))
 
@@ -264,7 +264,7 @@ def weights(config, name="last"):
 def test_a_stage_runs_to_its_end_with_default_settings_and_learns(stage, texts):
     """Upstream's default rewards crash, its evaluation names an argument that is gone, and no run ends."""
     dev = (DevConfig(path=texts, kind="classification", name="own"),)
-    config = stage(dev=dev, steps=60, queries_per_step=6, eval_every=30)
+    config = stage(dev=dev, steps=30, queries_per_step=6, eval_every=15)
 
     assert train(config).is_finished
 
