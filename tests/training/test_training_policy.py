@@ -2,7 +2,9 @@
 
 import itertools
 import math
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -339,6 +341,18 @@ def test_an_interrupted_stage_ends_with_the_weights_of_an_uninterrupted_one(stag
         pass
 
     assert all(torch.equal(tensor, weights(parts)[name]) for name, tensor in weights(whole).items())
+
+
+def test_the_guide_shows_a_stage_and_explains_its_settings():
+    yaml = pytest.importorskip("yaml")
+    document = Path(__file__).parents[2] / "docs/guide/learn.md"
+    if not document.is_file():
+        pytest.skip("the documentation is not part of the source distribution")
+    text = document.read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+
+    assert TrainConfig.from_dict(yaml.safe_load(block)).objective == "ppo"
+    assert [field.name for field in fields(PpoConfig) if f"`{field.name}`" not in text] == []
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import torch
 
@@ -104,17 +104,18 @@ def learn(
     trained, held_out = _split(gathered.queries, settings)
     propensities = estimate(impression for query in trained for impression in query.impressions)
     if goes_on:
-        _claim(model, folder)
+        parent = _claim(model, folder)
     else:
         lists = gain_lists(trained, propensities if settings.propensities == "estimated" else None, settings)
         if not lists:
             raise DataError(_nothing(gathered))
-        _claim(model, folder)
+        parent = _claim(model, folder)
         work.begin(lists, settings, lambda done: report("scoring", done, len(lists)))
     num_queries = _train(work, settings, report)
     verdict = _judge(work, held_out, propensities, settings, report)
+    is_current = verdict.is_accepted or force
     notes = {
-        "parent": folder.name if folder.parent == model.resolve() or folder.parent == model else None,
+        "parent": parent,
         "start": str(folder),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "queries": num_queries,
@@ -123,15 +124,20 @@ def learn(
         "is_forced": force and not verdict.is_accepted,
         "settings": settings.to_dict(),
     }
-    is_current = verdict.is_accepted or force
-    (work.candidate / NOTES).write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
-    version = add_version(model, lambda target: os.replace(work.candidate, target))
-    if is_current:
-        set_current(model, version)
+    version = _add(model, work, notes, is_current=is_current)
     work.remove()
     prune(model, settings.keep_versions)
     seconds = time.monotonic() - started
     return Learned(model, version, is_current, verdict, num_queries, gathered.num_signals, propensities.decay, seconds)
+
+
+def _add(model: Path, work: Work, notes: Mapping[str, Any], *, is_current: bool) -> str:  # Any: JSON
+    """Add the candidate as a version with its notes; returns its name."""
+    (work.candidate / NOTES).write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
+    version = add_version(model, lambda target: os.replace(work.candidate, target))
+    if is_current:
+        set_current(model, version)
+    return version
 
 
 def _start_folder(model: Path, start: str | Path | None) -> Path:
@@ -168,16 +174,28 @@ def _nothing(gathered: Gathered) -> str:
     return found
 
 
-def _claim(model: Path, start: Path) -> None:
-    """Make the folder one of versions, the first of which is the start."""
+def _claim(model: Path, start: Path) -> str | None:
+    """Make the folder one of versions, the first of which is the start.
+
+    Args:
+        model: Folder.
+        start: Folder of the start.
+
+    Returns:
+        Name of the version that is the start; None if it comes from elsewhere.
+
+    Raises:
+        ConfigError: The folder holds something else.
+    """
     if model.is_dir() and current_name(model) is not None:
-        return
+        return start.name if start.resolve().parent == model.resolve() else None
     strange = {path.name for path in model.iterdir() if path.name not in _OURS} if model.is_dir() else set()
     if {name for name in strange if not name.startswith(".") and name != "0001"}:
         raise ConfigError(f"`{model}` is not empty and holds no versions; `out` needs a folder of its own")
     model.mkdir(parents=True, exist_ok=True)
     name = "0001" if (model / "0001").is_dir() else add_version(model, lambda target: copy_ranker(start, target))
     set_current(model, name)
+    return name
 
 
 def _train(work: Work, settings: LearnSettings, report: OnProgress) -> int:
