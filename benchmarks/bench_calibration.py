@@ -167,7 +167,11 @@ def main() -> None:
         cells = ["" if value is None else f"{value:.3f}" for value in figures]
         print(f"| {row['set']} | {row['num_queries']} | {' | '.join(cells)} |")
     print(f"passages without a second look: {unseen['without']:.3f} -> {unseen['with']:.3f}")
-    alone = fit({name: judged(own, replace(config, first_weight=1.0, sure_bonus=None)) for name, own in fitted.items()}, BEFORE, SHARE)
+    alone = fit(
+        {name: judged(own, replace(config, first_weight=1.0, sure_bonus=None)) for name, own in fitted.items()},
+        BEFORE,
+        SHARE,
+    )
     lines = {
         DEFAULT_RANKER: {"score": report.score, "answerable": report.answerable, "unseen": report.unseen},
         DEFAULT_MODEL: {"score": alone.score, "answerable": alone.answerable},

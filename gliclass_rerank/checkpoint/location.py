@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
+from gliclass_rerank.checkpoint.versions import current_folder
 from gliclass_rerank.errors import CheckpointError, cause, listed, shown
 from gliclass_rerank.files.atomic_write import own_file, read_json
 
@@ -47,11 +48,11 @@ def is_folder_name(name: str) -> bool:
 
 
 def local_folder(name: str | Path) -> Path | None:
-    """Local folder of this name, else the bundled model's; None if there is neither."""
+    """Local folder of this name (of versions, the current one), else the bundled model's; None if there is neither."""
     try:
         folder = Path(name).expanduser()
         if name != "" and folder.is_dir():  # an empty path is the current folder
-            return folder
+            return current_folder(folder)
     except (OSError, ValueError, RuntimeError):  # name too long, no permission, NUL, unknown home
         return None
     return bundled_folder(str(name)) if is_bundled(name) else None

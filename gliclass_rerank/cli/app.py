@@ -34,6 +34,7 @@ from gliclass_rerank.errors import ConfigError, GLiClassRerankError, InputError
 from gliclass_rerank.learn.data.mining_command import mine, teach
 from gliclass_rerank.learn.data.rac_command import pseudo_label, rac_data
 from gliclass_rerank.learn.training.command import average, calibrate, cascade, train
+from gliclass_rerank.learn.updating.command import learn, rollback, versions
 
 _PROGRAM: Final = "gliclass-rerank"
 _FAILED: Final = 1
@@ -59,7 +60,7 @@ app.add_typer(examples, name="examples", rich_help_panel=_USE)
 for _title, _commands in {
     _USE: (optimize, precompute),
     _MEASURE: (report, evaluate, calibrate),
-    _TRAIN: (train, average, cascade, mine, teach, rac_data, pseudo_label),
+    _TRAIN: (learn, versions, rollback, train, average, cascade, mine, teach, rac_data, pseudo_label),
 }.items():
     for _command in _commands:
         app.command(_command.__name__.replace("_", "-"), rich_help_panel=_title)(_command)

@@ -26,6 +26,7 @@ from gliclass_rerank.serve.record import record_of
 from gliclass_rerank.serve.routes import Route, all_routes
 from gliclass_rerank.serve.settings import ServeSettings
 from gliclass_rerank.serve.tracing import Tracing
+from gliclass_rerank.serve.versions import following
 
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
@@ -51,6 +52,7 @@ def create_app(settings: ServeSettings, models: Models) -> FastAPI:
         title="gliclass-rerank",
         version=__version__,
         root_path=settings.root_path,
+        lifespan=following(models),
     )
     app.state.engine = engine
     for route in all_routes(settings.document_format):

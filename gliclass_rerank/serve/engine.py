@@ -41,7 +41,7 @@ class Engine:
 
     Attributes:
         settings: Settings of the server.
-        models: Loaded models; others may take their place, and what runs ends with those that it began with.
+        models: Loaded models; what runs ends with those that it began with.
         metrics: Metrics.
         gather_tokens: Tokens of requests that are scored together.
     """

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from gliclass_rerank.checkpoint.location import DEFAULT_RANKER
+from gliclass_rerank.checkpoint.versions import version_of
 from gliclass_rerank.classifier import ZeroShotClassifier
 from gliclass_rerank.errors import ConfigError, shown
 from gliclass_rerank.prompt.chunks import tokens_read
 from gliclass_rerank.prompt.sample import sample_rankings
 from gliclass_rerank.reranker import Reranker
-from gliclass_rerank.serve.core import ClassifyRequest, ExplainRequest, Question, RerankRequest, Scores, estimated_tokens
+from gliclass_rerank.serve.core import (
+    ClassifyRequest,
+    ExplainRequest,
+    Question,
+    RerankRequest,
+    Scores,
+    estimated_tokens,
+)
 from gliclass_rerank.serve.settings import ServeSettings
 from gliclass_rerank.settings import LongPassages
 from gliclass_rerank.types import Hit, Ranking, Span
@@ -30,18 +38,35 @@ class ServedModel:
         name: Name.
         reranker: Loaded model.
         long_passages: Its treatment of long passages, which decides what they cost.
+        version: Version that was loaded; None for a model without versions.
 
     Attributes:
         name: Name.
         reranker: Loaded model.
+        version: Version that was loaded.
     """
 
-    def __init__(self, name: str, reranker: Reranker, *, long_passages: LongPassages = "best_chunk") -> None:
+    def __init__(
+        self,
+        name: str,
+        reranker: Reranker,
+        version: str | None = None,
+        *,
+        long_passages: LongPassages = "best_chunk",
+    ) -> None:
         self.name = name
         self.reranker = reranker
+        self.version = version
         self._long_passages = long_passages
         # A model that is loaded again may be another one under the same name.
         self._mark = secrets.token_bytes(8)
+
+    def reloaded(self, version: str) -> ServedModel:
+        """Load the model anew, warmed up; `version` is the current one of its versions."""
+        reranker = Reranker(**self.reranker.settings)
+        fresh = ServedModel(self.name, reranker, version, long_passages=self._long_passages)
+        fresh.warm_up()
+        return fresh
 
     def rank(self, requests: Sequence[RerankRequest]) -> list[Scores]:
         """Rank the passages of several requests together."""
@@ -114,14 +139,28 @@ class Models:
         classifier: Classifier; None for none.
 
     Attributes:
-        default: The default reranker.
         classifier: Classifier; None for none.
     """
 
     def __init__(self, served: Sequence[ServedModel], classifier: ZeroShotClassifier | None = None) -> None:
-        self._by_name: Mapping[str, ServedModel] = {model.name: model for model in served}
-        self.default = served[0]
+        self._by_name = {model.name: model for model in served}
+        self._default = served[0].name
         self.classifier = classifier
+
+    @property
+    def default(self) -> ServedModel:
+        """The default reranker."""
+        return self._by_name[self._default]
+
+    @property
+    def served(self) -> list[ServedModel]:
+        """Rerankers, the default first."""
+        return list(self._by_name.values())
+
+    def replace(self, *served: ServedModel, classifier: ZeroShotClassifier | None = None) -> None:
+        """Take models in place of those of their names; requests in progress keep theirs."""
+        self._by_name |= {model.name: model for model in served}
+        self.classifier = classifier or self.classifier
 
     @property
     def names(self) -> list[str]:
@@ -159,10 +198,13 @@ def load_models(settings: ServeSettings) -> Models:
         if name in names:
             raise ConfigError(f"two models are called {shown(name)}; give one of them another name with `NAME=MODEL`")
         names[name] = model
+    # Versions first: one that is switched while it loads is noticed later.
+    versions = {name: version_of(model) for name, model in names.items()}
     served = [
         ServedModel(
             name,
             Reranker(**replace(settings.reranker, model=model).loading()),
+            versions[name],
             long_passages=settings.reranker.long_passages,
         )
         for name, model in names.items()

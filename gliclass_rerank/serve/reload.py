@@ -37,8 +37,9 @@ class Reloader:
     async def _reload(self) -> None:
         logger.info("loading the models again")
         try:
-            self._engine.models = await asyncio.to_thread(load_models, self._engine.settings)
+            loaded = await asyncio.to_thread(load_models, self._engine.settings)
         except (GLiClassRerankError, OSError) as error:
             logger.error("error: %s; the former models go on", error)
         else:
+            self._engine.models.replace(*loaded.served, classifier=loaded.classifier)
             logger.info("the models were loaded again")

@@ -54,7 +54,7 @@ def running(*served: ServedModel, classifier=None, **settings: Any):
     """A running server with loaded models; stopped as SIGTERM would."""
     app = create_app(ServeSettings(**settings), Models(served, classifier))
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", ws="none")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()

@@ -8,17 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from gliclass_rerank._imports import require
 from gliclass_rerank.errors import ConfigError, shown
 from gliclass_rerank.learn.training.config_checks import check_at_least, check_positive, check_share
+from gliclass_rerank.learn.training.ppo_config import PpoConfig
 from gliclass_rerank.learn.training.schema import plain, read_settings
 from gliclass_rerank.learn.training.source_config import FIGURES, DevConfig, SourceConfig
 from gliclass_rerank.model.config import AttentionPlan
 
 Precision = Literal["float32", "bfloat16"]
 ScheduleName = Literal["linear", "cosine", "constant"]
+ObjectiveName = Literal["supervised", "ppo"]
+
+_PPO: Final = PpoConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,8 @@ class TrainConfig:
         sources: Training data, at least one source.
         dev: Dev sets; may be empty.
         start: Start checkpoint.
+        objective: `supervised`, the sources' losses; `ppo`, rewards of sampled labels, for classification sources.
+        ppo: Settings of the objective `ppo`.
         seed: Seed of every random choice.
         steps: Optimizer steps; give these or `epochs`.
         epochs: Passes over as many items as all sources have records.
@@ -86,6 +92,8 @@ class TrainConfig:
     sources: tuple[SourceConfig, ...]
     dev: tuple[DevConfig, ...] = ()
     start: StartConfig = StartConfig()
+    objective: ObjectiveName = "supervised"
+    ppo: PpoConfig = _PPO
     seed: int = 0
     steps: int | None = None
     epochs: float | None = None
@@ -136,6 +144,7 @@ class TrainConfig:
         check_share("warmup_share", self.warmup_share)
         check_share("dropout", self.dropout)
         self._check_processes()
+        self._check_ppo()
         self._check_dev()
 
     def _check_processes(self) -> None:
@@ -144,6 +153,16 @@ class TrainConfig:
                 f"`processes` share the items of a step, so there can be at most `queries_per_step` = "
                 f"{self.queries_per_step}, got {self.processes}"
             )
+
+    def _check_ppo(self) -> None:
+        if self.objective != "ppo":
+            return
+        if kinds := sorted({source.kind for source in self.sources} - {"classification"}):
+            raise ConfigError(f"`objective: ppo` is for classification sources, got {', '.join(kinds)}")
+        if self.processes > 1:
+            raise ConfigError(f"`objective: ppo` runs in one process, got `processes` {self.processes}")
+        if self.dropout > 0:
+            raise ConfigError(f"`objective: ppo` has no dropout, which changes the policy, got {self.dropout}")
 
     def _check_dev(self) -> None:
         titles = [dev.title for dev in self.dev]

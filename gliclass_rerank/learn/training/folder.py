@@ -53,6 +53,7 @@ class Progress:
         best_step: Step of the best value.
         evaluations_since_best: Evaluations after that.
         stopped_early: Patience has run out.
+        reward_baseline: Running mean of a PPO stage's rewards; None without.
     """
 
     step: int = 0
@@ -63,6 +64,7 @@ class Progress:
     best_step: int = 0
     evaluations_since_best: int = 0
     stopped_early: bool = False
+    reward_baseline: float | None = None
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ from gliclass_rerank.learn.training.config import TrainConfig
 from gliclass_rerank.learn.training.objective import item_loss
 from gliclass_rerank.learn.training.packed import run_packed, unpackable_reason
 from gliclass_rerank.learn.training.packing import ROW_MULTIPLE, packed_chunks
-from gliclass_rerank.learn.training.precision import run
+from gliclass_rerank.learn.training.precision import ItemOutput, run
 from gliclass_rerank.learn.training.sources import load_source
-from gliclass_rerank.learn.training.stream import Stream
+from gliclass_rerank.learn.training.stream import Item, Stream
 from gliclass_rerank.model.gliclass import GLiClass
+from gliclass_rerank.model.head import ScoringHead
 from gliclass_rerank.pipeline import build_planner
 from gliclass_rerank.prompt.planner import Planner
 from gliclass_rerank.settings import RerankerSettings, default_batch_tokens
@@ -105,20 +106,27 @@ class Gradients:
 
     def _loss(self, chunk: Sequence[Batch]) -> Tensor:
         """Sum of the losses of batches that run together."""
-        items = [(item, order) for batch in chunk for item, order in zip(batch.items, batch.orders, strict=True)]
+        items = items_of(chunk)
         terms = [self._config.sources[item.source].losses for item, _ in items]
         with_vectors = any(term.wants_vectors for losses in terms for term in losses)
-        if self._is_packed:
-            assert isinstance(self._model, GLiClass), "see `unpackable_reason`"
-            outputs = run_packed(self._model, chunk, self._config.precision, with_vectors=with_vectors)
-        else:
-            (batch,) = chunk
-            outputs = run(self._model, batch, self._config.precision, with_vectors=with_vectors)
+        outputs = self._outputs(self._model, chunk, with_vectors=with_vectors)
         losses = [
             item_loss(logits, vectors, item.question, order, terms_of_item)
             for (logits, vectors), (item, order), terms_of_item in zip(outputs, items, terms, strict=True)
         ]
         return torch.stack(losses).sum()
+
+    def _outputs(self, model: ScoringHead, chunk: Sequence[Batch], *, with_vectors: bool) -> list[ItemOutput]:
+        if self._is_packed:
+            assert isinstance(model, GLiClass), "see `unpackable_reason`"
+            return run_packed(model, chunk, self._config.precision, with_vectors=with_vectors)
+        (batch,) = chunk
+        return run(model, batch, self._config.precision, with_vectors=with_vectors)
+
+
+def items_of(chunk: Sequence[Batch]) -> list[tuple[Item, tuple[int, ...]]]:
+    """Items of batches that run together, with the orders of their candidates."""
+    return [(item, order) for batch in chunk for item, order in zip(batch.items, batch.orders, strict=True)]
 
 
 def shares(sizes: Sequence[int], count: int) -> list[list[int]]:

@@ -22,6 +22,7 @@ from gliclass_rerank.learn.training.losses import (
     relational,
 )
 from gliclass_rerank.learn.training.questions import Question
+from gliclass_rerank.learn.training.ranking_policy import ranking_policy
 from gliclass_rerank.learn.training.source_config import LossConfig
 
 _Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -47,6 +48,8 @@ def item_loss(
         if term.wants_vectors:
             assert vectors is not None, "asked of the model with this term"
             value = _of_vectors(vectors, question, order, term)
+        elif term.name == "policy":
+            value = _of_policy(logits, question, order, term)
         else:
             targets, mask = _targets(question, order, term, logits.device)
             value = _function(term)(logits / term.temperature, targets, mask)
@@ -63,6 +66,20 @@ def _of_vectors(vectors: Tensor, question: Question, order: Sequence[int], term:
     ]
     targets = torch.stack([unit @ unit.T for unit in units]).mean(dim=0)
     return relational(vectors, targets / term.teacher_temperature, temperature=term.temperature)
+
+
+def _of_policy(logits: Tensor, question: Question, order: Sequence[int], term: LossConfig) -> Tensor:
+    gains = targets_of(question.grades, order, logits.device)
+    old = targets_of(question.teacher_scores[term.teachers[0]], order, logits.device)
+    return ranking_policy(
+        logits / term.temperature,
+        old.nan_to_num() / term.temperature,
+        gains.nan_to_num(),
+        ~(gains.isnan() | old.isnan()),
+        samples=term.samples,
+        clip=term.clip,
+        seed=question.seed,
+    )
 
 
 def _function(term: LossConfig) -> _Loss:

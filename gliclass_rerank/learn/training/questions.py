@@ -32,6 +32,7 @@ class Question:
         examples: Judged examples, in prompt order.
         place: Place of the record, for messages.
         vectors: FloatArray [num_candidates, width] by teacher, of texts.
+        seed: Seed of actions that a policy samples.
     """
 
     text: str
@@ -41,6 +42,7 @@ class Question:
     examples: tuple[Example, ...]
     place: str
     vectors: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    seed: int = 0
 
 
 def ask_about(records: Records[AnyRecord], index: int, source: SourceConfig, rng: np.random.Generator) -> Question:

@@ -12,7 +12,9 @@ from gliclass_rerank.learn.training.config_checks import check_at_least, check_p
 
 Kind = Literal["ranking", "classification"]
 SourceKind = Literal["ranking", "classification", "texts"]
-LossName = Literal["listwise", "bce", "focal", "mse", "margin_mse", "ranknet", "kl", "contrastive", "relational"]
+LossName = Literal[
+    "listwise", "bce", "focal", "mse", "margin_mse", "ranknet", "kl", "contrastive", "relational", "policy"
+]
 Unjudged = Literal["ignore", "negative"]
 
 FIGURES: Mapping[Kind, tuple[str, ...]] = {
@@ -31,10 +33,12 @@ class LossConfig:
         weight: Factor of the term.
         temperature: Divisor of the logits (`contrastive`, `relational`: cosines).
         teachers: Teachers whose scores are the target, standardised per list and averaged; empty for the grades. Of
-            `relational` those whose cosines are, averaged.
+            `relational` those whose cosines are, averaged. Of `policy` the one whose logits showed the lists.
         teacher_temperature: Divisor of the teachers' scores.
         gamma: Exponent of `focal`.
         alpha: Weight of the positives in `focal`; None for unweighted.
+        samples: Rankings sampled by `policy` per list.
+        clip: Largest change of a choice's probability that `policy` rewards, as a share.
     """
 
     name: LossName
@@ -44,9 +48,13 @@ class LossConfig:
     teacher_temperature: float = 1.0
     gamma: float = 2.0
     alpha: float | None = None
+    samples: int = 16
+    clip: float = 0.2
 
     def __post_init__(self) -> None:
         check_positive("temperature", self.temperature)
+        check_positive("clip", self.clip)
+        check_at_least("samples", self.samples, 2)
         check_positive("teacher_temperature", self.teacher_temperature)
         check_at_least("weight", self.weight, 0)
         check_at_least("gamma", self.gamma, 0)
@@ -56,6 +64,10 @@ class LossConfig:
             raise ConfigError(f"the loss `contrastive` has no target, so it takes no teachers, got {[*self.teachers]}")
         if self.name == "relational" and not self.teachers:
             raise ConfigError("the loss `relational` needs `teachers`, whose vectors are its target")
+        if self.name == "policy" and len(self.teachers) != 1:
+            raise ConfigError(
+                f"the loss `policy` needs one of `teachers`, whose logits showed the lists, got {[*self.teachers]}"
+            )
 
     @property
     def wants_vectors(self) -> bool:

@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -85,7 +85,7 @@ class Stream:
         config, records = self._sources[source]
         rng = np.random.default_rng([self._seed, 2, position])
         for _ in range(_MAX_DRAWS):
-            question = ask_about(records, index, config, rng)
+            question = replace(ask_about(records, index, config, rng), seed=self._policy_seed(position))
             try:
                 return Item(question, self._plan(question, config), source)
             except WindowOverflowError as error:
@@ -95,6 +95,9 @@ class Stream:
             except InputError as error:
                 raise DataError(f"{question.place}: {error}") from error
         raise DataError(f"{question.place}: no record of this file seems to fit the window: {refusal}")
+
+    def _policy_seed(self, position: int) -> int:
+        return int(np.random.SeedSequence([self._seed, 6, position]).generate_state(1, np.uint64)[0]) >> 1
 
     def _plan(self, question: Question, config: SourceConfig) -> TokenPlan[Any]:
         request = ScoringRequest(

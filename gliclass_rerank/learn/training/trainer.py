@@ -19,6 +19,7 @@ from typing import Final
 import torch
 
 from gliclass_rerank._imports import require
+from gliclass_rerank.checkpoint.loading import Checkpoint
 from gliclass_rerank.errors import BackendError, ConfigError
 from gliclass_rerank.learn.training.batches import Batch
 from gliclass_rerank.learn.training.config import TrainConfig
@@ -36,6 +37,7 @@ from gliclass_rerank.learn.training.optimizer import (
     set_dropout,
     set_rates,
 )
+from gliclass_rerank.learn.training.ppo import PpoGradients
 from gliclass_rerank.learn.training.reports import Pace, Report
 from gliclass_rerank.learn.training.sources import data_files
 from gliclass_rerank.learn.training.start import load_start
@@ -44,6 +46,7 @@ from gliclass_rerank.learn.training.workers import Workers
 from gliclass_rerank.runtime.resolve import resolve_device
 
 _TRAIN_COLUMNS: Final = ("step", "loss", "gradient_norm", "rate_factor", "tokens", "padded_tokens", "seconds")
+_REWARD: Final = "reward"
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,8 @@ class _Run:
         self.optimizer = build_optimizer(self.model, config)
         if saved is not None:
             restore_state(self.model, self.optimizer, saved.optimizer)
-        self.gradients = Gradients(config, self.checkpoint)
+        self.gradients = _gradients(config, self.checkpoint, self.progress)
+        self.columns = (*_TRAIN_COLUMNS, *([_REWARD] if config.objective == "ppo" else []))
         self.scorer = LiveScorer(self.model, self.gradients.planner, self.gradients.plan)
         self.num_steps = _num_steps(config, self.gradients.stream.num_records)
         self.pace = Pace()
@@ -136,7 +140,7 @@ class _Run:
             self.folder.begin(config, data_sizes)
         # A run killed before its first state starts over, with the evaluation at step 0.
         written = -1 if saved is None else self.progress.step
-        self.train_journal = Journal(config.output / "train.csv", _TRAIN_COLUMNS, after=written)
+        self.train_journal = Journal(config.output / "train.csv", self.columns, after=written)
         self.dev_journal = Journal(config.output / "dev.csv", ("step", "selected", *columns(config.dev)), after=written)
 
     @property
@@ -176,11 +180,17 @@ class _Run:
     def _step(self, steps: Iterator[list[list[Batch]]]) -> None:
         config, progress = self.config, self.progress
         started = time.monotonic()
-        self.workers.start(progress.step)
-        own = self.gradients.add(next(steps), progress.step)
-        part = sum(self.workers.finish(), own)
         factor = rate_factor(progress.step, self.num_steps, warmup_share=config.warmup_share, schedule=config.schedule)
-        norm = self._update(part.loss, factor)
+        chunks, more = next(steps), dict[str, float]()
+        for _ in range(config.ppo.updates if config.objective == "ppo" else 1):
+            self.workers.start(progress.step)
+            own = self.gradients.add(chunks, progress.step)
+            part = sum(self.workers.finish(), own)
+            norm = self._update(part.loss, factor)
+        if isinstance(self.gradients, PpoGradients):
+            self.gradients.end_step()
+            more = {_REWARD: self.gradients.reward}
+            progress = replace(progress, reward_baseline=self.gradients.baseline)
         seconds = time.monotonic() - started
         self.progress = replace(
             progress,
@@ -190,7 +200,7 @@ class _Run:
             seconds=progress.seconds + seconds,
         )
         row = (self.progress.step, part.loss, norm, factor, part.num_tokens, part.num_padded, seconds)
-        self.train_journal.add(dict(zip(_TRAIN_COLUMNS, row, strict=True)))
+        self.train_journal.add({**dict(zip(_TRAIN_COLUMNS, row, strict=True)), **more})
         self.pace.add_step(seconds, part.num_tokens, part.num_padded)
         self._report(part.loss, {})
 
@@ -244,6 +254,12 @@ class _Run:
                 figures=figures,
             )
         )
+
+
+def _gradients(config: TrainConfig, checkpoint: Checkpoint, progress: Progress) -> Gradients:
+    if config.objective == "ppo":
+        return PpoGradients(config, checkpoint, progress.reward_baseline)
+    return Gradients(config, checkpoint)
 
 
 def _num_steps(config: TrainConfig, num_records: int) -> int:
