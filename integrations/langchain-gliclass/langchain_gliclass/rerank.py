@@ -204,8 +204,8 @@ class GLiClassRerank(BaseDocumentCompressor):
         """Copy, with other values for some settings; unlike pydantic's, the values are checked.
 
         The copy shares the model, loaded or not, unless a setting is updated that the model or the order depends on
-        (any but `top_n`, `score_threshold`, `where`, `metadata_keys`, `separator` and `retrieval_score_key`); a given `Reranker`
-        is shared always.
+        (any but `top_n`, `score_threshold`, `where`, `metadata_keys`, `separator` and `retrieval_score_key`); a given
+        `Reranker` is shared always.
 
         Args:
             update: The values to change, by name.
