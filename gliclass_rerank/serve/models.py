@@ -37,8 +37,8 @@ class ServedModel:
     Args:
         name: Name.
         reranker: Loaded model.
-        long_passages: Its treatment of long passages, which decides what they cost.
         version: Version that was loaded; None for a model without versions.
+        long_passages: Its treatment of long passages, which decides what they cost.
 
     Attributes:
         name: Name.
