@@ -221,8 +221,8 @@ def scale_requests(results: Path) -> str:
     head = "model, request|passages/s of a thread|requests/s of a core|cores|machines|dollars an hour"
     return table(head.split("|"), lines) + (
         "\nThe requests of a core are the passages of a thread (OpenVINO int8), by the server's share of "
-        f"`rank_many` ({share:.0%}),\nat a load of {LOAD:.0%}. Machines have {CORES} cores at {DOLLARS} dollars each an "
-        "hour; load, size and price are assumed.\n"
+        f"`rank_many` ({share:.0%}),\nat a load of {LOAD:.0%}. Machines have {CORES} cores at {DOLLARS} dollars each "
+        "an hour; load, size and price are assumed.\n"
     )
 
 
