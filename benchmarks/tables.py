@@ -222,14 +222,14 @@ def scale_requests(results: Path) -> str:
     head = "model, request|passages/s of a thread|requests/s of a core|cores|machines|dollars an hour"
     return table(head.split("|"), lines) + (
         "\nThe requests of a core are the passages of a thread (OpenVINO int8), by the server's share of "
-        f"`rank_many` ({share:.0%}),\nat a load of {LOAD:.0%}. Machines have {CORES} cores at {DOLLARS} dollars an "
-        "hour; load, size and price are assumed.\n"
+        f"`rank_many` ({share:.0%}),\nat a load of {LOAD:.0%}. Machines have {CORES} cores at {DOLLARS} dollars each "
+        "an hour; load, size and price are assumed.\n"
     )
 
 
 def scale_rows(results: Path) -> str:
     """Core hours for a very large file."""
-    (job,) = rows_of(results, BATCH, format=".parquet")
+    (job,) = rows_of(results, BATCH, format=".jsonl")
     share, passages, width = min(1.0, job["processor_share"]), ROWS * PASSAGES_OF_ROW, job["bytes_per_passage"]
     size, speed = passages * width, job["driver_bytes_per_processor_s"]
     lines = []
