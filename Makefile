@@ -40,7 +40,7 @@ RANK_DEMO := HF_HUB_OFFLINE=1 $(BIN)/gliclass-rerank rank --passages $(HANDBOOK)
 
 .PHONY: docs docs-serve docs-tables
 .PHONY: demo demo-integrations test test-slow test-adapters test-clients test-browser test-lowest attack check fix dist
-.PHONY: bench bench-adapters bench-quality bench-serve
+.PHONY: bench bench-adapters bench-quality bench-serve bench-spans
 .PHONY: bench-labels bench-classification bench-rac-classification bench-rac-ranking bench-rac-cost
 .NOTPARALLEL: # pip runs into one environment
 
@@ -127,6 +127,10 @@ bench-adapters: $(ADAPTER_VENV)/.stamp
 # ARGS: more arguments, such as --limit 50.
 bench-quality: $(TEST) $(PEERS)
 	$(BIN)/python benchmarks/bench_quality.py --data $(RERANK) --peers $(PEERS) --plot build/quality.png $(ARGS)
+
+# SETS: the folder with train/squad, which has answers.
+bench-spans: $(TEST)
+	$(BIN)/python benchmarks/bench_spans.py --data $(SETS) $(ARGS)
 
 bench-classification: $(TEST)
 	$(BIN)/python benchmarks/bench_classification.py --data $(CLASSIFY) $(ARGS)

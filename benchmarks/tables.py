@@ -34,6 +34,7 @@ GPU_COUNTS: Final = "2026-11-30-gpu-counts.json"
 SERVE: Final = "2026-11-30-serve.json"
 LONG_PASSAGES: Final = "2026-11-30-long-passages.json"
 CALIBRATION: Final = "2026-11-30-calibration.json"
+SPANS: Final = ("2026-11-30-spans.json", "2026-11-30-spans-5-passages.json")
 BUNDLED: Final = "gliclass_rerank/bundled"
 MEASURED: Final = f"{BUNDLED}/measured.json"
 REAL, EXAMPLES, LONG = "trec_dl19", "20x128+512", "1000xmixed"
@@ -271,6 +272,36 @@ def unseen(results: Path) -> str:
     )
 
 
+def spans(results: Path) -> str:
+    """Sentences of squad's paragraphs: does the best one hold the answer, and what can be cut."""
+    alone, beside = ({row["way"]: row for row in rows_of(results, file)} for file in SPANS)
+    head = (
+        f"one passage, {alone['BM25']['questions']} questions",
+        "hit rate",
+        "AUC",
+        "saved",
+        "answers kept",
+        f"saved of five, {beside['BM25']['questions']} questions",
+        "answers kept",
+    )
+    names = {"first sentence": "first sentence", "overlap": "words of the question", "BM25": "BM25"}
+    names |= {"occlusion": "occlusion, `minilm-l6-v1`", "minilm-l6-v1": "`minilm-l6-v1`"}
+    names |= {"minilm-cascade-v1": "**the default**"}
+    return table(
+        head,
+        [
+            [
+                shown,
+                *(f"{alone[name][key]:.3f}" for key in ("hit", "auc")),
+                *(f"{alone[name][key]:.0%}" for key in ("saved", "kept")),
+                *(f"{beside[name][key]:.0%}" if name in beside else "" for key in ("saved", "kept")),
+            ]
+            for name, shown in names.items()
+            if name in alone
+        ],
+    )
+
+
 TABLES: Final[Mapping[str, Table]] = {
     "why": why,
     "quality": quality,
@@ -287,6 +318,7 @@ TABLES: Final[Mapping[str, Table]] = {
     "serve": serve,
     "calibration": calibration,
     "unseen": unseen,
+    "spans": spans,
 }
 
 

@@ -95,7 +95,7 @@ class Reranker(RankerBase):
 
         Returns:
             Passages that the store knows as relevant to this very query, others, those known as irrelevant; each by
-            descending logit, ties by index.
+            descending logit, ties by index, or with `diversity` in the order of choice.
 
         Raises:
             InputError: An argument has the wrong type, the query is blank, `top_k` is below 1, or `diversity` is not in

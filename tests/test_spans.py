@@ -31,7 +31,7 @@ def split(text):
         ("It closes at 5 p.m. Then we eat etc. and so on.", ["It closes at 5 p.m.", "Then we eat etc. and so on."]),
         ("क्या है। हाँ।", ["क्या है।", "हाँ।"]),
         ("version 1.2.3 of a.b.c", ["version 1.2.3 of a.b.c"]),
-        ("你好。再见！走吧", ["你好。", "再见！", "走吧"]),
+        ("你好。再见\uff01走吧", ["你好。", "再见\uff01", "走吧"]),
         ("Où est-il ? Là… Ici.", ["Où est-il ?", "Là…", "Ici."]),
     ],
 )
@@ -89,9 +89,11 @@ def test_sentences_cover_all_but_white_space_in_order_for_any_text():
         assert all(text[start:end] and text[start:end].strip() == text[start:end] for start, end in extents)
 
 
-@pytest.mark.parametrize("text", ["a. " * 50_000, "!" * 200_000, ") " * 50_000, "\n" * 200_000, "e.g. " * 50_000])
-def test_a_hostile_text_is_split_too(text):
+@pytest.mark.parametrize("part", ["a. ", "!", ") ", "\n", "e.g. "])
+def test_a_hostile_text_is_split_too(part):
     """In time that grows with its length; with the square of it this would take minutes."""
+    text = part * 100_000
+
     assert "".join("".join(split(text)).split()) == "".join(text.split())
 
 

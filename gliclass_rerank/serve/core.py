@@ -76,6 +76,9 @@ class Timing:
     queue_s: float = 0.0
     inference_s: float = 0.0
 
+    def __add__(self, other: Timing) -> Timing:
+        return Timing(self.queue_s + other.queue_s, self.inference_s + other.inference_s)
+
 
 @dataclass(frozen=True)
 class RerankAnswer:

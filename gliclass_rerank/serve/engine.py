@@ -85,7 +85,8 @@ class Engine:
             _check_whole(scores)
         hits = scores.hits[: request.top_k]
         if request.spans and hits:
-            hits = await self._with_spans(model, request, hits)
+            hits, more = await self._with_spans(model, request, hits)
+            timing += more
         name = None
         if model.reranker.log is not None:
             name = await in_background(model.noted, request, hits)
@@ -199,12 +200,14 @@ class Engine:
         wanted = replace(request, model=None, top_k=None, may_truncate=True, spans=False)
         return await _translated(self._scheduler.submit(key, model.rank, wanted, cost=_cost(model, request)))
 
-    async def _with_spans(self, model: ServedModel, request: RerankRequest, hits: tuple[Hit, ...]) -> tuple[Hit, ...]:
+    async def _with_spans(
+        self, model: ServedModel, request: RerankRequest, hits: tuple[Hit, ...]
+    ) -> tuple[tuple[Hit, ...], Timing]:
         """Score the sentences of what is shown, in a pass of its own, because others need not have asked for it."""
         shown = RerankRequest(request.query, tuple(request.passages[hit.index] for hit in hits))
         key = b"spans", model.key(shown)
         done = await _translated(self._scheduler.submit(key, model.spans, shown, cost=_cost(model, shown)))
-        return tuple(replace(hit, spans=spans) for hit, spans in zip(hits, done.result, strict=True))
+        return tuple(replace(hit, spans=spans) for hit, spans in zip(hits, done.result, strict=True)), done.timing
 
 
 def _cost(model: ServedModel, request: RerankRequest | ExplainRequest) -> int:

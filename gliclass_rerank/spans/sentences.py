@@ -26,16 +26,16 @@ _LONGEST_ABBREVIATION: Final = 8
 # Number of an item at the beginning of a line.
 _ITEM: Final = re.compile(r"(?:\A|\n)[ \t]*(?:\d{1,3}|[A-Za-z])\Z")
 _LONGEST_ITEM: Final = 12
-# Before a name, and so never at an end.
-_BEFORE_NAME: Final = frozenset(
-    "mr mrs ms dr prof st mt gen col sgt capt lt cmdr rev hon gov sen rep pres messrs vs cf e.g i.e eg ie incl viz "
-    "dept univ u.s u.k u.n e.u z.b d.h bzw mme mlle sra dra".split()
+# Abbreviations, each between blanks. Before a name, and so never at an end:
+_BEFORE_NAME: Final = (
+    " mr mrs ms dr prof st mt gen col sgt capt lt cmdr rev hon gov sen rep pres messrs vs cf e.g i.e eg ie incl viz "
+    "dept univ u.s u.k u.n e.u z.b d.h bzw mme mlle sra dra "
 )
-_BEFORE_NUMBER: Final = frozenset("no nos nr vol vols p pp c ca approx resp fig figs eq eqs sec ch art".split())
+_BEFORE_NUMBER: Final = " no nos nr vol vols p pp c ca approx resp fig figs eq eqs sec ch art "
 # At an end or not, as the next word tells.
-_PERHAPS: Final = frozenset(
-    "etc inc ltd corp co jr sr al a.m p.m ph.d b.c a.d d.c jan feb mar apr jun jul aug sep sept oct "
-    "nov dec ed eds est ave blvd usw".split()
+_PERHAPS: Final = (
+    " etc inc ltd corp co jr sr al a.m p.m ph.d b.c a.d d.c jan feb mar apr jun jul aug sep sept oct nov dec ed eds "
+    "est ave blvd usw "
 )
 
 
@@ -74,10 +74,10 @@ def _is_abbreviation(text: str, dot: int, following: str) -> bool:
     word = _LAST_WORD.search(text, max(0, dot - _LONGEST_ABBREVIATION), dot)
     if word is None:
         return False
-    name = word[0].lower()
+    name = f" {word[0].lower()} "
     return (
         name in _BEFORE_NAME
-        or (len(name) == 1 and word[0].isupper())
+        or (len(word[0]) == 1 and word[0].isupper())
         or (name in _BEFORE_NUMBER and following.isdigit())
         or (name in _PERHAPS and following.islower())
     )

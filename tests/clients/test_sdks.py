@@ -33,6 +33,19 @@ def test_cohere_v2(url):
     assert answer.meta.tokens.input_tokens > 0
 
 
+def test_cohere_v2_relevant_spans(url):
+    cohere = pytest.importorskip("cohere")
+    client = cohere.ClientV2(api_key=KEY, base_url=url)
+    wanted = {"mode": "enabled", "threshold": 0.0, "max_spans": 1}
+
+    answer = client.rerank(model="rerank-v5.0-pro", query=QUERY, documents=DOCUMENTS, relevant_spans=wanted)
+
+    for result in answer.results:
+        (span,) = result.relevant_spans
+        assert DOCUMENTS[result.index][span.start : span.end]
+        assert 0 <= span.score <= 1
+
+
 def test_cohere_v2_async(url):
     cohere = pytest.importorskip("cohere")
     import asyncio
