@@ -113,7 +113,7 @@ def _hit(hit: Hit, cut: Truncation | None) -> ExplainedHit:
         judged=hit.judged,
         chunk=None if hit.chunk is None else Characters(start=hit.chunk[0], end=hit.chunk[1]),
         cut=_cut(cut),
-        spans=[Characters(start=span.start, end=span.end, score=span.score) for span in hit.spans],
+        spans=[Characters(start=span.start, end=span.end, score=span.score) for span in hit.spans or ()],
     )
 
 
