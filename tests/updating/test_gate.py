@@ -73,11 +73,11 @@ def test_without_public_questions_nothing_is_accepted():
 
 def test_bounds_hold_the_truth_as_often_as_they_say():
     rng, held = random.Random(1), 0
-    for _ in range(200):
+    for _ in range(60):
         differences = [rng.gauss(0.05, 0.3) for _ in range(50)]
         held += compare("x", [0.0] * 50, differences, confidence=0.95).low <= 0.05
 
-    assert 180 <= held <= 198
+    assert 51 <= held < 60
 
 
 def test_public_questions_are_the_same_each_time_and_never_hold_their_answer():
