@@ -77,4 +77,5 @@ def _negative_log_posterior(values: Tensor, places: Tensor, logits: Tensor, clic
     log_click = (looked + torch.nn.functional.logsigmoid(slope * logits + intercept)).clamp(max=-1e-6)
     log_none = torch.log(-torch.expm1(log_click))
     prior = ((decay - _PRIOR) / _PRIOR_DEVIATION).square() / 2 + (slope.square() + intercept.square()) / 50
-    return prior - (clicks * log_click + (1 - clicks) * log_none).sum()
+    loss: torch.Tensor = prior - (clicks * log_click + (1 - clicks) * log_none).sum()
+    return loss
