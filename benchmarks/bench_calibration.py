@@ -2,11 +2,11 @@
 
     python benchmarks/bench_calibration.py --fitted FOLDER --measured FOLDER --cache FOLDER [--backend openvino]
 
-The folders are what `calibration_lists.py` writes. Figures of the fitted kinds are of queries left out (two-fold
-cross-validation); the measured sets have the calibration of the bundled model, which was not fitted on them. Relevant
-candidates have half of the weight in each set, because judgments name few of them. Before, the bundled model was
-calibrated on answer sentences alone. AUROC of `answerable`: lists as they are against the same lists without their
-relevant passages, and answerable against unanswerable questions where a set has both.
+The folders are what `calibration_lists.py` writes. All sets have the calibration of the bundled model, whose few
+numbers were fitted on all of the fitted kinds together, and on none of the measured sets. Relevant candidates have half
+of the weight in each set, because judgments name few of them. Before, the bundled model was calibrated on answer
+sentences alone. AUROC of `answerable`: lists as they are against the same lists without their relevant passages, and answerable
+against unanswerable questions where a set has both.
 
 Logits of both networks are kept under `--cache`. Passages beyond the twentieth are scored with and without the second
 network: `unseen` is the mean absolute difference of these scores.
@@ -116,18 +116,17 @@ def rows_of(
     assert config.answerable_calibration is not None
     report = fit({name: judged(lists, config) for name, lists in fitted.items()}, BEFORE, SHARE)
     rows: list[dict[str, object]] = []
-    for name, figures in report.figures.items():
-        rows.append({"set": name, "fitted": True, **asdict(figures)})
-        rows[-1]["answerable_area"] = report.answerable_figures[name].area
-        rows[-1]["answerable_error"] = report.answerable_figures[name].error_after
-    rows.append({"set": "all kinds", "fitted": True, **asdict(report.overall)})
-    for name, lists in measured.items():
+    before, everything = BEFORE.score or (1.0, 0.0), [judged(lists, config) for lists in fitted.values()]
+    for name, lists in (*fitted.items(), *measured.items()):
         own = judged(lists, config)
-        bests = [best_logits(each) for each in own]
-        rows.append({"set": name, "fitted": False})
-        rows[-1] |= asdict(figures_of([([own], config.score_calibration)], BEFORE.score or (1.0, 0.0), SHARE))
-        answers = figures_of([([bests], config.answerable_calibration)], (1.0, 0.0), SHARE)
+        answers = figures_of(
+            [([[best_logits(each) for each in own]], config.answerable_calibration)], (1.0, 0.0), SHARE
+        )
+        rows.append({"set": name, "fitted": name in fitted})
+        rows[-1] |= asdict(figures_of([([own], config.score_calibration)], before, SHARE))
         rows[-1] |= {"answerable_area": answers.area, "answerable_error": answers.error_after}
+    overall = figures_of([(everything, config.score_calibration)], before, SHARE)
+    rows.insert(len(fitted), {"set": "all kinds", "fitted": True, **asdict(overall)})
     return report, rows
 
 
