@@ -34,7 +34,7 @@ GPU_COUNTS: Final = "2026-11-30-gpu-counts.json"
 SERVE: Final = "2026-11-30-serve.json"
 LONG_PASSAGES: Final = "2026-11-30-long-passages.json"
 CALIBRATION: Final = "2026-11-30-calibration.json"
-SPANS: Final = ("2026-11-30-spans.json", "2026-11-30-spans-5-passages.json")
+SPANS: Final = ("2026-11-30-spans-5-passages.json",)
 BUNDLED: Final = "gliclass_rerank/bundled"
 MEASURED: Final = f"{BUNDLED}/measured.json"
 REAL, EXAMPLES, LONG = "trec_dl19", "20x128+512", "1000xmixed"
@@ -274,30 +274,23 @@ def unseen(results: Path) -> str:
 
 def spans(results: Path) -> str:
     """Sentences of squad's paragraphs: does the best one hold the answer, and what can be cut."""
-    alone, beside = ({row["way"]: row for row in rows_of(results, file)} for file in SPANS)
-    head = (
-        f"one passage, {alone['BM25']['questions']} questions",
-        "hit rate",
-        "AUC",
-        "saved",
-        "answers kept",
-        f"saved of five, {beside['BM25']['questions']} questions",
-        "answers kept",
-    )
-    names = {"first sentence": "first sentence", "overlap": "words of the question", "BM25": "BM25"}
-    names |= {"occlusion": "occlusion, `minilm-l6-v1`", "minilm-l6-v1": "`minilm-l6-v1`"}
-    names |= {"minilm-cascade-v1": "**the default**"}
+    names = {
+        "overlap": "words of the question",
+        "minilm-l6-v1": "`minilm-l6-v1`",
+        "minilm-cascade-v1": "**the default**",
+    }
+    rows = [row for file in SPANS for row in rows_of(results, file)]
+    head = ("sentences ordered by", "passages", "questions", "hit rate", "AUC", "saved", "kept")
     return table(
         head,
         [
             [
-                shown,
-                *(f"{alone[name][key]:.3f}" for key in ("hit", "auc")),
-                *(f"{alone[name][key]:.0%}" for key in ("saved", "kept")),
-                *(f"{beside[name][key]:.0%}" if name in beside else "" for key in ("saved", "kept")),
+                names.get(row["way"], row["way"]),
+                *(str(row[key]) for key in ("depth", "questions")),
+                *(f"{row[key]:.3f}" for key in ("hit", "auc")),
+                *(f"{row[key]:.0%}" for key in ("saved", "kept")),
             ]
-            for name, shown in names.items()
-            if name in alone
+            for row in rows
         ],
     )
 
