@@ -40,7 +40,7 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs
 
 RANK_DEMO := HF_HUB_OFFLINE=1 $(BIN)/gliclass-rerank rank --passages $(HANDBOOK) --top-k 3
 
-.PHONY: docs docs-serve docs-tables
+.PHONY: docs docs-serve docs-tables docs-picture
 .PHONY: demo demo-integrations test test-slow test-adapters test-clients test-ray test-browser test-lowest attack check fix dist
 .PHONY: bench bench-adapters bench-feedback bench-quality bench-serve bench-spans
 .PHONY: bench-labels bench-classification bench-rac-classification bench-rac-ranking bench-rac-cost
@@ -116,6 +116,10 @@ docs-serve: $(DOCS_VENV)/.stamp
 # Tables of README and docs, from benchmarks/results
 docs-tables:
 	$(PYTHON) benchmarks/tables.py
+
+# The picture of the page in README and guide, of a server that URL names.
+docs-picture: $(BROWSER_VENV)/.stamp
+	CHROMIUM="$$(sh tests/browser/chromium.sh)" $(BROWSER_VENV)/bin/python tests/browser/picture.py $(URL) docs/page.png
 
 # DATA: folder of a collection to rank besides; ARGS: more arguments, such as --full.
 bench: $(BENCH) $(PEERS)
