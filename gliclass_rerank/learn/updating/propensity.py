@@ -6,6 +6,7 @@ logistic function of its logit. That one decay serves all lists keeps the estima
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Final
 
@@ -47,7 +48,7 @@ def estimate(impressions: Iterable[Impression]) -> Propensities:
         Propensities.
     """
     rows = [
-        (place + 1, logit if logit == logit else 0.0, float(place in impression.clicked))
+        (place + 1, 0.0 if math.isnan(logit) else logit, float(place in impression.clicked))
         for impression in impressions
         if impression.clicked
         for place, logit in enumerate(impression.logits)
@@ -77,5 +78,5 @@ def _negative_log_posterior(values: Tensor, places: Tensor, logits: Tensor, clic
     log_click = (looked + torch.nn.functional.logsigmoid(slope * logits + intercept)).clamp(max=-1e-6)
     log_none = torch.log(-torch.expm1(log_click))
     prior = ((decay - _PRIOR) / _PRIOR_DEVIATION).square() / 2 + (slope.square() + intercept.square()) / 50
-    loss: torch.Tensor = prior - (clicks * log_click + (1 - clicks) * log_none).sum()
-    return loss
+    posterior: Tensor = prior - (clicks * log_click + (1 - clicks) * log_none).sum()
+    return posterior
