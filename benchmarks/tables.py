@@ -36,7 +36,7 @@ SERVE: Final = "2026-11-30-serve.json"
 BATCH: Final = "2026-11-30-batch.json"
 LONG_PASSAGES: Final = "2026-11-30-long-passages.json"
 CALIBRATION: Final = "2026-11-30-calibration.json"
-SPANS: Final = ("2026-11-30-spans-5-passages.json",)
+SPANS: Final = ("2026-11-30-spans.json", "2026-11-30-spans-5-passages.json")
 # Assumed in docs/guide/scale.md: load of a core at which queues stay short, cores of a machine, and a price.
 LOAD, CORES, DOLLARS = 0.6, 64, 0.04
 REQUESTS_PER_S, ROWS, PASSAGES_OF_ROW = 10_000, 10**9, 100
