@@ -240,6 +240,36 @@ def test_no_value_model_is_needed():
         PpoConfig(samples=1)
 
 
+@pytest.mark.parametrize("reward", ["per_label", "f1", "accuracy"])
+@pytest.mark.parametrize("baseline", ["leave_one_out", "running", "none"])
+def test_a_policy_reaches_the_truth_by_any_reward_and_baseline(reward, baseline):
+    config = PpoConfig(reward=reward, baseline=baseline, samples=8, kl_weight=0)
+    logits = torch.zeros(3, requires_grad=True)
+    optimizer, mean = torch.optim.Adam([logits], lr=0.1), 0.0
+    for step in range(80):
+        known = rolled(config, logits=logits, baseline=mean, seed=step)
+        mean += 0.1 * (known.rewards.mean().item() - mean)
+        for _ in range(config.updates):
+            optimizer.zero_grad()
+            ppo_loss(logits, known, config).backward()
+            optimizer.step()
+
+    assert logits.sigmoid().round().tolist() == TARGETS.tolist()
+    assert (logits.sigmoid() - TARGETS).abs().max() < 0.2
+
+
+def test_the_divergence_holds_a_policy_near_the_start():
+    logits, start = torch.zeros(3, requires_grad=True), torch.zeros(3)
+    config, optimizer = PpoConfig(kl_weight=5.0), torch.optim.Adam([logits], lr=0.1)
+    for step in range(60):
+        known = rolled(config, logits=logits, reference=start, seed=step)
+        optimizer.zero_grad()
+        ppo_loss(logits, known, config).backward()
+        optimizer.step()
+
+    assert logits.detach().abs().max() < 0.5
+
+
 # Labels, whole stages
 
 
@@ -263,17 +293,25 @@ def weights(config, name="last"):
     return load_file(config.output / name / "model.safetensors")
 
 
-def test_a_stage_runs_to_its_end_with_default_settings_and_learns(stage, texts):
+def test_a_stage_runs_to_its_end_with_default_settings(stage, texts):
     """Upstream's default rewards crash, its evaluation names an argument that is gone, and no run ends."""
-    dev = (DevConfig(path=texts, kind="classification", name="own"),)
-    config = stage(dev=dev, steps=30, queries_per_step=6, eval_every=15)
+    config = stage(dev=(DevConfig(path=texts, kind="classification", name="own"),), eval_every=2)
 
     assert train(config).is_finished
 
-    first, *_, last = read_rows(config.output / "dev.csv")
+    assert [row["step"] for row in read_rows(config.output / "dev.csv")] == [0, 2, 4]
+    assert all(0 <= row["reward"] <= 1 for row in read_rows(config.output / "train.csv"))
+
+
+@pytest.mark.slow
+def test_a_model_learns_labels_from_rewards(stage, texts):
+    dev = (DevConfig(path=texts, kind="classification", name="own"),)
+    config = stage(dev=dev, steps=60, queries_per_step=6, ppo=PpoConfig(samples=32, kl_weight=0.01))
+
+    train(config)
+
+    first, last = read_rows(config.output / "dev.csv")
     assert last["own.macro_f1"] > first["own.macro_f1"] + 0.1
-    rewards = [row["reward"] for row in read_rows(config.output / "train.csv")]
-    assert sum(rewards[-10:]) > sum(rewards[:10]) + 0.5
 
 
 def test_epochs_may_be_a_fraction_and_the_rate_has_a_schedule(stage):
