@@ -5,8 +5,8 @@
 The folders are what `calibration_lists.py` writes. All sets have the calibration of the bundled model, whose few
 numbers were fitted on all of the fitted kinds together, and on none of the measured sets. Relevant candidates have half
 of the weight in each set, because judgments name few of them. Before, the bundled model was calibrated on answer
-sentences alone. AUROC of `answerable`: lists as they are against the same lists without their relevant passages, and answerable
-against unanswerable questions where a set has both.
+sentences alone. AUROC of `answerable`: lists as they are against the same lists without their relevant passages, and
+answerable against unanswerable questions where a set has both.
 
 Logits of both networks are kept under `--cache`. Passages beyond the twentieth are scored with and without the second
 network: `unseen` is the mean absolute difference of these scores.
