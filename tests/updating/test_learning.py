@@ -139,7 +139,7 @@ def test_a_stopped_learning_goes_on_and_another_is_refused(tmp_path, start, logs
     monkeypatch.undo()
     assert Reranker(out, device="cpu").rank("chain", ["oil"])[0].index == 0
 
-    with pytest.raises(ConfigError, match="holds an unfinished learning with another epochs"):
+    with pytest.raises(ConfigError, match="holds an unfinished learning with another `epochs`"):
         learn(logs["clicked"], out=out, start=start, settings=LearnSettings(**FAST))
     learn(logs["clicked"], out=out, start=start, settings=HASTY)
 
