@@ -114,6 +114,7 @@ def test_a_ranking_policy_needs_the_logits_that_showed_the_lists():
         LossConfig(name="policy", teachers=("start",), samples=1)
 
 
+@pytest.mark.slow
 def test_a_model_learns_a_ranking_by_its_policy_gradient(tmp_path, tiny_folders, ranking_file, dev_file):
     losses = (LossConfig(name="policy", teachers=("oracle",), clip=5.0, temperature=2.0),)
     source = SourceConfig(path=ranking_file, kind="ranking", max_candidates=5, losses=losses)

@@ -47,6 +47,7 @@ def learned(tmp_path_factory, start, logs):
     return learn(logs["judged"], out=tmp_path_factory.mktemp("learned") / "model", start=start, settings=SETTINGS)
 
 
+@pytest.mark.slow
 def test_a_model_that_learned_what_users_like_is_accepted_and_loads(learned, start):
     judged, public = learned.verdict.comparisons
 
@@ -60,6 +61,7 @@ def test_a_model_that_learned_what_users_like_is_accepted_and_loads(learned, sta
     assert not (learned.model / "learning").exists()
 
 
+@pytest.mark.slow
 def test_the_start_is_the_first_version_and_stays_as_it_was(learned, start):
     assert folder_digest(learned.model / "0001") == folder_digest(start)
     notes = versions(learned.model)[1].notes
@@ -137,7 +139,7 @@ def test_a_stopped_learning_goes_on_and_another_is_refused(tmp_path, start, logs
     monkeypatch.undo()
     assert Reranker(out, device="cpu").rank("chain", ["oil"])[0].index == 0
 
-    with pytest.raises(ConfigError, match="holds an unfinished learning with another epochs"):
+    with pytest.raises(ConfigError, match="holds an unfinished learning with another `epochs`"):
         learn(logs["clicked"], out=out, start=start, settings=LearnSettings(**FAST))
     learn(logs["clicked"], out=out, start=start, settings=HASTY)
 

@@ -51,7 +51,7 @@ def test_rolling_back_goes_to_the_version_that_was_learned_from(model):
 
 
 def test_an_unknown_version_is_refused(model):
-    with pytest.raises(InputError, match="`to` must be one of the versions 0001, 0002, 0003, got '0009'"):
+    with pytest.raises(InputError, match="`to` must be one of the versions `0001`, `0002`, `0003`, got '0009'"):
         rollback(model, "0009")
 
 
