@@ -197,7 +197,8 @@ def require_openvino() -> ModuleType:
 @contextmanager
 def _hidden(package: str) -> Iterator[None]:
     """Make imports of a package fail inside the block."""
-    there = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == package}
+    modules = sys.modules.copy()  # at once, because other threads import meanwhile
+    there = {name: module for name, module in modules.items() if name.partition(".")[0] == package}
     for name in there:
         del sys.modules[name]
     sys.modules[package] = None  # type: ignore[assignment] # documented: an import raises ModuleNotFoundError

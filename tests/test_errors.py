@@ -1,6 +1,9 @@
+import sys
+import threading
+
 import pytest
 
-from gliclass_rerank import MissingDependencyError
+from gliclass_rerank import MissingDependencyError, _imports
 from gliclass_rerank._imports import require
 from gliclass_rerank.errors import cause, listed, shown
 
@@ -96,3 +99,24 @@ def test_the_cause_of_an_error_is_its_first_line_in_80_characters():
     assert cause(OSError("no route\nto host")) == "no route"
     assert cause(ValueError()) == "ValueError"
     assert len(cause(ValueError("x" * 200))) == 80
+
+
+def test_a_package_is_hidden_while_other_threads_import():
+    interval, stop = sys.getswitchinterval(), threading.Event()
+
+    def imports():
+        while not stop.is_set():
+            sys.modules["passing_by"] = sys
+            del sys.modules["passing_by"]
+
+    other = threading.Thread(target=imports)
+    sys.setswitchinterval(1e-6)
+    other.start()
+    try:
+        for _ in range(50):
+            with _imports._hidden("openvino_telemetry"), pytest.raises(ModuleNotFoundError):
+                import openvino_telemetry  # noqa: F401
+    finally:
+        stop.set()
+        other.join()
+        sys.setswitchinterval(interval)
