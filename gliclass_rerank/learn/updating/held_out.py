@@ -76,7 +76,7 @@ def figures(
 def _orders(
     ranker: Pipeline | Cascade, lists: Sequence[tuple[str, Sequence[str]]], on_ranked: Callable[[], object]
 ) -> list[Order]:
-    found = []
+    found: list[Order] = []
     for first in range(0, len(lists), _LISTS):
         batch = [(query, list(dict.fromkeys(passages))) for query, passages in lists[first : first + _LISTS]]
         requests = [ScoringRequest(query, passages) for query, passages in batch]
