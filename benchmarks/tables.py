@@ -36,7 +36,7 @@ SERVE: Final = "2026-11-30-serve.json"
 BATCH: Final = "2026-11-30-batch.json"
 LONG_PASSAGES: Final = "2026-11-30-long-passages.json"
 CALIBRATION: Final = "2026-11-30-calibration.json"
-SPANS: Final = ("2026-11-30-spans.json", "2026-11-30-spans-5-passages.json")
+SPANS: Final = "2026-11-30-spans.json"
 # Assumed in docs/guide/scale.md: load of a core at which queues stay short, cores of a machine, and a price.
 LOAD, CORES, DOLLARS = 0.6, 64, 0.04
 REQUESTS_PER_S, ROWS, PASSAGES_OF_ROW = 10_000, 10**9, 100
@@ -328,7 +328,7 @@ def spans(results: Path) -> str:
         "minilm-l6-v1": "`minilm-l6-v1`",
         "minilm-cascade-v1": "**the default**",
     }
-    rows = [row for file in SPANS for row in rows_of(results, file)]
+    rows = rows_of(results, SPANS)
     head = ("sentences ordered by", "passages", "questions", "hit rate", "AUC", "saved", "kept")
     return table(
         head,
