@@ -64,6 +64,7 @@ test-slow: $(TEST)
 	$(BIN)/python -m pytest -m slow --numprocesses logical --maxprocesses 4 --dist worksteal $(ARGS)
 	$(MAKE) test-clients CLIENT_ARGS="-m slow"
 	$(MAKE) test-ray RAY_ARGS="-m 'slow or not slow'"
+	$(MAKE) test-browser
 
 test-adapters: $(ADAPTER_VENV)/.stamp
 	$(call test_outside,$(ADAPTER_VENV))

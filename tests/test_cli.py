@@ -208,7 +208,7 @@ def test_help_and_version_succeed(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sort"], "No such command 'sort'; see `gliclass-rerank --help`"),
+        (["shuffle"], "No such command 'shuffle'; see `gliclass-rerank --help`"),
         (["clasify"], "No such command 'clasify'. Did you mean 'classify'?; see `gliclass-rerank --help`"),
         (["rank"], "either `--query` or `--queries` must be given, got none; see `gliclass-rerank rank --help`"),
         (["rank", "--query", "a", "--queries", "b"], "either `--query` or `--queries` must be given, got both; see"),

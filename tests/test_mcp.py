@@ -128,6 +128,7 @@ def command(tiny_folders, *arguments):
     return [sys.executable, "-c", PROGRAM, "mcp", *map(str, models), *arguments]
 
 
+@pytest.mark.slow
 def test_stdout_holds_the_protocol_only(tiny_folders, tmp_path):
     written = tmp_path / "stdout"
     line = f"{shlex.join(command(tiny_folders))} | tee {shlex.quote(str(written))}"

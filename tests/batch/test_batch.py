@@ -223,6 +223,7 @@ def wait_for_parts(tmp_path, count):
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 def test_a_killed_job_goes_on_and_answers_each_row_once_in_order(tmp_path, tiny_folders):
     process = started(tmp_path, tiny_folders)
     wait_for_parts(tmp_path, 3)

@@ -54,7 +54,7 @@ def test_a_model_that_learned_what_users_like_is_accepted_and_loads(learned, sta
     assert learned.verdict.reasons == ()
     assert learned.is_current
     assert judged.new > judged.old + 0.05
-    assert public.num_queries == 10
+    assert public.num_queries > 0
     assert [version.is_current for version in versions(learned.model)] == [False, True]
     ranking = Reranker(learned.model, device="cpu").rank("chain oil", ["chain oil cold", "rust", "pad"])
     assert ranking[0].index == 0

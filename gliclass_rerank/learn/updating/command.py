@@ -39,7 +39,7 @@ def learn(
     force: Annotated[bool, typer.Option("--force", help="Use the new version whatever the gate says.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget an unfinished learning.")] = False,
 ) -> None:
-    """Learn from a feedback log, resuming a learning that was stopped or killed.
+    """Learn from a feedback log; killed, it goes on.
 
     A new version that is not better on held-out feedback is kept, but not used; the exit code is then 1.
     """
@@ -66,7 +66,7 @@ def learn(
 
 
 def versions(model: _Model) -> None:
-    """List the versions of a model that learns; a star marks the one that loads."""
+    """List the versions of a model; a star marks the current one."""
     from gliclass_rerank.learn.updating.versions import versions as run
 
     for version in run(model):
