@@ -25,7 +25,7 @@ Row = Mapping[str, Any]  # Any: JSON
 Table = Callable[[Path], str]
 
 # The last two hold some queries of each collection.
-QUALITY: Final = ("2026-11-29-quality.json", "2026-11-30-quality-40-queries.json", "2026-11-30-quality-20-queries.json")
+QUALITY: Final = ("2026-11-30-quality.json", "2026-11-30-quality-40-queries.json", "2026-11-30-quality-20-queries.json")
 ONE_THREAD: Final = "2026-11-29-throughput-x86_64-avx512-bf16-1-thread.json"
 TWO_THREADS: Final = "2026-11-29-throughput-x86_64-avx512-bf16-2-threads.json"
 WITH_AMX: Final = "2026-11-29-throughput-x86_64-amx-1-thread.json"
