@@ -45,6 +45,7 @@ _SETTINGS = {
     "top_n": 3,
     "score_threshold": 0.25,
     "min_answerable": 0.125,
+    "where": {"tenant": "a"},
     "query_prefix": "question: ",
     "passage_prefix": "passage: ",
     "metadata_mode": "llm",
