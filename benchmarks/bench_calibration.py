@@ -26,7 +26,7 @@ from calibration_lists import SPLIT
 from harness import print_json
 from tqdm import tqdm
 
-from gliclass_rerank.cascade import CascadeConfig
+from gliclass_rerank.cascade import CascadeConfig, part_folder
 from gliclass_rerank.checkpoint.location import DEFAULT_MODEL, DEFAULT_RANKER, bundled_folder, read_config
 from gliclass_rerank.learn.evaluation.collection import Collection, load_collection
 from gliclass_rerank.learn.training.calibrating import CalibrationReport, best_logits, fit
@@ -60,7 +60,7 @@ def scored(collection: Collection, cache: Path, networks: list[Pipeline], backen
             ids = list(collection.candidates[query])
             row = known.get(query)
             if row is None or row["ids"] != ids:
-                networks = networks or loaded(backend)
+                networks = networks or loaded(bundled_folder(DEFAULT_RANKER), backend)
                 request = ScoringRequest(text, [collection.passages[key] for key in ids])
                 first, second = (each.score([request], truncate_side="candidates")[0].logits for each in networks)
                 row = {"query": query, "ids": ids, "first": first, "second": second}
@@ -70,12 +70,11 @@ def scored(collection: Collection, cache: Path, networks: list[Pipeline], backen
     return found
 
 
-def loaded(backend: str) -> list[Pipeline]:
-    """Both networks of the default."""
+def loaded(folder: Path, backend: str) -> list[Pipeline]:
+    """Both networks of a cascade."""
+    config = CascadeConfig.from_dict(read_config(folder))
     settings = RerankerSettings(device="cpu", backend=backend, dtype=None if backend == "torch" else "int8")
-    return [
-        Pipeline(settings, folder=folder) for folder in (bundled_folder(), bundled_folder(DEFAULT_RANKER) / "second")
-    ]
+    return [Pipeline(settings, folder=part_folder(folder, part)) for part in (config.first, config.second)]
 
 
 def judged(lists: Sequence[Logits], config: CascadeConfig) -> list[JudgedList]:

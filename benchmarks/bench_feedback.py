@@ -75,7 +75,7 @@ class Bench:
         return [self.collection.passages[doc] for doc in self.collection.candidates[name]]
 
     def list_of(self, name: str) -> tuple[ShownPassage, ...]:
-        """What the start shows for a query."""
+        """Ranking that the start shows for a query."""
         if name not in self.shown:
             ranking = self.start.rank(self.collection.queries[name], self.texts(name))
             self.shown[name] = tuple(ShownPassage(hit.index, hit.logit, hit.score, hit.text) for hit in ranking)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench_calibration import loaded
 from harness import print_json
 
 from gliclass_rerank.cascade import CascadeConfig
@@ -22,20 +23,10 @@ from gliclass_rerank.checkpoint.location import DEFAULT_RANKER, bundled_folder, 
 from gliclass_rerank.learn.evaluation.collection import load_collection
 from gliclass_rerank.pipeline import Pipeline
 from gliclass_rerank.prompt.layout import ScoringRequest
-from gliclass_rerank.settings import RerankerSettings
 
 SHARES = (0.6, 0.7, 0.8, 0.85, 0.9)
 SLOPES, LIMITS = (0.5, 1.0, 1.5, 2.0, 3.0), (2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
 DISCOUNTS = 1 / np.log2(np.arange(2, 12))
-
-
-def networks(folder: Path, config: CascadeConfig) -> list[Pipeline]:
-    """Both networks of a cascade."""
-    parts = (
-        folder / name if (folder / name).is_dir() else bundled_folder(name) for name in (config.first, config.second)
-    )
-    settings = RerankerSettings(device="cpu", backend="openvino", dtype="int8", long_passages="cut")
-    return [Pipeline(settings, folder=part) for part in parts]
 
 
 def scored(
@@ -48,7 +39,7 @@ def scored(
         for query, text in list(collection.queries.items())[:num_queries]:
             if (path.name, query) in known:
                 continue
-            first, second = pair = pair or networks(folder, CascadeConfig.from_dict(read_config(folder)))
+            first, second = pair = pair or loaded(folder, "openvino")
             ids = {collection.passages[key]: key for key in collection.candidates[query]}  # equal texts once
             logits = first.score([ScoringRequest(text, list(ids))], truncate_side="candidates")[0].logits
             best = sorted(zip(logits, ids, strict=True), reverse=True)[:depth]

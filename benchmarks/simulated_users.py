@@ -21,7 +21,7 @@ LOOKED_AT = 3  # of users with thumbs
 GOES_ON = 0.4
 
 Act = Callable[[Sequence[bool], random.Random], dict[int, float]]
-"""From the relevance of each place to grades by place; clicks are the 1s."""
+"""Function from the relevance of each place to grades by place; clicks are the 1s."""
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ class LoadedModel:
 
 
 class RankerBase(LoadedModel):
-    """What a reranker does beside ranking: it takes judgements, and precomputes passages.
+    """Base of rerankers: log, judgements and precomputed passages.
 
     Attributes:
         ranking_log: Log of rankings; None without one.

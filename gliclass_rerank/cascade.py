@@ -208,7 +208,7 @@ class Cascade:
         self.calibration = Calibration(config.score_calibration, config.answerable_calibration)
         self._unseen = config.unseen_calibration or (1.0, 0.0)
         self.config = config
-        first, second = (_part(folder, part) for part in (config.first, config.second))
+        first, second = (part_folder(folder, part) for part in (config.first, config.second))
         # A first one that reads the beginnings alone is quick for that.
         of_first = settings if config.first_passage_tokens is None else replace(settings, long_passages="cut")
         # In parallel: reading weights, vocabularies and graphs releases the GIL and dominates a cold start.
@@ -351,7 +351,8 @@ def copy_cascade(source: Path, folder: str | Path, config: CascadeConfig) -> Non
     save_cascade(config, folder, parts)
 
 
-def _part(folder: Path, name: str) -> Path:
+def part_folder(folder: Path, name: str) -> Path:
+    """Folder of a cascade's part, its own or a bundled model's; a `CheckpointError` if there is none."""
     if (own := own_folder(folder, name)) is not None:
         return own
     if is_bundled(name):

@@ -72,7 +72,8 @@ def _own_run(path: Path, queries: Mapping[str, str], corpus: Mapping[str, str], 
 
 
 def _qrels(judgements: Path | None, log: Path | None, queries: Mapping[str, str], corpus: Mapping[str, str]) -> Qrels:
-    from gliclass_rerank.learn.report.judgements import check_known, logged_qrels, read_qrels
+    from gliclass_rerank.learn.evaluation.collection import read_qrels
+    from gliclass_rerank.learn.report.judgements import check_known, logged_qrels
 
     source = judgements or log
     if source is None:

@@ -27,7 +27,7 @@ class ToolDescription(BaseModel):
 
     @property
     def text(self) -> str:
-        """What the model reads of it; names are words to it."""
+        """Text that the model reads; names are words to it."""
         words = self.name.replace("_", " ")
         return f"{words}: {self.description}" if self.description.strip() else words
 

@@ -1,4 +1,4 @@
-"""What a request costs: all chunks of a long passage, each text encoded once."""
+"""Cost of a request: all chunks of a long passage, each text encoded once."""
 
 import asyncio
 

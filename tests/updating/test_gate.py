@@ -1,4 +1,4 @@
-"""What the gate lets through."""
+"""Verdicts of the gate."""
 
 import ast
 import random

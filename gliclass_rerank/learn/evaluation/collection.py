@@ -169,11 +169,16 @@ def read_judgments(path: Path) -> Iterator[tuple[str, str, int]]:
         yield query_id, doc_id, grade
 
 
-def _judged(path: Path, with_unanswerable: bool) -> Qrels:
+def read_qrels(path: Path) -> dict[str, dict[str, int]]:
+    """Read grades by query and document; a `DataError` as from `read_judgments`."""
     qrels: dict[str, dict[str, int]] = {}
     for query_id, doc_id, grade in read_judgments(path):
         qrels.setdefault(query_id, {})[doc_id] = grade
-    return {query_id: grades for query_id, grades in qrels.items() if with_unanswerable or has_positive(grades)}
+    return qrels
+
+
+def _judged(path: Path, with_unanswerable: bool) -> Qrels:
+    return {name: grades for name, grades in read_qrels(path).items() if with_unanswerable or has_positive(grades)}
 
 
 def _candidates_file(folder: Path, split: str, name: Path | str | None, judged: Qrels) -> Path | None:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gliclass_rerank.learn.data.agreement import kendall_tau
 from gliclass_rerank.learn.data.retrieval import Bm25Retriever
+from gliclass_rerank.learn.evaluation.bootstrap import resampled_means
 from gliclass_rerank.learn.evaluation.collection import Qrels, has_positive
 from gliclass_rerank.learn.evaluation.ranking import evaluate_queries
 from gliclass_rerank.learn.evaluation.trec import Run
@@ -18,8 +20,6 @@ from gliclass_rerank.learn.evaluation.trec import Run
 Rank = Callable[[str, Sequence[str]], Sequence[tuple[int, float]]]
 
 TOP: Final = 10
-_RESAMPLES: Final = 10_000
-_SEED: Final = 0
 
 
 @dataclass(frozen=True)
@@ -163,13 +163,7 @@ def gain(qrels: Qrels, lists: Sequence[Reranked]) -> Gain | None:
     )
 
 
-def bootstrap(values: Sequence[float] | np.ndarray[tuple[int], np.dtype[np.float64]]) -> Interval:
-    """Mean with its 95 % percentile bootstrap interval, from 10,000 samples; reproducible."""
-    given = np.asarray(values, dtype=np.float64)
-    generator = np.random.default_rng(_SEED)
-    # One row at a time would be slow, all at once large.
-    means = np.concatenate(
-        [given[generator.integers(len(given), size=(500, len(given)))].mean(axis=1) for _ in range(_RESAMPLES // 500)]
-    )
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(given.mean()), float(low), float(high))
+def bootstrap(values: Sequence[float] | NDArray[np.float64]) -> Interval:
+    """Mean with its 95 % percentile bootstrap interval; reproducible."""
+    low, high = np.percentile(resampled_means(values), [2.5, 97.5])
+    return Interval(float(np.mean(values)), float(low), float(high))

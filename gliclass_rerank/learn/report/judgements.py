@@ -1,4 +1,4 @@
-"""Judgements of a report: a file of grades, or what a feedback log tells."""
+"""Judgements of a report: what a feedback log tells, and whether judgements concern its queries."""
 
 from __future__ import annotations
 
@@ -9,15 +9,7 @@ from gliclass_rerank.checks import named
 from gliclass_rerank.errors import DataError, InputError
 from gliclass_rerank.examples.text_identity import text_identity
 from gliclass_rerank.feedback.log import FeedbackLog
-from gliclass_rerank.learn.evaluation.collection import Qrels, read_judgments
-
-
-def read_qrels(path: Path) -> Qrels:
-    """Read grades by query and document from a TSV file of three columns; a `DataError` if it is malformed."""
-    found: dict[str, dict[str, int]] = {}
-    for query_id, doc_id, grade in read_judgments(path):
-        found.setdefault(query_id, {})[doc_id] = grade
-    return found
+from gliclass_rerank.learn.evaluation.collection import Qrels
 
 
 def logged_qrels(path: Path, queries: Mapping[str, str], corpus: Mapping[str, str]) -> Qrels:

@@ -19,7 +19,7 @@ _ASSETS: Final = Path(__file__).parent / "assets"
 
 @dataclass(frozen=True)
 class About:
-    """What was compared.
+    """Facts of a report: model and collection.
 
     Attributes:
         model: Name of the model.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
-_RESAMPLES: Final = 10_000
+from gliclass_rerank.learn.evaluation.bootstrap import resampled_means
 
 
 @dataclass(frozen=True)
@@ -51,14 +50,5 @@ def compare(name: str, old: Sequence[float], new: Sequence[float], *, confidence
         The comparison.
     """
     before, after = np.asarray(old, dtype=np.float64), np.asarray(new, dtype=np.float64)
-    differences = after - before
-    rng, count = np.random.default_rng(seed), len(differences)
-    # By the counts of each query in a resample, a block at a time.
-    means = np.concatenate(
-        [
-            rng.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES // 10) @ differences / count
-            for _ in range(10)
-        ]
-    )
-    low, high = np.quantile(means, [1 - confidence, confidence])
-    return Comparison(name, count, float(before.mean()), float(after.mean()), float(low), float(high))
+    low, high = np.quantile(resampled_means(after - before, seed=seed), [1 - confidence, confidence])
+    return Comparison(name, len(before), float(before.mean()), float(after.mean()), float(low), float(high))

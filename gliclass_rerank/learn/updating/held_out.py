@@ -11,14 +11,13 @@ from gliclass_rerank.cascade import Cascade
 from gliclass_rerank.learn.evaluation.ranking import evaluate_queries
 from gliclass_rerank.learn.updating.gathering import QueryFeedback
 from gliclass_rerank.learn.updating.lists import filled
+from gliclass_rerank.learn.updating.network import list_logits
 from gliclass_rerank.learn.updating.propensity import Propensities
 from gliclass_rerank.learn.updating.public_questions import PublicQuestion
 from gliclass_rerank.pipeline import Pipeline
-from gliclass_rerank.prompt.layout import ScoringRequest
 
 # Candidates of a held-out query.
 _CANDIDATES: Final = 30
-_LISTS: Final = 8
 
 Order = Mapping[str, int]
 """Place of each passage, from 0."""
@@ -44,7 +43,7 @@ def figures(
     queries: Sequence[QueryFeedback],
     propensities: Propensities,
     public: Sequence[PublicQuestion],
-    on_ranked: Callable[[], object],
+    on_scored: Callable[[int], object],
 ) -> Figures:
     """Measure a ranker.
 
@@ -53,7 +52,7 @@ def figures(
         queries: Held-out queries.
         propensities: Probabilities that a place was looked at.
         public: Public questions.
-        on_ranked: Callback after each query.
+        on_scored: Callback with the number of lists scored so far.
 
     Returns:
         Figures, for every ranker of the same queries in the same order.
@@ -62,7 +61,7 @@ def figures(
     lists = [
         (query.query, filled(query.candidates()[:_CANDIDATES], pool, [number])) for number, query in enumerate(queries)
     ]
-    orders = _orders(ranker, [*lists, *((each.text, each.passages) for each in public)], on_ranked)
+    orders = _orders(ranker, [*lists, *((each.text, each.passages) for each in public)], on_scored)
     own, of_public = orders[: len(lists)], orders[len(lists) :]
     return Figures(
         judged=_judged(queries, own),
@@ -74,17 +73,14 @@ def figures(
 
 
 def _orders(
-    ranker: Pipeline | Cascade, lists: Sequence[tuple[str, Sequence[str]]], on_ranked: Callable[[], object]
+    ranker: Pipeline | Cascade, lists: Sequence[tuple[str, Sequence[str]]], on_scored: Callable[[int], object]
 ) -> list[Order]:
-    found = list[Order]()
-    for first in range(0, len(lists), _LISTS):
-        batch = [(query, list(dict.fromkeys(passages))) for query, passages in lists[first : first + _LISTS]]
-        requests = [ScoringRequest(query, passages) for query, passages in batch]
-        for (_, passages), scored in zip(batch, ranker.score(requests, truncate_side="candidates"), strict=True):
-            # Ties are broken by the text: the order shown must not help the model that made it.
-            ranked = sorted(zip(scored.logits, passages, strict=True), key=lambda pair: (-pair[0], pair[1]))
-            found.append({passage: place for place, (_, passage) in enumerate(ranked)})
-            on_ranked()
+    distinct = [(query, list(dict.fromkeys(passages))) for query, passages in lists]
+    found: list[Order] = []
+    for (_, passages), logits in zip(distinct, list_logits(ranker, distinct, on_scored), strict=True):
+        # Ties are broken by the text: the order shown must not help the model that made it.
+        ranked = sorted(zip(logits, passages, strict=True), key=lambda pair: (-pair[0], pair[1]))
+        found.append({passage: place for place, (_, passage) in enumerate(ranked)})
     return found
 
 

@@ -208,12 +208,10 @@ def _train(work: Work, settings: LearnSettings, report: OnProgress) -> int:
     train(config, on_report=on_report)
     network = work.folder / "network"
     if not work.candidate.is_dir():
-        checkpoint = load_checkpoint(work.run / "last")
         if not network.is_dir():
-            save_checkpoint(checkpoint, network, weights_dtype=torch.float16)
+            save_checkpoint(load_checkpoint(work.run / "last"), network, weights_dtype=torch.float16)
         write_ranker(work.start, network, work.candidate)
-    with work.lists.open(encoding="utf-8") as file:
-        return sum(1 for _ in file)
+    return work.num_lists
 
 
 def _judge(
@@ -224,15 +222,12 @@ def _judge(
     report: OnProgress,
 ) -> Verdict:
     public = public_questions()
-    total, done = 2 * (len(held_out) + len(public)), 0
+    count = len(held_out) + len(public)
 
-    def on_ranked() -> None:
-        nonlocal done
-        done += 1
-        report("measuring", done, total)
-
-    def measured(folder: Path) -> Figures:
+    def measured(folder: Path, before: int) -> Figures:
         ranker = load_ranker(quick_settings(folder))
-        return figures(ranker, held_out, propensities, public, on_ranked)
+        return figures(
+            ranker, held_out, propensities, public, lambda done: report("measuring", before + done, 2 * count)
+        )
 
-    return judge(measured(work.start), measured(work.candidate), settings)
+    return judge(measured(work.start, 0), measured(work.candidate, count), settings)

@@ -11,10 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from gliclass_rerank.cascade import CascadeConfig, is_cascade, save_cascade
-from gliclass_rerank.checkpoint.location import bundled_folder, locate, read_config
-from gliclass_rerank.errors import CheckpointError
-from gliclass_rerank.files.atomic_write import atomic_folder, own_folder
+from gliclass_rerank.cascade import Cascade, CascadeConfig, is_cascade, part_folder, save_cascade
+from gliclass_rerank.checkpoint.location import locate, read_config
+from gliclass_rerank.files.atomic_write import atomic_folder
 from gliclass_rerank.learn.updating.versions import NOTES
 from gliclass_rerank.pipeline import Pipeline
 from gliclass_rerank.prompt.layout import ScoringRequest
@@ -30,7 +29,7 @@ _LISTS: Final = 8
 def learning_folder(ranker: Path) -> Path:
     """Folder of the network that learns: a cascade's first one, else the checkpoint itself."""
     values = read_config(ranker)
-    return _part(ranker, CascadeConfig.from_dict(values).first) if is_cascade(values) else ranker
+    return part_folder(ranker, CascadeConfig.from_dict(values).first) if is_cascade(values) else ranker
 
 
 def write_ranker(ranker: Path, learned: Path, target: Path) -> None:
@@ -43,10 +42,10 @@ def write_ranker(ranker: Path, learned: Path, target: Path) -> None:
     """
     values = read_config(ranker)
     if not is_cascade(values):
-        _copy(learned, target)
+        copy_ranker(learned, target)
         return
     config = CascadeConfig.from_dict(values)
-    second = _part(ranker, config.second)
+    second = part_folder(ranker, config.second)
     is_own = second.is_relative_to(ranker)  # a bundled one is named, not copied
     name = _SECOND if is_own else config.second
     parts = {_FIRST: learned, **({_SECOND: second} if is_own else {})}
@@ -54,27 +53,28 @@ def write_ranker(ranker: Path, learned: Path, target: Path) -> None:
 
 
 def copy_ranker(ranker: Path, target: Path) -> None:
-    """Copy a ranker to a new folder."""
-    _copy(ranker, target)
+    """Copy a ranker to a new folder, without the notes of a version, which tell of the folder that it came from."""
+    with atomic_folder(target) as staging:
+        shutil.copytree(ranker, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(NOTES))
 
 
-def start_logits(
-    network: Path, lists: Sequence[tuple[str, Sequence[str]]], on_scored: Callable[[int], object]
+def list_logits(
+    ranker: Pipeline | Cascade, lists: Sequence[tuple[str, Sequence[str]]], on_scored: Callable[[int], object]
 ) -> list[list[float]]:
-    """Score lists with the network that learns.
+    """Score lists, several at once.
 
     Args:
-        network: Its folder.
-        lists: Queries with their passages.
-        on_scored: Callback with the number of lists scored.
+        ranker: Pipeline or cascade.
+        lists: Queries with their distinct passages.
+        on_scored: Callback with the number of lists scored so far.
 
     Returns:
         Logits of each list.
     """
-    pipeline, found = Pipeline(quick_settings(network)), list[list[float]]()
+    found: list[list[float]] = []
     for first in range(0, len(lists), _LISTS):
         requests = [ScoringRequest(query, passages) for query, passages in lists[first : first + _LISTS]]
-        found += [scored.logits for scored in pipeline.score(requests, truncate_side="candidates")]
+        found += [scored.logits for scored in ranker.score(requests, truncate_side="candidates")]
         on_scored(len(found))
     return found
 
@@ -93,17 +93,3 @@ def ranker_folder(name: str | Path) -> Path:
     folder = locate(name)
     learning_folder(folder)
     return folder
-
-
-def _part(ranker: Path, name: str) -> Path:
-    if (own := own_folder(ranker, name)) is not None:
-        return own
-    if (bundled := bundled_folder(name)).is_dir():
-        return bundled
-    raise CheckpointError(f"the cascade in `{ranker}` holds no folder `{name}`, and no bundled model has that name")
-
-
-def _copy(source: Path, target: Path) -> None:
-    with atomic_folder(target) as staging:
-        # Notes of a version tell of the folder that it came from.
-        shutil.copytree(source, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(NOTES))

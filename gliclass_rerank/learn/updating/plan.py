@@ -19,8 +19,9 @@ from gliclass_rerank.learn.training.config import StartConfig, TrainConfig
 from gliclass_rerank.learn.training.packed import unpackable_reason
 from gliclass_rerank.learn.training.source_config import LossConfig, SourceConfig
 from gliclass_rerank.learn.updating.lists import START, GainList, record_of
-from gliclass_rerank.learn.updating.network import learning_folder, start_logits
+from gliclass_rerank.learn.updating.network import learning_folder, list_logits, quick_settings
 from gliclass_rerank.learn.updating.settings import LearnSettings
+from gliclass_rerank.pipeline import Pipeline
 
 _WORK: Final = "learning"
 _PLAN: Final = "plan.json"
@@ -51,6 +52,12 @@ class Work:
         return self.folder / _LISTS
 
     @property
+    def num_lists(self) -> int:
+        """Number of training lists."""
+        with self.lists.open(encoding="utf-8") as file:
+            return sum(1 for _ in file)
+
+    @property
     def run(self) -> Path:
         """Folder of the training run."""
         return self.folder / "run"
@@ -77,7 +84,8 @@ class Work:
         self.remove()
         self.folder.mkdir(parents=True)
         words = settings.max_passage_words
-        logits = start_logits(learning_folder(self.start), [(one.query, one.passages) for one in lists], on_scored)
+        pipeline = Pipeline(quick_settings(learning_folder(self.start)))
+        logits = list_logits(pipeline, [(one.query, one.passages) for one in lists], on_scored)
         with atomic_file(self.lists) as staging, staging.open("w", encoding="utf-8") as file:
             for one, row in zip(lists, logits, strict=True):
                 file.write(json.dumps(record_of(one, row, words)) + "\n")
@@ -96,8 +104,7 @@ def train_config(work: Work, settings: LearnSettings) -> TrainConfig:
     """Config of the training run."""
     network = learning_folder(work.start)
     checkpoint = load_checkpoint(network)
-    with work.lists.open(encoding="utf-8") as file:
-        count = sum(1 for _ in file)
+    count = work.num_lists
     queries_per_step = min(settings.queries_per_step, count)
     reason = unpackable_reason(checkpoint.model, plan=resolve_plan(checkpoint, None), dropout=0.0)
     return TrainConfig(
