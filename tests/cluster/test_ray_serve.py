@@ -25,7 +25,9 @@ def post(path, body):
     try:
         connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
         response = connection.getresponse()
-        return response.status, dict(response.headers), json.loads(response.read())
+        content = response.read()
+        is_json = response.headers["content-type"].startswith("application/json")  # Ray's own refusals are not
+        return response.status, dict(response.headers), json.loads(content) if is_json else content.decode()
     finally:
         connection.close()
 
@@ -67,7 +69,7 @@ def test_routes_and_scores_are_those_of_the_server(deploy, model):
     assert "x-inference-time" in headers
     assert post("/tei/rerank", {"query": "chain", "texts": ["oil"]})[0] == 200
     status, _, answer = post("/v2/rerank", {"query": " ", "documents": ["a"]})
-    assert (status, sorted(answer)) == (400, ["id", "message"])
+    assert (status, answer) == (400, {"message": "`query` must not be blank, got ' '"})
 
 
 def test_a_model_is_swapped_without_an_error(deploy, model, other_model):
