@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from typing import IO, Any, Final
 
 import numpy as np
@@ -23,6 +24,7 @@ from numpy.typing import DTypeLike, NDArray
 from gliclass_rerank.checks import named
 from gliclass_rerank.database.private_files import PRIVATE, create_private, open_regular
 from gliclass_rerank.errors import DataError, shown
+from gliclass_rerank.files.atomic_write import held
 
 _FORMAT: Final = 1
 _HEADER: Final = "header.json"
@@ -150,9 +152,7 @@ def write_index_file(
     Yields:
         Writer of its parts.
     """
-    partial = partial_path(path)
-    partial.unlink(missing_ok=True)
-    create_private(partial, mode)
+    partial, lock = _new_partial(path, mode)
     try:
         with partial.open("r+b") as handle:
             with zipfile.ZipFile(handle, "w") as archive:
@@ -167,6 +167,17 @@ def write_index_file(
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(lock)
+
+
+def _new_partial(path: Path, mode: int) -> tuple[Path, int]:
+    partial = partial_path(path)
+    while True:
+        partial.unlink(missing_ok=True)
+        create_private(partial, mode)
+        if (lock := held(partial)) is not None:
+            return partial, lock
 
 
 def _digest(handle: IO[bytes]) -> str:
@@ -178,8 +189,8 @@ def _digest(handle: IO[bytes]) -> str:
 
 
 def partial_path(path: Path) -> Path:
-    """Temporary path of an index written by this process."""
-    return path.with_name(f"{path.name}.{os.getpid()}.partial")
+    """Temporary path of an index written by this thread."""
+    return path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}.partial")
 
 
 @contextmanager

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import glob
-import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
-# No index takes as long to write.
-_OLD_S: Final = 3600.0
+from gliclass_rerank.files.atomic_write import remove_unlocked
 
 
 def index_path(path: Path) -> Path:
@@ -28,7 +25,4 @@ def clear_leftovers(path: Path) -> None:
     for suffix in ("", "-journal", "-wal", "-shm"):
         with suppress(OSError):
             renewed.with_name(renewed.name + suffix).unlink(missing_ok=True)
-    for partial in path.parent.glob(f"{glob.escape(index_path(path).name)}.*partial"):
-        with suppress(OSError):
-            if partial.lstat().st_mtime < time.time() - _OLD_S:  # else another process may be writing it
-                partial.unlink(missing_ok=True)
+    remove_unlocked(path.parent.glob(f"{glob.escape(index_path(path).name)}.*partial"))

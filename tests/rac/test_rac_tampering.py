@@ -17,6 +17,8 @@ from gliclass_rerank import Example
 from gliclass_rerank.errors import DataError
 from gliclass_rerank.examples import ExampleStore
 from gliclass_rerank.examples.faiss_index import MIN_PQ_VECTORS, FaissBuilder
+from gliclass_rerank.examples.index_file import partial_path
+from gliclass_rerank.files.atomic_write import held
 
 faiss = pytest.importorskip("faiss")
 COUNT = 40
@@ -239,13 +241,12 @@ def test_the_index_is_written_beside_a_link_not_through_it(tmp_path):
     index = filled(path)
     victim.write_text("of somebody else")
     index.unlink()
-    for link in (index, Path(f"{index}.partial"), Path(f"{index}.{os.getpid()}.partial")):
+    for link in (index, partial_path(index)):
         link.symlink_to(victim)
 
     with ExampleStore(path, ENCODER, backend="faiss_hnsw") as store:
-        for partial in (Path(f"{index}.partial"), Path(f"{index}.{os.getpid()}.partial")):
-            if not partial.is_symlink():
-                partial.symlink_to(victim)
+        if not partial_path(index).is_symlink():
+            partial_path(index).symlink_to(victim)
         store.add([Example("one more")])
         store.save_index()
 
@@ -361,15 +362,18 @@ def test_what_killed_processes_left_is_removed(tmp_path):
     filled(path)
     for name in names:
         Path(f"{path}{name}").write_bytes(b"half")
-        os.utime(f"{path}{name}", (0, 0))
     (tmp_path / f".{path.name}.reencoded").write_bytes(b"half")
     (tmp_path / "other.db.index.1.partial").write_bytes(b"of another store")
 
-    young = Path(f"{path}.index.4712.partial")
-    young.write_bytes(b"of a process that is writing it")
+    written = Path(f"{path}.index.4712.partial")
+    written.write_bytes(b"of a process that is writing it")
+    lock = held(written)
     with ExampleStore(path, ENCODER, read_only=True):
         names = {entry.name for entry in tmp_path.iterdir()} - {f"{path.name}-wal", f"{path.name}-shm"}
         assert len(names) == 7
     answers(path)
 
-    assert sorted(os.listdir(tmp_path)) == [path.name, f"{path.name}.index", young.name, "other.db.index.1.partial"]
+    assert sorted(os.listdir(tmp_path)) == [path.name, f"{path.name}.index", written.name, "other.db.index.1.partial"]
+    os.close(lock)
+    answers(path)
+    assert not written.exists()
