@@ -165,8 +165,13 @@ class RerankerSettings(ModelSettings):
 
     def loading(self) -> dict[str, Any]:  # Any: values of all types
         """Arguments for a `Reranker`: its settings that differ from their defaults, without those of a subclass."""
-        values = {each.name: getattr(self, each.name) for each in fields(RerankerSettings)}
-        return {each.name: values[each.name] for each in fields(RerankerSettings) if values[each.name] != each.default}
+        values = {each.name: (getattr(self, each.name), each.default) for each in fields(RerankerSettings)}
+        return {name: value for name, (value, default) in values.items() if _differs(value, default)}
+
+
+def _differs(value: object, default: object) -> bool:
+    # An array has no truth value, and anything may stand in place of a setting.
+    return type(value) is not type(default) or value != default
 
 
 def default_batch_tokens(*, on_cpu: bool, is_packed: bool = False) -> int:

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from example_stores import CHAIN, CHAIN_QUERY, PASSAGES, TYRE, Source
 
@@ -207,3 +208,16 @@ def test_naming_a_store_loads_nothing_heavy():
         "assert not {'torch', 'numpy', 'sqlite3'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Unequal:
+    __hash__ = None
+
+    def __eq__(self, other):
+        raise ArithmeticError
+
+
+@pytest.mark.parametrize("store", [np.array(["a", "b"]), np.zeros((2, 2)), Unequal()])
+def test_what_cannot_be_compared_is_no_store(store):
+    with pytest.raises(ConfigError, match=r"^`example_store` must be a path or have `find_examples`"):
+        RerankStage(example_store=store)

@@ -221,6 +221,8 @@ class Database:
             if "not a database" in str(error):
                 raise DataError(f"{self.name} is no {self._schema.kind}") from None
             raise DataError(f"{self.name} cannot be used: {cause(error)}") from error
+        except UnicodeDecodeError:  # SQLite quotes a damaged schema as it stands
+            raise DataError(f"{self.name} cannot be used: it is damaged") from None
         except UnicodeEncodeError as error:  # of a text or a path
             raise DataError(f"{self.name} can hold valid Unicode only") from error
 

@@ -15,6 +15,11 @@ from gliclass_rerank._imports import require_openvino
 from gliclass_rerank.errors import BackendError
 from gliclass_rerank.runtime.foreign_errors import as_backend_error
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 DEVICE: Final = "CPU"
 _MAKING: Final = threading.Lock()
 _made: Final[list[Any]] = []  # Any: openvino has no types
@@ -33,6 +38,11 @@ def the_core() -> Any:
 def can_use_openvino() -> bool:
     """Tell whether this process may compute with OpenVINO: it was not forked from one that has."""
     return not _used_in or _used_in[0] == os.getpid()
+
+
+def has_bounded_memory() -> bool:
+    """Tell whether an allocation of this process may fail (`ulimit -v`), which can crash OpenVINO."""
+    return resource is not None and resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def use_openvino() -> None:

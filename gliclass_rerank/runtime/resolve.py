@@ -15,7 +15,7 @@ from gliclass_rerank.errors import ConfigError, listed, shown
 from gliclass_rerank.model.config import ModelConfig
 from gliclass_rerank.runtime.attention import Attention, batch_tokens_of, resolve_attention
 from gliclass_rerank.runtime.graphs.registry import unsupported_backbone
-from gliclass_rerank.runtime.openvino_core import can_use_openvino, has_bfloat16
+from gliclass_rerank.runtime.openvino_core import can_use_openvino, has_bfloat16, has_bounded_memory
 from gliclass_rerank.runtime.sessions import PRECISIONS
 
 BackendName = Literal["auto", "torch", "onnx", "openvino"]
@@ -141,10 +141,13 @@ def _quickest(
     if reason := export_refusal(config):
         return _Choice("torch", dtype, reason)
     wanted = None if dtype is None else dtype_name(dtype)
-    openvino, onnx = _installed("openvino") and can_use_openvino(), _installed("onnxruntime")
+    openvino = _installed("openvino") and can_use_openvino() and not has_bounded_memory()
+    onnx = _installed("onnxruntime")
     takes_int8 = wanted is None and int8_keeps_order and has_native_int8()
     takes_bfloat16 = wanted in {None, "bfloat16"}
-    quicker = _OPENVINO if not openvino and (takes_int8 or (takes_bfloat16 and has_native_bfloat16())) else None
+    quicker = (
+        _OPENVINO if not _installed("openvino") and (takes_int8 or (takes_bfloat16 and has_native_bfloat16())) else None
+    )
     # Other backbones write their attention out, for which torch would hold memory per sequence length.
     torch_bfloat16 = wanted is None and config.shape.model_type == "bert" and has_native_bfloat16()
     choices = (

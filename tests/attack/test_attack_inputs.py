@@ -277,10 +277,11 @@ def test_texts_do_not_move_other_passages(attack, bundled):
 
 def test_a_passage_of_a_megabyte_is_cut_and_moves_nobody(attack, bundled):
     clean = {hit.index: hit.logit for hit in bundled.rank(QUERY, PASSAGES)}
-    for passage in ("chain " * 170_000, "x" * 1_000_000)[: attack.budget(1)]:
+    # A word of a megabyte is one unknown token.
+    for passage, cut_at in (("chain " * 170_000, [3]), ("x" * 1_000_000, []))[: attack.budget(1)]:
         ranking = attack.attempt("texts: a megabyte", lambda passage=passage: bundled.rank(QUERY, [*PASSAGES, passage]))
         assert {hit.index: hit.logit for hit in ranking if hit.index < 3} == pytest.approx(clean, abs=1e-4)
-        assert [cut.index for cut in ranking.truncated] == [3]
+        assert [cut.index for cut in ranking.truncated] == cut_at
 
 
 def test_any_text_is_ranked_or_refused(attack, tiny):

@@ -305,7 +305,7 @@ def test_a_full_disk_loses_nothing(attack, tmp_path):
     """In a process of its own, whose files may not grow beyond some size."""
     for turn in range(attack.budget(1)):
         path = tmp_path / f"{turn}.db"
-        limit = random.Random(turn).randrange(200_000, 600_000)  # an empty store has 100,000
+        limit = random.Random(turn).randrange(300_000, 1_000_000)  # of a log; an example takes 100,000
         program = f"""
 import json, resource
 from gliclass_rerank import Example

@@ -96,6 +96,17 @@ def test_int8_runs_on_onnxruntime_without_openvino(quickest, without, monkeypatc
     assert runtime.quicker == "pip install 'gliclass-rerank[openvino]'"
 
 
+def test_where_memory_has_a_limit_openvino_is_not_taken(quickest, monkeypatch):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (2**40, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resolve, "has_native_int8", lambda: True)
+
+    runtime = resolve_runtime(tiny_config("bert"), backend=None, device="cpu", int8_ndcg_loss=0.0)
+
+    assert (runtime.backend, runtime.dtype, runtime.quicker) == ("onnx", "int8", None)
+    assert chosen(tiny_config("bert"), "openvino", dtype="float32") == ("openvino", "float32")
+
+
 def test_what_is_not_quicker_is_not_advertised(without, monkeypatch):
     without("openvino", "onnxruntime")
     monkeypatch.setattr(resolve, "has_native_bfloat16", lambda: False)

@@ -233,6 +233,17 @@ def test_an_index_of_a_version_without_digests_is_read(tmp_path, caplog):
     assert "built anew" not in caplog.text
 
 
+def test_a_schema_that_is_no_unicode_is_told_in_a_sentence(tmp_path):
+    path = tmp_path / "judged.db"
+    filled(path)
+    written = path.read_bytes()
+    path.write_bytes(written.replace(b"tableexamplesexamples", b"tableex\xffmplesexamples"))
+    assert path.read_bytes() != written
+
+    with pytest.raises(DataError, match=r"judged\.db` cannot be used: it is damaged$"):
+        ExampleStore(path, ENCODER)
+
+
 # Links, FIFOs, and files that vanish
 
 
