@@ -8,6 +8,7 @@ code is 2 for wrong arguments, 1 for everything else. Model modules are imported
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -93,14 +94,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _cancel_when_interrupted(token: Token) -> None:
-    """Cancel the call on Ctrl-C besides raising: a library being imported may swallow the exception."""
+    """Cancel the call on Ctrl-C besides raising, and end at once while a library is imported.
+
+    A library's C++ may turn an exception of its imports into an abort, a weak reference's callback into a warning.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         token.cancel()
+        if _is_importing(frame):
+            os._exit(_INTERRUPTED)
         signal.default_int_handler(number, frame)
+
+    def unraisable(found: sys.UnraisableHookArgs) -> None:
+        if not isinstance(found.exc_value, KeyboardInterrupt):
+            sys.__unraisablehook__(found)
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
+        sys.unraisablehook = unraisable
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _code_of(error: BaseException, token: Token, words: Sequence[str]) -> int:
