@@ -24,7 +24,8 @@ from typing import Any, Final
 from gliclass_rerank.batch.parts import Count, Format
 from gliclass_rerank.checks import named
 from gliclass_rerank.errors import InputError, shown
-from gliclass_rerank.files.atomic_write import atomic_file, try_lock
+from gliclass_rerank.files.atomic_write import atomic_file
+from gliclass_rerank.files.locks import try_lock
 
 _FACTS: Final = "_job.json"
 _JOINED: Final = "_joined"

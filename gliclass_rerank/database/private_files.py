@@ -9,11 +9,9 @@ from typing import IO, Final
 
 from gliclass_rerank.checks import named
 from gliclass_rerank.errors import DataError
+from gliclass_rerank.files.locks import NO_LINK, NO_WAIT
 
 PRIVATE: Final = 0o600
-# Absent on Windows, which has neither such links nor FIFOs.
-_NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
-_NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0)
 _BINARY: Final = getattr(os, "O_BINARY", 0)
 
 
@@ -27,7 +25,7 @@ def create_private(path: Path, mode: int = PRIVATE) -> None:
     Raises:
         FileExistsError: It exists.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK, PRIVATE)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK, PRIVATE)
     try:
         if mode != PRIVATE:
             os.chmod(path, mode)
@@ -49,7 +47,7 @@ def open_regular(path: Path) -> IO[bytes]:
         OSError: It cannot be opened.
     """
     require_regular(path, follow_links=False)
-    descriptor = os.open(path, os.O_RDONLY | _NO_LINK | _NO_WAIT | _BINARY)
+    descriptor = os.open(path, os.O_RDONLY | NO_LINK | NO_WAIT | _BINARY)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise DataError(f"`{named(path)}` is no regular file")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gliclass_rerank.errors import DataError
@@ -46,9 +47,10 @@ class Schema:
         Raises:
             DataError: Another kind of file, another format, or other tables.
         """
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        tables = self._tables(connection)
+        with _one_view(connection):
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            tables = self._tables(connection)
         wanted = {self.format: self.tables, **dict(self.older)}
         if application != self.application_id:
             if application or tables:
@@ -77,6 +79,19 @@ class Schema:
         found = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
         # SQLite's own: indexes of unique columns, and statistics.
         return {one for one in found if not (one[1].startswith("sqlite_") and one[0] in ("table", "index"))}
+
+
+@contextmanager
+def _one_view(connection: sqlite3.Connection) -> Iterator[None]:
+    """Read one state of the file: another process may be creating its tables."""
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.rollback()
 
 
 def _described(statements: tuple[str, ...]) -> set[tuple[str, str, str]]:

@@ -24,7 +24,7 @@ from numpy.typing import DTypeLike, NDArray
 from gliclass_rerank.checks import named
 from gliclass_rerank.database.private_files import PRIVATE, create_private, open_regular
 from gliclass_rerank.errors import DataError, shown
-from gliclass_rerank.files.atomic_write import held
+from gliclass_rerank.files.locks import hold
 
 _FORMAT: Final = 1
 _HEADER: Final = "header.json"
@@ -176,7 +176,7 @@ def _new_partial(path: Path, mode: int) -> tuple[Path, int]:
     while True:
         partial.unlink(missing_ok=True)
         create_private(partial, mode)
-        if (lock := held(partial)) is not None:
+        if (lock := hold(partial)) is not None:
             return partial, lock
 
 

@@ -6,7 +6,7 @@ import glob
 from contextlib import suppress
 from pathlib import Path
 
-from gliclass_rerank.files.atomic_write import remove_unlocked
+from gliclass_rerank.files.locks import remove_unlocked
 
 
 def index_path(path: Path) -> Path:

@@ -12,27 +12,17 @@ import re
 import shutil
 import stat
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import get_ident
 from typing import Any, Final
 
 from gliclass_rerank.errors import CheckpointError, cause, shown
-
-try:
-    import fcntl
-except ImportError:  # Windows, where leftovers stay
-    fcntl = None  # type: ignore[assignment]
+from gliclass_rerank.files.locks import hold, remove_unlocked
 
 _MOST_JSON_BYTES: Final = 1 << 25
 _UNFINISHED: Final = ".unfinished"
-# Without locks, what is older than this is a leftover.
-_OLD_S: Final = 3600.0
-# Absent on Windows, which has neither such links nor FIFOs.
-_NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
-_NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0)
 
 
 @contextmanager
@@ -87,61 +77,11 @@ def remove_leftovers(path: Path) -> None:
     remove_unlocked([each for each in path.parent.glob(".*") if pattern.fullmatch(each.name)])
 
 
-def remove_unlocked(found: Iterable[Path]) -> None:
-    """Remove temporary files and folders that no process holds, as `held` does. Links are left alone."""
-    for each in found:
-        with suppress(OSError):  # another process was faster, or still writes it
-            lock = os.open(each, os.O_RDONLY | _NO_LINK | _NO_WAIT)
-            try:
-                if not (try_lock(lock) or (fcntl is None and os.fstat(lock).st_mtime < time.time() - _OLD_S)):
-                    continue
-                if each.is_dir():
-                    shutil.rmtree(each, ignore_errors=True)
-                else:
-                    each.unlink(missing_ok=True)
-            finally:
-                os.close(lock)
-
-
 def _new_staging(path: Path) -> tuple[Path, int]:
     while True:
         staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-", suffix=_UNFINISHED))
-        if (lock := held(staging)) is not None:
+        if (lock := hold(staging)) is not None:
             return staging, lock
-
-
-def held(path: Path) -> int | None:
-    """Lock a new temporary file or folder for as long as the process lives.
-
-    Args:
-        path: File or folder that this process has just made.
-
-    Returns:
-        Descriptor of the lock, to close; None if another process took the path for a leftover before it was locked.
-    """
-    if fcntl is None:
-        return os.open(os.devnull, os.O_RDONLY)
-    try:
-        lock = os.open(path, os.O_RDONLY | _NO_LINK | _NO_WAIT)
-    except FileNotFoundError:
-        return None
-    if try_lock(lock) is not False and path.exists():
-        return lock
-    os.close(lock)
-    return None
-
-
-def try_lock(handle: int) -> bool | None:
-    """Try to lock a file or folder; None where locks are not supported."""
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # not on this file system
-        return None
-    return True
 
 
 def own_file(folder: Path, name: str) -> Path | None:

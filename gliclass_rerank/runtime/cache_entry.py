@@ -21,19 +21,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from gliclass_rerank.files.locks import NO_LINK, share_lock, try_lock
 from gliclass_rerank.runtime.private_folder import is_trusted
-
-try:
-    import fcntl
-except ImportError:  # Windows, where an open file cannot be removed
-    fcntl = None  # type: ignore[assignment]
 
 LIST: Final = "entry.json"
 _FORMAT: Final = 1
 _BLOCK: Final = 1 << 20
 _LONGEST_LIST: Final = 1 << 20
-# POSIX flag that refuses symbolic links; 0 where there is none.
-_NO_LINKS: Final = getattr(os, "O_NOFOLLOW", 0)
 _held: Final[weakref.WeakSet[Entry]] = weakref.WeakSet()
 
 
@@ -71,7 +65,7 @@ def open_entry(folder: Path) -> Entry | None:
     try:
         if not stat.S_ISDIR(folder.lstat().st_mode) or not is_trusted(folder.lstat()):
             return None
-        handle = os.open(folder / LIST, os.O_RDONLY | _NO_LINKS)
+        handle = os.open(folder / LIST, os.O_RDONLY | NO_LINK)
     except OSError:
         return None
     try:
@@ -116,7 +110,7 @@ def remove_entry(folder: Path, *, in_use_too: bool = False) -> bool:
 def digest_of(path: Path) -> str:
     """SHA-256 of a file; read from the entry's list if the file belongs to an intact entry."""
     with suppress(OSError):
-        handle = os.open(path.parent / LIST, os.O_RDONLY | _NO_LINKS)
+        handle = os.open(path.parent / LIST, os.O_RDONLY | NO_LINK)
         try:
             if found := _files(handle, path.parent.name).get(path.name):
                 return found
@@ -146,33 +140,19 @@ def _unused(folder: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        handle = os.open(folder / LIST, os.O_RDONLY | _NO_LINKS)
+        handle = os.open(folder / LIST, os.O_RDONLY | NO_LINK)
     except OSError:
         yield True  # not an entry
         return
     try:
-        yield _locked(handle)
+        yield try_lock(handle) is not False
     finally:
         os.close(handle)
 
 
-def _locked(handle: int) -> bool:
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True
-
-
 def _share(handle: int, folder: Path) -> bool:
     """Take a shared lock on an entry's list; False if the entry was removed meanwhile."""
-    if fcntl is not None:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_SH)
+    share_lock(handle)
     return os.path.samestat(os.fstat(handle), (folder / LIST).lstat())
 
 
@@ -183,7 +163,7 @@ def _are_intact(folder: Path, files: Mapping[str, str]) -> bool:
 
 
 def _digest_at(path: Path) -> str:
-    handle = os.open(path, os.O_RDONLY | _NO_LINKS)
+    handle = os.open(path, os.O_RDONLY | NO_LINK)
     digest = hashlib.sha256()
     with os.fdopen(handle, "rb") as file:
         if not _is_plain(file.fileno()):

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from gliclass_rerank._imports import require_openvino
 from gliclass_rerank.files.atomic_write import atomic_file
+from gliclass_rerank.files.locks import NO_LINK
 from gliclass_rerank.runtime.cache_entry import digest_of
 from gliclass_rerank.runtime.openvino_core import DEVICE, the_core
 from gliclass_rerank.runtime.private_folder import is_trusted
@@ -59,7 +60,7 @@ def compiled_model(path: Path, precision: str, threads: int) -> Any:  # Any: ope
 def _read(kept: Path, identity: bytes) -> BytesIO | None:
     """Verified content of a file written by `_write`, or None; OpenVINO itself hardly checks it."""
     try:
-        handle = os.open(kept, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        handle = os.open(kept, os.O_RDONLY | NO_LINK)
         with os.fdopen(handle, "rb") as file:
             if not is_trusted(os.fstat(handle)):
                 return None

@@ -18,7 +18,7 @@ from gliclass_rerank.errors import DataError
 from gliclass_rerank.examples import ExampleStore
 from gliclass_rerank.examples.faiss_index import MIN_PQ_VECTORS, FaissBuilder
 from gliclass_rerank.examples.index_file import partial_path
-from gliclass_rerank.files.atomic_write import held
+from gliclass_rerank.files.locks import hold
 
 faiss = pytest.importorskip("faiss")
 COUNT = 40
@@ -378,7 +378,7 @@ def test_what_killed_processes_left_is_removed(tmp_path):
 
     written = Path(f"{path}.index.4712.partial")
     written.write_bytes(b"of a process that is writing it")
-    lock = held(written)
+    lock = hold(written)
     with ExampleStore(path, ENCODER, read_only=True):
         names = {entry.name for entry in tmp_path.iterdir()} - {f"{path.name}-wal", f"{path.name}-shm"}
         assert len(names) == 7

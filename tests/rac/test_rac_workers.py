@@ -3,7 +3,9 @@
 import os
 import random
 import signal
+import sqlite3
 import time
+from contextlib import suppress
 
 import pytest
 from forked import Child
@@ -11,6 +13,7 @@ from rac_data import ENCODER
 
 from gliclass_rerank import Reranker, RerankStage
 from gliclass_rerank.examples import ExampleStore
+from gliclass_rerank.examples.store_schema import STORE_SCHEMA
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
@@ -108,3 +111,18 @@ def test_forty_killed_workers_lose_nothing_and_stop_nobody(tiny_folders, tmp_pat
 
     with ExampleStore(path) as store:
         assert acknowledged <= {stored.example.text for stored in store}
+
+
+def test_a_store_made_while_its_file_is_read_is_no_foreign_file(tmp_path):
+    reader, maker = (sqlite3.connect(tmp_path / "judged.db", timeout=0, isolation_level=None) for _ in range(2))
+
+    def make(statement):
+        if "sqlite_master" in statement:
+            with suppress(sqlite3.OperationalError):  # it has to wait
+                maker.execute("BEGIN IMMEDIATE")
+                STORE_SCHEMA.create(maker)
+                maker.execute("COMMIT")
+
+    reader.set_trace_callback(make)
+
+    assert STORE_SCHEMA.found(reader, "the store") == 0
