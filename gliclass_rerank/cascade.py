@@ -65,7 +65,7 @@ class CascadeConfig:
         first_weight: Weight of the first one's logit, in [0, 1]; the second one has the rest.
         first_weight_with_examples: Weight for queries with examples; None for `first_weight`.
         sure_bonus: Slope and intercept of a bonus for passages of which the second one is sure: a line of its logit,
-            added to the mixture where it is above 0; None for none.
+            added to the mixture where it is above 0, for queries without examples; None for none.
         first_passage_tokens: Passage limit of the first one; None for its own. Its cuts do not count for passages that
             the second one rescores. Needs the plan `shared_query`.
         first_reads_examples: Show examples to the first one too. A checkpoint not trained with examples may favour
@@ -124,10 +124,10 @@ class CascadeConfig:
         Returns:
             One logit per passage, a function of its two alone.
         """
-        share = self.first_weight
-        if has_examples and self.first_weight_with_examples is not None:
-            share = self.first_weight_with_examples
-        slope, intercept = self.sure_bonus or (0.0, 0.0)
+        share, (slope, intercept) = self.first_weight, self.sure_bonus or (0.0, 0.0)
+        if has_examples:
+            slope = intercept = 0.0
+            share = share if self.first_weight_with_examples is None else self.first_weight_with_examples
         return [
             share * one + (1 - share) * other + max(0.0, slope * other + intercept)
             for one, other in zip(first, second, strict=True)

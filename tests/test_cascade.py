@@ -71,6 +71,13 @@ def test_passages_of_which_the_second_one_is_sure_get_a_bonus(parts, cascade):
     assert alone[0] == pytest.approx(mixed[0], abs=1e-5)  # a function of the passage, not of its list
 
 
+def test_beside_examples_nobody_gets_a_bonus():
+    config = CascadeConfig(first="first", second="second", first_weight=0.5, sure_bonus=(2.0, -10.0))
+
+    assert config.mixed([1.0], [9.0]) == [13.0]
+    assert config.mixed([1.0], [9.0], has_examples=True) == [5.0]
+
+
 def test_logits_below_the_refined_ones_are_left_as_they_are(parts, cascade):
     first = logits(parts["first"])
     # All weight on the first: nothing that was refined falls below the others.
