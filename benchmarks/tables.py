@@ -88,7 +88,9 @@ def rows_of(results: Path, file: str, /, **wanted: object) -> list[Row]:
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table in Markdown, numbers to the right of the first column."""
     rule = "|".join(["---", *["--:"] * (len(head) - 1)])
-    return "\n".join([f"| {' | '.join(head)} |", f"|{rule}|", *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+    return (
+        "\n".join([f"| {' | '.join(head).lstrip()} |", f"|{rule}|", *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+    )
 
 
 def best_bold(values: Sequence[float | None]) -> list[str]:

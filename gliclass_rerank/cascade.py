@@ -124,10 +124,10 @@ class CascadeConfig:
         Returns:
             One logit per passage, a function of its two alone.
         """
-        share, (slope, intercept) = self.first_weight, self.sure_bonus or (0.0, 0.0)
-        if has_examples:
-            slope = intercept = 0.0
-            share = share if self.first_weight_with_examples is None else self.first_weight_with_examples
+        share = self.first_weight
+        if has_examples and self.first_weight_with_examples is not None:
+            share = self.first_weight_with_examples
+        slope, intercept = (0.0, 0.0) if has_examples or self.sure_bonus is None else self.sure_bonus
         return [
             share * one + (1 - share) * other + max(0.0, slope * other + intercept)
             for one, other in zip(first, second, strict=True)

@@ -1,12 +1,13 @@
 """Locks on files and folders that live as long as a process, and leftovers that no process holds.
 
-Locks do not work on Windows and some file systems: there an old file is a leftover.
+Locks do not work on Windows and some file systems: there an old file is a leftover, and folders stay.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -72,21 +73,27 @@ def remove_unlocked(found: Iterable[Path]) -> None:
     """Remove temporary files and folders that no process holds. Links are left alone."""
     for each in found:
         with suppress(OSError):  # another process was faster, or still writes it
+            if fcntl is None:  # an open file cannot be removed
+                _remove_if_old(each)
+                continue
             lock = os.open(each, os.O_RDONLY | NO_LINK | NO_WAIT)
             try:
-                if _is_leftover(lock):
-                    _remove(each)
+                _remove_if_free(each, try_lock(lock))
             finally:
                 os.close(lock)
 
 
-def _is_leftover(lock: int) -> bool:
-    is_free = try_lock(lock)
-    return os.fstat(lock).st_mtime < time.time() - _OLD_S if is_free is None else is_free
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
+def _remove_if_free(path: Path, is_free: bool | None) -> None:
+    if is_free is None:
+        _remove_if_old(path)
+    elif is_free and path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
-    else:
+    elif is_free:
+        path.unlink(missing_ok=True)
+
+
+def _remove_if_old(path: Path) -> None:
+    found = path.lstat()
+    # A folder's time says nothing of the files in it.
+    if stat.S_ISREG(found.st_mode) and found.st_mtime < time.time() - _OLD_S:
         path.unlink(missing_ok=True)
