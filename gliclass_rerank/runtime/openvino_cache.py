@@ -21,6 +21,9 @@ from gliclass_rerank.runtime.openvino_core import DEVICE, the_core
 from gliclass_rerank.runtime.private_folder import is_trusted
 
 _DIGEST_BYTES: Final = 32
+# Of each kind. OpenVINO keeps what it prepared for a shape, 5,000 of each kind unless told: with ever new shapes a
+# process would grow by a third in 10,000 rankings.
+_PREPARED_SHAPES: Final = 200
 
 
 def compiled_model(path: Path, precision: str, threads: int) -> Any:  # Any: openvino has no types
@@ -40,7 +43,13 @@ def compiled_model(path: Path, precision: str, threads: int) -> Any:  # Any: ope
     """
     openvino = require_openvino()
     core = the_core()
-    given = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": 1}
+    given = {
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": precision,
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # it would pin the threads of every process to the same first cores
+        "CPU_RUNTIME_CACHE_CAPACITY": _PREPARED_SHAPES,
+    }
     # A compiled form depends on graph, version and processor features; a shared cache may meet several.
     made_for = [digest_of(path), openvino.get_version(), precision, core.get_property(DEVICE, "FULL_DEVICE_NAME")]
     made_for += sorted(core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"))
