@@ -138,11 +138,14 @@ class LoadedModel:
         """
         return [recalled.examples for recalled in self.recall(queries, where=where)]
 
-    def recall(self, queries: Sequence[str], *, where: Where = None) -> list[Recalled]:
+    def recall(
+        self, queries: Sequence[str], passages: Sequence[Sequence[str]] | None = None, *, where: Where = None
+    ) -> list[Recalled]:
         """Find the examples that are shown beside queries, and the judgements of the queries themselves.
 
         Args:
             queries: What is searched for, or classified.
+            passages: What is ranked for each, to find what judgements of similar queries say of it; None for nothing.
             where: Required metadata values, or a predicate on the metadata.
 
         Returns:
@@ -152,7 +155,7 @@ class LoadedModel:
             InputError: An argument has the wrong type.
             BackendError: The store failed, or cannot filter.
         """
-        return self._retrieval.recall(repaired_texts("queries", queries).texts, where=where)
+        return self._retrieval.recall(repaired_texts("queries", queries).texts, passages=passages, where=where)
 
 
 class RankerBase(LoadedModel):

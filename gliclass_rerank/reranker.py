@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from gliclass_rerank.base import RankerBase
@@ -168,6 +169,7 @@ class Reranker(RankerBase):
         spans: bool,
         diversity: float | None,
         log: bool,
+        recalled: Recalled | None = None,
     ) -> list[Ranking]:
         limit = None if top_k is None else checked_count("top_k", top_k)
         weight = None if diversity is None else checked_share("diversity", diversity)
@@ -176,18 +178,19 @@ class Reranker(RankerBase):
                 raise InputError(f"`query` must not be blank, got {shown(query)}")
         given = [repaired_texts("passages", passages) for passages in lists]
         candidates = [list(dict.fromkeys(each.texts)) for each in given]  # equal passages are scored once
-        recalled = [_NOTHING] * len(lists)
-        if examples is not None or self._retrieval.source is not None:
+        found = [recalled or _NOTHING] * len(lists)
+        if recalled is None and (examples is not None or self._retrieval.source is not None):
             needed = [bool(some) for some in candidates]
-            recalled = self._retrieval.recall(asked.texts, examples, needed=needed, where=where)
+            names = [each.texts for each in given]
+            found = self._retrieval.recall(asked.texts, examples, needed=needed, passages=names, where=where)
         requests = [
-            ScoringRequest(query, some, examples=found.examples, max_example_labels=self._max_example_passages)
-            for query, some, found in zip(asked.texts, candidates, recalled, strict=True)
+            ScoringRequest(query, some, examples=each.examples, max_example_labels=self._max_example_passages)
+            for query, some, each in zip(asked.texts, candidates, found, strict=True)
         ]
         scored = self._pipeline.score(requests, truncate_side="candidates")
         rankings = [
             _ranking(*each, limit if weight is None else None, self._pipeline.calibration)
-            for each in zip(scored, requests, given, recalled, strict=True)
+            for each in zip(scored, requests, given, found, strict=True)
         ]
         if weight is not None:
             from gliclass_rerank.diversity.selection import diversified  # costs nothing without
@@ -207,6 +210,12 @@ class Reranker(RankerBase):
         if self.ranking_log is None or not log:
             return rankings
         return self.ranking_log.noted(asked.texts, rankings, where)
+
+    def rank_recalled(self, query: str, passages: Sequence[str], recalled: Recalled) -> Ranking:
+        """Rank passages with what `recall` found under other texts, such as without prefixes; not logged."""
+        asked = repaired_texts("queries", [own_text("`query`", query)])
+        plain = partial(self._rank, spans=False, diversity=None, log=False)
+        return plain(asked, [passages], None, None, None, recalled=recalled)[0]
 
     def rank_iter(
         self,
@@ -336,6 +345,9 @@ def _ranking(
     position = {text: position for position, text in enumerate(request.candidates)}
     source = [position[text] for text in passages.texts]
     logits = [scored.logits[position] for position in source]
+    if recalled.log_odds:
+        slope = 1.0 if calibration.score is None else calibration.score[0]  # log-odds of a logit
+        logits = [logit + more / slope for logit, more in zip(logits, recalled.log_odds, strict=True)]
     order = sorted(range(len(source)), key=lambda index: (-logits[index], index))
     if calibration.answerable is not None:
         (answerable,) = probabilities([logits[order[0]]], calibration.answerable) if order else (0.0,)
@@ -370,7 +382,7 @@ def _ranking(
         if scored.sees_companions
         else (),
         truncated_examples=plan.truncated_examples,
-        examples=recalled.examples,
+        examples=(*recalled.examples, *recalled.carried),
         truncated_query=plan.text_truncation,
         repaired=passages.repaired,
         num_tokens=plan.num_tokens,

@@ -155,8 +155,8 @@ class Ranking(_Hits[Hit]):
         windows: Indices of passages that saw each other, per window; empty under `shared_query`. Equal passages appear
             under their first index.
         truncated_examples: Truncated or dropped examples, by index in `examples`.
-        examples: Judged examples in prompt order before truncation, given or found in the store; empty without
-            passages.
+        examples: Judged examples: those shown, in prompt order before truncation, then those of the store that judge a
+            passage of the list, whose judgements are carried over; empty without passages.
         truncated_query: Truncation of the query's middle (index 0); None if it is whole.
         repaired: Passages with invalid Unicode, which U+FFFD replaced, by index.
         repaired_query: True if the query had invalid Unicode.

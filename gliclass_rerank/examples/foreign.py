@@ -21,7 +21,7 @@ from gliclass_rerank.checks import as_number, checked_cosine, checked_count, che
 from gliclass_rerank.errors import BackendError, ConfigError, InputError, shown
 from gliclass_rerank.examples.filters import Where, make_filter
 from gliclass_rerank.examples.index import FloatArray
-from gliclass_rerank.examples.source import failures_named
+from gliclass_rerank.examples.source import Neighbour, failures_named
 from gliclass_rerank.examples.text_identity import text_identity
 from gliclass_rerank.text_models.interfaces import unit_length
 from gliclass_rerank.types import Example
@@ -109,6 +109,22 @@ class ForeignExampleSource(ABC, Generic[DocumentT]):
     ) -> list[list[Example]]:
         """Find the examples whose texts are most similar.
 
+        See `find_neighbours`.
+        """
+        found = self.find_neighbours(texts, k, min_similarity, allow_equal=allow_equal, where=where)
+        return [[one.example for one in neighbours] for neighbours in found]
+
+    def find_neighbours(
+        self,
+        texts: Sequence[str],
+        k: int,
+        min_similarity: float,
+        *,
+        allow_equal: bool = False,
+        where: Where = None,
+    ) -> list[list[Neighbour]]:
+        """Find the examples whose texts are most similar, with their cosines.
+
         The store's ranking selects the `k`; threshold and order use cosines, ties keep the store's order. Without
         `allow_equal` or with `where`, up to 1,000 documents are read to skip others. A document that is not an example
         is a `BackendError`.
@@ -123,11 +139,11 @@ class ForeignExampleSource(ABC, Generic[DocumentT]):
                 for text, vector in zip(asked, vectors, strict=True)
             ]
             cosines = iter(self._cosines(vectors, found))
-        examples = []
-        for candidates in found:
-            ranked = sorted(((next(cosines), one.example) for one in candidates), key=lambda pair: -pair[0])
-            examples.append([example for cosine, example in ranked if cosine >= least])
-        return examples
+        ranked = (
+            sorted((Neighbour(one.example, next(cosines)) for one in candidates), key=lambda each: -each.similarity)
+            for candidates in found
+        )
+        return [[each for each in neighbours if each.similarity >= least] for neighbours in ranked]
 
     def _nearest(
         self,

@@ -20,10 +20,14 @@ class Recalled:
 
     Attributes:
         examples: Examples to show, most similar first.
+        carried: Examples of similar queries that judge one of the passages, most similar first; not shown.
+        log_odds: What each passage gains or loses by them; empty without any.
         verdicts: Judgements of this very query, by the passage's normalised text.
     """
 
     examples: tuple[Example, ...] = ()
+    carried: tuple[Example, ...] = ()
+    log_odds: tuple[float, ...] = ()
     verdicts: Mapping[str, Judged] = field(default_factory=dict)
 
     def judged(self, passages: Sequence[str]) -> list[Judged | None]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 from gliclass_rerank.checks import checked_cosine, checked_count, checked_flag, of_settings
 from gliclass_rerank.errors import BackendError, ConfigError, shown
+from gliclass_rerank.examples.carry_over import NUM_NEIGHBOURS, carried_over
 from gliclass_rerank.examples.filters import Metadata, Where
 from gliclass_rerank.examples.judgements import Recalled, verdicts
 from gliclass_rerank.examples.opened import opened_store
@@ -15,6 +17,8 @@ from gliclass_rerank.examples.source import (
     ExampleSource,
     FeedbackSource,
     JudgementSource,
+    Neighbour,
+    NeighbourSource,
     checked_store,
     failures_named,
 )
@@ -71,14 +75,18 @@ class Retrieval:
         by_hand: Examples | None = None,
         *,
         needed: Sequence[bool] | None = None,
+        passages: Sequence[Sequence[str]] | None = None,
         where: Where = None,
     ) -> list[Recalled]:
         """Select the examples of several texts, in one search, and look up their own judgements.
+
+        With passages, what similar queries judged among them is carried over, and not shown.
 
         Args:
             texts: Queries, or texts to classify.
             by_hand: Examples for all texts, possibly none, in place of the store; None queries the store.
             needed: Texts that need examples; None for all.
+            passages: Passages to rank, one list per text, as the store knows them; None for none.
             where: Required metadata values, or a predicate on the metadata.
 
         Returns:
@@ -92,31 +100,49 @@ class Retrieval:
         if by_hand is not None:
             shown = Recalled(tuple(example.complete() for example in Example.list_of(by_hand)))
             return [shown if is_wanted else Recalled() for is_wanted in wanted]
-        asked = [text for text, is_wanted in zip(texts, wanted, strict=True) if is_wanted]
+        lists: Sequence[Sequence[str]] = [()] * len(texts) if passages is None else passages
+        asked = list(compress(texts, wanted))
         if self.source is None or not asked:
             return [Recalled()] * len(texts)
-        found = iter(self._found(self.source, asked, {} if where is None else {"where": where}))
+        scope = {} if where is None else {"where": where}
+        found = iter(self._found(self.source, asked, list(compress(lists, wanted)), scope))
         return [next(found) if is_wanted else Recalled() for is_wanted in wanted]
 
-    def _found(self, source: ExampleSource, texts: Sequence[str], scope: Mapping[str, Any]) -> list[Recalled]:
-        settings = self.num_examples, self.min_example_similarity
+    def _found(
+        self,
+        source: ExampleSource,
+        texts: Sequence[str],
+        lists: Sequence[Sequence[str]],
+        scope: Mapping[str, Any],
+    ) -> list[Recalled]:
+        least, allowed = self.min_example_similarity, self.allow_same_text
         with failures_named():
-            similar = _read(
-                source.find_examples(texts, *settings, allow_equal=self.allow_same_text, **scope), len(texts)
-            )
-            if not self.allow_same_text:
+            near: list[tuple[Neighbour, ...]] = [()] * len(texts)
+            if isinstance(source, NeighbourSource):
+                depth = max(self.num_examples, NUM_NEIGHBOURS)
+                near = _read_near(source.find_neighbours(texts, depth, least, allow_equal=allowed, **scope), len(texts))
+                similar = [tuple(each.example for each in neighbours) for neighbours in near]
+            else:
+                found = source.find_examples(texts, self.num_examples, least, allow_equal=allowed, **scope)
+                similar = _read(found, len(texts))
+            own = similar
+            if not allowed:
                 # Sources exclude these themselves; checked again, because a leaked answer must not depend on it.
-                return [
-                    Recalled(tuple(example for example in examples if not _is_of(example, text)))
+                similar = [
+                    tuple(example for example in examples if not _is_of(example, text))
                     for examples, text in zip(similar, texts, strict=True)
                 ]
-            own = similar
-            if isinstance(source, JudgementSource):
+                own = [()] * len(texts)
+            elif isinstance(source, JudgementSource):
                 own = _read(source.find_judgements(texts, **scope), len(texts))
-        return [
-            Recalled(examples, verdicts(example for example in judged if _is_of(example, text)))
-            for examples, judged, text in zip(similar, own, texts, strict=True)
-        ]
+        recalled = []
+        for text, examples, neighbours, judged, passages in zip(texts, similar, near, own, lists, strict=True):
+            others = [each for each in neighbours if not _is_of(each.example, text)]
+            carried, log_odds = carried_over(others, passages, least)
+            shown = tuple(each for each in examples if each not in carried)[: self.num_examples]
+            of_text = verdicts(example for example in judged if _is_of(example, text))
+            recalled.append(Recalled(shown, carried, log_odds, of_text))
+        return recalled
 
     def learn(
         self, example: Example, *, id: str | None, metadata: Metadata | None, where: Metadata | None = None
@@ -157,9 +183,20 @@ def _is_complete(example: Example) -> bool:
     return bool(example.text.strip() and (example.true_labels or example.false_labels))
 
 
+def _read_near(answers: Sequence[Sequence[Neighbour]], count: int) -> list[tuple[Neighbour, ...]]:
+    """Neighbours of a store that show something."""
+    near = [tuple(each for each in neighbours if _is_complete(each.example)) for neighbours in answers]
+    _check_count(near, count)
+    return near
+
+
 def _read(answers: Sequence[Examples], count: int) -> list[tuple[Example, ...]]:
     """Examples of a store that show something."""
     read = [tuple(each for each in Example.list_of(examples) if _is_complete(each)) for examples in answers]
-    if len(read) != count:
-        raise BackendError(f"the example store must answer each of {count} texts, got {len(read)} answers")
+    _check_count(read, count)
     return read
+
+
+def _check_count(answers: Sequence[object], count: int) -> None:
+    if len(answers) != count:
+        raise BackendError(f"the example store must answer each of {count} texts, got {len(answers)} answers")

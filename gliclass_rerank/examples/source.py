@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from gliclass_rerank.checks import of_settings, reading
 from gliclass_rerank.errors import BackendError, ConfigError, DataError, GLiClassRerankError, cause, shown
@@ -37,6 +37,29 @@ class ExampleSource(Protocol):
             InputError: An argument has the wrong type or is out of range.
             BackendError: The search failed.
         """
+        ...
+
+
+class Neighbour(NamedTuple):
+    """Example near a text.
+
+    Attributes:
+        example: Example.
+        similarity: Cosine of the two texts, in [-1, 1].
+    """
+
+    example: Example
+    similarity: float
+
+
+@runtime_checkable
+class NeighbourSource(ExampleSource, Protocol):
+    """Source that tells how similar its examples are, such as `ExampleStore`; their judgements are carried over."""
+
+    def find_neighbours(
+        self, texts: Sequence[str], k: int, min_similarity: float, *, allow_equal: bool = False
+    ) -> list[list[Neighbour]]:
+        """Find what `find_examples` finds, with similarities."""
         ...
 
 

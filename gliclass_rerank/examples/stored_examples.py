@@ -15,6 +15,7 @@ from gliclass_rerank.examples.index import FloatArray
 from gliclass_rerank.examples.records import Records
 from gliclass_rerank.examples.rows import Stored
 from gliclass_rerank.examples.search import Found, Question, answer
+from gliclass_rerank.examples.source import Neighbour
 from gliclass_rerank.examples.store_checks import query_vectors
 from gliclass_rerank.examples.text_identity import text_digest, text_identity
 from gliclass_rerank.types import Example
@@ -157,9 +158,22 @@ class StoredExamples:
         where: Where = None,
     ) -> list[list[Example]]:
         """Find the examples whose texts are most similar, ties by id."""
+        found = self.find_neighbours(texts, k, min_similarity, allow_equal=allow_equal, where=where)
+        return [[one.example for one in neighbours] for neighbours in found]
+
+    def find_neighbours(
+        self,
+        texts: Sequence[str],
+        k: int,
+        min_similarity: float,
+        *,
+        allow_equal: bool = False,
+        where: Where = None,
+    ) -> list[list[Neighbour]]:
+        """Find what `find_examples` finds, with similarities."""
         excluded = None if allow_equal else texts
         found = self.search_many(texts, k, min_similarity, where=where, exclude_texts=excluded)
-        return [[one.example for one in neighbours] for neighbours in found]
+        return [[Neighbour(one.example, one.similarity) for one in neighbours] for neighbours in found]
 
     def find_judgements(self, texts: Sequence[str], *, where: Where = None) -> list[list[Example]]:
         """Find the examples of the very texts, regardless of case and white space.

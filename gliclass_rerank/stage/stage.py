@@ -246,16 +246,15 @@ class RerankStage(LazyReranker):
         reranker = self._loaded()
         shown = self._examples if examples is None else examples
         judged: list[Judged | None] = [None] * len(texts)
-        if shown is None:
+        asked, passages = self._query_prefix + query, [self._passage_prefix + texts[index] for index in written]
+        # Not logged: what this stage returns is what is shown.
+        if shown is None and reranker.example_store is not None:
             # Looked up without the prefixes, which would hide equal texts.
-            (recalled,) = reranker.recall([query], where=where)
-            shown, judged = recalled.examples, recalled.judged(texts)
-        ranking = reranker.rank(
-            self._query_prefix + query,
-            [self._passage_prefix + texts[index] for index in written],
-            examples=shown,
-            log=False,  # what this stage returns is what is shown
-        )
+            (recalled,) = reranker.recall([query], [[texts[index] for index in written]], where=where)
+            judged = recalled.judged(texts)
+            ranking = reranker.rank_recalled(asked, passages, replace(recalled, verdicts={}))
+        else:
+            ranking = reranker.rank(asked, passages, examples=shown, log=False)
         if ranking.answerable is None and self._min_answerable is not None:
             raise ConfigError(f"`min_answerable` needs a model calibrated for it, got {listed([reranker.name])}")
         order = [written[hit.index] for hit in ranking]
