@@ -123,7 +123,7 @@ class LoadedModel:
         return self._retrieval.source
 
     def examples_for(self, queries: Sequence[str], *, where: Where = None) -> list[tuple[Example, ...]]:
-        """Find the examples that are shown beside queries, or beside texts to classify.
+        """Find the examples of queries, or of texts to classify; a ranking shows those that judge none of its passages.
 
         Args:
             queries: What is searched for, or classified.

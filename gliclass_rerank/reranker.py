@@ -325,7 +325,9 @@ class Reranker(RankerBase):
         if not asked.texts[0].strip():
             raise InputError(f"`query` must not be blank, got {shown(query)}")
         given = repaired_texts("passages", passages)
-        (recalled,) = self._retrieval.recall(asked.texts, examples, needed=[bool(given.texts)], where=where)
+        (recalled,) = self._retrieval.recall(
+            asked.texts, examples, needed=[bool(given.texts)], passages=[given.texts], where=where
+        )
         most = self._max_example_passages
         request = ScoringRequest(asked.texts[0], given.texts, examples=recalled.examples, max_example_labels=most)
         (found,) = passage_spans(self._pipeline, [request])

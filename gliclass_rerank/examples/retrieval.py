@@ -9,7 +9,7 @@ from typing import Any
 
 from gliclass_rerank.checks import checked_cosine, checked_count, checked_flag, of_settings
 from gliclass_rerank.errors import BackendError, ConfigError, shown
-from gliclass_rerank.examples.carry_over import NUM_NEIGHBOURS, carried_over
+from gliclass_rerank.examples.carry_over import MIN_NEIGHBOUR_SIMILARITY, NUM_NEIGHBOURS, carried_over
 from gliclass_rerank.examples.filters import Metadata, Where
 from gliclass_rerank.examples.judgements import Recalled, verdicts
 from gliclass_rerank.examples.opened import opened_store
@@ -120,8 +120,9 @@ class Retrieval:
             near: list[tuple[Neighbour, ...]] = [()] * len(texts)
             if isinstance(source, NeighbourSource):
                 depth = max(self.num_examples, NUM_NEIGHBOURS)
-                near = _read_near(source.find_neighbours(texts, depth, least, allow_equal=allowed, **scope), len(texts))
-                similar = [tuple(each.example for each in neighbours) for neighbours in near]
+                floor = min(least, MIN_NEIGHBOUR_SIMILARITY)
+                near = _read_near(source.find_neighbours(texts, depth, floor, allow_equal=allowed, **scope), len(texts))
+                similar = [tuple(each.example for each in found if each.similarity >= least) for found in near]
             else:
                 found = source.find_examples(texts, self.num_examples, least, allow_equal=allowed, **scope)
                 similar = _read(found, len(texts))

@@ -1,4 +1,4 @@
-"""A reranker that learns from feedback, without training: judged passages are shown to it for similar queries.
+"""A reranker that learns from feedback, without training: judgements are carried over to similar queries.
 
 python docs/tutorials/examples/feedback.py
 """
@@ -17,7 +17,7 @@ ANSWERS = [
 
 
 def show(reranker: Reranker, query: str) -> None:
-    """Print the best answer and the judged queries that were shown to the model."""
+    """Print the best answer and the judged queries that counted."""
     ranking = reranker.rank(query, ANSWERS)
     print(f"{query}  {ANSWERS[ranking[0].index]}  {[example.text for example in ranking.examples]}")
 
