@@ -182,7 +182,7 @@ class RankerBase(LoadedModel):
         metadata: Mapping[str, Any] | None = None,  # Any: JSON
         where: Mapping[str, Any] | None = None,  # Any: JSON
     ) -> str:
-        """Store judged passages of a query, which decide its later rankings and are carried over to those of similar ones.
+        """Store judged passages of a query, which decide its later rankings and count in those of similar ones.
 
         All judgements of a query, regardless of case and white space, form one example; the newest judgement of a
         passage wins. An `ExampleStore` with a path has them on disk when this returns, and other processes see them

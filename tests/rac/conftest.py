@@ -28,3 +28,9 @@ def store():
     """An empty store in memory."""
     with ExampleStore(None, ENCODER, backend="numpy") as made:
         yield made
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Of the store of this test."""
+    return tmp_path / "judged.db"

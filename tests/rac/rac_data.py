@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 
+from gliclass_rerank import Example
 from gliclass_rerank.examples import CallableEncoder
 from gliclass_rerank.examples.index_file import read_index_file, write_index_file
 
@@ -66,3 +67,21 @@ def save(index, path):
 def load(builder, path):
     with read_index_file(path) as reader:
         return builder.load(reader)
+
+
+EXAMPLES = [Example(f"the {word} of number {number}", [word]) for number, word in enumerate(["chain", "brake"] * 40)]
+IDS = [f"{number:02}" for number in range(len(EXAMPLES))]
+
+
+def fill(opened, **options):
+    """Put the examples into the store of a test."""
+    with opened(**options) as store:
+        store.add(EXAMPLES, ids=IDS, metadata=[{"number": number} for number in range(len(EXAMPLES))])
+
+
+def assert_in_step(store, ids):
+    """The index has the records' vectors, and finds each."""
+    assert [stored.id for stored in store] == ids
+    assert store._index.using(lambda index: index.rows()).tolist() == store._records.rows().tolist()
+    for stored, (found, *_) in zip(store, store.search_many([one.example.text for one in store]), strict=True):
+        assert (found.example.text, found.similarity) == (stored.example.text, 1.0)
