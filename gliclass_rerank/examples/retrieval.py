@@ -115,19 +115,10 @@ class Retrieval:
         lists: Sequence[Sequence[str]],
         scope: Mapping[str, Any],
     ) -> list[Recalled]:
-        least, allowed = self.min_example_similarity, self.allow_same_text
         with failures_named():
-            near: list[tuple[Neighbour, ...]] = [()] * len(texts)
-            if isinstance(source, NeighbourSource):
-                depth = max(self.num_examples, NUM_NEIGHBOURS)
-                floor = min(least, MIN_NEIGHBOUR_SIMILARITY)
-                near = _read_near(source.find_neighbours(texts, depth, floor, allow_equal=allowed, **scope), len(texts))
-                similar = [tuple(each.example for each in found if each.similarity >= least) for found in near]
-            else:
-                found = source.find_examples(texts, self.num_examples, least, allow_equal=allowed, **scope)
-                similar = _read(found, len(texts))
+            near, similar = self._similar(source, texts, scope)
             own = similar
-            if not allowed:
+            if not self.allow_same_text:
                 # Sources exclude these themselves; checked again, because a leaked answer must not depend on it.
                 similar = [
                     tuple(example for example in examples if not _is_of(example, text))
@@ -139,11 +130,22 @@ class Retrieval:
         recalled = []
         for text, examples, neighbours, judged, passages in zip(texts, similar, near, own, lists, strict=True):
             others = [each for each in neighbours if not _is_of(each.example, text)]
-            carried, log_odds = carried_over(others, passages, least)
-            shown = tuple(each for each in examples if each not in carried)[: self.num_examples]
+            carried, log_odds = carried_over(others, passages, self.min_example_similarity)
+            shown = tuple(each for each in examples if each not in carried)
             of_text = verdicts(example for example in judged if _is_of(example, text))
             recalled.append(Recalled(shown, carried, log_odds, of_text))
         return recalled
+
+    def _similar(
+        self, source: ExampleSource, texts: Sequence[str], scope: Mapping[str, Any]
+    ) -> tuple[list[tuple[Neighbour, ...]], list[tuple[Example, ...]]]:
+        """Neighbours of each text, if the source tells them, and the examples to show."""
+        count, least, options = self.num_examples, self.min_example_similarity, {"allow_equal": self.allow_same_text}
+        if not isinstance(source, NeighbourSource):
+            return [()] * len(texts), _read(source.find_examples(texts, count, least, **options, **scope), len(texts))
+        depth, floor = max(count, NUM_NEIGHBOURS), min(least, MIN_NEIGHBOUR_SIMILARITY)
+        near = _read_near(source.find_neighbours(texts, depth, floor, **options, **scope), len(texts))
+        return near, [tuple(each.example for each in some[:count] if each.similarity >= least) for some in near]
 
     def learn(
         self, example: Example, *, id: str | None, metadata: Metadata | None, where: Metadata | None = None
