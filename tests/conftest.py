@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import signal
 import socket
 import time
 from collections.abc import Mapping
@@ -19,6 +20,10 @@ from gliclass_rerank import Reranker, ZeroShotClassifier
 from gliclass_rerank.prompt.tokenizer import TextTokenizer
 from gliclass_rerank.testing import only_torch  # noqa: F401
 from gliclass_rerank.types import Window
+
+# A shell ignores Ctrl-C for what it starts in the background, and children inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
