@@ -17,25 +17,18 @@ from typing import Any
 
 from harness import environment, print_json
 from paired import p_value
-from ranking_sets import measured_queries
+from ranking_sets import cut, measured_queries
 from simulated_users import questions
+from tables_of_quality import carry_over_table
 
 from gliclass_rerank import Example, Reranker
 from gliclass_rerank.examples import ExampleStore
 from gliclass_rerank.learn.evaluation.collection import Collection
 from gliclass_rerank.learn.evaluation.ranking import evaluate_queries
-from gliclass_rerank.learn.training.augment import shortened
 
 KINDS = ("reworded", "new")
 ARMS = ("without", "shown", "carried over")
 SETS = ("covidfaq_para", "techfaq", "squad", "squad_sent", "medquad", "docsections", "debian_descriptions", "pycode")
-
-
-def collection_of(folder: Path, arguments: argparse.Namespace) -> Collection:
-    """Some queries of a collection, their passages cut."""
-    found = measured_queries(folder, limit=arguments.queries, depth=arguments.depth)
-    passages = {name: shortened(text, arguments.words) for name, text in found.passages.items()}
-    return Collection(found.name, found.queries, passages, found.qrels, found.candidates)
 
 
 def rows_of(collection: Collection, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -73,18 +66,6 @@ def rows_of(collection: Collection, arguments: argparse.Namespace) -> list[dict[
     return rows
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """A line a collection, then the means."""
-    columns = [(kind, arm) for kind in KINDS for arm in ARMS]
-    print("\n| | " + " | ".join(f"{kind}, {arm}" for kind, arm in columns) + " |\n|---" + "|--:" * len(columns) + "|")
-    cells: dict[str, dict[tuple[str, str], float]] = {}
-    for row in rows:
-        cells.setdefault(row["set"], {})[row["kind"], row["arm"]] = row["ndcg@10"]
-    cells["mean"] = {key: sum(each[key] for each in cells.values()) / len(cells) for key in columns}
-    for name, found in cells.items():
-        print(f"| {name} | " + " | ".join(f"{found[key]:.3f}" for key in columns) + " |")
-
-
 def main() -> None:
     """Print a table and one JSON line; rows are kept in `--out` as they come."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -101,13 +82,13 @@ def main() -> None:
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for name in arguments.sets:
-        rows += rows_of(
-            collection_of(next(d / name for d in arguments.data if (d / name).is_dir()), arguments), arguments
-        )
+        folder = next(data / name for data in arguments.data if (data / name).is_dir())
+        collection = measured_queries(folder, limit=arguments.queries, depth=arguments.depth)
+        rows += rows_of(cut(collection, arguments.words), arguments)
         if arguments.out is not None:
             result = {"environment": environment(), "benchmark": "carry_over", "rows": rows}
             arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print_table(rows)
+    print(carry_over_table(rows))
     print_json({"benchmark": "carry_over", "rows": rows})
 
 

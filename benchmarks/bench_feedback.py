@@ -25,16 +25,14 @@ from typing import Any
 import torch
 from harness import environment, print_json
 from paired import p_value
-from ranking_sets import measured_queries
+from ranking_sets import cut, measured_queries
 from simulated_users import USERS, Questions, questions
 
 from gliclass_rerank import Reranker
 from gliclass_rerank.checkpoint.location import DEFAULT_RANKER
 from gliclass_rerank.feedback import FeedbackLog, LoggedRanking, ShownPassage
 from gliclass_rerank.learn import LearnSettings, learn
-from gliclass_rerank.learn.evaluation.collection import Collection
 from gliclass_rerank.learn.evaluation.ranking import evaluate_queries
-from gliclass_rerank.learn.training.augment import shortened
 from gliclass_rerank.learn.updating.gathering import gather
 from gliclass_rerank.learn.updating.lists import passage_gains
 
@@ -54,13 +52,7 @@ class Bench:
     def __init__(self, folder: Path, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
         found = measured_queries(folder, limit=arguments.queries, depth=arguments.depth)
-        self.collection = Collection(
-            found.name,
-            found.queries,
-            {name: shortened(text, arguments.words) for name, text in found.passages.items()},
-            found.qrels,
-            found.candidates,
-        )
+        self.collection = cut(found, arguments.words)
         self.questions: Questions = questions(self.collection, limit=arguments.tests, seed=arguments.seed)
         self.start = self.ranker(DEFAULT_RANKER)
         self.shown: dict[str, tuple[ShownPassage, ...]] = {}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gliclass_rerank.errors import DataError
 from gliclass_rerank.learn.evaluation.collection import Collection, load_collection, spread
+from gliclass_rerank.learn.training.augment import shortened
 
 # A file of judgments that a collection brings beside its splits' own, made by the full pool of a track.
 FULL_QRELS = "qrels_full.tsv"
@@ -44,6 +45,11 @@ def spread_queries(collection: Collection, limit: int | None) -> Collection:
 def headed(collection: Collection, depth: int) -> Collection:
     """The collection with each query's first `depth` candidates."""
     return replace(collection, candidates={name: ids[:depth] for name, ids in collection.candidates.items()})
+
+
+def cut(collection: Collection, words: int) -> Collection:
+    """The collection with at most so many words of each passage."""
+    return replace(collection, passages={name: shortened(text, words) for name, text in collection.passages.items()})
 
 
 def ranked(collection: Collection, scores: Scores | None) -> dict[str, tuple[str, ...]]:

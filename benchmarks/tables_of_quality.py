@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -89,7 +89,11 @@ def quality_in_full(results: Path) -> str:
 
 def carry_over(results: Path) -> str:
     """nDCG@10 of reworded and new questions, without a store, with examples shown, and with judgements carried over."""
-    rows = rows_of(results, CARRY_OVER)
+    return carry_over_table(rows_of(results, CARRY_OVER))
+
+
+def carry_over_table(rows: Sequence[Row]) -> str:
+    """See `carry_over`."""
     columns = list(dict.fromkeys((row["kind"], row["arm"]) for row in rows))
     cells: dict[str, dict[tuple[str, str], float]] = {}
     for row in rows:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
 from gliclass_rerank.base import RankerBase
@@ -214,8 +213,9 @@ class Reranker(RankerBase):
     def rank_recalled(self, query: str, passages: Sequence[str], recalled: Recalled) -> Ranking:
         """Rank passages with what `recall` found under other texts, such as without prefixes; not logged."""
         asked = repaired_texts("queries", [own_text("`query`", query)])
-        plain = partial(self._rank, spans=False, diversity=None, log=False)
-        return plain(asked, [passages], None, None, None, recalled=recalled)[0]
+        return self._rank(
+            asked, [passages], None, None, None, spans=False, diversity=None, log=False, recalled=recalled
+        )[0]
 
     def rank_iter(
         self,

@@ -41,7 +41,7 @@ def logits(ranking):
 
 
 def gains(reranker, plain, query="0 who is stuck?", passages=PASSAGES):
-    """What each passage gains by the store, without those that gain nothing."""
+    """Gains of passages by the store, without those that gain nothing."""
     found, bare = logits(reranker.rank(query, passages)), logits(plain.rank(query, passages))
     return {text: found[text] - bare[text] for text in passages if found[text] != pytest.approx(bare[text], abs=1e-6)}
 

@@ -7,7 +7,7 @@ alike, so that is the tenth other neighbour's, and at least 0.3 (docs/decisions/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from gliclass_rerank.examples.source import Neighbour
@@ -68,9 +68,7 @@ def carried_over(neighbours: Sequence[Neighbour], passages: Sequence[str], min_s
             start = _general_similarity([each.similarity for each in near if not each.judges(name)], len(near))
             relevant = (each.similarity for each in alike if name in each.relevant)
             irrelevant = (each.similarity for each in alike if name in each.irrelevant)
-            effects[name] = _strength(max(relevant, default=-1.0), start) - _strength(
-                max(irrelevant, default=-1.0), start
-            )
+            effects[name] = _strength(relevant, start) - _strength(irrelevant, start)
     examples = tuple(each.example for each in alike if any(map(each.judges, effects)))
     return CarriedOver(examples, tuple(effects.get(name, 0.0) for name in names) if effects else ())
 
@@ -81,5 +79,7 @@ def _general_similarity(others: Sequence[float], num_neighbours: int) -> float:
     return max(MIN_NEIGHBOUR_SIMILARITY, others[-1]) if is_crowded else MIN_NEIGHBOUR_SIMILARITY
 
 
-def _strength(similarity: float, start: float) -> float:
-    return 0.0 if similarity <= start else _LOG_ODDS * ((similarity - start) / (1 - start)) ** 2
+def _strength(similarities: Iterable[float], start: float) -> float:
+    """Log-odds by the nearest of some queries."""
+    nearest = max(similarities, default=start)
+    return 0.0 if nearest <= start else _LOG_ODDS * ((nearest - start) / (1 - start)) ** 2

@@ -10,7 +10,7 @@ computed from vectors unless the source converts scores.
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -21,7 +21,7 @@ from gliclass_rerank.checks import as_number, checked_cosine, checked_count, che
 from gliclass_rerank.errors import BackendError, ConfigError, InputError, shown
 from gliclass_rerank.examples.filters import Where, make_filter
 from gliclass_rerank.examples.index import FloatArray
-from gliclass_rerank.examples.source import Neighbour, failures_named
+from gliclass_rerank.examples.source import Neighbour, NeighbourFinder, failures_named
 from gliclass_rerank.examples.text_identity import text_identity
 from gliclass_rerank.text_models.interfaces import unit_length
 from gliclass_rerank.types import Example
@@ -58,7 +58,7 @@ def example_metadata(example: Example) -> dict[str, str]:
     }
 
 
-class ForeignExampleSource(ABC, Generic[DocumentT]):
+class ForeignExampleSource(NeighbourFinder, Generic[DocumentT]):
     """`ExampleSource` over another library's store; as thread-safe as the store.
 
     A subclass searches, reads documents and embeds. Exceptions of the store become `BackendError`, so that an outage
@@ -97,22 +97,6 @@ class ForeignExampleSource(ABC, Generic[DocumentT]):
     @abstractmethod
     def _document_vectors(self, documents: Sequence[DocumentT]) -> Sequence[Vector]:
         """Vectors of documents, for several searches at once; unused with `to_cosine`."""
-
-    def find_examples(
-        self,
-        texts: Sequence[str],
-        k: int,
-        min_similarity: float,
-        *,
-        allow_equal: bool = False,
-        where: Where = None,
-    ) -> list[list[Example]]:
-        """Find the examples whose texts are most similar.
-
-        See `find_neighbours`.
-        """
-        found = self.find_neighbours(texts, k, min_similarity, allow_equal=allow_equal, where=where)
-        return [[one.example for one in neighbours] for neighbours in found]
 
     def find_neighbours(
         self,

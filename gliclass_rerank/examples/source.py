@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from gliclass_rerank.checks import of_settings, reading
 from gliclass_rerank.errors import BackendError, ConfigError, DataError, GLiClassRerankError, cause, shown
 from gliclass_rerank.types import Example
+
+if TYPE_CHECKING:
+    from gliclass_rerank.examples.filters import Where
 
 
 @runtime_checkable
@@ -61,6 +65,23 @@ class NeighbourSource(ExampleSource, Protocol):
     ) -> list[list[Neighbour]]:
         """Find what `find_examples` finds, with similarities."""
         ...
+
+
+class NeighbourFinder(ABC):
+    """Base of sources that tell similarities: finding examples is finding neighbours."""
+
+    @abstractmethod
+    def find_neighbours(
+        self, texts: Sequence[str], k: int, min_similarity: float, *, allow_equal: bool = False, where: Where = None
+    ) -> list[list[Neighbour]]:
+        """See `NeighbourSource`."""
+
+    def find_examples(
+        self, texts: Sequence[str], k: int, min_similarity: float, *, allow_equal: bool = False, where: Where = None
+    ) -> list[list[Example]]:
+        """Find the examples of `find_neighbours`."""
+        found = self.find_neighbours(texts, k, min_similarity, allow_equal=allow_equal, where=where)
+        return [[one.example for one in neighbours] for neighbours in found]
 
 
 @runtime_checkable

@@ -15,13 +15,13 @@ from gliclass_rerank.examples.index import FloatArray
 from gliclass_rerank.examples.records import Records
 from gliclass_rerank.examples.rows import Stored
 from gliclass_rerank.examples.search import Found, Question, answer
-from gliclass_rerank.examples.source import Neighbour
+from gliclass_rerank.examples.source import Neighbour, NeighbourFinder
 from gliclass_rerank.examples.store_checks import query_vectors
 from gliclass_rerank.examples.text_identity import text_digest, text_identity
 from gliclass_rerank.types import Example
 
 
-class StoredExamples:
+class StoredExamples(NeighbourFinder):
     """Examples that can be read and searched; thread-safe.
 
     Args:
@@ -148,19 +148,6 @@ class StoredExamples:
         questions = [Question(vector, k, least, one) for vector, one in zip(vectors, filters, strict=True)]
         return answer(self._index, self._records, questions)
 
-    def find_examples(
-        self,
-        texts: Sequence[str],
-        k: int,
-        min_similarity: float,
-        *,
-        allow_equal: bool = False,
-        where: Where = None,
-    ) -> list[list[Example]]:
-        """Find the examples whose texts are most similar, ties by id."""
-        found = self.find_neighbours(texts, k, min_similarity, allow_equal=allow_equal, where=where)
-        return [[one.example for one in neighbours] for neighbours in found]
-
     def find_neighbours(
         self,
         texts: Sequence[str],
@@ -170,7 +157,7 @@ class StoredExamples:
         allow_equal: bool = False,
         where: Where = None,
     ) -> list[list[Neighbour]]:
-        """Find what `find_examples` finds, with similarities."""
+        """Find the examples whose texts are most similar, ties by id."""
         excluded = None if allow_equal else texts
         found = self.search_many(texts, k, min_similarity, where=where, exclude_texts=excluded)
         return [[Neighbour(one.example, one.similarity) for one in neighbours] for neighbours in found]

@@ -34,3 +34,10 @@ def store():
 def path(tmp_path):
     """Of the store of this test."""
     return tmp_path / "judged.db"
+
+
+@pytest.fixture(params=["numpy", "faiss", "faiss_hnsw"])
+def backend(request):
+    if request.param != "numpy":
+        pytest.importorskip("faiss")
+    return request.param

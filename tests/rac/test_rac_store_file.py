@@ -11,15 +11,6 @@ from rac_data import EXAMPLES, IDS, assert_in_step, fill
 from gliclass_rerank import Example
 from gliclass_rerank.errors import DataError
 
-BACKENDS = ("numpy", "faiss", "faiss_hnsw")
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request):
-    if request.param != "numpy":
-        pytest.importorskip("faiss")
-    return request.param
-
 
 def test_what_was_written_is_there_again(opened, backend):
     fill(opened, backend=backend)

@@ -1,4 +1,4 @@
-"""Who may open a store, which files are none, and what moves a store elsewhere."""
+"""Opening of a store: formats, read-only media, refusals, encoders, and copies."""
 
 import os
 import sqlite3
@@ -13,15 +13,6 @@ from rac_data import ENCODER, EXAMPLES, IDS, assert_in_step, bag_of_words, fill,
 
 from gliclass_rerank.errors import ConfigError, DataError, InputError
 from gliclass_rerank.examples import CallableEncoder, ExampleStore
-
-BACKENDS = ("numpy", "faiss", "faiss_hnsw")
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request):
-    if request.param != "numpy":
-        pytest.importorskip("faiss")
-    return request.param
 
 
 def test_a_store_of_the_first_format_is_converted(opened, path):
