@@ -42,6 +42,12 @@ def _no_network(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def _seeded():
+    """Random weights do not depend on the tests that ran before."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def _one_torch_thread():
     """Tiny models gain nothing from more, and on a busy machine threads wait for each other."""
     before = torch.get_num_threads()
