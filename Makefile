@@ -210,8 +210,8 @@ $(ADAPTER_VENV)/.stamp: $(WHEELS)/.stamp constraints.txt
 	$(call install_wheels,$(ADAPTER_VENV),constraints.txt)
 
 # Without what compares with other packages: upstream, mteb, a data wheel.
-LOWEST_TESTS := $(filter-out tests/parity/ tests/attack/ $(wildcard tests/test_mteb_beir.py tests/test_assemble*.py), \
-    $(wildcard tests/*/ tests/test_*.py))
+LOWEST_TESTS := $(filter-out $(patsubst %,tests/%/,parity attack browser clients cluster) \
+    $(wildcard tests/test_mteb_beir.py tests/test_assemble*.py), $(wildcard tests/*/ tests/test_*.py))
 LOWEST_EXTRAS := eval,train,rac,onnx,openvino,mining,serve,batch,mcp
 
 $(CLIENTS_VENV)/.stamp: pyproject.toml

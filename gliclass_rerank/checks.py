@@ -176,14 +176,14 @@ def _items(name: str, values: object) -> list[object]:
         return list(values)  # type: ignore[call-overload, no-any-return] # what is not iterable is refused
 
 
-def checked_count(name: str, value: object) -> int:
-    """Validate an integer of at least 1, of any integer type but bool."""
+def checked_count(name: str, value: object, *, least: int = 1) -> int:
+    """Validate an integer of at least `least`, of any integer type but bool."""
     try:
-        count = 0 if is_a(value, bool) else operator.index(value)  # type: ignore[arg-type] # refused below
+        count = least - 1 if is_a(value, bool) else operator.index(value)  # type: ignore[arg-type] # refused below
     except Exception:  # noqa: BLE001 - of the caller's object
-        count = 0
-    if count < 1:
-        raise InputError(f"`{name}` must be a whole number of at least 1, got {shown(value)}")
+        count = least - 1
+    if count < least:
+        raise InputError(f"`{name}` must be a whole number of at least {least}, got {shown(value)}")
     return count
 
 

@@ -89,7 +89,7 @@ class ModelSettings:
     `ExampleSource`.
     """
     num_examples: int = 3
-    """Maximum number of examples shown."""
+    """Maximum number of examples shown; 0 for none, and judgements count all the same."""
     min_example_similarity: float = 0.5
     """Minimum cosine between an example's text and the query or text, in [-1, 1]."""
     allow_same_text: bool = True

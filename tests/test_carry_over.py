@@ -97,6 +97,31 @@ def test_what_is_no_candidate_is_shown_and_not_carried_over(reranker, plain):
     assert found[PASSAGES[1]] > logits(shown)[PASSAGES[1]] + 1
 
 
+def test_judgements_count_where_no_example_is_shown(tiny_folders, store, plain):
+    query = "0 who is stuck?"
+    store.add([Example("20 Larry", ("Something else.",)), Example("25 Larry", (PASSAGES[1],))])
+    store.add_judgements(Example(query, (PASSAGES[3],)))
+
+    ranking = Reranker(tiny_folders["bert"], device="cpu", example_store=store, num_examples=0).rank(query, PASSAGES)
+
+    assert [example.text for example in ranking.examples] == ["25 Larry"]
+    assert ranking[0].judged == "relevant"
+    found, bare = logits(ranking), logits(plain.rank(query, PASSAGES))
+    assert found.pop(PASSAGES[1]) > bare.pop(PASSAGES[1]) + 1
+    assert found == pytest.approx(bare, abs=1e-6)
+
+
+def test_the_querys_own_judgements_count_from_any_source(tiny_folders, plain):
+    query = "0 who is stuck?"
+    source = Source([[Example(query, (PASSAGES[3],))]])
+
+    ranking = Reranker(tiny_folders["bert"], device="cpu", example_store=source, num_examples=0).rank(query, PASSAGES)
+
+    assert ranking.examples == ()
+    assert ranking[0].judged == "relevant"
+    assert logits(ranking) == pytest.approx(logits(plain.rank(query, PASSAGES)), abs=1e-6)
+
+
 def test_dissimilar_queries_and_examples_by_hand_change_nothing(reranker, plain):
     reranker.feedback("70 Larry is stuck", relevant=[PASSAGES[2]])
     assert gains(reranker, plain) == {}

@@ -77,11 +77,13 @@ def test_a_text_is_shown_its_own_judgement_unless_that_is_switched_off(store, le
 
 def test_number_and_similarity_of_examples_can_be_set(store, plain):
     two = ZeroShotClassifier(device="cpu", example_store=store, num_examples=2, min_example_similarity=-1)
+    none = ZeroShotClassifier(device="cpu", example_store=store, num_examples=0)
     strict = ZeroShotClassifier(device="cpu", example_store=store, min_example_similarity=0.9)
 
     assert two.logits(CHAIN_TEXT, LABELS) == plain.logits(CHAIN_TEXT, LABELS, examples=[CHAIN, PLANTS])
+    assert none.logits(CHAIN_TEXT, LABELS) == plain.logits(CHAIN_TEXT, LABELS)
     assert strict.logits(CHAIN_TEXT, LABELS) == plain.logits(CHAIN_TEXT, LABELS)
-    with pytest.raises(ConfigError, match="`num_examples` must be a whole number of at least 1, got -1"):
+    with pytest.raises(ConfigError, match="`num_examples` must be a whole number of at least 0, got -1"):
         ZeroShotClassifier(device="cpu", num_examples=-1)
 
 

@@ -64,6 +64,7 @@ def test_the_most_similar_example_comes_first(learned):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
+        ({"num_examples": 0}, []),
         ({"num_examples": 1}, CHAIN[:1]),
         ({"num_examples": np.int64(2)}, CHAIN[:2]),
         ({"min_example_similarity": 0.705}, CHAIN[:2]),
@@ -360,8 +361,8 @@ def test_a_store_that_is_an_object_cannot_be_pickled(learned):
             {"example_store": "no-such-folder/judged.db"},
             "a store is a file in an existing folder, got `.*no-such-folder",
         ),
-        ({"num_examples": 0}, "`num_examples` must be a whole number of at least 1, got 0"),
-        ({"num_examples": "3"}, "`num_examples` must be a whole number of at least 1, got '3'"),
+        ({"num_examples": -1}, "`num_examples` must be a whole number of at least 0, got -1"),
+        ({"num_examples": "3"}, "`num_examples` must be a whole number of at least 0, got '3'"),
         ({"max_example_passages": 0}, "`max_example_passages` must be a whole number of at least 1, got 0"),
         ({"min_example_similarity": 1.5}, "`min_example_similarity` must be between -1 and 1, got 1.5"),
         ({"min_example_similarity": float("nan")}, "`min_example_similarity` must be between -1 and 1, got nan"),

@@ -33,13 +33,13 @@ class Retrieval:
 
     Args:
         store: Path of an `ExampleStore`, any source, or None.
-        num_examples: Maximum number of examples.
+        num_examples: Maximum number of examples to show; 0 for none.
         min_example_similarity: Minimum cosine of an example.
         allow_same_text: Use judgements and examples of the queried text itself.
 
     Attributes:
         source: Example source; None without a store.
-        num_examples: Maximum number of examples.
+        num_examples: Maximum number of examples to show; 0 for none.
         min_example_similarity: Minimum cosine of an example.
         allow_same_text: Use judgements and examples of the queried text itself.
 
@@ -58,7 +58,7 @@ class Retrieval:
     ) -> None:
         given = checked_store(store)
         with of_settings():
-            self.num_examples = checked_count("num_examples", num_examples)
+            self.num_examples = checked_count("num_examples", num_examples, least=0)
             self.min_example_similarity = checked_cosine("min_example_similarity", min_example_similarity)
             self.allow_same_text = checked_flag("allow_same_text", allow_same_text)
             self.source = opened_store(given) if isinstance(given, (str, Path)) else given
@@ -116,8 +116,8 @@ class Retrieval:
         scope: Mapping[str, Any],
     ) -> list[Recalled]:
         with failures_named():
-            near, similar = self._similar(source, texts, scope)
-            own = similar
+            near, own = self._search(source, texts, scope)
+            similar = self._to_show(near, own)
             if not self.allow_same_text:
                 # Sources exclude these themselves; checked again, because a leaked answer must not depend on it.
                 similar = [
@@ -136,16 +136,27 @@ class Retrieval:
             recalled.append(Recalled(shown, carried, log_odds, of_text))
         return recalled
 
-    def _similar(
+    def _search(
         self, source: ExampleSource, texts: Sequence[str], scope: Mapping[str, Any]
     ) -> tuple[list[tuple[Neighbour, ...]], list[tuple[Example, ...]]]:
-        """Neighbours of each text, if the source tells them, and the examples to show."""
+        """Neighbours of each text, if the source tells similarities, and its examples."""
         count, least, options = self.num_examples, self.min_example_similarity, {"allow_equal": self.allow_same_text}
         if not isinstance(source, NeighbourSource):
-            return [()] * len(texts), _read(source.find_examples(texts, count, least, **options, **scope), len(texts))
+            # One at least: it may be the text's own.
+            found = source.find_examples(texts, max(count, 1), least, **options, **scope)
+            return [()] * len(texts), _read(found, len(texts))
         depth, floor = max(count, NUM_NEIGHBOURS), min(least, MIN_NEIGHBOUR_SIMILARITY)
         near = _read_near(source.find_neighbours(texts, depth, floor, **options, **scope), len(texts))
-        return near, [tuple(each.example for each in some[:count] if each.similarity >= least) for some in near]
+        return near, [tuple(each.example for each in some) for some in near]
+
+    def _to_show(
+        self, near: Sequence[Sequence[Neighbour]], found: Sequence[tuple[Example, ...]]
+    ) -> list[tuple[Example, ...]]:
+        count, least = self.num_examples, self.min_example_similarity
+        return [
+            tuple(one.example for one in some[:count] if one.similarity >= least) if some else examples[:count]
+            for some, examples in zip(near, found, strict=True)
+        ]
 
     def learn(
         self, example: Example, *, id: str | None, metadata: Metadata | None, where: Metadata | None = None
