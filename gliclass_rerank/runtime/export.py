@@ -27,8 +27,8 @@ from gliclass_rerank.runtime.graphs.layers import float_activations
 from gliclass_rerank.runtime.graphs.registry import layer_writer
 from gliclass_rerank.runtime.packed import packed_executor
 from gliclass_rerank.runtime.passage_cache import PassageCache
-from gliclass_rerank.runtime.quantisation import observed_inputs
-from gliclass_rerank.runtime.resolve import ResolvedRuntime, export_refusal, resolve_runtime
+from gliclass_rerank.runtime.quantisation import FULL_WEIGHT_LIMIT, PAIRED_WEIGHT_LIMIT, observed_inputs
+from gliclass_rerank.runtime.resolve import ResolvedRuntime, adds_int8_in_pairs, export_refusal, resolve_runtime
 from gliclass_rerank.runtime.worker_thread import WorkerThread, beside_exported_layers
 from gliclass_rerank.types import Blocks, Window
 
@@ -114,6 +114,7 @@ def _exported_layers(
         read_tokens=block_tokens_read(model.config),
         key_bias=model.query_key_bias,
         cached_layer=cached_layer,
+        weight_limit=PAIRED_WEIGHT_LIMIT if adds_int8_in_pairs() else FULL_WEIGHT_LIMIT,
     )
     requests = tuple(sample()) if runtime.dtype == "int8" else None
     entry = _exported(model, plan, layers, requests, cache, f"{backend} {runtime.dtype}")
@@ -140,6 +141,7 @@ def _exported(
     settings = {
         "plan": plan,
         "sample": None if sample is None else repr(sample),
+        "weight_limit": None if sample is None else layers.weight_limit,
         "encoder_config": dict(model.config.encoder_config),
         "start": layers.start,
         "all_layers": layers.all_layers,

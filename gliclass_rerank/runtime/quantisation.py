@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 FloatArray = NDArray[np.float32]
 
-_LARGEST_WEIGHT: Final = 127
+# Weights as integers. Processors without int8 products add pairs of products in 16 bits, which hold 2 * 255 * 64 at most.
+FULL_WEIGHT_LIMIT: Final = 127
+PAIRED_WEIGHT_LIMIT: Final = 64
 _LARGEST_INPUT: Final = 255
 # Share of a channel's magnitude moved into the weights. The paper's 0.5 triples the bundled model's logit error:
 # its activation function yields large values in a few channels and tiny ones elsewhere.
@@ -78,16 +80,17 @@ def input_scale(seen: MinMax, weights: FloatArray) -> InputScale:
     return InputScale(divisor, scale, round(-low / scale))
 
 
-def quantised_weights(weights: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
+def quantised_weights(weights: FloatArray, limit: int) -> tuple[NDArray[np.int8], FloatArray]:
     """Quantise weights to int8.
 
     Args:
         weights: FloatArray [hidden, num_outputs].
+        limit: Largest integer, at most 127.
 
     Returns:
-        Integers of the same shape in [-127, 127], and FloatArray [num_outputs] of scales.
+        Integers of the same shape in [-limit, limit], and FloatArray [num_outputs] of scales.
     """
-    scales = np.maximum(np.abs(weights).max(axis=0) / _LARGEST_WEIGHT, _SMALLEST * _SMALLEST).astype(np.float32)
+    scales = np.maximum(np.abs(weights).max(axis=0) / limit, _SMALLEST * _SMALLEST).astype(np.float32)
     return np.rint(weights / scales).astype(np.int8), scales
 
 

@@ -5,6 +5,7 @@ Only open settings are resolved; loading finds out whether an installed backend 
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Final, Literal, NamedTuple, get_args
@@ -22,6 +23,7 @@ BackendName = Literal["auto", "torch", "onnx", "openvino"]
 Backend = Literal["torch", "onnx", "openvino"]
 
 _BACKENDS: Final = get_args(BackendName)
+_INT8_PRODUCTS: Final = ("avx512_vnni", "avx_vnni", "amx_int8")
 # Loss of nDCG@10 up to which `"auto"` takes int8.
 _MOST_NDCG_LOSS: Final = 0.003
 _OPENVINO: Final = "pip install 'gliclass-rerank[openvino]'"
@@ -204,8 +206,13 @@ def has_native_bfloat16() -> bool:
 
 
 def has_native_int8() -> bool:
-    """Test for native int8 products; False if unknown. Without them sums of products saturate in ONNX Runtime."""
-    return _processor_has("avx512_vnni", "avx_vnni", "amx_int8")
+    """Test for native int8 products; False if unknown."""
+    return _processor_has(*_INT8_PRODUCTS)
+
+
+def adds_int8_in_pairs() -> bool:
+    """Test whether int8 products are added in pairs of 16 bits, which large ones overflow: x86 without native ones."""
+    return platform.machine().lower() in {"x86_64", "amd64"} and not _processor_has(*_INT8_PRODUCTS)
 
 
 def _processor_has(*features: str) -> bool:

@@ -3,17 +3,30 @@ import pytest
 import torch
 from torch import nn
 
-from gliclass_rerank.runtime.quantisation import MinMax, Observer, input_scale, observed_inputs, quantised_weights
+from gliclass_rerank.runtime.quantisation import (
+    FULL_WEIGHT_LIMIT,
+    PAIRED_WEIGHT_LIMIT,
+    MinMax,
+    Observer,
+    input_scale,
+    observed_inputs,
+    quantised_weights,
+)
 
 
-def test_weights_come_back_within_half_a_step_of_their_output():
+@pytest.mark.parametrize("limit", [FULL_WEIGHT_LIMIT, PAIRED_WEIGHT_LIMIT])
+def test_weights_come_back_within_half_a_step_of_their_output(limit):
     weights = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32) * np.float32([1, 10, 0.1, 3, 0])
 
-    integers, scales = quantised_weights(weights)
+    integers, scales = quantised_weights(weights, limit)
 
     assert integers.dtype == np.int8
-    assert np.abs(integers).max() == 127
+    assert np.abs(integers).max() == limit
     assert (np.abs(integers * scales - weights) <= scales / 2 + 1e-9).all()
+
+
+def test_two_products_of_the_largest_integers_fit_in_sixteen_bits_where_they_must():
+    assert 2 * 255 * PAIRED_WEIGHT_LIMIT <= np.iinfo(np.int16).max < 2 * 255 * FULL_WEIGHT_LIMIT
 
 
 def test_an_input_keeps_its_zero_and_its_extremes():

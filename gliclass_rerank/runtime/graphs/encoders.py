@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gliclass_rerank.runtime.graphs.layers import num_layers
 from gliclass_rerank.runtime.graphs.registry import layer_writer
 from gliclass_rerank.runtime.graphs.writer import GraphWriter, layer_output
-from gliclass_rerank.runtime.quantisation import MinMax
+from gliclass_rerank.runtime.quantisation import FULL_WEIGHT_LIMIT, MinMax
 
 
 def key_name(layer: int) -> str:
@@ -40,6 +40,7 @@ class LayerPlan:
         key_bias: FloatTensor [num_layers, num_heads], added to passages' attention scores on query tokens; None for
             none.
         inputs: Observed ranges by activation name; these run in int8, others in float32. None for no int8.
+        weight_limit: Largest weight in int8.
         cached_layer: Layer whose input is cached for some passages, at most `start`; None if no passage is cached.
     """
 
@@ -48,6 +49,7 @@ class LayerPlan:
     read_tokens: int | None
     key_bias: Tensor | None
     inputs: Mapping[str, MinMax] | None = None
+    weight_limit: int = FULL_WEIGHT_LIMIT
     cached_layer: int | None = None
 
 
@@ -159,7 +161,7 @@ def _passages(backbone: nn.Module, plan: LayerPlan, *, lowest: int) -> Any:  # A
 
 def _graph(backbone: nn.Module, plan: LayerPlan) -> GraphWriter:
     config: Any = backbone.config  # Any: a config of transformers, untyped there
-    return GraphWriter(config.hidden_size, config.num_attention_heads, plan.inputs)
+    return GraphWriter(config.hidden_size, config.num_attention_heads, plan.inputs, weight_limit=plan.weight_limit)
 
 
 def _model(graph: GraphWriter, states: Sequence[str], *, all_layers: bool) -> Any:  # Any: see window_graph

@@ -51,11 +51,13 @@ class GraphWriter:
         width: Size of a token's state.
         num_heads: Attention heads per layer.
         seen: Observed ranges of the activations in int8, by name; None for none.
+        weight_limit: Largest weight in int8.
     """
 
-    def __init__(self, width: int, num_heads: int, seen: Mapping[str, MinMax] | None) -> None:
+    def __init__(self, width: int, num_heads: int, seen: Mapping[str, MinMax] | None, *, weight_limit: int) -> None:
         self.width, self.num_heads, self.head_width = width, num_heads, width // num_heads
         self._seen = seen or {}
+        self._weight_limit = weight_limit
         self._quantised: dict[str, str] = {}
         self._onnx = require("onnx", extra="onnx")
         self._nodes: list[Any] = []  # Any: onnx has no types
@@ -141,7 +143,7 @@ class GraphWriter:
                 self._seen[site], np.concatenate([array(each).T for each in read_by or (weight,)], axis=1)
             )
             states = self._quantised_input(states, chosen)
-            integers, scales = quantised_weights(weights * chosen.divisor[:, None])
+            integers, scales = quantised_weights(weights * chosen.divisor[:, None], self._weight_limit)
             right = self.add("DequantizeLinear", [self.constant(integers), self.constant(scales)], axis=1)
         product = self.add("MatMul", [states, right])
         return product if bias is None else self.add("Add", [product, self.constant(array(bias) * np.float32(scale))])
