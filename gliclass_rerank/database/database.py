@@ -27,6 +27,7 @@ from gliclass_rerank.database.schema import Schema
 from gliclass_rerank.errors import DataError, InputError, cause, listed, shown
 
 # Timeouts of a fork waiting for a transaction, and of a writer waiting for others.
+_DAMAGED: Final = "it is damaged"
 _LONGEST_TURN_S: Final = 10.0
 _WRITER_WAITS_S: Final = 30.0
 _POLL_S: Final = 0.001
@@ -220,9 +221,10 @@ class Database:
                 raise DataError(f"{self.name} is locked by another process, for longer than expected") from error
             if "not a database" in str(error):
                 raise DataError(f"{self.name} is no {self._schema.kind}") from None
-            raise DataError(f"{self.name} cannot be used: {cause(error)}") from error
-        except UnicodeDecodeError:  # SQLite quotes a damaged schema as it stands
-            raise DataError(f"{self.name} cannot be used: it is damaged") from None
+            # SQLite quotes a damaged schema as it stands, and Python 3.10 cannot then say what it quotes.
+            raise DataError(f"{self.name} cannot be used: {cause(error) if str(error) else _DAMAGED}") from error
+        except UnicodeDecodeError:
+            raise DataError(f"{self.name} cannot be used: {_DAMAGED}") from None
         except UnicodeEncodeError as error:  # of a text or a path
             raise DataError(f"{self.name} can hold valid Unicode only") from error
 

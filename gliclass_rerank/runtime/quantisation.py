@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 FloatArray = NDArray[np.float32]
 
-# Weights as integers. Processors without int8 products add pairs of products in 16 bits, which hold 2 * 255 * 64 at most.
+# Weights as integers. Processors without int8 products add pairs of products in 16 bits, which 2 * 255 * 64 just fits.
 FULL_WEIGHT_LIMIT: Final = 127
 PAIRED_WEIGHT_LIMIT: Final = 64
 _LARGEST_INPUT: Final = 255

@@ -28,6 +28,7 @@ def no_gpu(monkeypatch):
 
 @pytest.fixture
 def with_cuda(monkeypatch):
+    pytest.importorskip("torch.nn.attention.varlen", reason="an old torch has no packed attention")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=80 * 2**30))
