@@ -366,6 +366,7 @@ def _ranking(
             passages.texts[index],
             *passages.documents.get(index, (None, None)),
             chunk=scored.spans.get(source[index]),
+            carried_over=(recalled.log_odds[index] or None) if recalled.log_odds else None,
         )
         for index, score in zip(order, scores, strict=True)
     )

@@ -59,6 +59,7 @@ class Hit:
         spans: Sentences by descending score; they cover all but the white space between them. None unless asked for.
         repeats: Index of a passage before this one that says much the same; None for none, or unless `diversity` is
             given.
+        carried_over: Log-odds that judgements of similar queries added; None for none.
     """
 
     index: int
@@ -71,6 +72,7 @@ class Hit:
     judged: Judged | None = None
     spans: tuple[Span, ...] | None = None
     repeats: int | None = None
+    carried_over: float | None = None
 
     def as_judged(self, judged: Judged) -> Hit:
         """Return a copy with a judgement, which decides the score: 1 if relevant, else 0."""
@@ -86,6 +88,7 @@ class Hit:
             "judged": self.judged,
             "spans": None if self.spans is None else [asdict(span) for span in self.spans],
             "repeats": self.repeats,
+            "carried_over": self.carried_over,
         }
         return values | {name: value for name, value in given.items() if value is not None}
 

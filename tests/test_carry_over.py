@@ -56,6 +56,8 @@ def test_what_was_judged_for_a_similar_query_gains_or_loses_log_odds(reranker, p
     ranking = reranker.rank("0 who is stuck?", PASSAGES)
     assert (ranking[0].text, ranking[-1].text) == (PASSAGES[2], PASSAGES[0])
     assert ranking[0].judged is None
+    assert [hit.carried_over for hit in ranking] == pytest.approx([wanted, None, None, -wanted], abs=1e-4)
+    assert [hit.to_dict().get("carried_over") for hit in ranking] == [hit.carried_over for hit in ranking]
     assert ranking[0].score > 0.95
     assert [example.text for example in ranking.examples] == ["20 Larry is stuck"]
 

@@ -126,9 +126,19 @@ def test_examples_of_similar_queries_are_shown(opened, server):
     page = opened(server)
     rank(page)
     examples = page.locator("details.examples")
-    expect(examples.locator("summary")).to_contain_text("shown to the model")
+    expect(examples.locator("summary")).to_contain_text("counted")
     expect(examples).to_contain_text("how can I reset my pass word?")
     expect(examples).to_contain_text("Click 'Forgot password'.")
+
+
+def test_what_was_judged_for_a_similar_query_says_so(opened, server):
+    server.post("/feedback", {"query": "at what time does the office open?", "irrelevant": [PASSAGES[0]]})
+    page = opened(server)
+    rank(page, query="what time does the office open?")
+
+    assert order(page)[-1] == 0
+    expect(page.locator('[data-index="0"] .tags')).to_contain_text("irrelevant to a similar query")
+    expect(page.locator(".tags", has_text="similar query")).to_have_count(1)
 
 
 def test_the_part_of_a_long_passage_that_counts_is_shown(opened, server):

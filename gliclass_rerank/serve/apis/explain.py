@@ -45,13 +45,14 @@ class ExplainedHit(BaseModel):
     score: float
     logit: float
     judged: Judged | None = None
+    carried_over: float | None = Field(None, description="log-odds by judgements of similar queries")
     chunk: Characters | None = Field(None, description="best chunk of a passage that was split")
     cut: Cut | None = None
     spans: list[Characters] = Field(description="characters that carry the score")
 
 
-class ShownExample(BaseModel):
-    """Judged example that the model was shown."""
+class UsedExample(BaseModel):
+    """Judged example that was shown to the model or carried over."""
 
     query: str
     relevant: list[str]
@@ -65,7 +66,7 @@ class Explained(BaseModel):
     model: str
     hits: list[ExplainedHit]
     query_cut: Cut | None = None
-    examples: list[ShownExample]
+    examples: list[UsedExample]
     answerable: float | None = Field(None, description="probability that any passage answers the query")
     warnings: list[str]
     num_tokens: int
@@ -111,6 +112,7 @@ def _hit(hit: Hit, cut: Truncation | None) -> ExplainedHit:
         score=hit.score,
         logit=hit.logit,
         judged=hit.judged,
+        carried_over=hit.carried_over,
         chunk=None if hit.chunk is None else Characters(start=hit.chunk[0], end=hit.chunk[1]),
         cut=_cut(cut),
         spans=[Characters(start=span.start, end=span.end, score=span.score) for span in hit.spans or ()],
@@ -121,9 +123,9 @@ def _cut(cut: Truncation | None) -> Cut | None:
     return None if cut is None else Cut(num_tokens=cut.num_tokens, num_lost=cut.num_lost)
 
 
-def _examples(examples: Iterable[Example], cuts: dict[int, Truncation]) -> Iterable[ShownExample]:
+def _examples(examples: Iterable[Example], cuts: dict[int, Truncation]) -> Iterable[UsedExample]:
     for index, example in enumerate(examples):
-        yield ShownExample(
+        yield UsedExample(
             query=example.text,
             relevant=list(example.true_labels),
             irrelevant=list(example.false_labels),

@@ -65,6 +65,9 @@ function passage(hit, text, most) {
 function tags(hit) {
   const found = [];
   if (hit.judged) found.push(["judged", `judged ${hit.judged}`]);
+  if (hit.carried_over) {
+    found.push(["judged", `${hit.carried_over > 0 ? "relevant" : "irrelevant"} to a similar query`]);
+  }
   if (hit.chunk) found.push(["", "long: its best part is shown dark"]);
   if (hit.cut) found.push(["warn", `${number(hit.cut.num_lost)} of ${counted(hit.cut.num_tokens, "token")} not read`]);
   return found.length === 0 ? null

@@ -22,13 +22,13 @@ export function notes(content) {
   return found.map((text) => el("p", { class: "note" }, text));
 }
 
-/** Examples that the model was shown, folded. */
+/** Examples that counted, folded. */
 export function examples(shown) {
   if (shown.length === 0) return [];
   const list = (title, texts) => texts.length === 0 ? null
     : el("div", {}, el("dt", {}, title), ...texts.map((text) => el("dd", { dir: "auto" }, text)));
   return [el("details", { class: "panel examples", open: true },
-    el("summary", {}, `${counted(shown.length, "judged example")} shown to the model`),
+    el("summary", {}, `${counted(shown.length, "judged example")} counted`),
     ...shown.map((example) => el("article", {},
       el("h3", { dir: "auto" }, example.query),
       el("dl", {}, list("Relevant", example.relevant), list("Irrelevant", example.irrelevant)))))];
