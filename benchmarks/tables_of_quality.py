@@ -100,7 +100,7 @@ def carry_over_table(rows: Sequence[Row]) -> str:
         cells.setdefault(row["set"], {})[row["kind"], row["arm"]] = row["ndcg@10"]
     cells["**mean**"] = {key: statistics.mean(each[key] for each in cells.values()) for key in columns}
     lines = [[name, *(f"{found[key]:.3f}" for key in columns)] for name, found in cells.items()]
-    return table(["collection", *(f"{kind}, {arm}" for kind, arm in columns)], lines)
+    return table(["set", *(f"{kind}, {arm}" for kind, arm in columns)], lines)
 
 
 def long_passages(results: Path) -> str:

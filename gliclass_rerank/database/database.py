@@ -26,8 +26,8 @@ from gliclass_rerank.database.private_files import PRIVATE, create_private
 from gliclass_rerank.database.schema import Schema
 from gliclass_rerank.errors import DataError, InputError, cause, listed, shown
 
-# Timeouts of a fork waiting for a transaction, and of a writer waiting for others.
 _DAMAGED: Final = "it is damaged"
+# Timeouts of a fork waiting for a transaction, and of a writer waiting for others.
 _LONGEST_TURN_S: Final = 10.0
 _WRITER_WAITS_S: Final = 30.0
 _POLL_S: Final = 0.001

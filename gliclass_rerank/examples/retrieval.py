@@ -116,22 +116,22 @@ class Retrieval:
         scope: Mapping[str, Any],
     ) -> list[Recalled]:
         with failures_named():
-            near, own = self._search(source, texts, scope)
-            similar = self._to_show(near, own)
+            near, found = self._search(source, texts, scope)
+            own = found
             if not self.allow_same_text:
-                # Sources exclude these themselves; checked again, because a leaked answer must not depend on it.
-                similar = [
-                    tuple(example for example in examples if not _is_of(example, text))
-                    for examples, text in zip(similar, texts, strict=True)
-                ]
                 own = [()] * len(texts)
             elif isinstance(source, JudgementSource):
                 own = _read(source.find_judgements(texts, **scope), len(texts))
         recalled = []
-        for text, examples, neighbours, judged, passages in zip(texts, similar, near, own, lists, strict=True):
+        for text, neighbours, examples, judged, passages in zip(texts, near, found, own, lists, strict=True):
             others = [each for each in neighbours if not _is_of(each.example, text)]
             carried, log_odds = carried_over(others, passages, self.min_example_similarity)
-            shown = tuple(each for each in examples if each not in carried)
+            # Sources exclude these themselves; checked again, because a leaked answer must not depend on it.
+            shown = tuple(
+                each
+                for each in self._nearest(neighbours, examples)
+                if each not in carried and (self.allow_same_text or not _is_of(each, text))
+            )
             of_text = verdicts(example for example in judged if _is_of(example, text))
             recalled.append(Recalled(shown, carried, log_odds, of_text))
         return recalled
@@ -149,14 +149,12 @@ class Retrieval:
         near = _read_near(source.find_neighbours(texts, depth, floor, **options, **scope), len(texts))
         return near, [tuple(each.example for each in some) for some in near]
 
-    def _to_show(
-        self, near: Sequence[Sequence[Neighbour]], found: Sequence[tuple[Example, ...]]
-    ) -> list[tuple[Example, ...]]:
-        count, least = self.num_examples, self.min_example_similarity
-        return [
-            tuple(one.example for one in some[:count] if one.similarity >= least) if some else examples[:count]
-            for some, examples in zip(near, found, strict=True)
-        ]
+    def _nearest(self, neighbours: Sequence[Neighbour], found: Sequence[Example]) -> Sequence[Example]:
+        """As many of the examples found as may be shown; without neighbours the source kept to the least cosine."""
+        if not neighbours:
+            return found[: self.num_examples]
+        least = self.min_example_similarity
+        return [each.example for each in neighbours[: self.num_examples] if each.similarity >= least]
 
     def learn(
         self, example: Example, *, id: str | None, metadata: Metadata | None, where: Metadata | None = None
