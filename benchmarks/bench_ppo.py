@@ -2,19 +2,22 @@
 
     python benchmarks/bench_ppo.py --data CLASSIFY_FOLDER... [--sets NAME...] [--shots N...] [--arms NAME...]
 
-Arms start from the bundled model and see the same texts, so many a label:
+Arms begin with the bundled model and see the same texts, so many a label:
+- `start`: that model itself;
 - `supervised`: binary cross-entropy; `supervised, twice as long` is the control for the steps of a second stage;
 - `then PPO`: a PPO stage after it, rewards label by label;
 - `PPO alone`: no supervised stage;
 - `bandit`: one sampled set a text, and only whether it was right (`accuracy`, running mean as the baseline);
 - ablations of `PPO alone`: without clip, divergence or baseline.
 
-Macro-F1 on evenly spread test texts. Full weights but the embeddings; weights are thrown away.
+Macro-F1 on evenly spread test texts. Full weights but the embeddings; weights are thrown away. Rows that `--out` has
+already are not measured again, so that a run can be stopped, and extended by more arms.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import tempfile
 import time
@@ -31,6 +34,8 @@ from gliclass_rerank.learn.training.ppo_config import PpoConfig
 
 Row = dict[str, Any]
 NO_CLIP = 1e6
+KEYS = ("set", "shots", "seed", "arm")
+SETTINGS = ("limit", "epochs", "learning_rate", "frozen_layers", "tokens", "precision")
 PPO: dict[str, PpoConfig] = {
     "PPO alone": PpoConfig(),
     "bandit": PpoConfig(reward="accuracy", samples=1, baseline="running"),
@@ -38,8 +43,8 @@ PPO: dict[str, PpoConfig] = {
     "PPO without divergence": PpoConfig(kl_weight=0),
     "PPO without baseline": PpoConfig(baseline="none"),
 }
-SUPERVISED, LONGER, THEN = "supervised", "supervised, twice as long", "then PPO"
-ARMS = (SUPERVISED, LONGER, THEN, *PPO)
+START, SUPERVISED, LONGER, THEN = "start", "supervised", "supervised, twice as long", "then PPO"
+ARMS = (START, SUPERVISED, LONGER, THEN, *PPO)
 
 
 def run(config: TrainConfig) -> float:
@@ -51,6 +56,10 @@ def run(config: TrainConfig) -> float:
 
 def measure(arm: str, base: TrainConfig, scratch: Path) -> float:
     """Macro-F1 of an arm."""
+    if arm == START:  # one step that changes nothing
+        return run(
+            replace(base, output=scratch / "start", epochs=None, steps=1, head_learning_rate=0, encoder_learning_rate=0)
+        )
     if arm in PPO:
         return run(replace(base, output=scratch / "ppo", objective="ppo", ppo=PPO[arm]))
     epochs = (base.epochs or 0) * (2 if arm == LONGER else 1)
@@ -62,11 +71,11 @@ def measure(arm: str, base: TrainConfig, scratch: Path) -> float:
     return run(replace(base, output=scratch / "ppo", start=start, objective="ppo"))
 
 
-def rows_of(folder: Path, shots: int, seed: int, arguments: argparse.Namespace) -> list[Row]:
-    """Figures of all arms on one set."""
+def base_config(folder: Path, shots: int, seed: int, arguments: argparse.Namespace) -> TrainConfig:
+    """Config that the arms share."""
     source = SourceConfig(path=folder, kind="classification", shots=shots, losses=(LossConfig(name="bce"),))
     dev = DevConfig(path=folder, kind="classification", split="test", limit=arguments.limit, name="test")
-    base = TrainConfig(
+    return TrainConfig(
         output=Path("replaced"),
         sources=(source,),
         dev=(dev,),
@@ -76,24 +85,13 @@ def rows_of(folder: Path, shots: int, seed: int, arguments: argparse.Namespace) 
         head_learning_rate=arguments.learning_rate,
         freeze_embeddings=True,
         frozen_layers=arguments.frozen_layers,
-        precision="bfloat16",
+        precision=arguments.precision,
         seed=seed,
         threads=arguments.threads,
         max_window_tokens=arguments.tokens,
         checkpoint_every=1000,
         plot=False,
     )
-    found = []
-    for arm in arguments.arms:
-        started = time.process_time()
-        with tempfile.TemporaryDirectory() as scratch:
-            figure = measure(arm, base, Path(scratch))
-        seconds = round(time.process_time() - started, 1)
-        found.append(
-            {"set": folder.name, "shots": shots, "seed": seed, "arm": arm, "macro_f1": figure, "cpu_s": seconds}
-        )
-        print(found[-1], flush=True)
-    return found
 
 
 def main() -> None:
@@ -109,21 +107,28 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=5e-5)
     parser.add_argument("--frozen-layers", type=int, default=0)
     parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--precision", default="bfloat16", choices=["bfloat16", "float32"])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    rows: list[Row] = []
-    for name in arguments.sets:
+    settings = {key: getattr(arguments, key) for key in SETTINGS}
+    rows: list[Row] = json.loads(arguments.out.read_text("utf-8"))["rows"] if arguments.out.exists() else []
+    known = {tuple(row[key] for key in KEYS) for row in rows}
+    runs = itertools.product(arguments.sets, arguments.shots, arguments.seeds, arguments.arms)
+    for name, shots, seed, arm in runs:
+        if (name, shots, seed, arm) in known:
+            continue
         folder = next(data / name for data in arguments.data if (data / name).is_dir())
-        for shots in arguments.shots:
-            for seed in arguments.seeds:
-                rows += rows_of(folder, shots, seed, arguments)
-                if arguments.out is not None:
-                    result = {"environment": environment(), "benchmark": "ppo", "rows": rows}
-                    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    settings = {key: value for key, value in vars(arguments).items() if key not in ("data", "out")}
-    print_json({"benchmark": "ppo", "rows": rows, "settings": settings})
+        started = time.process_time()
+        with tempfile.TemporaryDirectory() as scratch:
+            figure = measure(arm, base_config(folder, shots, seed, arguments), Path(scratch))
+        seconds = round(time.process_time() - started, 1)
+        rows.append(dict(zip(KEYS, (name, shots, seed, arm), strict=True)) | {"macro_f1": figure, "cpu_s": seconds})
+        print(rows[-1], flush=True)
+        result = {"environment": environment(), "benchmark": "ppo", "settings": settings, "rows": rows}
+        arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print_json({"benchmark": "ppo", "settings": settings, "rows": rows})
 
 
 if __name__ == "__main__":

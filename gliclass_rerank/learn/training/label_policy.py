@@ -1,8 +1,9 @@
 """Proximal policy optimization for labels (arXiv 2508.07662, made sound).
 
-Every label is a Bernoulli policy with the probability sigmoid(logit). A rollout samples sets of labels once, under the
-weights before a step's updates; every update of the step compares the same actions under old and new weights. All
-terms are means over labels and samples, so that their weights keep their meaning for any number of labels.
+Every label is a Bernoulli policy with the probability that the classifier shows, sigmoid(logit) once the logits are
+calibrated. A rollout samples sets of labels once, under the weights before a step's updates; every update of the step
+compares the same actions under old and new weights. All terms are means over labels and samples, so that their weights
+keep their meaning for any number of labels.
 """
 
 from __future__ import annotations
@@ -34,6 +35,26 @@ class Rollout:
     rewards: Tensor
     advantages: Tensor
     reference: Tensor | None
+
+
+def policy_logits(logits: Tensor, calibration: tuple[float, float, float] | None) -> Tensor:
+    """Logits whose sigmoids are the scores of `label_scores`, so that what is sampled is what a user would see.
+
+    Args:
+        logits: FloatTensor [num_labels]. The model's.
+        calibration: `ModelConfig.label_calibration`; None leaves them as they are.
+
+    Returns:
+        FloatTensor [num_labels].
+    """
+    if calibration is None:
+        return logits
+    slope, intercept, absent = calibration
+    if len(logits) < 2:
+        return slope * (logits - absent) + intercept
+    (best, second), (winner, _) = logits.topk(2)
+    others = torch.where(torch.arange(len(logits), device=logits.device) == winner, second, best)
+    return slope * (logits - others) + intercept
 
 
 def log_probabilities(logits: Tensor, actions: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from gliclass_rerank.checkpoint.loading import Checkpoint
 from gliclass_rerank.learn.training.batches import Batch, targets_of
 from gliclass_rerank.learn.training.config import TrainConfig
 from gliclass_rerank.learn.training.gradients import Gradients, items_of
-from gliclass_rerank.learn.training.label_policy import Rollout, ppo_loss, rollout
+from gliclass_rerank.learn.training.label_policy import Rollout, policy_logits, ppo_loss, rollout
 from gliclass_rerank.learn.training.start import load_start
 from gliclass_rerank.model.head import ScoringHead
 
@@ -35,6 +35,7 @@ class PpoGradients(Gradients):
     def __init__(self, config: TrainConfig, checkpoint: Checkpoint, baseline: float | None = None) -> None:
         super().__init__(config, checkpoint)
         self.baseline, self.reward = baseline, 0.0
+        self._calibration = checkpoint.config.label_calibration
         self._rollouts: dict[int, Rollout] = {}
         self._reference: ScoringHead | None = None
         if config.ppo.kl_weight:
@@ -51,10 +52,10 @@ class PpoGradients(Gradients):
 
     def _loss(self, chunk: Sequence[Batch]) -> Tensor:
         items, config = items_of(chunk), self._config.ppo
-        outputs = self._outputs(self._model, chunk, with_vectors=False)
+        policies = self._policies(self._model, chunk)
         if id(items[0][0]) not in self._rollouts:
             references = self._references(chunk, len(items))
-            for (item, order), (logits, _), reference in zip(items, outputs, references, strict=True):
+            for (item, order), logits, reference in zip(items, policies, references, strict=True):
                 targets = targets_of(item.question.grades, order, logits.device)
                 self._rollouts[id(item)] = rollout(
                     logits, targets, reference, config, baseline=self.baseline or 0.0, seed=item.question.seed
@@ -62,13 +63,18 @@ class PpoGradients(Gradients):
         return torch.stack(
             [
                 ppo_loss(logits, self._rollouts[id(item)], config)
-                for (item, _), (logits, _) in zip(items, outputs, strict=True)
+                for (item, _), logits in zip(items, policies, strict=True)
             ]
         ).sum()
 
-    def _references(self, chunk: Sequence[Batch], count: int) -> list[Tensor | None]:
+    def _references(self, chunk: Sequence[Batch], count: int) -> Sequence[Tensor | None]:
         """The start's logits of each item."""
         if self._reference is None:
             return [None] * count
         with torch.no_grad():
-            return [logits for logits, _ in self._outputs(self._reference, chunk, with_vectors=False)]
+            return self._policies(self._reference, chunk)
+
+    def _policies(self, model: ScoringHead, chunk: Sequence[Batch]) -> list[Tensor]:
+        """Calibrated logits of each item under a model."""
+        outputs = self._outputs(model, chunk, with_vectors=False)
+        return [policy_logits(logits, self._calibration) for logits, _ in outputs]
