@@ -8,7 +8,7 @@ overlap tokenising and computing may gain. `OMP_WAIT_POLICY=passive` keeps torch
 backends' time in a thread that has called torch before, out of the comparison.
 
     python benchmarks/bench_serve.py [--model NAME] [--callers 1 8 64 256] [--passages 20 100] [--seconds 15] \
-        [--soak REQUESTS] [--peer URL --peer-pid PID]
+        [--workers N --threads N] [--soak REQUESTS] [--peer URL --peer-pid PID]
 
 `--peer` measures another server with Cohere's shape at that address too, such as `infinity_emb`.
 """
@@ -109,9 +109,17 @@ async def load(url: str, pid: int, callers: int, num_passages: int, seconds: flo
 
 
 def processor_seconds(pid: int) -> float:
-    """Processor time of a process and its threads so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Processor time of a process and its workers so far."""
+    ticks = 0
+    for member in family(pid):
+        fields = Path(f"/proc/{member}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def family(pid: int) -> list[int]:
+    """A process and its children."""
+    return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split())]
 
 
 def library_speed(reranker: Reranker, num_passages: int, seed: int) -> tuple[float, float]:
@@ -150,15 +158,15 @@ def overhead_ms(reranker: Reranker, url: str, num_passages: int, rounds: int) ->
 
 
 @contextmanager
-def serving(model: str) -> Iterator[tuple[str, int]]:
+def serving(model: str, more: Sequence[str]) -> Iterator[tuple[str, int]]:
     """A server in a process of its own; its address and process id."""
     code = "import sys; from gliclass_rerank.cli.app import main; sys.exit(main())"
-    options = ["--model", model, "--device", "cpu", "--port", "0", "--cache-bytes", "0"]
+    options = ["--model", model, "--device", "cpu", "--port", "0", "--cache-bytes", "0", *more]
     process = subprocess.Popen([sys.executable, "-c", code, "serve", *options], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
         for line in process.stderr:
-            if found := re.search(r"ready on (http://\S+)", line):
+            if found := re.search(r"ready on (http://[\d.:]+)", line):
                 break
         else:
             raise SystemExit("the server did not start")
@@ -172,9 +180,9 @@ def serving(model: str) -> Iterator[tuple[str, int]]:
 
 
 def resident_mib(pid: int) -> float:
-    """Memory of a process."""
-    (line,) = re.findall(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"))
-    return int(line) / 1024
+    """Memory of a process and its workers."""
+    texts = [Path(f"/proc/{member}/status").read_text(encoding="utf-8") for member in family(pid)]
+    return sum(int(found[1]) for text in texts if (found := re.search(r"VmRSS:\s+(\d+) kB", text))) / 1024
 
 
 def soak(url: str, pid: int, count: int) -> list[dict[str, float]]:
@@ -251,12 +259,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--rounds", type=int, default=40, help="requests of the overhead's median")
     parser.add_argument("--soak", type=int, default=0, help="requests over which memory is watched")
+    parser.add_argument("--workers", type=int, default=1, help="worker processes of the server")
+    parser.add_argument("--threads", type=int, help="threads of a model, in the server alone; default: all cores")
     parser.add_argument("--peer", help="address of another server with /rerank in Cohere's shape")
     parser.add_argument("--peer-pid", type=int, default=os.getpid(), help="its process")
     arguments = parser.parse_args()
     reranker = Reranker(arguments.model, device="cpu")
     rows: list[dict[str, object]] = []
-    with serving(arguments.model) as (url, pid):
+    more = ["--workers", str(arguments.workers)]
+    if arguments.threads:
+        more += ["--threads", str(arguments.threads)]
+    with serving(arguments.model, more) as (url, pid):
         servers = {"gliclass-rerank": (url, pid)}
         if arguments.peer:
             servers["peer"] = (arguments.peer, arguments.peer_pid)

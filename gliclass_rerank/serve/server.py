@@ -46,6 +46,18 @@ class _Server(uvicorn.Server):
             logger.info("ready on %s", _address(sockets[0]))
 
 
+class _Workers(Multiprocess):
+    """Worker processes that share a socket, and a log line when all of them listen."""
+
+    _are_ready = False
+
+    def keep_subprocess_alive(self) -> None:
+        super().keep_subprocess_alive()
+        if not self._are_ready and all(process.is_ready() for process in self.processes):
+            self._are_ready = True
+            logger.info("ready on %s, %d workers", _address(self.sockets[0]), len(self.processes))
+
+
 def run(settings: ServeSettings) -> None:
     """Serve until SIGTERM or Ctrl-C; requests that run then are answered.
 
@@ -82,10 +94,10 @@ def _serve_alone(settings: ServeSettings, models: Models, listener: socket.socke
 
 
 def _serve_by_workers(settings: ServeSettings, listener: socket.socket) -> None:
-    logger.info("%d workers load their models for %s", settings.workers, _address(listener))
+    logger.info("%d workers load their models", settings.workers)
     with tempfile.TemporaryDirectory(prefix="gliclass-rerank-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        Multiprocess(_config(settings, partial(_worker_app, settings), is_factory=True), [listener]).run()
+        _Workers(_config(settings, partial(_worker_app, settings), is_factory=True), [listener]).run()
 
 
 def _worker_app(settings: ServeSettings) -> FastAPI:
