@@ -46,6 +46,10 @@ def deploy(cluster):
 
     def deployed(**arguments):
         serve.run(app({**_OPTIONS, **arguments}), name="reranker", route_prefix="/", blocking=False)
+        deadline = time.monotonic() + PATIENCE_S
+        while isinstance(post("/v2/rerank", {})[2], str):  # Ray's proxy learns the routes a moment later
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
     yield deployed
     serve.shutdown()
