@@ -262,7 +262,7 @@ def counted(
     plans = [token_plan(config, plan, passage_lengths(passages, seed), query_tokens) for seed in range(queries)]
     with DeviceCounter() as counter:
         executor.run(plans)
-    real = sum(_num_tokens(request) for each in plans for request in each.requests)
+    real = sum(tokens_of(request) for each in plans for request in each.requests)
     return {
         "model": model,
         "plan": plan,
@@ -274,6 +274,6 @@ def counted(
     }
 
 
-def _num_tokens(request: Blocks | Window) -> int:
+def tokens_of(request: Blocks | Window) -> int:
     own = request.token_ids if isinstance(request, Window) else request.query_ids
     return len(own) + sum(map(len, request.candidate_ids))

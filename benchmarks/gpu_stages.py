@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from device_counts import passage_lengths, plans_of, shaped_config, token_plan
+from device_counts import passage_lengths, plans_of, shaped_config, token_plan, tokens_of
 from torch.nn import functional
 
 from gliclass_rerank.model.build import build_model
@@ -220,7 +220,7 @@ def speed_stage(check: GpuCheck) -> list[dict[str, Any]]:
                             repeats=1 if check.is_dry else 20,
                             deadline=check.deadline,
                         )
-                        tokens = sum(request.num_tokens for each in plans for request in each.requests)
+                        tokens = sum(tokens_of(request) for each in plans for request in each.requests)
                         ideal_ms = 1e3 * tokens * flops_of_token(config) / (check.tflops * 1e12)
                         found.append(
                             {"model": model, "plan": plan, "queries": case[0], "passages": case[1], "query": query}

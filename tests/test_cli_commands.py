@@ -313,7 +313,8 @@ def test_a_terminal_shows_how_far_it_is(tiny_folders, tmp_path):
     import struct
     import termios
 
-    passages = written(tmp_path / "p.txt", "".join(f"oil chain {number}\n" for number in range(6_000)))
+    words = "brake pad wheel " * 15  # more than a second on any machine
+    passages = written(tmp_path / "p.txt", "".join(f"oil chain {number} {words}\n" for number in range(2_000)))
     command = [*PROGRAM, "rank", "--query", "oil", "--passages", passages, "--top-k", "1", "--backend", "torch"]
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))

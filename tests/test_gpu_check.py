@@ -28,7 +28,18 @@ def checked(out, *arguments):
 
 def test_a_dry_run_prints_what_is_asked_of_a_gpu_and_saves_each_stage(tmp_path):
     pytest.importorskip("torch.nn.attention.varlen", reason="an old torch has no packed attention")
-    arguments = ("--dry-run", "--models", "MiniLM-L6", "--cases", "1x20", "--stages", "machine", "waits", "memory")
+    arguments = (
+        "--dry-run",
+        "--models",
+        "MiniLM-L6",
+        "--cases",
+        "1x20",
+        "--stages",
+        "machine",
+        "waits",
+        "speed",
+        "memory",
+    )
 
     done, results = checked(tmp_path / "folder" / "gpu.json", *arguments)
 
@@ -38,7 +49,7 @@ def test_a_dry_run_prints_what_is_asked_of_a_gpu_and_saves_each_stage(tmp_path):
     assert [case["plan"] for case in cases] == ["shared_query", "joint"]
     assert results["cases"] == cases
     assert results["memory"]["threads_agree"]
-    assert list(results["seconds"]) == ["machine", "waits", "memory"]
+    assert list(results["seconds"]) == ["machine", "waits", "speed", "memory"]
 
 
 @pytest.mark.slow
