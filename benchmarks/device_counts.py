@@ -275,5 +275,6 @@ def counted(
 
 
 def tokens_of(request: Blocks | Window) -> int:
+    """Tokens of a request, without padding."""
     own = request.token_ids if isinstance(request, Window) else request.query_ids
     return len(own) + sum(map(len, request.candidate_ids))

@@ -62,6 +62,7 @@ def serve(
     settings = replace(server, reranker=reranker)
     for package in ("fastapi", "uvicorn", "prometheus_client", "cachetools"):
         require(package, extra="serve")
+    from gliclass_rerank.learn.report.serving import report_page
     from gliclass_rerank.serve.server import run
 
-    run(settings)
+    run(settings, [report_page])

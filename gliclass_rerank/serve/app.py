@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -35,12 +35,17 @@ _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def create_app(settings: ServeSettings, models: Models) -> FastAPI:
+Extension = Callable[[FastAPI], Sequence[Route]]
+"""Adds its pages to an application, and returns its routes."""
+
+
+def create_app(settings: ServeSettings, models: Models, extensions: Sequence[Extension] = ()) -> FastAPI:
     """Build the ASGI application of a server.
 
     Args:
         settings: Settings of the server.
         models: Loaded models.
+        extensions: Pages of other packages, left out with the page.
 
     Returns:
         The application, ready to answer; its `state` has the `engine`.
@@ -55,7 +60,8 @@ def create_app(settings: ServeSettings, models: Models) -> FastAPI:
         lifespan=following(models),
     )
     app.state.engine = engine
-    for route in all_routes(settings.document_format):
+    more = [route for extend in extensions for route in extend(app)] if settings.page else []
+    for route in (*all_routes(settings.document_format), *more):
         _add(app, route, Endpoint(route.choose, engine, keys, tracing, route.operation))
     _add_reads(app, engine, keys)
     if settings.page:

@@ -94,11 +94,12 @@ class Engine:
             name = await in_background(model.noted, request, hits)
         return RerankAnswer(model.name, hits, len(request.passages), scores.num_tokens, timing, is_cached, name)
 
-    async def explain(self, request: ExplainRequest) -> Explanation:
+    async def explain(self, request: ExplainRequest, model: ServedModel | None = None) -> Explanation:
         """Rank the passages of a request, with all that is known of the ranking; it is neither cached nor logged.
 
         Args:
             request: Request.
+            model: Model to rank with; None for the one that the request names.
 
         Returns:
             Its explanation.
@@ -107,14 +108,14 @@ class Engine:
             RequestError: As for `rank`.
         """
         self._check(request)
-        model = self.models.choose(request.model)
+        model = model or self.models.choose(request.model)
         cost = model.cost(request)
-        done = await _translated(self._scheduler.submit(object(), model.explain, request, cost=cost))
+        done = await translated(self._scheduler.submit(object(), model.explain, request, cost=cost))
         ranking: Ranking = done.result
         self.metrics.count_ranking(scores_of(ranking), done.timing, is_cached=False)
         spans_s = 0.0
         if request.spans and ranking.hits:
-            found = await _translated(self._scheduler.submit(object(), model.spans, request, cost=cost))
+            found = await translated(self._scheduler.submit(object(), model.spans, request, cost=cost))
             spans_s = found.timing.queue_s + found.timing.inference_s
             ranking = replace(ranking, hits=tuple(replace(hit, spans=found.result[hit.index]) for hit in ranking))
         answer = RerankAnswer(model.name, ranking.hits, len(request.passages), ranking.num_tokens, done.timing)
@@ -137,7 +138,7 @@ class Engine:
             raise RequestError("not_found", "this server has no classifier; start it with `--classifier minilm-l6-v1`")
         self._check_size(request.encoded, "labels")
         cost = sum(min(classifier.max_window_tokens, estimated_tokens(data)) for data in request.encoded)
-        done = await _translated(self._scheduler.submit(request, self.models.classify, request, cost=cost))
+        done = await translated(self._scheduler.submit(request, self.models.classify, request, cost=cost))
         return done.result
 
     def label_scores(self, logits: Sequence[float]) -> list[float]:
@@ -165,7 +166,7 @@ class Engine:
             RequestError: There is no store, or the judgements are invalid.
         """
         reranker = self.models.choose(model).reranker
-        return await _translated(reranker.afeedback(query, relevant, irrelevant, **more))
+        return await translated(reranker.afeedback(query, relevant, irrelevant, **more))
 
     async def signal(self, model: str | None, name: Literal["clicks", "rating"], ranking_id: str, value: Any) -> None:
         """Add clicks on a ranking, or its rating, to the feedback log; see `FeedbackLog`.
@@ -182,7 +183,7 @@ class Engine:
         log = self.models.choose(model).reranker.log
         if log is None:
             raise RequestError("invalid", f"`/{name}` needs a log; start the server with `--log FILE`")
-        await _translated(in_background(getattr(log, name), ranking_id, value))
+        await translated(in_background(getattr(log, name), ranking_id, value))
 
     def _check(self, request: Question) -> None:
         if not request.query.strip():
@@ -203,7 +204,7 @@ class Engine:
     async def _submit(self, key: bytes, model: ServedModel, request: RerankRequest) -> Done[Scores]:
         # The same object for equal scores, whatever a request wants of them.
         wanted = replace(request, model=None, top_k=None, may_truncate=True, spans=False)
-        return await _translated(self._scheduler.submit(key, model.rank, wanted, cost=model.cost(request)))
+        return await translated(self._scheduler.submit(key, model.rank, wanted, cost=model.cost(request)))
 
     async def _with_spans(
         self, model: ServedModel, request: RerankRequest, hits: tuple[Hit, ...]
@@ -211,7 +212,7 @@ class Engine:
         """Score the sentences of what is shown, in a pass of its own, because others need not have asked for it."""
         shown = RerankRequest(request.query, tuple(request.passages[hit.index] for hit in hits))
         key = b"spans", model.key(shown)
-        done = await _translated(self._scheduler.submit(key, model.spans, shown, cost=model.cost(shown)))
+        done = await translated(self._scheduler.submit(key, model.spans, shown, cost=model.cost(shown)))
         return tuple(replace(hit, spans=spans) for hit, spans in zip(hits, done.result, strict=True)), done.timing
 
 
@@ -229,7 +230,7 @@ def _check_whole(scores: Scores) -> None:
     )
 
 
-async def _translated(call: Awaitable[_Result]) -> _Result:
+async def translated(call: Awaitable[_Result]) -> _Result:
     """Await a call and raise the library's errors as problems."""
     try:
         return await call

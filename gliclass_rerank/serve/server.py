@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from gliclass_rerank.errors import ConfigError, GLiClassRerankError, cause, shown
-from gliclass_rerank.serve.app import create_app
+from gliclass_rerank.serve.app import Extension, create_app
 from gliclass_rerank.serve.logs import set_up_logs
 from gliclass_rerank.serve.models import Models, load_models
 from gliclass_rerank.serve.reload import Reloader
@@ -58,11 +59,12 @@ class _Workers(Multiprocess):
             logger.info("ready on %s, %d workers", _address(self.sockets[0]), len(self.processes))
 
 
-def run(settings: ServeSettings) -> None:
+def run(settings: ServeSettings, extensions: Sequence[Extension] = ()) -> None:
     """Serve until SIGTERM or Ctrl-C; requests that run then are answered.
 
     Args:
         settings: Settings of the server.
+        extensions: Pages of other packages; functions of modules, as workers import them.
 
     Raises:
         CheckpointError: A model cannot be loaded.
@@ -75,38 +77,40 @@ def run(settings: ServeSettings) -> None:
         # Loaded here, so that an error is one line, and once before the workers, so that they find exported graphs.
         models = load_models(settings)
         if settings.workers == 1:
-            _serve_alone(settings, models, listener)
+            _serve_alone(settings, models, extensions, listener)
         else:
             del models
-            _serve_by_workers(settings, listener)
+            _serve_by_workers(settings, extensions, listener)
 
 
-def _serve_alone(settings: ServeSettings, models: Models, listener: socket.socket) -> None:
+def _serve_alone(
+    settings: ServeSettings, models: Models, extensions: Sequence[Extension], listener: socket.socket
+) -> None:
     if settings.tracing:
         export_spans()
     # uvicorn raises the signal again when all is answered; the process has ended well then.
     before = signal.signal(signal.SIGTERM, lambda number, frame: None)  # noqa: ARG005 # Python's signature
     try:
-        app = create_app(settings, models)
+        app = create_app(settings, models, extensions)
         _Server(_config(settings, app), Reloader(app.state.engine)).run([listener])
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def _serve_by_workers(settings: ServeSettings, listener: socket.socket) -> None:
+def _serve_by_workers(settings: ServeSettings, extensions: Sequence[Extension], listener: socket.socket) -> None:
     logger.info("%d workers load their models", settings.workers)
     with tempfile.TemporaryDirectory(prefix="gliclass-rerank-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        _Workers(_config(settings, partial(_worker_app, settings), is_factory=True), [listener]).run()
+        _Workers(_config(settings, partial(_worker_app, settings, extensions), is_factory=True), [listener]).run()
 
 
-def _worker_app(settings: ServeSettings) -> FastAPI:
+def _worker_app(settings: ServeSettings, extensions: Sequence[Extension]) -> FastAPI:
     """Application of a worker process; if its models cannot be loaded, all workers end."""
     set_up_logs(settings.log_format)
     if settings.tracing:
         export_spans()
     try:
-        return create_app(settings, load_models(settings))
+        return create_app(settings, load_models(settings), extensions)
     except (GLiClassRerankError, OSError) as error:
         logger.error("error: %s", error)
         sys.exit(_STARTUP_FAILURE)

@@ -244,7 +244,7 @@ def test_the_key_is_asked_for(opened, locked):
     box = page.get_by_role("dialog", name="This server asks for a key")
     expect(box).to_be_visible()
     page.keyboard.press("Escape")
-    expect(page.get_by_role("alert")).to_have_text("This server needs a key. Press Rank to enter one.")
+    expect(page.get_by_role("alert")).to_have_text("This server needs a key. Try again to enter one.")
     page.click("#go")
     box.get_by_label("API key").fill("wröng ☃")
     page.keyboard.press("Enter")

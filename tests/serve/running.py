@@ -50,9 +50,9 @@ class Client:
 
 
 @contextmanager
-def running(*served: ServedModel, classifier=None, **settings: Any):
+def running(*served: ServedModel, classifier=None, extensions=(), **settings: Any):
     """A running server with loaded models; stopped as SIGTERM would."""
-    app = create_app(ServeSettings(**settings), Models(served, classifier))
+    app = create_app(ServeSettings(**settings), Models(served, classifier), extensions)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", ws="none")
         server = uvicorn.Server(config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from gliclass_rerank.learn.evaluation.bootstrap import resampled_means
 from gliclass_rerank.learn.evaluation.collection import Qrels, has_positive
 from gliclass_rerank.learn.evaluation.ranking import evaluate_queries
 from gliclass_rerank.learn.evaluation.trec import Run
+
+if TYPE_CHECKING:
+    from gliclass_rerank import Reranker
 
 Rank = Callable[[str, Sequence[str]], Sequence[tuple[int, float]]]
 
@@ -82,6 +85,15 @@ class Gain:
     after: Interval
     difference: Interval
     by_query: Mapping[str, tuple[float, float]]
+
+
+def ranks_of(reranker: Reranker) -> Rank:
+    """Ranking function of a reranker; its feedback log notes nothing."""
+
+    def rank(query: str, passages: Sequence[str]) -> list[tuple[int, float]]:
+        return [(hit.index, hit.score) for hit in reranker.rank(query, passages, log=False)]
+
+    return rank
 
 
 def bm25_run(queries: Mapping[str, str], corpus: Mapping[str, str], depth: int) -> dict[str, tuple[str, ...]]:

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from gliclass_rerank._imports import require
 from gliclass_rerank.files.atomic_write import atomic_file
@@ -42,7 +42,7 @@ class About:
 class Verdict:
     """Answer to the question, with its colour."""
 
-    kind: str
+    kind: Literal["up", "same", "down"]
     sentence: str
 
 
@@ -58,10 +58,28 @@ def write_report(path: Path, about: About, comparisons: Sequence[Comparison]) ->
         MissingDependencyError: `jinja2` is not installed.
         OSError: The file cannot be written.
     """
+    html = report_html(about, comparisons)
+    with atomic_file(path) as staging:
+        staging.write_text(html, encoding="utf-8", errors="replace")
+
+
+def report_html(about: About, comparisons: Sequence[Comparison]) -> str:
+    """Report as HTML.
+
+    Args:
+        about: What was compared.
+        comparisons: One for each retriever.
+
+    Returns:
+        The page.
+
+    Raises:
+        MissingDependencyError: `jinja2` is not installed.
+    """
     jinja2 = require("jinja2", extra="eval")
     # Texts are escaped wherever they stand; the style is our own.
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_ASSETS), autoescape=True)
-    html = environment.get_template("report.html").render(
+    html: str = environment.get_template("report.html").render(
         title=about.model,
         style=_style(),
         comparisons=comparisons,
@@ -75,8 +93,7 @@ def write_report(path: Path, about: About, comparisons: Sequence[Comparison]) ->
         ms=milliseconds,
         **vars(about),
     )
-    with atomic_file(path) as staging:
-        staging.write_text(html, encoding="utf-8", errors="replace")
+    return html
 
 
 def verdict(each: Comparison) -> Verdict:
@@ -98,7 +115,11 @@ def verdict(each: Comparison) -> Verdict:
     return Verdict("same", f"No difference that {len(gained.by_query)} judged queries can show: {numbers} ({bounds}).")
 
 
+def style_text() -> str:
+    """Style sheet of a report, as it stands in the page."""
+    return (_ASSETS / "report.css").read_text(encoding="utf-8")
+
+
 def _style() -> str:
-    markupsafe = require("markupsafe", extra="eval")
-    style: str = markupsafe.Markup((_ASSETS / "report.css").read_text(encoding="utf-8"))
+    style: str = require("markupsafe", extra="eval").Markup(style_text())
     return style

@@ -21,22 +21,24 @@ class ModelFacts(BaseModel):
 
 
 class Facts(BaseModel):
-    """Models, the default first, and limits."""
+    """Models, the default first, limits, and whether there is a page for reports."""
 
     version: str
     models: list[ModelFacts]
     max_documents: int
     max_body_bytes: int
+    reports: bool
 
 
-def facts(engine: Engine) -> Facts:
-    """Collect the facts of a server."""
+def facts(engine: Engine, *, reports: bool) -> Facts:
+    """Collect the facts of a server; `reports` says whether it makes reports."""
     models = engine.models
     return Facts(
         version=__version__,
         models=[_model_facts(models.choose(name)) for name in models.names],
         max_documents=engine.settings.max_documents,
         max_body_bytes=engine.settings.max_body_bytes,
+        reports=reports,
     )
 
 

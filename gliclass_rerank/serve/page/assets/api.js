@@ -1,6 +1,6 @@
 // Requests to the server that the page came from.
 
-import { byId } from "./dom.js";
+import { byId, el } from "./dom.js";
 import { memory } from "./storage.js";
 
 const key = memory("gliclass-rerank-key");
@@ -59,7 +59,7 @@ function askForKey(problem) {
 }
 
 function dialog(problem) {
-  const box = byId("key");
+  const box = byId("key") ?? keyDialog();
   byId("key-problem").textContent = problem;
   byId("key-value").value = "";
   box.returnValue = "";
@@ -68,7 +68,7 @@ function dialog(problem) {
     box.addEventListener("close", () => {
       const given = byId("key-value").value.trim();
       if (box.returnValue !== "use" || given === "") {
-        reject(new ApiError("This server needs a key. Press Rank to enter one."));
+        reject(new ApiError("This server needs a key. Try again to enter one."));
         return;
       }
       // A header holds Latin-1 only; anything else would never leave the browser.
@@ -76,4 +76,19 @@ function dialog(problem) {
       resolve();
     }, { once: true });
   });
+}
+
+function keyDialog() {
+  const box = el("dialog", { id: "key", "aria-labelledby": "key-title" },
+    el("form", { method: "dialog" },
+      el("h2", { id: "key-title" }, "This server asks for a key"),
+      el("p", { id: "key-problem" }),
+      el("label", { for: "key-value" }, "API key"),
+      el("input", { id: "key-value", type: "password", autocomplete: "off", required: true }),
+      el("p", { class: "hint" }, "Kept until this tab is closed."),
+      el("div", { class: "row" },
+        el("button", { value: "use", class: "primary" }, "Use it"),
+        el("button", { value: "", class: "quiet", formnovalidate: true }, "Cancel"))));
+  document.body.append(box);
+  return box;
 }

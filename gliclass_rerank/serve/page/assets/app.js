@@ -42,6 +42,7 @@ async function loadFacts() {
   byId("model").replaceChildren(...facts.models.map((model) => el("option", { value: model.name },
     `${model.name} · ${model.backend} ${model.dtype} · ${model.device}`)));
   byId("model").disabled = false;
+  byId("reports").hidden = !facts.reports;
 }
 
 async function rank() {

@@ -1,0 +1,109 @@
+// Page of reports: queries and documents in, verdict and report out.
+
+import { ApiError, call, get } from "./api.js";
+import { byId, counted, el, icon } from "./dom.js";
+import { watchTheme } from "./theme.js";
+
+const FIELDS = ["queries", "corpus", "run", "judgements"];
+const files = Object.fromEntries(FIELDS.map((field) => [field, []])); // {name, text}
+let running = null; // AbortController of the report under way
+let address = null; // of the report that is shown
+
+watchTheme(byId("theme"), icon("theme"));
+for (const field of FIELDS) {
+  byId(`${field}-file`).addEventListener("change", async ({ target }) => {
+    const chosen = await Promise.all([...target.files].map(async (file) => ({ name: file.name, text: await file.text() })));
+    if (chosen.length > 0) files[field] = chosen;
+    target.value = "";
+    showFiles(field);
+  });
+}
+byId("ask").addEventListener("submit", (event) => { event.preventDefault(); attempt(compare); });
+byId("stop").addEventListener("click", () => running?.abort());
+attempt(async () => {
+  const { content } = await get("page/facts");
+  byId("version").textContent = content.version;
+  byId("depth").max = content.max_documents;
+  byId("depth").value = Math.min(byId("depth").valueAsNumber, content.max_documents);
+  byId("model").replaceChildren(...content.models.map((model) => el("option", { value: model.name },
+    `${model.name} · ${model.backend} ${model.dtype} · ${model.device}`)));
+  byId("model").disabled = false;
+});
+
+async function compare() {
+  const [queries] = given("queries", "query");
+  const request = {
+    queries, corpus: given("corpus", "document"), run: files.run[0], judgements: files.judgements[0],
+    depth: byId("depth").valueAsNumber, limit: byId("limit").valueAsNumber, model: byId("model").value || undefined,
+  };
+  running?.abort();
+  const mine = running = new AbortController();
+  busy(true);
+  say("Reranking …");
+  try {
+    show((await call("report", request, mine.signal)).content);
+  } catch (error) {
+    if (error.name !== "AbortError") throw error;
+    say("Stopped.");
+  } finally {
+    if (running === mine) busy(false);
+  }
+}
+
+/** Files of a field, else what was typed into it. */
+function given(field, noun) {
+  if (files[field].length > 0) return files[field];
+  const text = byId(field).value;
+  if (text.trim() === "") throw new ApiError(`There is no ${noun}. Paste some, one a line, or add a file.`);
+  return [{ name: `${field}.txt`, text }];
+}
+
+function show({ findings, html }) {
+  if (address !== null) URL.revokeObjectURL(address);
+  address = URL.createObjectURL(new Blob([html], { type: "text/html" }));
+  byId("found").replaceChildren(
+    ...findings.map(({ retriever, kind, sentence }) => el("article", { class: `panel tile verdict ${kind}` },
+      el("h2", {}, `After ${retriever}`), el("p", {}, sentence))),
+    el("p", { class: "row starts" },
+      el("a", { class: "button primary", id: "open", href: address, target: "_blank" }, "Open the report"),
+      el("a", { class: "button quiet", id: "save", href: address, download: "report.html" }, "Save it")));
+  byId("empty").hidden = true;
+  byId("found").hidden = false;
+  say(`The report is ready. ${findings.map(({ retriever, sentence }) => `After ${retriever}: ${sentence}`).join(" ")}`);
+  if (matchMedia("(max-width: 60rem)").matches) byId("results").scrollIntoView();
+}
+
+function showFiles(field) {
+  byId(`${field}-files`).replaceChildren(...files[field].map((file) => el("li", {},
+    el("span", {}, file.name), " ", el("small", {}, counted(file.text.length, "character")),
+    el("button", {
+      type: "button", class: "quiet round small", "aria-label": `Remove ${file.name}`,
+      on: { click: () => { files[field] = files[field].filter((each) => each !== file); showFiles(field); } },
+    }, icon("close")))));
+  const typed = byId(field);
+  if (typed !== null) typed.disabled = files[field].length > 0;
+}
+
+function busy(isBusy) {
+  document.body.classList.toggle("busy", isBusy);
+  byId("stop").hidden = byId("working").hidden = !isBusy;
+}
+
+async function attempt(action) {
+  showError("");
+  try {
+    await action();
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    showError(error.message);
+  }
+}
+
+function showError(message) {
+  byId("error").textContent = message;
+  byId("error").hidden = message === "";
+}
+
+function say(message) {
+  byId("status").textContent = message;
+}
