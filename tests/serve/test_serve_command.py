@@ -24,7 +24,7 @@ from gliclass_rerank.settings import RerankerSettings
 def settings_of(monkeypatch):
     """Settings that a command line starts a server with, without starting it."""
     found = []
-    monkeypatch.setattr(server, "run", found.append)
+    monkeypatch.setattr(server, "run", lambda settings, extensions: found.append(settings))
 
     def parsed(*arguments):
         assert main(["serve", *arguments]) == 0
