@@ -7,8 +7,7 @@ model is loaded at the first use.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
@@ -21,11 +20,10 @@ from llama_index.core.bridge.pydantic import (
     field_validator,
     model_validator,
 )
-from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined] # re-exported without a word
-from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
+from llama_index.postprocessor.gliclass_rerank.events import reported
 from llama_index.postprocessor.gliclass_rerank.nodes import annotated, given_query, node_text
 
 from gliclass_rerank import Example, RerankerSettings, RerankStage, StageRanking
@@ -296,7 +294,7 @@ class GLiClassRerank(BaseNodePostprocessor):
             return []
         stage = self._current_stage()
         call = self._call(stage, nodes, query, top_n, score_threshold, where)
-        with self._reported(nodes, query, call["top_k"]) as outcome:
+        with reported(self.callback_manager, nodes, query, call["top_k"], self._model_name()) as outcome:
             outcome.extend(_reranked(nodes, stage, stage.run(**call)))
         return outcome
 
@@ -327,7 +325,7 @@ class GLiClassRerank(BaseNodePostprocessor):
             return []
         stage = self._current_stage()
         call = self._call(stage, nodes, query, top_n, score_threshold, where)
-        with self._reported(nodes, query, call["top_k"]) as outcome:
+        with reported(self.callback_manager, nodes, query, call["top_k"], self._model_name()) as outcome:
             outcome.extend(_reranked(nodes, stage, await stage.arun(**call)))
         return outcome
 
@@ -375,28 +373,6 @@ class GLiClassRerank(BaseNodePostprocessor):
         texts = [node_text(node, self.metadata_mode) for node in nodes]
         scores, ids = [node.score for node in nodes], [node.node.node_id for node in nodes]
         return {"passages": texts, "retrieval_scores": scores, "ids": ids, **limited}
-
-    @contextmanager
-    def _reported(
-        self, nodes: Sequence[NodeWithScore], query: str | QueryBundle, top_n: int
-    ) -> Iterator[list[NodeWithScore]]:
-        """Start and end in both event systems, around what fills the list; a failure ends both, with no nodes."""
-        outcome: list[NodeWithScore] = []
-        name = self._model_name()
-        payload: dict[str, Any] = {  # Any: the framework's
-            EventPayload.NODES: nodes,
-            EventPayload.MODEL_NAME: name,
-            EventPayload.QUERY_STR: query.query_str if isinstance(query, QueryBundle) else query,
-            EventPayload.TOP_K: top_n,
-        }
-        dispatcher.event(ReRankStartEvent(query=query, nodes=list(nodes), top_n=top_n, model_name=name))
-        try:
-            # On failure the context manager ends the event, with the exception as its payload.
-            with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
-                yield outcome
-                event.on_end(payload={EventPayload.NODES: outcome})
-        finally:
-            dispatcher.event(ReRankEndEvent(nodes=outcome))
 
     def _model_name(self) -> str:
         reranker = self.reranker
