@@ -42,7 +42,7 @@ RANK_DEMO := HF_HUB_OFFLINE=1 $(BIN)/gliclass-rerank rank --passages $(HANDBOOK)
 
 .PHONY: docs docs-serve docs-tables docs-picture
 .PHONY: demo demo-integrations test test-slow test-adapters test-clients test-ray test-browser test-lowest attack check fix dist
-.PHONY: bench bench-adapters bench-feedback bench-quality bench-serve bench-spans
+.PHONY: bench bench-adapters bench-feedback bench-ppo bench-quality bench-serve bench-spans
 .PHONY: bench-labels bench-classification bench-rac-classification bench-rac-ranking bench-rac-cost
 .NOTPARALLEL: # pip runs into one environment
 
@@ -152,6 +152,9 @@ bench-rac-classification: $(TEST)
 
 bench-rac-ranking: $(TEST)
 	$(BIN)/python benchmarks/bench_rac.py ranking --data $(RERANK) $(ARGS)
+
+bench-ppo: $(TEST)
+	mkdir -p build && $(BIN)/python benchmarks/bench_ppo.py --data $(CLASSIFY) --out build/ppo.json $(ARGS)
 
 bench-feedback: $(TEST)
 	$(BIN)/python benchmarks/bench_feedback.py --data $(RERANK) --plot build/feedback.png $(ARGS)

@@ -20,6 +20,7 @@ CARRY_OVER: Final = "2026-11-30-carry-over.json"
 LONG_PASSAGES: Final = "2026-11-30-long-passages.json"
 CALIBRATION: Final = "2026-11-30-calibration.json"
 SPANS: Final = "2026-11-30-spans.json"
+PPO: Final = "2026-12-01-ppo.json"
 CROSS_ENCODER: Final = "ms-marco-MiniLM-L-12-v2, int8"
 SCORERS: Final = {
     "first stage": "first stage",
@@ -167,6 +168,18 @@ def spans(results: Path) -> str:
     )
 
 
+def ppo(results: Path) -> str:
+    """Macro-F1 from few labels, mean of the seeds, an arm a row."""
+    rows = rows_of(results, PPO)
+    sets = list(dict.fromkeys(row["set"] for row in rows))
+    names = {"bandit": "PPO, right or wrong alone", "then PPO": "supervised, then PPO"}
+    lines = []
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        found = [[row["macro_f1"] for row in rows if row["arm"] == arm and row["set"] == name] for name in sets]
+        lines.append([names.get(arm, arm), *(f"{statistics.mean(each):.3f}" if each else "" for each in found)])
+    return table(["macro-F1", *sets], lines)
+
+
 TABLES: Final[Mapping[str, Table]] = {
     "quality": quality,
     "quality-in-full": quality_in_full,
@@ -175,4 +188,5 @@ TABLES: Final[Mapping[str, Table]] = {
     "calibration": calibration,
     "unseen": unseen,
     "spans": spans,
+    "ppo": ppo,
 }
