@@ -66,6 +66,8 @@ class Endpoint:
         except _ClientGoneError:
             record.problem = "gone"
             return _GONE
+        except asyncio.CancelledError:  # the server ends, and has waited long enough
+            return failure(api, RequestError("overloaded", "the server is shutting down", retry_after=1), record)
         except RequestError as problem:
             return failure(api, problem, record)
         except Exception:

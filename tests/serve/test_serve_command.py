@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -141,6 +143,24 @@ def test_a_signal_ends_a_server_in_order(tiny_folders, number, code):
         assert process.returncode == code
     requests = [json.loads(line) for line in log.splitlines() if '"request"' in line]
     assert [line["status"] for line in requests] == [200]
+    assert "Traceback" not in log
+
+
+@pytest.mark.slow
+def test_a_request_that_outlasts_the_shutdown_is_told_to_come_again(tiny_folders):
+    long = {"query": "chain", "documents": [f"oil the chain {number} " * 40 for number in range(2_000)]}
+    with serving(tiny_folders["bert"], "--backend", "torch", "--shutdown-timeout", "1") as (process, address):
+        with ThreadPoolExecutor(1) as threads:
+            asked = threads.submit(urllib.request.urlopen, f"{address}/v2/rerank", json.dumps(long).encode())
+            time.sleep(1)
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(urllib.error.HTTPError) as found:
+                asked.result(60)
+        with found.value as answer:
+            assert (answer.code, answer.headers["retry-after"]) == (429, "1")
+            assert json.load(answer) == {"message": "the server is shutting down"}
+        _, log = process.communicate(timeout=30)
+        assert process.returncode == 0
     assert "Traceback" not in log
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from itertools import chain, zip_longest
 from typing import Any, Final, Protocol
@@ -44,6 +45,7 @@ class Bm25Retriever:
                 f"`language` must be one of {', '.join(sorted(_STOPWORD_LANGUAGES))}, got {shown(language)}"
             )
         self._bm25s = require("bm25s", extra=extra)
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # its own choice is DEBUG
         self._stemmer = require("Stemmer", extra=extra).Stemmer(language)
         self._language = language
         self._index = self._bm25s.BM25(k1=_K1, b=_B)
