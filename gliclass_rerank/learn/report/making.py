@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,13 +89,12 @@ def read_sources(sources: Sources, *, depth: int, limit: int | None) -> Material
     return Material(queries, corpus, runs, qrels)
 
 
-def compare(material: Material, rank: Rank, on_passages: Callable[[int], object]) -> list[Comparison]:
+def compare(material: Material, rank: Rank) -> list[Comparison]:
     """Rerank all lists.
 
     Args:
         material: Content of the files.
         rank: Function from query and passages to index and score of each, best first.
-        on_passages: Called with the number of passages of each list that is done.
 
     Returns:
         A comparison for each retriever that found anything.
@@ -105,10 +104,7 @@ def compare(material: Material, rank: Rank, on_passages: Callable[[int], object]
     """
     found = []
     for name, run in material.runs.items():
-        lists = []
-        for each in rerank_lists(material.queries, material.corpus, run, rank):
-            lists.append(each)
-            on_passages(len(each.before))
+        lists = list(rerank_lists(material.queries, material.corpus, run, rank))
         if lists:
             gained = gain(material.qrels, lists)
             found.append(compared(name, lists, material.queries, material.corpus, material.qrels, gained))

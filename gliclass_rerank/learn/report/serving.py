@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
@@ -18,16 +18,14 @@ from pydantic import BaseModel, Field
 from gliclass_rerank.errors import DataError
 from gliclass_rerank.learn.report.comparing import Rank
 from gliclass_rerank.learn.report.making import Material, Sources, about, compare, read_sources
-from gliclass_rerank.learn.report.writing import Verdict, report_html, style_text, verdict
+from gliclass_rerank.learn.report.writing import Verdict, VerdictKind, report_html, style_text, verdict
 from gliclass_rerank.reranker import Reranker
 from gliclass_rerank.serve.apis.api import Api, Body, Reply
 from gliclass_rerank.serve.core import ExplainRequest, RequestError
 from gliclass_rerank.serve.engine import Engine, translated
 from gliclass_rerank.serve.models import ServedModel
-from gliclass_rerank.serve.page import add_file
+from gliclass_rerank.serve.page import REPORT, add_file
 from gliclass_rerank.serve.routes import Route
-
-ROUTE: Final = "/report"
 
 _PACKAGES: Final = ("bm25s", "Stemmer", "jinja2", "ir_measures")
 _ASSETS: Final = Path(__file__).parent / "assets"
@@ -59,7 +57,7 @@ class Finding(BaseModel):
     """Verdict on reranking after a retriever."""
 
     retriever: str
-    kind: Literal["up", "same", "down"]
+    kind: VerdictKind
     sentence: str
 
 
@@ -93,9 +91,9 @@ class Report(Api[ReportBody]):
             return rank
 
         def made() -> Reported:
+            material = _read(body)  # first, as a model may have to be loaded
             model = _without_answers(served)
-            material = _read(body)
-            comparisons = compare(material, ranking(model), lambda count: None)  # noqa: ARG005 # nobody is told
+            comparisons = compare(material, ranking(model))
             return Reported(
                 model=served.name,
                 findings=[_finding(each.name, verdict(each)) for each in comparisons],
@@ -112,9 +110,9 @@ def report_page(app: FastAPI) -> list[Route]:
     """Add the page to a server's application, and name its route; nothing without the extra `eval`."""
     if not all(map(importlib.util.find_spec, _PACKAGES)):
         return []
-    add_file(app, ROUTE, _ASSETS / "page.html", inline_style=style_text())
+    add_file(app, REPORT, _ASSETS / "page.html", inline_style=style_text())
     add_file(app, "/page/report.js", _ASSETS / "page.js")
-    return [Route(ROUTE, (Report(),), operation="report")]
+    return [Route(REPORT, (Report(),), operation="report")]
 
 
 def _without_answers(served: ServedModel) -> ServedModel:

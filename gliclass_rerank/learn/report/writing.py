@@ -14,6 +14,8 @@ from gliclass_rerank.files.atomic_write import atomic_file
 from gliclass_rerank.learn.report.facts import Comparison
 from gliclass_rerank.learn.report.plots import MARGIN, WIDTH, milliseconds, place, spread
 
+VerdictKind = Literal["up", "same", "down"]
+
 _ASSETS: Final = Path(__file__).parent / "assets"
 
 
@@ -42,7 +44,7 @@ class About:
 class Verdict:
     """Answer to the question, with its colour."""
 
-    kind: Literal["up", "same", "down"]
+    kind: VerdictKind
     sentence: str
 
 

@@ -1,5 +1,5 @@
 """Page at `/`: its files, and the facts of the server that it shows."""
 
-from gliclass_rerank.serve.page.files import add_file, add_page
+from gliclass_rerank.serve.page.files import REPORT, add_file, add_page
 
-__all__ = ["add_file", "add_page"]
+__all__ = ["REPORT", "add_file", "add_page"]

@@ -16,7 +16,9 @@ from gliclass_rerank.serve.page.facts import Facts, facts
 
 _ASSETS: Final = Path(__file__).parent / "assets"
 _INDEX: Final = "index.html"
-_REPORT: Final = "/report"  # added by an extension
+REPORT: Final = "/report"
+"""Path of the page of reports, which an extension adds."""
+
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -54,7 +56,7 @@ def add_page(app: FastAPI, engine: Engine, keys: Keys) -> None:
 
     async def page_facts() -> Facts:
         """Models and limits, as the page shows them."""
-        return facts(engine, reports=any(getattr(route, "path", None) == _REPORT for route in app.routes))
+        return facts(engine, reports=any(getattr(route, "path", None) == REPORT for route in app.routes))
 
     for path in sorted(_ASSETS.iterdir()):
         add_file(app, "/" if path.name == _INDEX else f"/page/{path.name}", path)

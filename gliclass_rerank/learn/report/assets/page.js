@@ -1,15 +1,14 @@
 // Page of reports: queries and documents in, verdict and report out.
 
-import { ApiError, call, get } from "./api.js";
+import { ApiError, call } from "./api.js";
 import { byId, counted, el, icon } from "./dom.js";
-import { watchTheme } from "./theme.js";
+import { attempt, loadFacts, say, showResults } from "./frame.js";
 
 const FIELDS = ["queries", "corpus", "run", "judgements"];
 const files = Object.fromEntries(FIELDS.map((field) => [field, []])); // {name, text}
 let running = null; // AbortController of the report under way
 let address = null; // of the report that is shown
 
-watchTheme(byId("theme"), icon("theme"));
 for (const field of FIELDS) {
   byId(`${field}-file`).addEventListener("change", async ({ target }) => {
     const chosen = await Promise.all([...target.files].map(async (file) => ({ name: file.name, text: await file.text() })));
@@ -21,13 +20,9 @@ for (const field of FIELDS) {
 byId("ask").addEventListener("submit", (event) => { event.preventDefault(); attempt(compare); });
 byId("stop").addEventListener("click", () => running?.abort());
 attempt(async () => {
-  const { content } = await get("page/facts");
-  byId("version").textContent = content.version;
-  byId("depth").max = content.max_documents;
-  byId("depth").value = Math.min(byId("depth").valueAsNumber, content.max_documents);
-  byId("model").replaceChildren(...content.models.map((model) => el("option", { value: model.name },
-    `${model.name} · ${model.backend} ${model.dtype} · ${model.device}`)));
-  byId("model").disabled = false;
+  const facts = await loadFacts();
+  byId("depth").max = facts.max_documents;
+  byId("depth").value = Math.min(byId("depth").valueAsNumber, facts.max_documents);
 });
 
 async function compare() {
@@ -70,7 +65,7 @@ function show({ findings, html }) {
   byId("empty").hidden = true;
   byId("found").hidden = false;
   say(`The report is ready. ${findings.map(({ retriever, sentence }) => `After ${retriever}: ${sentence}`).join(" ")}`);
-  if (matchMedia("(max-width: 60rem)").matches) byId("results").scrollIntoView();
+  showResults();
 }
 
 function showFiles(field) {
@@ -87,23 +82,4 @@ function showFiles(field) {
 function busy(isBusy) {
   document.body.classList.toggle("busy", isBusy);
   byId("stop").hidden = byId("working").hidden = !isBusy;
-}
-
-async function attempt(action) {
-  showError("");
-  try {
-    await action();
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    showError(error.message);
-  }
-}
-
-function showError(message) {
-  byId("error").textContent = message;
-  byId("error").hidden = message === "";
-}
-
-function say(message) {
-  byId("status").textContent = message;
 }

@@ -1,12 +1,12 @@
 // The page: form in, ranking out.
 
-import { ApiError, call, get } from "./api.js";
-import { byId, counted, el, icon } from "./dom.js";
+import { ApiError, call } from "./api.js";
+import { byId, counted, el } from "./dom.js";
+import { attempt, loadFacts, say, showError, showResults } from "./frame.js";
 import { fill, passages, watchInput } from "./input.js";
 import { arrange, cards } from "./results.js";
 import { SAMPLES } from "./samples.js";
 import { examples, notes, summary } from "./summary.js";
-import { watchTheme } from "./theme.js";
 
 let facts = null;
 let running = null; // AbortController of the ranking under way
@@ -14,7 +14,6 @@ let shown = null; // request of the ranking on the page
 let items = [];
 let sample = 0;
 
-watchTheme(byId("theme"), icon("theme"));
 watchInput(showError);
 fill(SAMPLES[0]);
 byId("ask").addEventListener("submit", (event) => { event.preventDefault(); attempt(rank); });
@@ -34,19 +33,15 @@ for (const event of ["pointerover", "focusin", "pointerout", "focusout"]) {
     point(type === "pointerout" || type === "focusout" ? null : target.closest(".hit")?.dataset.index ?? null);
   });
 }
-attempt(loadFacts);
+attempt(start);
 
-async function loadFacts() {
-  facts = (await get("page/facts")).content;
-  byId("version").textContent = facts.version;
-  byId("model").replaceChildren(...facts.models.map((model) => el("option", { value: model.name },
-    `${model.name} · ${model.backend} ${model.dtype} · ${model.device}`)));
-  byId("model").disabled = false;
+async function start() {
+  facts = await loadFacts();
   byId("reports").hidden = !facts.reports;
 }
 
 async function rank() {
-  if (facts === null) await loadFacts();
+  if (facts === null) await start();
   const request = {
     query: byId("query").value, passages: passages(), model: byId("model").value, spans: byId("spans").checked,
   };
@@ -56,7 +51,7 @@ async function rank() {
   document.querySelector("input[name=order][value=after]").checked = true;
   const { hits } = answer.content;
   say(`Ranked ${counted(hits.length, "passage")}. Now first: number ${hits[0].index + 1}.`);
-  if (matchMedia("(max-width: 60rem)").matches) byId("results").scrollIntoView();
+  showResults();
 }
 
 async function judge(hit, verdict) {
@@ -110,23 +105,4 @@ function point(index) {
   for (const line of document.querySelectorAll(".movement g")) {
     line.classList.toggle("pointed", line.dataset.index === index);
   }
-}
-
-async function attempt(action) {
-  showError("");
-  try {
-    await action();
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    showError(error.message);
-  }
-}
-
-function showError(message) {
-  byId("error").textContent = message;
-  byId("error").hidden = message === "";
-}
-
-function say(message) {
-  byId("status").textContent = message;
 }
