@@ -10,7 +10,7 @@ import typer
 
 from gliclass_rerank.checks import named
 from gliclass_rerank.cli.model_options import load_reranker, with_options
-from gliclass_rerank.cli.output import note, scoring_progress
+from gliclass_rerank.cli.output import note, progress
 from gliclass_rerank.errors import InputError
 from gliclass_rerank.settings import RerankerSettings
 
@@ -44,8 +44,8 @@ def report(
     sources = Sources(queries=queries, corpus=corpus, run=run, judgements=judgements, log=log)
     material = read_sources(sources, depth=depth, limit=limit)
     reranker = load_reranker(replace(settings, allow_same_text=False))
-    with scoring_progress(material.num_passages, "passages"):
-        comparisons = compare(material, ranks_of(reranker))
+    with progress(material.num_passages, "passages") as update:
+        comparisons = compare(material, ranks_of(reranker), update)
     write_report(out, about(reranker, material, comparisons), comparisons)
     for each in comparisons:
         typer.echo(f"{each.name}: {verdict(each).sentence}")

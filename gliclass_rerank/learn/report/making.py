@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,12 +89,13 @@ def read_sources(sources: Sources, *, depth: int, limit: int | None) -> Material
     return Material(queries, corpus, runs, qrels)
 
 
-def compare(material: Material, rank: Rank) -> list[Comparison]:
+def compare(material: Material, rank: Rank, on_passages: Callable[[int], object] | None = None) -> list[Comparison]:
     """Rerank all lists.
 
     Args:
         material: Content of the files.
         rank: Function from query and passages to index and score of each, best first.
+        on_passages: Called with the number of passages of each list that is done; None for nobody.
 
     Returns:
         A comparison for each retriever that found anything.
@@ -104,7 +105,11 @@ def compare(material: Material, rank: Rank) -> list[Comparison]:
     """
     found = []
     for name, run in material.runs.items():
-        lists = list(rerank_lists(material.queries, material.corpus, run, rank))
+        lists = []
+        for each in rerank_lists(material.queries, material.corpus, run, rank):
+            lists.append(each)
+            if on_passages is not None:
+                on_passages(len(each.before))
         if lists:
             gained = gain(material.qrels, lists)
             found.append(compared(name, lists, material.queries, material.corpus, material.qrels, gained))

@@ -5,17 +5,13 @@ import { byId, counted, el, icon } from "./dom.js";
 import { attempt, loadFacts, say, showResults } from "./frame.js";
 
 const FIELDS = ["queries", "corpus", "run", "judgements"];
-const files = Object.fromEntries(FIELDS.map((field) => [field, []])); // {name, text}
+const files = Object.fromEntries(FIELDS.map((field) => [field, []])); // read when they are sent
 let running = null; // AbortController of the report under way
 let address = null; // of the report that is shown
 
 for (const field of FIELDS) {
-  byId(`${field}-file`).addEventListener("change", async ({ target }) => {
-    const chosen = await Promise.all([...target.files].map(async (file) => ({ name: file.name, text: await file.text() })));
-    if (chosen.length > 0) files[field] = chosen;
-    target.value = "";
-    showFiles(field);
-  });
+  byId(`${field}-file`).addEventListener("change", () => take(field));
+  take(field); // what was chosen before this ran
 }
 byId("ask").addEventListener("submit", (event) => { event.preventDefault(); attempt(compare); });
 byId("stop").addEventListener("click", () => running?.abort());
@@ -26,9 +22,11 @@ attempt(async () => {
 });
 
 async function compare() {
-  const [queries] = given("queries", "query");
+  const [queries] = await given("queries", "query");
+  const [run] = await texts("run");
+  const [judgements] = await texts("judgements");
   const request = {
-    queries, corpus: given("corpus", "document"), run: files.run[0], judgements: files.judgements[0],
+    queries, corpus: await given("corpus", "document"), run, judgements,
     depth: byId("depth").valueAsNumber, limit: byId("limit").valueAsNumber, model: byId("model").value || undefined,
   };
   running?.abort();
@@ -46,11 +44,30 @@ async function compare() {
 }
 
 /** Files of a field, else what was typed into it. */
-function given(field, noun) {
-  if (files[field].length > 0) return files[field];
+async function given(field, noun) {
+  if (files[field].length > 0) return texts(field);
   const text = byId(field).value;
   if (text.trim() === "") throw new ApiError(`There is no ${noun}. Paste some, one a line, or add a file.`);
   return [{ name: `${field}.txt`, text }];
+}
+
+/** Names and texts of a field's files. */
+function texts(field) {
+  return Promise.all(files[field].map(async (file) => {
+    try {
+      return { name: file.name, text: await file.text() };
+    } catch {
+      throw new ApiError(`${file.name} cannot be read any more. Choose it again.`);
+    }
+  }));
+}
+
+/** Take the files over that were chosen. */
+function take(field) {
+  const input = byId(`${field}-file`);
+  if (input.files.length > 0) files[field] = [...input.files];
+  input.value = "";
+  showFiles(field);
 }
 
 function show({ findings, html }) {
@@ -70,7 +87,7 @@ function show({ findings, html }) {
 
 function showFiles(field) {
   byId(`${field}-files`).replaceChildren(...files[field].map((file) => el("li", {},
-    el("span", {}, file.name), " ", el("small", {}, counted(file.text.length, "character")),
+    el("span", {}, file.name), " ", el("small", {}, counted(file.size, "byte")),
     el("button", {
       type: "button", class: "quiet round small", "aria-label": `Remove ${file.name}`,
       on: { click: () => { files[field] = files[field].filter((each) => each !== file); showFiles(field); } },
